@@ -1,0 +1,54 @@
+/*
+ * Descriptors backed by FUSE: real kernel files whose reads, writes, stats and listings are answered by the client. The
+ * file system is mounted in a private mount namespace (or by fusermount3) and detached at once, so nobody else sees it and
+ * the kernel removes it with the last descriptor. Its root is flat: one name per open, made of a number; a file opened
+ * twice has one inode, so that mappings, appends and locks of several descriptors agree.
+ *
+ * FUSE kernel protocol 7.31 and newer (linux/fuse.h); no libfuse.
+ */
+#ifndef LAYER_FUSE_H
+#define LAYER_FUSE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "wire.h"
+
+enum fuse_way {
+	FUSE_NONE = 0,
+	FUSE_MOUNT_NAMESPACE,  /* CAP_SYS_ADMIN: unshare(CLONE_NEWNS) */
+	FUSE_USER_NAMESPACE,   /* unshare(CLONE_NEWUSER | CLONE_NEWNS), Linux 4.18 */
+	FUSE_FUSERMOUNT,       /* the setuid helper fusermount3 */
+};
+
+/*
+ * Mounts by the first way that works and starts the server thread. Must be called before the process has threads (it forks
+ * a helper that enters the namespaces). `why` receives a line for the user on failure. Returns the way, FUSE_NONE if none.
+ */
+enum fuse_way fuse_start(char *why, size_t why_len);
+
+struct fuse_file {
+	const char *path;          /* in the target, for readlink of /proc/self/fd and *at calls */
+	size_t path_len;
+	int flags;                 /* O_* of the open: access mode, O_APPEND, O_DIRECTORY */
+	struct wire_stat stat;
+	uint32_t handle;           /* 0: content instead */
+	const uint8_t *content;    /* copied; whole file, read-only */
+	size_t content_len;
+};
+
+/*
+ * A descriptor (O_CLOEXEC) for the file, ready to be given to the local process, or -errno. Takes over the handle: it is
+ * RELEASEd with the last reference, also on failure. May block on the server thread but never on the client.
+ */
+int fuse_open(const struct fuse_file *file);
+
+/*
+ * If fd (a descriptor of this process) or the magic link /proc/... at `proc_path` refers to our file system: writes the
+ * target's path of it (no NUL counted) and returns its length; 0 if it is not ours; -errno.
+ */
+ssize_t fuse_path_of(const char *proc_path, char *out, size_t out_len);
+
+#endif

@@ -1,0 +1,169 @@
+/*
+ * The conversation between the supervisor and the client, over the socketpair that the client gives the supervisor as
+ * descriptor 3. Twin of proto/wire.ts; both read proto/vectors/. Everything is little-endian and packed.
+ *
+ * Frame: u32 body length, u16 kind, u16 flags (0), u64 id, body. A body is at most WIRE_BODY_MAX bytes; a longer one, an
+ * unknown kind or a truncated body ends the link (WIRE_EPROTO).
+ *
+ * Body notation: u8 u16 u32 u64 i32 i64; str = u16 length + bytes; blob = u32 length + bytes; stat = struct below.
+ */
+#ifndef LAYER_WIRE_H
+#define LAYER_WIRE_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#define WIRE_VERSION 1
+#define WIRE_HEADER_BYTES 16
+#define WIRE_BODY_MAX (2u << 20)
+/* Not an errno: the client's answer to a request that WIRE_RULE_ASK raised and that turned out to be local. */
+#define WIRE_LOCAL (-4096)
+
+enum wire_kind {
+	/* ---- supervisor to client, no answer ---- */
+	WIRE_HELLO = 1,   /* u32 version, u32 capabilities (WIRE_CAN_*), u32 count, count x str: lines for the user */
+	WIRE_STARTED = 2, /* u32 pid of the local process */
+	WIRE_LOG = 3,     /* u8 level (0 error, 1 warn, 2 info, 3 debug), str text */
+	WIRE_CANCEL = 4,  /* id of a request nobody waits for any more; its REPLY is still expected */
+	WIRE_FAILED = 5,  /* i32 -errno, str what: the local process could not be started (its exit code follows shells: 126/127) */
+
+	/* ---- client to supervisor ---- */
+	WIRE_SETUP = 16, /* u32 features (WIRE_FEATURE_*), u32 inline_bytes, rules (see rules.h); once, answers HELLO */
+	WIRE_REPLY = 17, /* id of the request; i32 result (>= 0, -errno, WIRE_LOCAL), then what the request says */
+
+	/* ---- supervisor to client, each answered by one REPLY; path arguments are absolute and as the process gave them ---- */
+	WIRE_OPEN = 32,     /* u32 pid, u32 flags, u32 mode, str path -> opened */
+	WIRE_STAT = 33,     /* u32 flags (AT_SYMLINK_NOFOLLOW), str path -> stat */
+	WIRE_ACCESS = 34,   /* u32 mode, u32 flags, str path -> nothing */
+	WIRE_READLINK = 35, /* str path -> str */
+	WIRE_STATFS = 36,   /* str path -> statfs */
+	WIRE_MKDIR = 37,    /* u32 mode, str path */
+	WIRE_RMDIR = 38,    /* str path */
+	WIRE_UNLINK = 39,   /* str path */
+	WIRE_RENAME = 40,   /* u32 flags, str from, str to */
+	WIRE_SYMLINK = 41,  /* str target, str path */
+	WIRE_LINK = 42,     /* u32 flags, str from, str to */
+	WIRE_SETATTR = 43,  /* u32 flags (AT_SYMLINK_NOFOLLOW), setattr, str path -> stat */
+	WIRE_DECIDE = 44,   /* u8 is_write, str path -> u8 verdict, str path (of verdict MAPPED) : ASK for calls that stay local */
+
+	/* ---- the same on an open handle: raised by FUSE ---- */
+	WIRE_READ = 64,     /* u32 handle, u64 offset, u32 length -> the bytes, to the end of the body */
+	WIRE_WRITE = 65,    /* u32 handle, u64 offset, bytes to the end of the body -> result = bytes written */
+	WIRE_FSTAT = 66,    /* u32 handle -> stat */
+	WIRE_FSETATTR = 67, /* u32 handle, setattr -> stat */
+	WIRE_FSYNC = 68,    /* u32 handle, u8 data_only */
+	WIRE_READDIR = 69,  /* u32 handle, u64 cookie, u32 entries -> u64 next, u8 is_last, u32 count, count x dirent */
+	WIRE_FSTATFS = 70,  /* u32 handle -> statfs */
+	WIRE_RELEASE = 71,  /* u32 handle; no REPLY */
+};
+
+/*
+ * opened: u8 how, then
+ *   WIRE_OPENED_HANDLE  u32 handle, stat                a handle of the client's; WIRE_RELEASE it
+ *   WIRE_OPENED_INLINE  stat, blob                       whole content of a small read-only file; there is no handle
+ *   WIRE_OPENED_MAPPED  str path                         local after fs.mapping: open this path here instead
+ * stat:    u64 dev, u64 ino, u32 mode, u32 nlink, u32 uid, u32 gid, u64 rdev, u64 size, u32 blksize, u32 pad, u64 blocks,
+ *          i64 atime_ns, i64 mtime_ns, i64 ctime_ns, i64 btime_ns                                         (WIRE_STAT_BYTES)
+ * statfs:  u64 type, u64 bsize, u64 blocks, u64 bfree, u64 bavail, u64 files, u64 ffree, u64 fsid, u32 namelen, u32 pad,
+ *          u64 frsize, u64 flags                                                                        (WIRE_STATFS_BYTES)
+ * setattr: u32 valid (WIRE_SET_*), u32 mode, u32 uid, u32 gid, u64 size, i64 atime_ns, i64 mtime_ns    (WIRE_SETATTR_BYTES)
+ * dirent:  u64 ino, u64 cookie, u8 type (DT_*), u8 has_stat, str name, [stat]
+ */
+#define WIRE_STAT_BYTES 96
+#define WIRE_STATFS_BYTES 88
+#define WIRE_SETATTR_BYTES 40
+
+enum wire_opened { WIRE_OPENED_HANDLE = 0, WIRE_OPENED_INLINE = 1, WIRE_OPENED_MAPPED = 2 };
+
+enum wire_set {
+	WIRE_SET_MODE = 1,
+	WIRE_SET_UID = 2,
+	WIRE_SET_GID = 4,
+	WIRE_SET_SIZE = 8,
+	WIRE_SET_ATIME = 16,
+	WIRE_SET_MTIME = 32,
+	WIRE_SET_ATIME_NOW = 64,
+	WIRE_SET_MTIME_NOW = 128,
+};
+
+enum wire_feature {
+	WIRE_FEATURE_FILES_READ = 1,  /* trap the calls that look at files */
+	WIRE_FEATURE_FILES_WRITE = 2, /* and those that change them */
+};
+
+enum wire_can {
+	WIRE_CAN_FUSE = 1,           /* descriptors backed by FUSE; without it: copies for reading, EROFS for writing */
+	WIRE_CAN_SYNC_WAKE_UP = 2,   /* Linux 6.6 */
+	WIRE_CAN_INJECT_ATOMIC = 4,  /* SECCOMP_ADDFD_FLAG_SEND, Linux 5.14 */
+	WIRE_CAN_PTRACE = 8,         /* chdir into and execve of remote paths */
+};
+
+struct wire_frame {
+	uint16_t kind;
+	uint64_t id;
+	const uint8_t *body;
+	uint32_t body_len;
+};
+
+/*
+ * Decodes one frame from buf[0..len). Returns the bytes consumed, 0 if more are needed, or -EPROTO.
+ * Points into buf; copies nothing.
+ */
+ssize_t wire_decode(const uint8_t *buf, size_t len, struct wire_frame *frame);
+
+/* Writes a frame header into out[0..WIRE_HEADER_BYTES). */
+void wire_header(uint8_t *out, uint16_t kind, uint64_t id, uint32_t body_len);
+
+/* A bounded reader of a body: after a read past the end `bad` is set and everything reads as zero or empty. */
+struct wire_reader {
+	const uint8_t *at, *end;
+	int bad;
+};
+
+/* A bounded writer into the caller's memory: after a write past the end `bad` is set and nothing more is written. */
+struct wire_writer {
+	uint8_t *at, *end;
+	int bad;
+};
+
+struct wire_bytes {
+	const uint8_t *data;
+	uint32_t len;
+};
+
+struct wire_stat {
+	uint64_t dev, ino, rdev, size, blocks;
+	int64_t atime_ns, mtime_ns, ctime_ns, btime_ns;
+	uint32_t mode, nlink, uid, gid, blksize, pad;
+};
+
+struct wire_statfs {
+	uint64_t type, bsize, blocks, bfree, bavail, files, ffree, fsid, frsize, flags;
+	uint32_t namelen, pad;
+};
+
+struct wire_setattr {
+	uint64_t size;
+	int64_t atime_ns, mtime_ns;
+	uint32_t valid, mode, uid, gid;
+};
+
+uint8_t wire_get_u8(struct wire_reader *r);
+uint16_t wire_get_u16(struct wire_reader *r);
+uint32_t wire_get_u32(struct wire_reader *r);
+uint64_t wire_get_u64(struct wire_reader *r);
+struct wire_bytes wire_get_str(struct wire_reader *r);
+struct wire_bytes wire_get_blob(struct wire_reader *r);
+void wire_get_stat(struct wire_reader *r, struct wire_stat *stat);
+void wire_get_statfs(struct wire_reader *r, struct wire_statfs *statfs);
+
+void wire_put_u8(struct wire_writer *w, uint8_t v);
+void wire_put_u16(struct wire_writer *w, uint16_t v);
+void wire_put_u32(struct wire_writer *w, uint32_t v);
+void wire_put_u64(struct wire_writer *w, uint64_t v);
+void wire_put_str(struct wire_writer *w, const void *data, size_t len);
+void wire_put_raw(struct wire_writer *w, const void *data, size_t len);
+void wire_put_setattr(struct wire_writer *w, const struct wire_setattr *setattr);
+
+#endif
