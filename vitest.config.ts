@@ -1,6 +1,7 @@
 import { defineConfig } from 'vitest/config';
 
-// Rings of tests (CONTRIBUTING.md): unit and tidy need nothing, layer needs the native build, integration needs root.
+// Rings of tests (CONTRIBUTING.md): unit and tidy need nothing, layer needs the native build, integration and
+// programs need root.
 const common = { restoreMocks: true, globals: false } as const;
 
 export default defineConfig({
@@ -10,7 +11,7 @@ export default defineConfig({
         test: {
           ...common,
           name: 'unit',
-          include: ['proto/**/*.test.ts', 'services/**/*.test.ts', 'client/**/*.test.ts'],
+          include: ['proto/**/*.test.ts', 'services/**/*.test.ts', 'client/**/*.test.ts', 'bench/**/*.test.ts'],
         },
       },
       { test: { ...common, name: 'tidy', include: ['test/tidy.test.ts'] } },
@@ -31,6 +32,16 @@ export default defineConfig({
           testTimeout: 60_000,
           hookTimeout: 60_000,
           maxWorkers: 2,
+        },
+      },
+      {
+        test: {
+          ...common,
+          name: 'programs',
+          include: ['test/programs/**/*.test.ts'],
+          testTimeout: 120_000,
+          hookTimeout: 300_000,
+          maxWorkers: 1,
         },
       },
     ],

@@ -1,0 +1,113 @@
+// Runs the suites one after the other, shows what they print and adds up their results, whatever each of them speaks: a
+// plain exit code, TAP, or vitest's JSON. Ends with `N passed, N failed, N skipped`.
+import { spawn } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+/** Seconds per fuzz target: enough to replay the corpus and look around it; long runs are `make -C layer fuzz`. */
+const FUZZ_SECONDS = 10;
+
+const suites = [
+  { name: 'format', command: ['npx', 'biome', 'ci', '--colors=off', '--error-on-warnings'], counts: 'exit' },
+  { name: 'types', command: ['npx', 'tsc', '--noEmit'], counts: 'exit' },
+  { name: 'layer-c', command: ['make', '--no-print-directory', '-s', '-C', 'layer', 'test'], counts: 'tap' },
+  {
+    name: 'fuzz',
+    command: ['make', '--no-print-directory', '-s', '-C', 'layer', 'fuzz', `FUZZ_SECONDS=${FUZZ_SECONDS}`],
+    counts: 'exit',
+  },
+  ...['unit', 'tidy', 'layer', 'integration', 'programs'].map((name) => ({
+    name,
+    command: ['npx', 'vitest', 'run', '--project', name, '--passWithNoTests'],
+    counts: 'vitest',
+  })),
+];
+
+/** Resolves to the exit code; output goes to the terminal and, for TAP, to onLine as well. */
+function run([file, ...args], onLine) {
+  return new Promise((resolve, reject) => {
+    const child = spawn(file, args, { stdio: ['ignore', onLine ? 'pipe' : 'inherit', 'inherit'] });
+    let rest = '';
+    child.stdout?.on('data', (chunk) => {
+      process.stdout.write(chunk);
+      const lines = (rest + chunk).split('\n');
+      rest = lines.pop();
+      for (const line of lines) onLine(line);
+    });
+    child.on('error', reject);
+    child.on('close', (code, signal) => resolve(signal ? 128 : code));
+  });
+}
+
+async function countExit(command) {
+  return (await run(command)) === 0 ? { passed: 1, failed: 0, skipped: [] } : { passed: 0, failed: 1, skipped: [] };
+}
+
+async function countTap(command) {
+  const counts = { passed: 0, failed: 0, skipped: [] };
+  const code = await run(command, (line) => {
+    const point = /^(not )?ok\b(.*)$/.exec(line);
+    if (!point) return;
+    const skip = /# *skip\b(.*)/i.exec(point[2]);
+    if (skip) counts.skipped.push(point[2].trim());
+    else if (point[1]) counts.failed++;
+    else counts.passed++;
+  });
+  // A program that died before it could say "not ok".
+  if (code !== 0 && counts.failed === 0) counts.failed++;
+  return counts;
+}
+
+async function countVitest(command) {
+  const folder = mkdtempSync(join(tmpdir(), 'mirrord-results-'));
+  const file = join(folder, 'results.json');
+  try {
+    const code = await run([...command, '--reporter=default', '--reporter=json', `--outputFile.json=${file}`]);
+    const { testResults } = JSON.parse(readFileSync(file, 'utf8'));
+    const tests = testResults.flatMap((result) => result.assertionResults);
+    const counts = {
+      passed: tests.filter((test) => test.status === 'passed').length,
+      failed: tests.filter((test) => test.status === 'failed').length,
+      skipped: tests.filter((test) => !['passed', 'failed'].includes(test.status)).map((test) => test.fullName),
+    };
+    // A file that could not be loaded, a leak, an unhandled rejection.
+    if (code !== 0 && counts.failed === 0) counts.failed++;
+    return counts;
+  } catch (error) {
+    console.error(`no results: ${error.message}`);
+    return { passed: 0, failed: 1, skipped: [] };
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
+
+const wanted = process.argv.slice(2);
+const unknown = wanted.filter((name) => !suites.some((suite) => suite.name === name));
+if (unknown.length > 0) {
+  console.error(`unknown suite ${unknown.join(', ')}; there are: ${suites.map((suite) => suite.name).join(', ')}`);
+  process.exit(2);
+}
+
+const total = { passed: 0, failed: 0, skipped: [] };
+const rows = [];
+for (const suite of suites.filter(({ name }) => wanted.length === 0 || wanted.includes(name))) {
+  console.log(`\n== ${suite.name}`);
+  const startedAt = performance.now();
+  const counts = await { exit: countExit, tap: countTap, vitest: countVitest }[suite.counts](suite.command);
+  const seconds = ((performance.now() - startedAt) / 1000).toFixed(1).padStart(6);
+  total.passed += counts.passed;
+  total.failed += counts.failed;
+  total.skipped.push(...counts.skipped.map((name) => `${suite.name}: ${name}`));
+  rows.push(
+    `${suite.name.padEnd(12)} ${seconds} s  ${counts.passed} passed, ${counts.failed} failed, ${counts.skipped.length} skipped`,
+  );
+}
+
+console.log(`\n${rows.join('\n')}`);
+for (const name of total.skipped) console.log(`skipped ${name}`);
+// In CI an environment that cannot run a test must not look like one that passed it.
+const isStrict = process.env.CI === 'true';
+const failed = total.failed + (isStrict ? total.skipped.length : 0);
+console.log(`${total.passed} passed, ${failed} failed, ${isStrict ? 0 : total.skipped.length} skipped`);
+process.exitCode = failed === 0 ? 0 : 1;
