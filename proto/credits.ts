@@ -1,0 +1,78 @@
+// Byte credits of the session stream: what a sender may still send, and when a receiver gives more. Pure: frames are made
+// and read in session-stream.ts. One pair serves the whole session (id 0), and one each connection that has its own.
+
+import { AppError } from './errors.ts';
+
+/** Bytes of `data` in flight per direction before a grant: under the 4 MiB HTTP/2 window, so that ours is the one that acts. */
+export const SESSION_CREDIT_BYTES = 3 * 1024 * 1024;
+/** Of one connection: twice what 25 MB/s at 20 ms round trip keeps in flight. */
+export const CONNECTION_CREDIT_BYTES = 1024 * 1024;
+/** Receivers give in steps of this: often enough never to stall, seldom enough to cost nothing. */
+export const GRANT_STEP_BYTES = 256 * 1024;
+
+/** The sender's side: a budget that sending takes from and grants fill up. */
+export class SendCredit {
+  #availableBytes: number;
+  #waiters: (() => void)[] = [];
+
+  constructor(initialBytes: number) {
+    this.#availableBytes = initialBytes;
+  }
+
+  get availableBytes(): number {
+    return this.#availableBytes;
+  }
+
+  /** True and taken, or false and nothing changed. All or nothing, because a frame is not split. */
+  take(bytes: number): boolean {
+    if (bytes > this.#availableBytes) return false;
+    this.#availableBytes -= bytes;
+    return true;
+  }
+
+  /** Resolves after the next grant; the caller then tries `take` again. */
+  wait(): Promise<void> {
+    return new Promise((resolve) => this.#waiters.push(resolve));
+  }
+
+  /** A peer that grants more than 2^53 bytes in sum is not honest: PROTOCOL_VIOLATION. */
+  grant(bytes: number): void {
+    if (!Number.isSafeInteger(this.#availableBytes + bytes)) {
+      throw new AppError('PROTOCOL_VIOLATION', `credit of ${bytes} bytes overflows`);
+    }
+    this.#availableBytes += bytes;
+    const waiters = this.#waiters;
+    this.#waiters = [];
+    for (const resolve of waiters) resolve();
+  }
+}
+
+/** The receiver's side: watches that the peer keeps within what it was given, and says when to give more. */
+export class ReceiveCredit {
+  #grantedBytes: number;
+  #consumedBytes = 0;
+  readonly #stepBytes: number;
+
+  constructor(initialBytes: number) {
+    this.#grantedBytes = initialBytes;
+    this.#stepBytes = Math.max(1, Math.min(GRANT_STEP_BYTES, Math.floor(initialBytes / 2)));
+  }
+
+  /** At arrival. Throws PROTOCOL_VIOLATION when the peer sends more than it was granted. */
+  received(bytes: number): void {
+    if (bytes > this.#grantedBytes) {
+      throw new AppError('PROTOCOL_VIOLATION', `${bytes} bytes of data where ${this.#grantedBytes} were granted`);
+    }
+    this.#grantedBytes -= bytes;
+  }
+
+  /** When the bytes have been handed on. Returns the bytes to grant now, 0 for not yet. */
+  consumed(bytes: number): number {
+    this.#consumedBytes += bytes;
+    if (this.#consumedBytes < this.#stepBytes) return 0;
+    const grant = this.#consumedBytes;
+    this.#consumedBytes = 0;
+    this.#grantedBytes += grant;
+    return grant;
+  }
+}

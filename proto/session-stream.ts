@@ -1,0 +1,320 @@
+// One end of a session: frames queued, batched and sent with credit; batches received, checked and handed on. Knows no
+// transport (dial.ts and services/runtime/rpc.ts bring gRPC) and no meaning of a request.
+//
+// Buffers: `send` queues up to MAX_BUFFERED_BYTES, beyond which the session fails with LIMIT_REACHED; who produces on its
+// own accord awaits `drained()`. What has been received and not yet handed on is bounded by the session credit.
+
+import { ReceiveCredit, SESSION_CREDIT_BYTES, SendCredit } from './credits.ts';
+import { AppError, type AppErrorCode, fromErrorDetail, toErrorDetail } from './errors.ts';
+import {
+  assertFrameLimits,
+  decodeBatch,
+  encodeBatch,
+  encodedFrameBytes,
+  type Frame,
+  makeFrame,
+  NO_BYTES,
+} from './frame.ts';
+import { ErrorDetail } from './gen/v1/error.ts';
+import { Credit, FrameKind } from './gen/v1/frame.ts';
+import { CHECK_EVERY_MS, Liveness } from './liveness.ts';
+
+/** A batch is sent when this much waits, or when the event loop turns: above it nothing is gained. */
+const FLUSH_BYTES = 64 * 1024;
+/** `drained()` resolves at or below this: enough to keep the transport busy while the producer wakes up. */
+const DRAINED_BYTES = 128 * 1024;
+/** 24 MiB: 256 answers with full heads and the session credit's worth of data; more is a sender that never waits. */
+const MAX_BUFFERED_BYTES = 24 * 1024 * 1024;
+
+/** Carries batches. Its owner calls `receive`, `transportDrained` and `transportEnded` of the stream. */
+export interface FrameTransport {
+  /** False when the peer is behind: the next write comes after `transportDrained`. */
+  write(batch: Buffer): boolean;
+  /** Nothing more will be written; the peer sees the end after all that was. */
+  end(): void;
+  /** Cuts both directions now. */
+  destroy(error: AppError | null): void;
+}
+
+export interface SessionHandlers {
+  /**
+   * Every frame that is not the stream's own (CREDIT of id 0, PING, PONG, SESSION_ERROR). The data's credit is given back
+   * when this returns, or when the promise it returns settles: return one while the bytes wait to be handed on. What it
+   * throws fails the session. Head and data are views into a received batch: copy what is kept for long.
+   */
+  onFrame(frame: Frame): void | Promise<void>;
+  /** Once, at the end. null: both sides had agreed to close (SESSION_CLOSED). */
+  onClosed(error: AppError | null): void;
+}
+
+export interface SessionStreamOptions extends SessionHandlers {
+  transport: FrameTransport;
+  /** How the peer is called in messages: "agent", "client", "fs-env". */
+  peer: string;
+  /** Code of the error when the peer vanishes. */
+  lostCode: AppErrorCode;
+  creditBytes?: number;
+  now?: () => number;
+}
+
+export class SessionStream {
+  readonly #options: SessionStreamOptions;
+  readonly #now: () => number;
+  readonly #sendCredit: SendCredit;
+  readonly #receiveCredit: ReceiveCredit;
+  readonly #liveness: Liveness;
+  readonly #timer: NodeJS.Timeout;
+  /** CREDIT, PING and PONG overtake: were they to wait behind data, two sides without credit would wait for ever. */
+  #urgent: Frame[] = [];
+  #queue: Frame[] = [];
+  #queueHead = 0;
+  #bufferedBytes = 0;
+  #flushHandle: NodeJS.Immediate | null = null;
+  #isTransportFull = false;
+  #hasAgreedToClose = false;
+  #state: 'open' | 'ending' | 'ended' | 'closed' = 'open';
+  #drainWaiters: (() => void)[] = [];
+  #pingWaiters: { sentMs: number; resolve: (roundTripMs: number) => void }[] = [];
+
+  constructor(options: SessionStreamOptions) {
+    this.#options = options;
+    this.#now = options.now ?? (() => performance.now());
+    const creditBytes = options.creditBytes ?? SESSION_CREDIT_BYTES;
+    this.#sendCredit = new SendCredit(creditBytes);
+    this.#receiveCredit = new ReceiveCredit(creditBytes);
+    this.#liveness = new Liveness(this.#now());
+    this.#timer = setInterval(() => this.#checkLiveness(), CHECK_EVERY_MS);
+    this.#timer.unref();
+  }
+
+  /** Bytes of frames queued and not yet given to the transport. */
+  get bufferedBytes(): number {
+    return this.#bufferedBytes;
+  }
+
+  get isClosed(): boolean {
+    return this.#state === 'closed';
+  }
+
+  /**
+   * Queues a frame; order is kept. Throws PROTOCOL_VIOLATION for a frame beyond the limits of frame.proto. After `end`, or
+   * once the stream has closed, frames are dropped: `onClosed` has told, or will.
+   */
+  send(frame: Frame): void {
+    if (this.#state !== 'open') return;
+    assertFrameLimits(frame);
+    if (frame.id === 0 && frame.kind === FrameKind.FRAME_KIND_SESSION_CLOSED) this.#hasAgreedToClose = true;
+    this.#queue.push(frame);
+    this.#bufferedBytes += encodedFrameBytes(frame);
+    if (this.#bufferedBytes > MAX_BUFFERED_BYTES) {
+      this.destroy(new AppError('LIMIT_REACHED', `${this.#bufferedBytes} bytes wait for the ${this.#options.peer}`));
+      return;
+    }
+    if (this.#bufferedBytes >= FLUSH_BYTES) this.#flush();
+    else this.#scheduleFlush();
+  }
+
+  /** Resolves when little is queued, or the stream has closed. */
+  drained(): Promise<void> {
+    if (this.#bufferedBytes <= DRAINED_BYTES || this.#state === 'closed') return Promise.resolve();
+    return new Promise((resolve) => this.#drainWaiters.push(resolve));
+  }
+
+  /** Round trip through the peer's event loop in milliseconds; never settles when the stream closes first. */
+  ping(): Promise<number> {
+    return new Promise((resolve) => {
+      this.#pingWaiters.push({ sentMs: this.#now(), resolve });
+      this.#sendUrgent(makeFrame(0, FrameKind.FRAME_KIND_PING));
+    });
+  }
+
+  /** Sends what is queued, then ends our direction. `onClosed` comes when the peer has ended too. */
+  end(): void {
+    if (this.#state !== 'open') return;
+    this.#state = 'ending';
+    this.#flush();
+  }
+
+  /** Tells the peer why (SESSION_ERROR), then closes here. What is queued and cannot be sent at once is lost. */
+  fail(error: AppError): void {
+    if (this.#state === 'closed') return;
+    const head = ErrorDetail.encode(toErrorDetail(error)).finish();
+    if (this.#state !== 'ended' && !this.#isTransportFull) {
+      this.#options.transport.write(encodeBatch([makeFrame(0, FrameKind.FRAME_KIND_SESSION_ERROR, head)]));
+      this.#options.transport.end();
+    }
+    this.#close(error);
+  }
+
+  /** Cuts the session now. */
+  destroy(error: AppError | null = null): void {
+    this.#options.transport.destroy(error);
+    this.#close(error);
+  }
+
+  receive(batch: Uint8Array): void {
+    if (this.#state === 'closed') return;
+    this.#liveness.received(this.#now());
+    try {
+      for (const frame of decodeBatch(batch)) {
+        if (this.isClosed) return;
+        this.#receiveFrame(frame);
+      }
+    } catch (thrown) {
+      this.fail(AppError.from(thrown, 'BUG'));
+    }
+  }
+
+  transportDrained(): void {
+    this.#isTransportFull = false;
+    this.#flush();
+  }
+
+  /** The transport is gone; null when it ended without a fault. */
+  transportEnded(error: AppError | null): void {
+    if (this.#hasAgreedToClose) {
+      this.#close(null);
+      return;
+    }
+    const { lostCode, peer } = this.#options;
+    this.#close(error ?? new AppError(lostCode, `the ${peer} ended the stream without closing the session`));
+  }
+
+  #receiveFrame(frame: Frame): void {
+    this.#receiveCredit.received(frame.data.length);
+    if (frame.id === 0 && this.#isOwn(frame)) return;
+    const dataBytes = frame.data.length;
+    const handed = this.#options.onFrame(frame);
+    if (handed === undefined) this.#consumed(dataBytes);
+    else {
+      handed.then(
+        () => this.#consumed(dataBytes),
+        (thrown: unknown) => this.fail(AppError.from(thrown, 'BUG')),
+      );
+    }
+  }
+
+  /** Handles the frames that are about the stream itself. */
+  #isOwn(frame: Frame): boolean {
+    switch (frame.kind) {
+      case FrameKind.FRAME_KIND_CREDIT:
+        this.#sendCredit.grant(decodeHead(Credit.decode, frame.head).bytes);
+        this.#scheduleFlush();
+        return true;
+      case FrameKind.FRAME_KIND_PING:
+        this.#sendUrgent(makeFrame(0, FrameKind.FRAME_KIND_PONG, NO_BYTES, frame.data));
+        this.#consumed(frame.data.length);
+        return true;
+      case FrameKind.FRAME_KIND_PONG:
+        this.#consumed(frame.data.length);
+        this.#answerPing();
+        return true;
+      case FrameKind.FRAME_KIND_SESSION_ERROR:
+        this.destroy(fromErrorDetail(decodeHead(ErrorDetail.decode, frame.head)));
+        return true;
+      case FrameKind.FRAME_KIND_SESSION_CLOSED:
+        this.#hasAgreedToClose = true;
+        return false;
+      default:
+        return false;
+    }
+  }
+
+  #answerPing(): void {
+    const waiter = this.#pingWaiters.shift();
+    waiter?.resolve(this.#now() - waiter.sentMs);
+  }
+
+  #consumed(bytes: number): void {
+    const grantBytes = bytes === 0 ? 0 : this.#receiveCredit.consumed(bytes);
+    if (grantBytes === 0) return;
+    const head = Credit.encode({ bytes: grantBytes }).finish();
+    this.#sendUrgent(makeFrame(0, FrameKind.FRAME_KIND_CREDIT, head));
+  }
+
+  #sendUrgent(frame: Frame): void {
+    if (this.#state === 'closed' || this.#state === 'ended') return;
+    this.#urgent.push(frame);
+    this.#scheduleFlush();
+  }
+
+  #scheduleFlush(): void {
+    this.#flushHandle ??= setImmediate(() => {
+      this.#flushHandle = null;
+      this.#flush();
+    });
+  }
+
+  #flush(): void {
+    if (this.#state === 'closed' || this.#state === 'ended') return;
+    while (!this.#isTransportFull) {
+      const frames = this.#takeBatch();
+      if (frames.length === 0) break;
+      this.#liveness.sent(this.#now());
+      if (!this.#options.transport.write(encodeBatch(frames))) this.#isTransportFull = true;
+    }
+    if (this.#bufferedBytes <= DRAINED_BYTES) this.#wakeDrainWaiters();
+    if (this.#state === 'ending' && this.#bufferedBytes === 0) {
+      this.#state = 'ended';
+      this.#options.transport.end();
+    }
+  }
+
+  #takeBatch(): Frame[] {
+    const frames = this.#urgent;
+    this.#urgent = [];
+    let batchBytes = 0;
+    for (const frame of frames) batchBytes += encodedFrameBytes(frame);
+    while (this.#queueHead < this.#queue.length) {
+      const frame = this.#queue[this.#queueHead] as Frame;
+      const bytes = encodedFrameBytes(frame);
+      if (frames.length > 0 && batchBytes + bytes > FLUSH_BYTES) break;
+      if (!this.#sendCredit.take(frame.data.length)) break;
+      frames.push(frame);
+      batchBytes += bytes;
+      this.#bufferedBytes -= bytes;
+      this.#queueHead += 1;
+    }
+    if (this.#queueHead === this.#queue.length || this.#queueHead > 1024) {
+      this.#queue = this.#queue.slice(this.#queueHead);
+      this.#queueHead = 0;
+    }
+    return frames;
+  }
+
+  #checkLiveness(): void {
+    const verdict = this.#liveness.check(this.#now());
+    if (verdict === 'ping') this.#sendUrgent(makeFrame(0, FrameKind.FRAME_KIND_PING));
+    if (verdict !== 'lost') return;
+    const { lostCode, peer } = this.#options;
+    this.destroy(new AppError(lostCode, `the ${peer} has been silent for too long`));
+  }
+
+  #wakeDrainWaiters(): void {
+    const waiters = this.#drainWaiters;
+    this.#drainWaiters = [];
+    for (const resolve of waiters) resolve();
+  }
+
+  #close(error: AppError | null): void {
+    if (this.#state === 'closed') return;
+    this.#state = 'closed';
+    clearInterval(this.#timer);
+    if (this.#flushHandle !== null) clearImmediate(this.#flushHandle);
+    this.#queue = [];
+    this.#urgent = [];
+    this.#queueHead = 0;
+    this.#bufferedBytes = 0;
+    this.#wakeDrainWaiters();
+    this.#options.onClosed(error);
+  }
+}
+
+/** Generated decoders throw plain errors on garbage; on our wire that is the peer's violation. */
+export function decodeHead<T>(decode: (bytes: Uint8Array) => T, head: Uint8Array): T {
+  try {
+    return decode(head);
+  } catch (cause) {
+    throw new AppError('PROTOCOL_VIOLATION', `head of ${head.length} bytes cannot be read`, { cause });
+  }
+}

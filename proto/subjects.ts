@@ -1,0 +1,61 @@
+// Every NATS subject, built here and nowhere else. Payloads are the messages of proto/v1/event.proto.
+//
+// Discovery. A service of a node registers itself (services/runtime/bus.ts, `announceService`):
+//   1. on start it publishes a ServiceAnnouncement on `serviceUp(node, service)` and answers every request on
+//      `serviceLookup(node, service)` with the same ServiceAnnouncement;
+//   2. it repeats the announcement every ANNOUNCE_EVERY_MS, so that an agent that came later or lost NATS learns of it;
+//   3. on an orderly end it publishes the announcement on `serviceDown(node, service)`.
+// An agent asks by request on `serviceLookup` ("no responders" means SERVICE_UNAVAILABLE at once) and listens on
+// `serviceUp`/`serviceDown`. Beside that every service answers `$SRV.PING|INFO|STATS` (NATS services protocol, ADR-32), so
+// `nats micro ls` lists us.
+
+import { AppError } from './errors.ts';
+
+const ROOT = 'mirrord.v1';
+
+/** Services of one node that the agent routes to. */
+export type ServiceName = 'fs-env' | 'sniffer' | 'stealer';
+
+export const ANNOUNCE_EVERY_MS = 5_000;
+
+/** Request: who serves this on the node? Reply: ServiceAnnouncement. */
+export function serviceLookup(node: string, service: ServiceName): string {
+  return `${ROOT}.node.${token(node)}.service.${service}.lookup`;
+}
+
+/** Published: a service is there (ServiceAnnouncement). */
+export function serviceUp(node: string, service: ServiceName): string {
+  return `${ROOT}.node.${token(node)}.service.${service}.up`;
+}
+
+/** Published: a service is about to end (ServiceAnnouncement). */
+export function serviceDown(node: string, service: ServiceName): string {
+  return `${ROOT}.node.${token(node)}.service.${service}.down`;
+}
+
+/** Published: SessionOpenedEvent. */
+export function sessionOpened(sessionId: string): string {
+  return `${ROOT}.session.${token(sessionId)}.opened`;
+}
+
+/** Published: SessionClosedEvent. */
+export function sessionClosed(sessionId: string): string {
+  return `${ROOT}.session.${token(sessionId)}.closed`;
+}
+
+/** Published every ANNOUNCE_EVERY_MS by an agent: AgentHeartbeat. */
+export function agentHeartbeat(node: string): string {
+  return `${ROOT}.node.${token(node)}.agent.heartbeat`;
+}
+
+/** The subjects of the NATS services protocol (ADR-32) one instance answers on: for all, by name, and its own. */
+export function serviceProtocol(verb: 'PING' | 'INFO' | 'STATS', name: string, instance: string): string[] {
+  return [`$SRV.${verb}`, `$SRV.${verb}.${name}`, `$SRV.${verb}.${name}.${instance}`];
+}
+
+/** Host names have dots, which split subjects; anything else outside [A-Za-z0-9_-] has no business in a name. */
+function token(name: string): string {
+  const flat = name.replaceAll('.', '_');
+  if (!/^[A-Za-z0-9_-]{1,128}$/.test(flat)) throw new AppError('CONFIG_INVALID', `${JSON.stringify(name)} is no name`);
+  return flat;
+}
