@@ -43,6 +43,22 @@ export const FrameKind = {
   FRAME_KIND_FILE_REQUEST: 32,
   /** FRAME_KIND_FILE_REPLY - fs-env to client, one per request. head: FileReply; data: file content, a link's target. */
   FRAME_KIND_FILE_REPLY: 33,
+  /**
+   * FRAME_KIND_CONNECT - Opens a connection or datagram socket in the target's network; its id is chosen by the client. head: Connect; data:
+   * the first bytes to send, if there are any already.
+   */
+  FRAME_KIND_CONNECT: 48,
+  /** FRAME_KIND_CONNECTED - The agent's answer to CONNECT when it succeeded; else RESET with the errno. head: Connected. */
+  FRAME_KIND_CONNECTED: 49,
+  /** FRAME_KIND_DATA - Either way, under the id's byte credit. head: empty, or Datagram for one datagram; data: the bytes. */
+  FRAME_KIND_DATA: 50,
+  /** FRAME_KIND_HALF_CLOSE - The sender's direction has ended in order (FIN); the other goes on. head: empty. */
+  FRAME_KIND_HALF_CLOSE: 51,
+  /**
+   * FRAME_KIND_RESET - The connection is over at once in both directions, as by RST, or never came to be. head: ErrorDetail. After it, or
+   * after HALF_CLOSE both ways, the id is free.
+   */
+  FRAME_KIND_RESET: 52,
   UNRECOGNIZED: -1,
 } as const;
 
@@ -63,6 +79,11 @@ export namespace FrameKind {
   export type FRAME_KIND_ERROR = typeof FrameKind.FRAME_KIND_ERROR;
   export type FRAME_KIND_FILE_REQUEST = typeof FrameKind.FRAME_KIND_FILE_REQUEST;
   export type FRAME_KIND_FILE_REPLY = typeof FrameKind.FRAME_KIND_FILE_REPLY;
+  export type FRAME_KIND_CONNECT = typeof FrameKind.FRAME_KIND_CONNECT;
+  export type FRAME_KIND_CONNECTED = typeof FrameKind.FRAME_KIND_CONNECTED;
+  export type FRAME_KIND_DATA = typeof FrameKind.FRAME_KIND_DATA;
+  export type FRAME_KIND_HALF_CLOSE = typeof FrameKind.FRAME_KIND_HALF_CLOSE;
+  export type FRAME_KIND_RESET = typeof FrameKind.FRAME_KIND_RESET;
   export type UNRECOGNIZED = typeof FrameKind.UNRECOGNIZED;
 }
 

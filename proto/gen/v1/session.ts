@@ -25,6 +25,8 @@ export interface OpenSession {
   /** What the session will use; only what is asked for is started and counted against limits. */
   wantsEnvironment: boolean;
   wantsFiles: boolean;
+  /** Connections from the target's network. */
+  wantsNetwork: boolean;
 }
 
 /** What the user named. Exactly one. */
@@ -103,7 +105,14 @@ export interface ServiceLost {
 }
 
 function createBaseOpenSession(): OpenSession {
-  return { protocolVersion: 0, clientVersion: "", target: undefined, wantsEnvironment: false, wantsFiles: false };
+  return {
+    protocolVersion: 0,
+    clientVersion: "",
+    target: undefined,
+    wantsEnvironment: false,
+    wantsFiles: false,
+    wantsNetwork: false,
+  };
 }
 
 export const OpenSession: MessageFns<OpenSession> = {
@@ -122,6 +131,9 @@ export const OpenSession: MessageFns<OpenSession> = {
     }
     if (message.wantsFiles !== false) {
       writer.uint32(40).bool(message.wantsFiles);
+    }
+    if (message.wantsNetwork !== false) {
+      writer.uint32(48).bool(message.wantsNetwork);
     }
     return writer;
   },
@@ -177,6 +189,14 @@ export const OpenSession: MessageFns<OpenSession> = {
             }
 
             message.wantsFiles = reader.bool();
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.wantsNetwork = reader.bool();
             continue;
           }
         }
