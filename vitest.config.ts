@@ -1,7 +1,8 @@
+// Rings of tests (CONTRIBUTING.md): unit and tidy need nothing, layer needs the native build, integration and programs
+// need root.
+
 import { defineConfig } from 'vitest/config';
 
-// Rings of tests (CONTRIBUTING.md): unit and tidy need nothing, layer needs the native build, integration and
-// programs need root.
 const common = { restoreMocks: true, globals: false } as const;
 
 export default defineConfig({
