@@ -1,0 +1,261 @@
+import { mkdtempSync, rmSync, statSync } from 'node:fs';
+import net from 'node:net';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { Client, credentials, Metadata, type ServiceError } from '@grpc/grpc-js';
+import { pino } from 'pino';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { dial } from '#proto/dial.ts';
+import { AppError } from '#proto/errors.ts';
+import { type Frame, makeFrame, NO_BYTES } from '#proto/frame.ts';
+import { FrameKind } from '#proto/gen/v1/frame.ts';
+import { clientOptions, sessionMethod } from '#proto/grpc-tuning.ts';
+import type { SessionHandlers, SessionStream } from '#proto/session-stream.ts';
+import { mintToken } from '#proto/token.ts';
+import { type IncomingSession, type ServeOptions, type SessionServer, serveSessions } from './rpc.ts';
+
+const key = Buffer.alloc(32, 7);
+const ping = makeFrame(1, FrameKind.FRAME_KIND_FILE_REQUEST, NO_BYTES, Buffer.from('hello'));
+
+let directory: string;
+let server: SessionServer | null = null;
+let ended: { sessionId: string; error: AppError | null }[];
+let onEnded: () => void;
+
+beforeEach(() => {
+  directory = mkdtempSync(path.join(tmpdir(), 'rpc-'));
+  ended = [];
+  onEnded = () => undefined;
+});
+
+afterEach(async () => {
+  if (server !== null) {
+    await expect.poll(() => server?.liveSessions, { timeout: 5_000 }).toBe(0);
+    server.close();
+    await expect.poll(() => server?.connections, { timeout: 5_000 }).toBe(0);
+    server = null;
+  }
+  rmSync(directory, { recursive: true });
+});
+
+function echo({ sessionId, stream }: IncomingSession): SessionHandlers {
+  return {
+    onFrame: (frame) => {
+      if (frame.kind === FrameKind.FRAME_KIND_SESSION_CLOSE) {
+        stream.send(makeFrame(0, FrameKind.FRAME_KIND_SESSION_CLOSED));
+        stream.end();
+        return undefined;
+      }
+      stream.send(makeFrame(frame.id, FrameKind.FRAME_KIND_FILE_REPLY, frame.head, frame.data));
+      return stream.drained();
+    },
+    onClosed: (error) => {
+      ended.push({ sessionId, error });
+      onEnded();
+    },
+  };
+}
+
+async function serve(changes: Partial<ServeOptions> = {}): Promise<SessionServer> {
+  server = await serveSessions({
+    address: `unix:${directory}/gateway.sock`,
+    service: 'Gateway',
+    key,
+    maxSessions: 4,
+    logger: pino({ level: 'silent' }),
+    onSession: echo,
+    ...changes,
+  });
+  return server;
+}
+
+interface Dialled {
+  stream: SessionStream;
+  next(): Promise<Frame>;
+  closed: Promise<AppError | null>;
+}
+
+async function connect(address: string, token = mintToken(key, 'session-one', 60)): Promise<Dialled> {
+  const frames: Frame[] = [];
+  let wake: () => void = () => undefined;
+  let close: (error: AppError | null) => void;
+  const closed = new Promise<AppError | null>((resolve) => {
+    close = resolve;
+  });
+  const stream = await dial({
+    address,
+    service: 'Gateway',
+    token,
+    deadlineMs: 5_000,
+    onFrame: (frame) => {
+      frames.push(frame);
+      wake();
+    },
+    onClosed: (error) => close(error),
+  });
+  const next = async (): Promise<Frame> => {
+    while (frames.length === 0) {
+      await new Promise<void>((resolve) => {
+        wake = resolve;
+      });
+    }
+    return frames.shift() as Frame;
+  };
+  return { stream, next, closed };
+}
+
+async function closeInOrder({ stream, next, closed }: Dialled): Promise<void> {
+  stream.send(makeFrame(0, FrameKind.FRAME_KIND_SESSION_CLOSE));
+  while ((await next()).kind !== FrameKind.FRAME_KIND_SESSION_CLOSED);
+  stream.end();
+  expect(await closed).toBeNull();
+}
+
+for (const where of ['unix', 'tcp'] as const) {
+  test(`a frame goes there and back over ${where}, and the session closes in order on both sides`, async () => {
+    const { address } = await serve(where === 'tcp' ? { address: '127.0.0.1:0' } : {});
+    const dialled = await connect(address);
+    dialled.stream.send(ping);
+    expect(Buffer.from((await dialled.next()).data).toString()).toBe('hello');
+    expect(await dialled.stream.ping()).toBeGreaterThan(0);
+    await closeInOrder(dialled);
+    await expect.poll(() => ended).toEqual([{ sessionId: 'session-one', error: null }]);
+  });
+}
+
+test('the socket is closed to everybody else', async () => {
+  await serve();
+  expect(statSync(`${directory}/gateway.sock`).mode & 0o777).toBe(0o600);
+});
+
+test('the socket of a living server is not taken away from it', async () => {
+  await serve();
+  await expect(
+    serveSessions({
+      ...({} as ServeOptions),
+      address: `unix:${directory}/gateway.sock`,
+      service: 'Gateway',
+      key,
+      maxSessions: 1,
+      logger: pino({ level: 'silent' }),
+      onSession: echo,
+    }),
+  ).rejects.toMatchObject({
+    code: 'NOT_PERMITTED',
+  });
+});
+
+test('many megabytes echoed both ways at once arrive whole and in order', async () => {
+  const { address } = await serve();
+  const dialled = await connect(address);
+  const count = 200;
+  const send = async () => {
+    for (let id = 1; id <= count; id += 1) {
+      dialled.stream.send(makeFrame(id, FrameKind.FRAME_KIND_FILE_REQUEST, NO_BYTES, Buffer.alloc(128 * 1024, id)));
+      await dialled.stream.drained();
+    }
+  };
+  const sent = send();
+  for (let id = 1; id <= count; id += 1) {
+    const frame = await dialled.next();
+    expect([frame.id, frame.data.length, frame.data[0], frame.data.at(-1)]).toEqual([id, 131_072, id & 255, id & 255]);
+  }
+  await sent;
+  await closeInOrder(dialled);
+});
+
+test.each([
+  ['a token of another key', mintToken(Buffer.alloc(32, 8), 'session-one', 60)],
+  ['an expired token', mintToken(key, 'session-one', -1)],
+  ['no token', 'x'],
+])('%s is refused before a frame is read', async (_, token) => {
+  let sessions = 0;
+  const { address } = await serve({
+    onSession: (session) => {
+      sessions += 1;
+      return echo(session);
+    },
+  });
+  await expect(connect(address, token)).rejects.toMatchObject({
+    code: 'UNAUTHENTICATED',
+    message: 'the session token is not accepted',
+  });
+  expect(sessions).toBe(0);
+});
+
+test('a live session cannot be opened a second time', async () => {
+  const { address } = await serve();
+  const first = await connect(address);
+  await expect(connect(address)).rejects.toMatchObject({ code: 'NOT_PERMITTED' });
+  first.stream.send(ping);
+  expect((await first.next()).id).toBe(1);
+  await closeInOrder(first);
+});
+
+test('one session more than allowed is refused, and admitted when another has ended', async () => {
+  const { address } = await serve({ maxSessions: 1 });
+  const first = await connect(address);
+  const second = mintToken(key, 'session-two', 60);
+  await expect(connect(address, second)).rejects.toMatchObject({ code: 'LIMIT_REACHED' });
+  await closeInOrder(first);
+  await expect.poll(() => server?.liveSessions).toBe(0);
+  await closeInOrder(await connect(address, second));
+});
+
+test('what the server refuses a session with is what the client gets', async () => {
+  const { address } = await serve({
+    onSession: () => {
+      throw new AppError('LIMIT_REACHED', 'no room for this session');
+    },
+  });
+  await expect(connect(address)).rejects.toMatchObject({ code: 'LIMIT_REACHED', message: 'no room for this session' });
+});
+
+test('a call whose other half does not come is refused within its time', async () => {
+  const { address } = await serve({ pairingDeadlineMs: 50 });
+  const client = new Client(address, credentials.createInsecure(), clientOptions(address));
+  const metadata = new Metadata();
+  metadata.set('authorization', `Bearer ${mintToken(key, 'session-one', 60)}`);
+  metadata.set('mirrord-direction', 'up');
+  const { path: method, requestSerialize, responseDeserialize } = sessionMethod('Gateway');
+  const call = client.makeBidiStreamRequest(method, requestSerialize, responseDeserialize, metadata).resume();
+  const error = await new Promise<ServiceError>((resolve) => call.once('error', resolve));
+  expect(error.details).toBe('no down call within 50 ms');
+  client.close();
+});
+
+test('a session that says nothing is ended within its time', async () => {
+  const { address } = await serve({ pairingDeadlineMs: 50 });
+  const { closed } = await connect(address);
+  expect(await closed).toMatchObject({ code: 'DEADLINE_EXCEEDED' });
+});
+
+test('a session cut by the client is told to the server', async () => {
+  const { address } = await serve();
+  const { stream } = await connect(address);
+  const told = new Promise<void>((resolve) => {
+    onEnded = resolve;
+  });
+  stream.destroy();
+  await told;
+  expect(ended[0]?.error).toMatchObject({ code: 'CANCELLED' });
+});
+
+test('nobody at the address is AGENT_LOST', async () => {
+  await expect(connect(`unix:${directory}/nobody.sock`)).rejects.toMatchObject({ code: 'AGENT_LOST' });
+});
+
+test('somebody who does not answer is DEADLINE_EXCEEDED', async () => {
+  const mute = net.createServer((socket) => socket.on('error', () => undefined));
+  await new Promise<void>((resolve) => mute.listen(`${directory}/mute.sock`, resolve));
+  const dialling = dial({
+    address: `unix:${directory}/mute.sock`,
+    service: 'Gateway',
+    token: 'x',
+    deadlineMs: 100,
+    onFrame: () => undefined,
+    onClosed: () => undefined,
+  });
+  await expect(dialling).rejects.toMatchObject({ code: 'DEADLINE_EXCEEDED' });
+  mute.close();
+});
