@@ -1,0 +1,121 @@
+// The programs of the matrix and what each must print: real programs, unmodified, in every language people deploy.
+
+import path from 'node:path';
+import { answers, manyListing, mappedSum, VARIABLES } from '../fixtures/target-files.ts';
+
+export interface Places {
+  /** Of the compiled programs. */
+  programs: string;
+  /** The target's FOLDER as the program names it. */
+  folder: string;
+  /** A local folder of the run's own, writable, the working directory. */
+  work: string;
+}
+
+export interface Program {
+  name: string;
+  command(places: Places): string[];
+  /** Of standard output; absent where the result of the same command on the target's own folder is the measure. */
+  prints?: string;
+  /** `--fs-mode write`. */
+  writes?: true;
+  /** It cannot be served from copies: without FUSE it must fail, cleanly, with this in its own words. */
+  withoutFuse?: RegExp;
+}
+
+const questions = answers(VARIABLES);
+const asks = (name: string, command: (program: (file: string) => string) => string[]): Program => ({
+  name,
+  command: ({ programs, folder }) => [...command((file) => path.join(programs, file)), path.join(folder, 'questions')],
+  prints: questions,
+});
+
+const shell = (script: string) => (places: Places) => ['sh', '-c', script, 'sh', places.folder, places.programs];
+
+export const languages: Program[] = [
+  asks('C, dynamic', (at) => [at('c-dynamic')]),
+  asks('C, static with glibc', (at) => [at('c-static-glibc')]),
+  asks('C, static with musl', (at) => [at('c-static-musl')]),
+  asks('Node', (at) => ['node', at('questions.mjs')]),
+  asks('Python', (at) => ['python3', at('questions.py')]),
+  asks('Ruby', (at) => ['ruby', at('questions.rb')]),
+  asks('Perl', (at) => ['perl', at('questions.pl')]),
+  asks('PHP', (at) => ['php', at('questions.php')]),
+  asks('Java', (at) => ['java', '-Xshare:auto', '-cp', at('.'), 'Questions']),
+  asks('Go with cgo', (at) => [at('go-cgo')]),
+  asks('Go, pure static', (at) => [at('go-static')]),
+  asks('Rust', (at) => [at('rust')]),
+  asks('bash with coreutils', (at) => ['bash', at('questions.sh')]),
+];
+
+export const tools: Program[] = [
+  {
+    name: 'find walks a tree',
+    command: shell('find "$1/tree" -type f -printf "%P %s %m\\n" | LC_ALL=C sort'),
+  },
+  {
+    name: 'tar packs a tree, byte for byte as on the target',
+    command: shell('tar -C "$1" --sort=name -cf - tree | sha256sum'),
+  },
+  {
+    name: 'cp copies a tree here with its times and modes',
+    command: shell(
+      'cp -r --preserve=mode,timestamps "$1/tree" copy && find copy -type f -printf "%P %s %m %T@\\n" | LC_ALL=C sort && cat copy/deep/deeper/three.txt | sha256sum',
+    ),
+  },
+  {
+    name: 'git status in a local folder',
+    command: shell(
+      'git init -q . && echo one >one && git -c user.name=n -c user.email=e add one && git -c user.name=n -c user.email=e commit -q -m one && echo two >>one && git status --porcelain',
+    ),
+    prints: ' M one\n',
+  },
+  {
+    name: 'sqlite3 reads a database',
+    command: shell('sqlite3 -readonly "$1/shop.db" "select sum(price), count(*) from goods"'),
+    prints: '10000|5000\n',
+  },
+  {
+    name: 'sqlite3 changes a database',
+    command: shell(
+      'cp "$1/shop.db" "$1/written/$$.db" && sqlite3 "$1/written/$$.db" "update goods set price = 3; select sum(price) from goods"',
+    ),
+    prints: '15000\n',
+    writes: true,
+    withoutFuse: /read-only|readonly|Read-only/i,
+  },
+  {
+    name: 'a file is mapped',
+    command: ({ programs, folder }) => [path.join(programs, 'map'), path.join(folder, 'mapped.bin')],
+    prints: `${mappedSum()}\n`,
+  },
+  {
+    name: 'a library is loaded with dlopen',
+    command: ({ programs, folder }) => [path.join(programs, 'load'), path.join(folder, 'libanswer.so.1')],
+    prints: '42\n',
+  },
+  {
+    name: 'a folder of 20,000 entries is listed with every stat',
+    command: ({ programs, folder }) => [path.join(programs, 'list'), path.join(folder, 'many')],
+    prints: `${manyListing()}\n`,
+  },
+  {
+    name: '1 GiB is read and hashed',
+    command: shell('sha256sum <"$1/large.bin"'),
+    withoutFuse: /too large|too big/i,
+  },
+  {
+    name: 'two processes append to one file',
+    command: shell(
+      '"$2/append" "$1/written/$$" 200 && LC_ALL=C sort -u "$1/written/$$" | grep -Ec "^writer [01] line [0-9]{5}$"',
+    ),
+    prints: '400\n',
+    writes: true,
+    withoutFuse: /read-only/i,
+  },
+  {
+    name: '100 children read at once',
+    command: ({ programs, folder }) => [path.join(programs, 'forks'), path.join(folder, 'questions/hello.txt')],
+    prints: '100\n',
+  },
+];
