@@ -1,0 +1,238 @@
+// Answers the supervisor's questions about paths: decides where each leads and asks the target, this machine (a mapped
+// path) or nobody. Questions about what is open are handles.ts'.
+
+import { ERRNO } from '#proto/errno.ts';
+import { RuleVerdict, WIRE_LOCAL, WireKind } from '#proto/wire.ts';
+import {
+  replyDecide,
+  replyOpenedHandle,
+  replyOpenedInline,
+  replyOpenedMapped,
+  replyReadLink,
+  replyResult,
+  replyStat,
+  replyStatFs,
+} from '#proto/wire-client.ts';
+import type { FileOperation, FileSession } from '../session.ts';
+import { HandleQuestions } from './handles.ts';
+import type { Question } from './link.ts';
+import { answerMapped, answerMappedPair } from './mapped.ts';
+import { OpenFiles } from './open-files.ts';
+import { commonPlace, isWriteAccess, isWriteOpen, type PathRules, placeOf } from './paths.ts';
+import { ReadAheadBudget } from './read-ahead.ts';
+import { expectOpened, expectStat, expectStatFs } from './replies.ts';
+import { attributesOf } from './set-attributes.ts';
+import { StatCache } from './stat-cache.ts';
+
+type PairQuestion = Extract<Question, { from: Buffer }>;
+type HandleQuestion = Extract<Question, { handle: number }>;
+export type PathQuestion = Exclude<Question, PairQuestion | HandleQuestion>;
+
+export interface FilesOptions {
+  session: FileSession;
+  rules: PathRules;
+  /** Small read-only files come whole with their open up to this size; 0: never. At most 256 KiB. */
+  inlineBytes: number;
+}
+
+const O_DIRECTORY = 0o200000;
+const AT_SYMLINK_NOFOLLOW = 0x100;
+
+export class Files {
+  readonly #session: FileSession;
+  readonly #rules: PathRules;
+  readonly #inlineBytes: number;
+  readonly #openFiles = new OpenFiles(new ReadAheadBudget());
+  readonly #stats = new StatCache();
+  readonly #handles: HandleQuestions;
+
+  constructor(options: FilesOptions) {
+    this.#session = options.session;
+    this.#rules = options.rules;
+    this.#inlineBytes = options.inlineBytes;
+    this.#handles = new HandleQuestions(options.session, this.#openFiles, this.#stats);
+  }
+
+  get openFiles(): number {
+    return this.#openFiles.size;
+  }
+
+  /** Rejects with the AppError of the session; what the target's kernel says is an answer. */
+  answer(id: bigint, question: Question, signal: AbortSignal): Promise<Buffer[]> | Buffer[] {
+    if ('handle' in question) return this.#handles.answer(id, question);
+    if ('from' in question) return this.#answerPair(id, question);
+    return this.#answerPath(id, question, signal);
+  }
+
+  release(handle: number): void {
+    if (this.#openFiles.remove(handle) !== null) this.#session.tell({ $case: 'close', value: { handle } });
+  }
+
+  #answerPath(id: bigint, question: PathQuestion, signal: AbortSignal): Promise<Buffer[]> | Buffer[] {
+    const place = placeOf(this.#rules, question.path, isWrite(question));
+    if (question.kind === WireKind.DECIDE) return answerDecide(id, place);
+    if (place.kind === 'error') return replyResult(id, -place.errno);
+    if (place.kind === 'remote') return this.#ask(id, question, place.path, signal);
+    if (!place.isMapped) return replyResult(id, WIRE_LOCAL);
+    return question.kind === WireKind.OPEN ? replyOpenedMapped(id, place.path) : answerMapped(id, question, place.path);
+  }
+
+  #answerPair(id: bigint, question: PairQuestion): Promise<Buffer[]> | Buffer[] {
+    const from = placeOf(this.#rules, question.from, question.kind === WireKind.RENAME);
+    const to = placeOf(this.#rules, question.to, true);
+    const common = commonPlace(from, to);
+    if (typeof common === 'object') return replyResult(id, -common.errno);
+    if (from.kind === 'error' || to.kind === 'error') return replyResult(id, -ERRNO.ENOENT);
+    if (common === 'remote') return this.#changePair(id, question, from.path, to.path);
+    const isMapped = (from.kind === 'local' && from.isMapped) || (to.kind === 'local' && to.isMapped);
+    return isMapped ? answerMappedPair(id, question, from.path, to.path) : replyResult(id, WIRE_LOCAL);
+  }
+
+  async #changePair(id: bigint, question: PairQuestion, from: Buffer, to: Buffer): Promise<Buffer[]> {
+    const { flags } = question;
+    const value = { from, to, flags };
+    const operation: FileOperation =
+      question.kind === WireKind.RENAME ? { $case: 'rename', value } : { $case: 'link', value };
+    // A renamed directory takes the names below it along.
+    const { reply } = await this.#changing(operation, () => this.#stats.forgetAll());
+    return replyResult(id, -reply.errno);
+  }
+
+  #ask(id: bigint, question: PathQuestion, path: Buffer, signal: AbortSignal): Promise<Buffer[]> | Buffer[] {
+    switch (question.kind) {
+      case WireKind.OPEN:
+        return this.#open(id, question, path, signal);
+      case WireKind.STAT:
+        return this.#stat(id, question, path, signal);
+      case WireKind.ACCESS:
+        return this.#result(
+          id,
+          { $case: 'access', value: { path, mode: question.mode, flags: question.flags } },
+          signal,
+        );
+      case WireKind.READLINK:
+        return this.#readLink(id, path, signal);
+      case WireKind.STATFS:
+        return this.#statFs(id, path, signal);
+      case WireKind.MKDIR:
+        return this.#change(id, path, { $case: 'makeDir', value: { path, mode: question.mode } });
+      case WireKind.RMDIR:
+        return this.#change(id, path, { $case: 'removeDir', value: { path } });
+      case WireKind.UNLINK:
+        return this.#change(id, path, { $case: 'unlink', value: { path } });
+      case WireKind.SYMLINK:
+        return this.#change(id, path, { $case: 'symlink', value: { target: question.target, path } });
+      case WireKind.SETATTR:
+        return this.#setAttributes(id, question, path);
+      default:
+        return replyResult(id, -ERRNO.ENOSYS);
+    }
+  }
+
+  async #open(
+    id: bigint,
+    question: Extract<Question, { kind: typeof WireKind.OPEN }>,
+    path: Buffer,
+    signal: AbortSignal,
+  ): Promise<Buffer[]> {
+    const { flags, mode } = question;
+    const inlineBytes = isWriteOpen(flags) || (flags & O_DIRECTORY) !== 0 ? 0 : this.#inlineBytes;
+    const operation: FileOperation = { $case: 'open', value: { path, flags, mode, inlineBytes } };
+    const { reply, data } = isWriteOpen(flags)
+      ? await this.#changing(operation, () => this.#stats.forgetAll(), signal)
+      : await this.#session.request(operation, { signal });
+    if (reply.errno !== 0) return replyResult(id, -reply.errno);
+    const { handle, stat } = expectOpened(reply);
+    if (handle === 0) return replyOpenedInline(id, stat, data);
+    const file = this.#openFiles.add(handle, path, flags, stat, (offset, length) =>
+      this.#handles.fetch(handle, offset, length),
+    );
+    if (isWriteOpen(flags)) this.#openFiles.changed(file.identity);
+    return replyOpenedHandle(id, handle, stat);
+  }
+
+  async #stat(
+    id: bigint,
+    question: Extract<Question, { kind: typeof WireKind.STAT }>,
+    path: Buffer,
+    signal: AbortSignal,
+  ): Promise<Buffer[]> {
+    const noFollow = (question.flags & AT_SYMLINK_NOFOLLOW) !== 0;
+    const known = this.#stats.find(path, !noFollow);
+    if (known !== null) return replyStat(id, known);
+    const of = { $case: 'path' as const, value: path };
+    const { reply } = await this.#session.request({ $case: 'stat', value: { of, noFollow } }, { signal });
+    return reply.errno !== 0 ? replyResult(id, -reply.errno) : replyStat(id, expectStat(reply));
+  }
+
+  async #readLink(id: bigint, path: Buffer, signal: AbortSignal): Promise<Buffer[]> {
+    const { reply, data } = await this.#session.request({ $case: 'readLink', value: { path } }, { signal });
+    return reply.errno !== 0 ? replyResult(id, -reply.errno) : replyReadLink(id, data);
+  }
+
+  async #statFs(id: bigint, path: Buffer, signal: AbortSignal): Promise<Buffer[]> {
+    const of = { $case: 'path' as const, value: path };
+    const { reply } = await this.#session.request({ $case: 'statFs', value: { of } }, { signal });
+    if (reply.errno !== 0) return replyResult(id, -reply.errno);
+    return replyStatFs(id, expectStatFs(reply));
+  }
+
+  async #setAttributes(
+    id: bigint,
+    question: Extract<Question, { kind: typeof WireKind.SETATTR }>,
+    path: Buffer,
+  ): Promise<Buffer[]> {
+    const noFollow = (question.flags & AT_SYMLINK_NOFOLLOW) !== 0;
+    const value = { of: { $case: 'path' as const, value: path }, noFollow, ...attributesOf(question.set) };
+    // Through a link the name that changes is another one.
+    const changed = () => {
+      this.#stats.forgetAll();
+      this.#openFiles.allChanged();
+    };
+    const { reply } = await this.#changing({ $case: 'setAttributes', value }, changed);
+    return reply.errno !== 0 ? replyResult(id, -reply.errno) : replyStat(id, expectStat(reply));
+  }
+
+  async #result(id: bigint, operation: FileOperation, signal: AbortSignal): Promise<Buffer[]> {
+    const { reply } = await this.#session.request(operation, { signal });
+    return replyResult(id, -reply.errno);
+  }
+
+  async #change(id: bigint, path: Buffer, operation: FileOperation): Promise<Buffer[]> {
+    const { reply } = await this.#changing(operation, () => this.#stats.forgetPath(path));
+    return replyResult(id, -reply.errno);
+  }
+
+  /** Forgets before, so that no one is answered with what is about to change, and after, for what was read meanwhile. */
+  async #changing(operation: FileOperation, forget: () => void, signal?: AbortSignal) {
+    forget();
+    try {
+      return await this.#session.request(operation, { signal });
+    } finally {
+      forget();
+    }
+  }
+}
+
+function isWrite(question: PathQuestion): boolean {
+  switch (question.kind) {
+    case WireKind.OPEN:
+      return isWriteOpen(question.flags);
+    case WireKind.ACCESS:
+      return isWriteAccess(question.mode);
+    case WireKind.DECIDE:
+      return question.isWrite;
+    case WireKind.STAT:
+    case WireKind.READLINK:
+    case WireKind.STATFS:
+      return false;
+    default:
+      return true;
+  }
+}
+
+function answerDecide(id: bigint, place: ReturnType<typeof placeOf>): Buffer[] {
+  if (place.kind === 'error') return replyDecide(id, RuleVerdict.NOT_FOUND);
+  if (place.kind === 'remote') return replyDecide(id, RuleVerdict.REMOTE);
+  return place.isMapped ? replyDecide(id, RuleVerdict.MAPPED, place.path) : replyDecide(id, RuleVerdict.LOCAL);
+}

@@ -1,0 +1,155 @@
+// Answers the supervisor's questions about open files: reads with read-ahead, writes in the pieces the session carries,
+// listings that fill the stat cache. A handle that is not open is EBADF without asking the target.
+
+import { ERRNO } from '#proto/errno.ts';
+import { MAX_DATA_BYTES } from '#proto/frame.ts';
+import { encodeFrame, WireKind } from '#proto/wire.ts';
+import { replyReadDir, replyResult, replyStat, replyStatFs } from '#proto/wire-client.ts';
+import type { FileOperation, FileSession } from '../session.ts';
+import type { Question } from './link.ts';
+import type { OpenFile, OpenFiles } from './open-files.ts';
+import type { Fetched } from './read-ahead.ts';
+import { expectDirectory, expectStat, expectStatFs, expectWritten } from './replies.ts';
+import { attributesOf } from './set-attributes.ts';
+import type { StatCache } from './stat-cache.ts';
+
+export type HandleQuestion = Extract<Question, { handle: number }>;
+type Asked<Kind> = Extract<Question, { kind: Kind }>;
+
+/** Of one ReadDir (fs_env.proto). */
+const MAX_ENTRIES = 1_000;
+/** Of one READ of the supervisor; FUSE asks for 1 MiB at most (FUSE_MAX_MAX_PAGES of Linux 4.20). */
+const MAX_READ_BYTES = 1024 * 1024;
+
+export class HandleQuestions {
+  readonly #session: FileSession;
+  readonly #openFiles: OpenFiles;
+  readonly #stats: StatCache;
+
+  constructor(session: FileSession, openFiles: OpenFiles, stats: StatCache) {
+    this.#session = session;
+    this.#openFiles = openFiles;
+    this.#stats = stats;
+  }
+
+  answer(id: bigint, question: HandleQuestion): Promise<Buffer[]> | Buffer[] {
+    const file = this.#openFiles.get(question.handle);
+    if (file === null) return replyResult(id, -ERRNO.EBADF);
+    switch (question.kind) {
+      case WireKind.READ:
+        return this.#read(id, file, question);
+      case WireKind.WRITE:
+        return this.#write(id, file, question);
+      case WireKind.FSTAT:
+        return this.#stat(id, file);
+      case WireKind.FSETATTR:
+        return this.#setAttributes(id, file, question);
+      case WireKind.FSYNC:
+        return this.#sync(id, file, question);
+      case WireKind.READDIR:
+        return this.#readDir(id, file, question);
+      case WireKind.FSTATFS:
+        return this.#statFs(id, file);
+    }
+  }
+
+  async fetch(handle: number, offset: number, length: number): Promise<Fetched> {
+    const value = { handle, offset: BigInt(offset), length };
+    const { reply, data } = await this.#session.request({ $case: 'read', value });
+    return { errno: reply.errno, data };
+  }
+
+  async #read(id: bigint, file: OpenFile, question: Asked<typeof WireKind.READ>): Promise<Buffer[]> {
+    const length = Math.min(question.length, MAX_READ_BYTES);
+    // Offsets beyond what a double can count are those of /proc/PID/mem: never read in order.
+    if (question.offset > BigInt(Number.MAX_SAFE_INTEGER - length)) return this.#readFar(id, file, question);
+    const { errno, chunks, bytes } = await file.reader.read(Number(question.offset), length);
+    return replyChunks(id, errno === 0 ? bytes : -errno, chunks);
+  }
+
+  async #readFar(id: bigint, file: OpenFile, question: Asked<typeof WireKind.READ>): Promise<Buffer[]> {
+    const length = Math.min(question.length, MAX_DATA_BYTES);
+    const value = { handle: file.handle, offset: question.offset, length };
+    const { reply, data } = await this.#session.request({ $case: 'read', value });
+    return reply.errno !== 0 ? replyResult(id, -reply.errno) : replyChunks(id, data.length, [data]);
+  }
+
+  async #write(id: bigint, file: OpenFile, question: Asked<typeof WireKind.WRITE>): Promise<Buffer[]> {
+    this.#fileChanged(file);
+    let written = 0;
+    let errno = 0;
+    try {
+      while (written < question.data.length || question.data.length === 0) {
+        const data = question.data.subarray(written, written + MAX_DATA_BYTES);
+        const value = { handle: file.handle, offset: question.offset + BigInt(written) };
+        await this.#session.drained();
+        const { reply } = await this.#session.request({ $case: 'write', value }, { data });
+        errno = reply.errno;
+        if (errno !== 0) break;
+        const bytes = expectWritten(reply);
+        written += bytes;
+        if (bytes < data.length || question.data.length === 0) break;
+      }
+    } finally {
+      this.#fileChanged(file);
+    }
+    return replyResult(id, written > 0 || errno === 0 ? written : -errno);
+  }
+
+  async #stat(id: bigint, file: OpenFile): Promise<Buffer[]> {
+    const of = { $case: 'handle' as const, value: file.handle };
+    const { reply } = await this.#session.request({ $case: 'stat', value: { of, noFollow: false } });
+    return reply.errno !== 0 ? replyResult(id, -reply.errno) : replyStat(id, expectStat(reply));
+  }
+
+  async #setAttributes(id: bigint, file: OpenFile, question: Asked<typeof WireKind.FSETATTR>): Promise<Buffer[]> {
+    const of = { $case: 'handle' as const, value: file.handle };
+    const operation: FileOperation = {
+      $case: 'setAttributes',
+      value: { of, noFollow: false, ...attributesOf(question.set) },
+    };
+    this.#fileChanged(file);
+    try {
+      const { reply } = await this.#session.request(operation);
+      return reply.errno !== 0 ? replyResult(id, -reply.errno) : replyStat(id, expectStat(reply));
+    } finally {
+      this.#fileChanged(file);
+    }
+  }
+
+  async #sync(id: bigint, file: OpenFile, question: Asked<typeof WireKind.FSYNC>): Promise<Buffer[]> {
+    const value = { handle: file.handle, dataOnly: question.isDataOnly };
+    const { reply } = await this.#session.request({ $case: 'sync', value });
+    return replyResult(id, -reply.errno);
+  }
+
+  async #readDir(id: bigint, file: OpenFile, question: Asked<typeof WireKind.READDIR>): Promise<Buffer[]> {
+    const changes = this.#stats.changes;
+    const entries = Math.max(1, Math.min(question.entries, MAX_ENTRIES));
+    const value = { handle: file.handle, cookie: question.cookie, entries };
+    const { reply } = await this.#session.request({ $case: 'readDir', value });
+    if (reply.errno !== 0) return replyResult(id, -reply.errno);
+    const page = expectDirectory(reply);
+    this.#stats.fill(file.path, page.entries, changes);
+    return replyReadDir(id, page);
+  }
+
+  async #statFs(id: bigint, file: OpenFile): Promise<Buffer[]> {
+    const of = { $case: 'handle' as const, value: file.handle };
+    const { reply } = await this.#session.request({ $case: 'statFs', value: { of } });
+    return reply.errno !== 0 ? replyResult(id, -reply.errno) : replyStatFs(id, expectStatFs(reply));
+  }
+
+  /** The file may have other names and other handles: all that is known of it is void. */
+  #fileChanged(file: OpenFile): void {
+    this.#stats.forgetAll();
+    this.#openFiles.changed(file.identity);
+  }
+}
+
+/** As replyRead, without joining the pieces of a read first. */
+function replyChunks(id: bigint, result: number, chunks: Uint8Array[]): Buffer[] {
+  const head = Buffer.allocUnsafe(4);
+  head.writeInt32LE(result, 0);
+  return encodeFrame(WireKind.REPLY, id, head, ...chunks);
+}

@@ -1,0 +1,179 @@
+// The client's end of the socketpair to the supervisor: frames in and out, one answer for every request, and no more held
+// in memory than its limits, in either direction. What a request means is the handlers' matter.
+
+import type { Duplex } from 'node:stream';
+import { AppError } from '#proto/errors.ts';
+import { WIRE_VERSION, WireDecoder, WireError, type WireFrame, WireKind } from '#proto/wire.ts';
+import { decodeRequest, replyResult, setupFrame, type WireRequest, type WireRule } from '#proto/wire-client.ts';
+
+export type Question = Exclude<
+  WireRequest,
+  {
+    kind:
+      | typeof WireKind.HELLO
+      | typeof WireKind.STARTED
+      | typeof WireKind.LOG
+      | typeof WireKind.CANCEL
+      | typeof WireKind.FAILED
+      | typeof WireKind.RELEASE;
+  }
+>;
+
+export interface Setup {
+  features: number;
+  inlineBytes: number;
+  rules: readonly WireRule[];
+}
+
+export interface LinkHandlers {
+  onHello(capabilities: number, lines: string[]): Setup;
+  onStarted(pid: number): void;
+  /** The local process could not be started: -errno, and what was tried. */
+  onFailed(result: number, what: string): void;
+  onLog(level: number, text: string): void;
+  /** The reply's pieces, made with the replies of wire-client.ts. What it throws or rejects with becomes an errno. */
+  answer(id: bigint, question: Question, signal: AbortSignal): Promise<Buffer[]> | Buffer[];
+  release(handle: number): void;
+  /** Once. null: the supervisor closed between two frames. */
+  onClosed(error: AppError | null): void;
+}
+
+/** Requests being answered at once; the threads of a large program. Beyond it the supervisor waits. */
+const MAX_QUESTIONS = 1024;
+/** Bytes of writes being carried and of answers not yet taken by the supervisor. Beyond it the supervisor waits. */
+const MAX_HELD_BYTES = 8 * 1024 * 1024;
+
+export class LayerLink {
+  readonly #socket: Duplex;
+  readonly #handlers: LinkHandlers;
+  readonly #decoder = new WireDecoder();
+  readonly #open = new Map<bigint, AbortController>();
+  #heldBytes = 0;
+  #isCorked = false;
+  #isClosed = false;
+  #hasSaidHello = false;
+
+  constructor(socket: Duplex, handlers: LinkHandlers) {
+    this.#socket = socket;
+    this.#handlers = handlers;
+    socket.on('data', (chunk: Buffer) => this.#receive(chunk));
+    socket.on('drain', () => this.#balance());
+    socket.on('end', () => this.#ended());
+    socket.on('close', () => this.#close(null));
+    socket.on('error', (error) => this.#close(AppError.from(error, 'BUG')));
+  }
+
+  /** Questions that wait for an answer. */
+  get openQuestions(): number {
+    return this.#open.size;
+  }
+
+  close(): void {
+    this.#close(null);
+  }
+
+  #receive(chunk: Buffer): void {
+    if (this.#isClosed) return;
+    try {
+      for (const frame of this.#decoder.push(chunk)) this.#receiveFrame(frame);
+    } catch (error) {
+      this.#close(error instanceof WireError ? violation(error) : AppError.from(error, 'BUG'));
+      return;
+    }
+    this.#balance();
+  }
+
+  #receiveFrame(frame: WireFrame): void {
+    const request = decodeRequest(frame.kind, frame.body);
+    switch (request.kind) {
+      case WireKind.HELLO:
+        this.#greet(request);
+        return;
+      case WireKind.STARTED:
+        this.#handlers.onStarted(request.pid);
+        return;
+      case WireKind.FAILED:
+        this.#handlers.onFailed(request.result, request.what);
+        return;
+      case WireKind.LOG:
+        this.#handlers.onLog(request.level, request.text);
+        return;
+      case WireKind.CANCEL:
+        this.#open.get(frame.id)?.abort();
+        return;
+      case WireKind.RELEASE:
+        this.#handlers.release(request.handle);
+        return;
+      default:
+        this.#answer(frame, request);
+    }
+  }
+
+  #greet(hello: { version: number; capabilities: number; lines: string[] }): void {
+    if (hello.version !== WIRE_VERSION) {
+      const versions = `the supervisor speaks version ${hello.version}, the client ${WIRE_VERSION}`;
+      throw new AppError('PROTOCOL_VIOLATION', `${versions}: they are not of one build`);
+    }
+    if (this.#hasSaidHello) throw new AppError('PROTOCOL_VIOLATION', 'the supervisor said hello twice');
+    this.#hasSaidHello = true;
+    this.#write(setupFrame(this.#handlers.onHello(hello.capabilities, hello.lines)));
+  }
+
+  #answer(frame: WireFrame, question: Question): void {
+    if (this.#open.has(frame.id)) throw new AppError('PROTOCOL_VIOLATION', `request ${frame.id} was asked twice`);
+    const controller = new AbortController();
+    this.#open.set(frame.id, controller);
+    this.#heldBytes += frame.body.length;
+    void this.#settle(frame, question, controller.signal);
+  }
+
+  async #settle(frame: WireFrame, question: Question, signal: AbortSignal): Promise<void> {
+    let reply: Buffer[];
+    try {
+      reply = await this.#handlers.answer(frame.id, question, signal);
+    } catch (error) {
+      reply = replyResult(frame.id, -AppError.from(error, 'BUG').localErrno);
+    }
+    this.#open.delete(frame.id);
+    this.#heldBytes -= frame.body.length;
+    this.#write(reply);
+    this.#balance();
+  }
+
+  /** Pieces of one turn of the loop leave in one system call. */
+  #write(pieces: Buffer[]): void {
+    if (this.#isClosed) return;
+    if (!this.#isCorked) {
+      this.#isCorked = true;
+      this.#socket.cork();
+      process.nextTick(() => {
+        this.#isCorked = false;
+        this.#socket.uncork();
+      });
+    }
+    for (const piece of pieces) this.#socket.write(piece);
+  }
+
+  #balance(): void {
+    if (this.#isClosed) return;
+    const isFull = this.#open.size >= MAX_QUESTIONS || this.#heldBytes + this.#socket.writableLength >= MAX_HELD_BYTES;
+    if (isFull && !this.#socket.isPaused()) this.#socket.pause();
+    else if (!isFull && this.#socket.isPaused()) this.#socket.resume();
+  }
+
+  #ended(): void {
+    this.#close(this.#decoder.isAtBoundary ? null : new AppError('PROTOCOL_VIOLATION', 'the supervisor was cut off'));
+  }
+
+  #close(error: AppError | null): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    for (const controller of this.#open.values()) controller.abort();
+    this.#socket.destroy();
+    this.#handlers.onClosed(error);
+  }
+}
+
+function violation(cause: WireError): AppError {
+  return new AppError('PROTOCOL_VIOLATION', `the supervisor broke the protocol: ${cause.message}`, { cause });
+}

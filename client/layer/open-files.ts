@@ -1,0 +1,75 @@
+// The files the local process has open in the target: one entry per handle of the session, and which of them are one
+// file, so that a write through one is seen through all.
+
+import type { FileStat } from '#proto/gen/v1/fs_env.ts';
+import { type Fetch, ReadAhead, type ReadAheadBudget } from './read-ahead.ts';
+
+export interface OpenFile {
+  readonly handle: number;
+  readonly path: Buffer;
+  readonly isAppending: boolean;
+  /** Device and inode of the target: the same for every handle of one file. */
+  readonly identity: string;
+  readonly reader: ReadAhead;
+}
+
+const O_APPEND = 0o2000;
+
+export class OpenFiles {
+  readonly #byHandle = new Map<number, OpenFile>();
+  readonly #byIdentity = new Map<string, Set<OpenFile>>();
+  readonly #budget: ReadAheadBudget;
+
+  constructor(budget: ReadAheadBudget) {
+    this.#budget = budget;
+  }
+
+  get size(): number {
+    return this.#byHandle.size;
+  }
+
+  add(handle: number, path: Buffer, flags: number, stat: FileStat, fetch: Fetch): OpenFile {
+    const file: OpenFile = {
+      handle,
+      path,
+      isAppending: (flags & O_APPEND) !== 0,
+      identity: identityOf(stat),
+      reader: new ReadAhead(fetch, this.#budget, Number(stat.size)),
+    };
+    this.#byHandle.set(handle, file);
+    const same = this.#byIdentity.get(file.identity);
+    if (same === undefined) this.#byIdentity.set(file.identity, new Set([file]));
+    else same.add(file);
+    return file;
+  }
+
+  get(handle: number): OpenFile | null {
+    return this.#byHandle.get(handle) ?? null;
+  }
+
+  /** Null for a handle that is not open: a release may come twice. */
+  remove(handle: number): OpenFile | null {
+    const file = this.#byHandle.get(handle);
+    if (file === undefined) return null;
+    this.#byHandle.delete(handle);
+    const same = this.#byIdentity.get(file.identity);
+    same?.delete(file);
+    if (same?.size === 0) this.#byIdentity.delete(file.identity);
+    file.reader.close();
+    return file;
+  }
+
+  /** The file has changed by our doing: what was read ahead of it, through any handle, is void. */
+  changed(identity: string): void {
+    for (const file of this.#byIdentity.get(identity) ?? []) file.reader.invalidate();
+  }
+
+  /** A change whose file is not known: every file may be the one. */
+  allChanged(): void {
+    for (const file of this.#byHandle.values()) file.reader.invalidate();
+  }
+}
+
+export function identityOf(stat: FileStat): string {
+  return `${stat.device}:${stat.inode}`;
+}

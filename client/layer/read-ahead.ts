@@ -1,0 +1,228 @@
+// Makes a sequential reader of one open file fast on a long line: once it has shown itself, pieces are asked for before
+// they are needed. A reader that jumps costs nothing extra. Holds no policy about files; `fetch` reads the target.
+//
+// What is held may be as old as MAX_AGE_MS, within one open file, and never older than a write of our own.
+
+export interface Fetched {
+  errno: number;
+  /** Shorter than asked for only at the end of the file. */
+  data: Uint8Array;
+}
+
+export interface ReadResult {
+  errno: number;
+  /** In order; together the bytes read. */
+  chunks: Uint8Array[];
+  bytes: number;
+}
+
+export type Fetch = (offset: number, length: number) => Promise<Fetched>;
+
+/** The largest read of the session stream (fs_env.proto). */
+export const PIECE_BYTES = 256 * 1024;
+/** What the session credit lets be in flight; 25 MB/s at 100 ms round trip. */
+const MAX_WINDOW_BYTES = 3 * 1024 * 1024;
+/** The kernel sends the reads of its own read-ahead in parallel: so far out of order, or two reads, is still in order. */
+const TOLERANCE_BYTES = 256 * 1024;
+const MAX_AGE_MS = 5_000;
+
+/** Bytes that all files of a session together may hold ahead of their readers. At the limit files read without. */
+export class ReadAheadBudget {
+  readonly #files = new Set<ReadAhead>();
+  #freeBytes: number;
+
+  constructor(limitBytes = 16 * 1024 * 1024) {
+    this.#freeBytes = limitBytes;
+  }
+
+  get freeBytes(): number {
+    return this.#freeBytes;
+  }
+
+  take(bytes: number, nowMs: number): boolean {
+    if (bytes > this.#freeBytes) for (const file of this.#files) file.expire(nowMs);
+    if (bytes > this.#freeBytes) return false;
+    this.#freeBytes -= bytes;
+    return true;
+  }
+
+  give(bytes: number): void {
+    this.#freeBytes += bytes;
+  }
+
+  join(file: ReadAhead): void {
+    this.#files.add(file);
+  }
+
+  leave(file: ReadAhead): void {
+    this.#files.delete(file);
+  }
+}
+
+interface Piece {
+  readonly start: number;
+  readonly end: number;
+  readonly answer: Promise<Fetched>;
+  /** Of the budget; 0 for what a reader waits for. */
+  readonly chargedBytes: number;
+  arrivedMs: number | null;
+  isDropped: boolean;
+}
+
+export class ReadAhead {
+  readonly #fetch: Fetch;
+  readonly #budget: ReadAheadBudget;
+  readonly #now: () => number;
+  /** Sorted by start, without overlap. */
+  #pieces: Piece[] = [];
+  #windowBytes = 0;
+  #nextOffset = 0;
+  #hasRead = false;
+  /** Nothing is fetched ahead beyond it; grows when the file turns out to. */
+  #sizeBytes: number;
+
+  constructor(fetch: Fetch, budget: ReadAheadBudget, sizeBytes: number, now: () => number = () => performance.now()) {
+    this.#fetch = fetch;
+    this.#budget = budget;
+    this.#sizeBytes = sizeBytes;
+    this.#now = now;
+    budget.join(this);
+  }
+
+  async read(offset: number, length: number): Promise<ReadResult> {
+    const nowMs = this.#now();
+    this.expire(nowMs);
+    const end = offset + length;
+    const isSequential = this.#noteReader(offset, end);
+    const needed = this.#cover(offset, end);
+    if (isSequential) this.#runAhead(end, nowMs);
+    const result = await collect(needed, offset, end);
+    if (result.bytes === length) this.#sizeBytes = Math.max(this.#sizeBytes, end);
+    this.#dropWhere((piece) => piece.end <= this.#nextOffset - toleranceBytes(length));
+    return result;
+  }
+
+  /** Our own write changed the file: nothing fetched before it may be given out after it. */
+  invalidate(sizeBytes: number | null = null): void {
+    this.#dropWhere(() => true);
+    if (sizeBytes !== null) this.#sizeBytes = sizeBytes;
+  }
+
+  close(): void {
+    this.invalidate();
+    this.#budget.leave(this);
+  }
+
+  /** A reader slower than the line lets pieces grow old: it gets a smaller window. */
+  expire(nowMs: number): void {
+    const isOld = (piece: Piece) => piece.arrivedMs !== null && nowMs - piece.arrivedMs > MAX_AGE_MS;
+    if (!this.#pieces.some(isOld)) return;
+    this.#dropWhere(isOld);
+    this.#windowBytes = Math.floor(this.#windowBytes / 4);
+  }
+
+  /** The window opens with the second read in order and doubles with each: a look at a file's head costs no more. */
+  #noteReader(offset: number, end: number): boolean {
+    const distance = Math.abs(offset - this.#nextOffset);
+    const isSequential = distance <= toleranceBytes(end - offset) && (this.#hasRead || offset === 0);
+    if (!isSequential) {
+      this.#windowBytes = 0;
+      this.#nextOffset = end;
+      this.#dropWhere((piece) => piece.end <= offset || piece.start >= end);
+    } else if (this.#hasRead && end > this.#nextOffset) {
+      this.#windowBytes = Math.min(MAX_WINDOW_BYTES, Math.max(PIECE_BYTES, this.#windowBytes * 2));
+    }
+    if (isSequential) this.#nextOffset = Math.max(this.#nextOffset, end);
+    this.#hasRead = true;
+    return isSequential;
+  }
+
+  /** The pieces that hold [offset, end), those missing now asked for. */
+  #cover(offset: number, end: number): Piece[] {
+    const needed: Piece[] = [];
+    let at = offset;
+    for (const piece of this.#pieces) {
+      if (piece.end <= at || piece.start >= end) continue;
+      if (piece.start > at) needed.push(...this.#ask(at, piece.start));
+      needed.push(piece);
+      at = piece.end;
+    }
+    if (at < end) needed.push(...this.#ask(at, end));
+    this.#insert(needed.filter((piece) => !this.#pieces.includes(piece)));
+    return needed;
+  }
+
+  #ask(start: number, end: number): Piece[] {
+    const pieces: Piece[] = [];
+    for (let at = start; at < end; at += PIECE_BYTES) pieces.push(this.#begin(at, Math.min(end, at + PIECE_BYTES), 0));
+    return pieces;
+  }
+
+  #runAhead(end: number, nowMs: number): void {
+    const target = Math.min(end + this.#windowBytes, this.#sizeBytes);
+    let at = Math.max(end, this.#pieces.at(-1)?.end ?? 0);
+    // A whole piece at a time, or the file's last: small pieces would cost more than they bring.
+    while (at < target && (target - at >= PIECE_BYTES || target === this.#sizeBytes)) {
+      const bytes = Math.min(PIECE_BYTES, target - at);
+      if (!this.#budget.take(bytes, nowMs)) return;
+      this.#insert([this.#begin(at, at + bytes, bytes)]);
+      at += bytes;
+    }
+  }
+
+  #begin(start: number, end: number, chargedBytes: number): Piece {
+    const answer = this.#fetch(start, end - start);
+    const piece: Piece = { start, end, answer, chargedBytes, arrivedMs: null, isDropped: false };
+    const arrived = () => {
+      piece.arrivedMs = this.#now();
+      if (piece.isDropped) this.#budget.give(chargedBytes);
+    };
+    answer.then(
+      (fetched) => {
+        arrived();
+        // The file's end is asked for anew each time: it may have grown.
+        if (fetched.errno !== 0 || fetched.data.length < end - start) this.#dropWhere((other) => other === piece);
+      },
+      () => {
+        arrived();
+        this.#dropWhere((other) => other === piece);
+      },
+    );
+    return piece;
+  }
+
+  #insert(pieces: Piece[]): void {
+    if (pieces.length === 0) return;
+    this.#pieces.push(...pieces);
+    this.#pieces.sort((a, b) => a.start - b.start);
+  }
+
+  #dropWhere(isUnwanted: (piece: Piece) => boolean): void {
+    if (!this.#pieces.some(isUnwanted)) return;
+    this.#pieces = this.#pieces.filter((piece) => {
+      if (!isUnwanted(piece)) return true;
+      piece.isDropped = true;
+      // One still on its way is paid for until it is here.
+      if (piece.arrivedMs !== null) this.#budget.give(piece.chargedBytes);
+      return false;
+    });
+  }
+}
+
+function toleranceBytes(length: number): number {
+  return Math.max(TOLERANCE_BYTES, 2 * length);
+}
+
+async function collect(pieces: Piece[], offset: number, end: number): Promise<ReadResult> {
+  const chunks: Uint8Array[] = [];
+  let at = offset;
+  for (const piece of pieces) {
+    const { errno, data } = await piece.answer;
+    if (errno !== 0) return at === offset ? { errno, chunks: [], bytes: 0 } : { errno: 0, chunks, bytes: at - offset };
+    const chunk = data.subarray(at - piece.start, end - piece.start);
+    if (chunk.length > 0) chunks.push(chunk);
+    at += chunk.length;
+    if (data.length < piece.end - piece.start) break;
+  }
+  return { errno: 0, chunks, bytes: at - offset };
+}

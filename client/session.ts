@@ -1,0 +1,307 @@
+// The client's side of a session: opens it, matches answers with requests and sees to it that every request is answered
+// once, by its answer, by its deadline or by the end of the session. Knows nothing of the local process.
+
+import type { DialOptions } from '#proto/dial.ts';
+import { AppError, fromErrorDetail } from '#proto/errors.ts';
+import { type Frame, makeFrame, NO_BYTES } from '#proto/frame.ts';
+import { ErrorDetail } from '#proto/gen/v1/error.ts';
+import { FrameKind } from '#proto/gen/v1/frame.ts';
+import { FileReply, FileRequest } from '#proto/gen/v1/fs_env.ts';
+import { type Limits, OpenSession, SessionEvent, SessionOpened, type TargetFacts } from '#proto/gen/v1/session.ts';
+import { decodeHead, type SessionStream } from '#proto/session-stream.ts';
+import type { Target } from './target.ts';
+import { PROTOCOL_VERSION, VERSION } from './version.ts';
+
+export type FileOperation = NonNullable<FileRequest['op']>;
+
+export interface FileAnswer {
+  reply: FileReply;
+  /** A view into a received batch: copy what is kept for long. */
+  data: Uint8Array;
+}
+
+/** What the layer's files need of a session; a scripted one stands in for it in tests. */
+export interface FileSession {
+  readonly limits: Limits;
+  /** Rejects with AGENT_LOST once the session is over, DEADLINE_EXCEEDED, CANCELLED or what the agent says. */
+  request(operation: FileOperation, options?: RequestOptions): Promise<FileAnswer>;
+  /** For what has no answer: Close. */
+  tell(operation: FileOperation): void;
+  /** Resolves when the uplink can take more. */
+  drained(): Promise<void>;
+}
+
+export interface RequestOptions {
+  data?: Uint8Array;
+  signal?: AbortSignal | undefined;
+}
+
+export interface SessionOptions {
+  dial: (options: DialOptions) => Promise<SessionStream>;
+  address: string;
+  token: string;
+  target: Target;
+  wantsEnvironment: boolean;
+  wantsFiles: boolean;
+  deadlineMs: number;
+  /** For every file request; `FILE_DEADLINE_MS` where nothing else is said. */
+  requestDeadlineMs?: number;
+  onEvent: (event: NonNullable<SessionEvent['event']>) => void;
+  /** The session ended and we had not asked for it. Every request has failed by then. */
+  onLost: (error: AppError) => void;
+}
+
+/** A request that waits longer is answered with ETIMEDOUT: longer than any slow disk, shorter than any patience. */
+export const FILE_DEADLINE_MS = 30_000;
+/** Requests beyond what the agent grants wait here; the layer's link bounds how many there can be. */
+const CHECK_DEADLINES_EVERY_MS = 1_000;
+const CLOSE_DEADLINE_MS = 2_000;
+const LAST_ID = 0xffff_fffe;
+
+interface Pending {
+  readonly id: number;
+  readonly operation: FileOperation;
+  readonly startedMs: number;
+  /** null once the asker has its error and only the id waits for its answer. */
+  settle: { resolve: (answer: FileAnswer) => void; reject: (error: AppError) => void } | null;
+}
+
+export class Session implements FileSession {
+  readonly sessionId: string;
+  readonly agentVersion: string;
+  readonly facts: TargetFacts;
+  readonly limits: Limits;
+  readonly #stream: SessionStream;
+  readonly #deadlineMs: number;
+  readonly #pending = new Map<number, Pending>();
+  readonly #waiting: (() => void)[] = [];
+  readonly #timer: NodeJS.Timeout;
+  readonly #onLost: (error: AppError) => void;
+  readonly #onEvent: SessionOptions['onEvent'];
+  #nextId = 1;
+  #lost: AppError | null = null;
+  #closed: PromiseWithResolvers<void> | null = null;
+
+  /**
+   * Rejects with what the agent says (TARGET_NOT_FOUND, UNAUTHENTICATED ...), DEADLINE_EXCEEDED, or AGENT_LOST when
+   * nobody answers.
+   */
+  static async open(options: SessionOptions): Promise<Session> {
+    const opening = makeFrame(0, FrameKind.FRAME_KIND_SESSION_OPEN, encodeOpening(options));
+    const answer = withResolvers<SessionOpened>();
+    answer.promise.catch(() => {});
+    let session: Session | null = null;
+    const stream = await options.dial({
+      address: options.address,
+      service: 'Gateway',
+      token: options.token,
+      deadlineMs: options.deadlineMs,
+      opening,
+      onFrame: (frame) => {
+        if (session !== null) session.#receive(frame);
+        else if (frame.id === 0 && frame.kind === FrameKind.FRAME_KIND_SESSION_OPENED) {
+          const opened = decodeHead(SessionOpened.decode, frame.head);
+          // Frames that come in the same batch find the session.
+          session = new Session(stream, opened, options);
+          answer.resolve(opened);
+        }
+      },
+      onClosed: (error) => {
+        const reason = error ?? new AppError('AGENT_LOST', 'the agent closed the session while it was being opened');
+        if (session !== null) session.#ended(error);
+        else answer.reject(reason);
+      },
+    });
+    const timer = setTimeout(() => {
+      const error = new AppError('DEADLINE_EXCEEDED', `the agent did not open the session in ${options.deadlineMs} ms`);
+      answer.reject(error);
+      stream.destroy(error);
+    }, options.deadlineMs);
+    try {
+      await answer.promise;
+    } finally {
+      clearTimeout(timer);
+    }
+    return session as unknown as Session;
+  }
+
+  private constructor(stream: SessionStream, opened: SessionOpened, options: SessionOptions) {
+    if (opened.facts === undefined || opened.limits === undefined) {
+      throw new AppError('PROTOCOL_VIOLATION', 'the agent opened the session without facts or limits');
+    }
+    this.#stream = stream;
+    this.sessionId = opened.sessionId;
+    this.agentVersion = opened.agentVersion;
+    this.facts = opened.facts;
+    this.limits = opened.limits;
+    this.#onLost = options.onLost;
+    this.#onEvent = options.onEvent;
+    this.#deadlineMs = options.requestDeadlineMs ?? FILE_DEADLINE_MS;
+    this.#timer = setInterval(() => this.#checkDeadlines(), CHECK_DEADLINES_EVERY_MS);
+    this.#timer.unref();
+  }
+
+  /** Why the session is over, or null while it lives. */
+  get lost(): AppError | null {
+    return this.#lost;
+  }
+
+  request(operation: FileOperation, options: RequestOptions = {}): Promise<FileAnswer> {
+    if (this.#lost !== null) return Promise.reject(this.#lost);
+    if (options.signal?.aborted) return Promise.reject(cancelled(operation));
+    if (this.#pending.size >= this.limits.requests) return this.#requestLater(operation, options);
+    return this.#start(operation, options);
+  }
+
+  tell(operation: FileOperation): void {
+    if (this.#lost !== null) return;
+    this.#stream.send(makeFrame(this.#takeId(), FrameKind.FRAME_KIND_FILE_REQUEST, encodeRequest(operation)));
+  }
+
+  drained(): Promise<void> {
+    return this.#stream.drained();
+  }
+
+  /** Says goodbye and waits for the agent's, at most two seconds. Idempotent; pending requests fail. */
+  async close(): Promise<void> {
+    if (this.#lost !== null || this.#stream.isClosed) return;
+    if (this.#closed === null) {
+      this.#closed = withResolvers<void>();
+      this.#stream.send(makeFrame(0, FrameKind.FRAME_KIND_SESSION_CLOSE));
+      this.#stream.end();
+    }
+    const timer = setTimeout(() => this.#stream.destroy(), CLOSE_DEADLINE_MS);
+    await this.#closed.promise;
+    clearTimeout(timer);
+  }
+
+  async #requestLater(operation: FileOperation, options: RequestOptions): Promise<FileAnswer> {
+    await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    return this.request(operation, options);
+  }
+
+  #start(operation: FileOperation, { data = NO_BYTES, signal }: RequestOptions): Promise<FileAnswer> {
+    return new Promise((resolve, reject) => {
+      const id = this.#takeId();
+      const pending: Pending = { id, operation, startedMs: performance.now(), settle: { resolve, reject } };
+      this.#pending.set(id, pending);
+      signal?.addEventListener('abort', () => this.#abandon(pending, cancelled(operation)), { once: true });
+      this.#stream.send(makeFrame(id, FrameKind.FRAME_KIND_FILE_REQUEST, encodeRequest(operation), data));
+    });
+  }
+
+  #receive(frame: Frame): void {
+    switch (frame.kind) {
+      case FrameKind.FRAME_KIND_FILE_REPLY: {
+        const pending = this.#take(frame);
+        const answer = { reply: decodeHead(FileReply.decode, frame.head), data: frame.data };
+        if (pending.settle === null) this.#discard(answer);
+        else pending.settle.resolve(answer);
+        return;
+      }
+      case FrameKind.FRAME_KIND_ERROR:
+        this.#take(frame).settle?.reject(fromErrorDetail(decodeHead(ErrorDetail.decode, frame.head)));
+        return;
+      case FrameKind.FRAME_KIND_SESSION_EVENT: {
+        const { event } = decodeHead(SessionEvent.decode, frame.head);
+        if (event !== undefined) this.#onEvent(event);
+        return;
+      }
+      case FrameKind.FRAME_KIND_SESSION_CLOSED:
+        return;
+      default:
+        throw new AppError('PROTOCOL_VIOLATION', `frame of kind ${frame.kind} from the agent`);
+    }
+  }
+
+  #take(frame: Frame): Pending {
+    const pending = this.#pending.get(frame.id);
+    if (pending === undefined) throw new AppError('PROTOCOL_VIOLATION', `answer to ${frame.id}, which was not asked`);
+    this.#pending.delete(frame.id);
+    this.#waiting.shift()?.();
+    return pending;
+  }
+
+  /** The asker went away before the answer came: a handle in it belongs to nobody. */
+  #discard(answer: FileAnswer): void {
+    const { result } = answer.reply;
+    if (result?.$case === 'opened' && result.value.handle !== 0) {
+      this.tell({ $case: 'close', value: { handle: result.value.handle } });
+    }
+  }
+
+  #abandon(pending: Pending, error: AppError): void {
+    if (pending.settle === null || !this.#pending.has(pending.id)) return;
+    const { reject } = pending.settle;
+    pending.settle = null;
+    this.#stream.send(makeFrame(pending.id, FrameKind.FRAME_KIND_CANCEL));
+    reject(error);
+  }
+
+  #checkDeadlines(): void {
+    const nowMs = performance.now();
+    // In the order in which they began, so that the first young one ends the search.
+    for (const pending of this.#pending.values()) {
+      const waitedMs = nowMs - pending.startedMs;
+      if (waitedMs < this.#deadlineMs) return;
+      const what = `no answer to ${pending.operation.$case} within ${this.#deadlineMs} ms`;
+      this.#abandon(pending, new AppError('DEADLINE_EXCEEDED', what));
+    }
+  }
+
+  #ended(error: AppError | null): void {
+    clearInterval(this.#timer);
+    const asked = this.#closed !== null;
+    this.#lost = error ?? new AppError('AGENT_LOST', 'the session is closed');
+    for (const { settle } of this.#pending.values()) settle?.reject(this.#lost);
+    this.#pending.clear();
+    for (const resume of this.#waiting.splice(0)) resume();
+    this.#closed?.resolve();
+    if (!asked) this.#onLost(this.#lost);
+  }
+
+  #takeId(): number {
+    do {
+      this.#nextId = this.#nextId >= LAST_ID - 1 ? 1 : this.#nextId + 2;
+    } while (this.#pending.has(this.#nextId));
+    return this.#nextId;
+  }
+}
+
+function encodeOpening(options: SessionOptions): Uint8Array {
+  const { target } = options;
+  return OpenSession.encode({
+    protocolVersion: PROTOCOL_VERSION,
+    clientVersion: VERSION,
+    target: {
+      target: target.kind === 'pid' ? { $case: 'pid', value: target.pid } : { $case: 'container', value: target.name },
+    },
+    wantsEnvironment: options.wantsEnvironment,
+    wantsFiles: options.wantsFiles,
+    wantsNetwork: false,
+  }).finish();
+}
+
+function encodeRequest(operation: FileOperation): Uint8Array {
+  return FileRequest.encode({ op: operation }).finish();
+}
+
+function cancelled(operation: FileOperation): AppError {
+  return new AppError('CANCELLED', `nobody waits for ${operation.$case} any more`);
+}
+
+interface PromiseWithResolvers<T> {
+  promise: Promise<T>;
+  resolve: (value: T) => void;
+  reject: (error: AppError) => void;
+}
+
+function withResolvers<T>(): PromiseWithResolvers<T> {
+  let resolve: (value: T) => void = () => {};
+  let reject: (error: AppError) => void = () => {};
+  const promise = new Promise<T>((onResolved, onRejected) => {
+    resolve = onResolved;
+    reject = onRejected;
+  });
+  return { promise, resolve, reject };
+}

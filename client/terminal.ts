@@ -1,0 +1,16 @@
+// What a command may touch of the process it runs in, and how it ends. cli.ts brings the real one.
+
+export interface Terminal {
+  out(text: string): void;
+  err(text: string): void;
+  readonly isErrTty: boolean;
+  readonly env: NodeJS.ProcessEnv;
+  readonly cwd: string;
+}
+
+/** Of the client's own process: a signal death is repeated, so that who waits for us sees what happened. */
+export type Outcome = { kind: 'exit'; code: number } | { kind: 'signal'; signal: NodeJS.Signals };
+
+export function exit(code: number): Outcome {
+  return { kind: 'exit', code };
+}
