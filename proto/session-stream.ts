@@ -26,7 +26,7 @@ const DRAINED_BYTES = 128 * 1024;
 /** 24 MiB: 256 answers with full heads and the session credit's worth of data; more is a sender that never waits. */
 const MAX_BUFFERED_BYTES = 24 * 1024 * 1024;
 
-/** Carries batches. Its owner calls `receive`, `transportDrained` and `transportEnded` of the stream. */
+/** Carries batches. Its owner calls `receive`, `transportDrained`, `peerEnded` and `transportEnded` of the stream. */
 export interface FrameTransport {
   /** False when the peer is behind: the next write comes after `transportDrained`. */
   write(batch: Buffer): boolean;
@@ -71,6 +71,7 @@ export class SessionStream {
   #bufferedBytes = 0;
   #flushHandle: NodeJS.Immediate | null = null;
   #isTransportFull = false;
+  #mayPeerEnd = false;
   #hasAgreedToClose = false;
   #state: 'open' | 'ending' | 'ended' | 'closed' = 'open';
   #drainWaiters: (() => void)[] = [];
@@ -170,6 +171,11 @@ export class SessionStream {
     this.#flush();
   }
 
+  /** The peer will send nothing more. In order after it has asked to close; it still reads our answers then. */
+  peerEnded(): void {
+    if (!this.#mayPeerEnd) this.transportEnded(null);
+  }
+
   /** The transport is gone; null when it ended without a fault. */
   transportEnded(error: AppError | null): void {
     if (this.#hasAgreedToClose) {
@@ -212,6 +218,9 @@ export class SessionStream {
       case FrameKind.FRAME_KIND_SESSION_ERROR:
         this.destroy(fromErrorDetail(decodeHead(ErrorDetail.decode, frame.head)));
         return true;
+      case FrameKind.FRAME_KIND_SESSION_CLOSE:
+        this.#mayPeerEnd = true;
+        return false;
       case FrameKind.FRAME_KIND_SESSION_CLOSED:
         this.#hasAgreedToClose = true;
         return false;

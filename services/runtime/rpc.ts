@@ -228,7 +228,7 @@ class ServedTransport implements FrameTransport {
       call.sendMetadata(new Metadata());
     }
     this.#up.on('data', (batch: Buffer) => stream.receive(batch));
-    this.#up.once('end', () => stream.transportEnded(null));
+    this.#up.once('end', () => stream.peerEnded());
     this.#down.on('drain', () => stream.transportDrained());
     this.#down.once('finish', () => stream.transportEnded(null));
     this.#down.resume();

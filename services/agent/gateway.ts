@@ -1,0 +1,24 @@
+// The only door for clients: the Gateway service, whose admitted sessions go to the table.
+
+import type { Logger } from 'pino';
+import { type SessionServer, serveSessions } from '#runtime/rpc.ts';
+import type { Sessions } from './sessions.ts';
+
+export interface GatewayOptions {
+  address: string;
+  sessionKey: Uint8Array;
+  maxSessions: number;
+  sessions: Sessions;
+  logger: Logger;
+}
+
+export function openGateway(options: GatewayOptions): Promise<SessionServer> {
+  return serveSessions({
+    address: options.address,
+    service: 'Gateway',
+    key: options.sessionKey,
+    maxSessions: options.maxSessions,
+    logger: options.logger,
+    onSession: (incoming) => options.sessions.admit(incoming),
+  });
+}

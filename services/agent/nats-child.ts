@@ -1,0 +1,106 @@
+// A nats-server of our own, for an agent that was given none: on loopback, on a port the kernel chose, closed to everybody
+// without its token. Restarted at the same place when it dies, so that the services of the node find it again.
+
+import { randomBytes } from 'node:crypto';
+import { rmSync, writeFileSync } from 'node:fs';
+import net from 'node:net';
+import path from 'node:path';
+import type { Logger } from 'pino';
+import { AppError } from '#proto/errors.ts';
+import { Child } from './child.ts';
+
+export interface NatsChild {
+  /** `nats://TOKEN@127.0.0.1:PORT`: secret. */
+  readonly url: string;
+  readonly pid: number | undefined;
+  close(): Promise<void>;
+}
+
+const READY_DEADLINE_MS = 5_000;
+/** A port that was free may be taken before nats-server has it. */
+const ATTEMPTS = 3;
+
+export async function startNats(runtimeDir: string, logger: Logger): Promise<NatsChild> {
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      return await startOnce(runtimeDir, logger);
+    } catch (error) {
+      if (attempt === ATTEMPTS) throw error;
+      logger.warn({ err: error }, 'nats-server did not start, trying another port');
+    }
+  }
+}
+
+async function startOnce(runtimeDir: string, logger: Logger): Promise<NatsChild> {
+  const port = await freePort();
+  const token = randomBytes(24).toString('hex');
+  const configPath = path.join(runtimeDir, 'nats.conf');
+  // In a file and not in arguments, which every user of the machine can read.
+  writeFileSync(configPath, natsConfig(port, token), { mode: 0o600 });
+  let onReady: () => void = () => undefined;
+  const ready = new Promise<void>((resolve) => {
+    onReady = resolve;
+  });
+  const child = new Child({
+    name: 'nats-server',
+    command: 'nats-server',
+    args: ['--config', configPath],
+    env: { PATH: process.env['PATH'] },
+    logger,
+    onLine: (line) => {
+      logger.debug({ line }, 'nats-server');
+      if (line.includes('Server is ready')) onReady();
+    },
+  });
+  const close = async () => {
+    await child.close();
+    rmSync(configPath, { force: true });
+  };
+  try {
+    await withinDeadline(ready);
+  } catch (error) {
+    await close();
+    throw error;
+  }
+  return {
+    url: `nats://${token}@127.0.0.1:${port}`,
+    get pid() {
+      return child.pid;
+    },
+    close,
+  };
+}
+
+function natsConfig(port: number, token: string): string {
+  return [
+    `listen: "127.0.0.1:${port}"`,
+    `authorization { token: "${token}" }`,
+    // More than any announcement; what is larger does not belong on the bus.
+    'max_payload: 65536',
+    '',
+  ].join('\n');
+}
+
+function freePort(): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const probe = net.createServer();
+    probe.once('error', (cause) => reject(AppError.from(cause, 'SERVICE_UNAVAILABLE')));
+    probe.listen(0, '127.0.0.1', () => {
+      const { port } = probe.address() as net.AddressInfo;
+      probe.close(() => resolve(port));
+    });
+  });
+}
+
+async function withinDeadline(ready: Promise<void>): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    const message = `nats-server was not ready within ${READY_DEADLINE_MS} ms; is it installed?`;
+    timer = setTimeout(() => reject(new AppError('SERVICE_UNAVAILABLE', message)), READY_DEADLINE_MS);
+  });
+  try {
+    await Promise.race([ready, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}

@@ -1,0 +1,207 @@
+// One client's session: opening -> ready -> draining -> closed. Resolves the target, attaches the services the client asked
+// for, and routes frames to them by kind.
+//
+// It ends by one of: SESSION_CLOSE of the client; a client that vanishes or violates the protocol (the stream tells); the
+// opening failing or taking too long; the agent shutting down. In every one `#become('closed')` releases everything.
+
+import type { Logger } from 'pino';
+import { SESSION_CREDIT_BYTES } from '#proto/credits.ts';
+import { AppError, toErrorDetail } from '#proto/errors.ts';
+import { type Frame, makeFrame } from '#proto/frame.ts';
+import { ErrorDetail } from '#proto/gen/v1/error.ts';
+import { FrameKind } from '#proto/gen/v1/frame.ts';
+import { OpenSession, SessionEvent, SessionOpened, type TargetFacts } from '#proto/gen/v1/session.ts';
+import { decodeHead, type SessionHandlers, type SessionStream } from '#proto/session-stream.ts';
+import { PROTOCOL_VERSION, VERSION } from '#proto/version.ts';
+import { FileRelay } from './relay.ts';
+import { type ResolvedTarget, resolveTarget, targetText } from './target.ts';
+
+export type SessionState = 'opening' | 'ready' | 'draining' | 'closed';
+
+export interface SessionLimits {
+  readonly fileHandles: number;
+  readonly requests: number;
+  readonly openingDeadlineMs: number;
+  readonly drainingDeadlineMs: number;
+}
+
+export interface SessionWorld {
+  readonly logger: Logger;
+  readonly limits: SessionLimits;
+  /** Where fs-env serves. Rejects with SERVICE_UNAVAILABLE. */
+  findFsEnv(): Promise<string>;
+  /** For the stream of this session to a service of the node. */
+  mintToken(sessionId: string): string;
+  onOpened(session: Session, opening: OpenSession): void;
+  onClosed(session: Session, error: AppError | null): void;
+}
+
+export class Session implements SessionHandlers {
+  readonly sessionId: string;
+  readonly #stream: SessionStream;
+  readonly #world: SessionWorld;
+  readonly #logger: Logger;
+  #state: SessionState = 'opening';
+  #isOpenAsked = false;
+  #files: FileRelay | null = null;
+  #deadline: NodeJS.Timeout | undefined;
+
+  constructor(sessionId: string, stream: SessionStream, world: SessionWorld) {
+    this.sessionId = sessionId;
+    this.#stream = stream;
+    this.#world = world;
+    this.#logger = world.logger.child({ session: sessionId });
+    this.#startDeadline(world.limits.openingDeadlineMs, 'the session was not open within');
+  }
+
+  get state(): SessionState {
+    return this.#state;
+  }
+
+  onFrame(frame: Frame): void | Promise<void> {
+    if (this.#state === 'opening') return this.#receiveOpening(frame);
+    switch (frame.kind) {
+      case FrameKind.FRAME_KIND_FILE_REQUEST:
+        return this.#forwardFile(frame);
+      case FrameKind.FRAME_KIND_CANCEL:
+        return this.#files?.isInFlight(frame.id) ? this.#files.forward(frame) : undefined;
+      case FrameKind.FRAME_KIND_SESSION_CLOSE:
+        this.close();
+        return undefined;
+      default:
+        this.#answer(frame.id, new AppError('UNSUPPORTED', `frames of kind ${frame.kind} are not served here`));
+        return undefined;
+    }
+  }
+
+  onClosed(error: AppError | null): void {
+    this.#become('closed', error);
+  }
+
+  /** Answers what is in flight, within a deadline, then says goodbye. Idempotent. */
+  close(): void {
+    if (this.#state === 'opening') this.#stream.fail(new AppError('CANCELLED', 'closed before it was open'));
+    else if (this.#state === 'ready') this.#become('draining');
+  }
+
+  #become(next: SessionState, error: AppError | null = null): void {
+    if (this.#state === 'closed' || this.#state === next) return;
+    const former = this.#state;
+    this.#state = next;
+    clearTimeout(this.#deadline);
+    this.#logger.debug({ former, state: next }, 'session state');
+    switch (next) {
+      case 'ready':
+        return;
+      case 'draining':
+        this.#startDeadline(this.#world.limits.drainingDeadlineMs, 'requests were still in flight after');
+        this.#sayGoodbyeWhenIdle();
+        return;
+      case 'closed':
+        this.#files?.close();
+        this.#world.onClosed(this, error);
+    }
+  }
+
+  #receiveOpening(frame: Frame): void {
+    if (frame.kind === FrameKind.FRAME_KIND_SESSION_CLOSE && frame.id === 0) {
+      this.close();
+      return;
+    }
+    if (frame.kind !== FrameKind.FRAME_KIND_SESSION_OPEN || frame.id !== 0 || this.#isOpenAsked) {
+      throw new AppError('PROTOCOL_VIOLATION', `frame of kind ${frame.kind} before the session was open`);
+    }
+    this.#isOpenAsked = true;
+    const opening = decodeHead(OpenSession.decode, frame.head);
+    this.#open(opening).catch((thrown: unknown) => {
+      const error = AppError.from(thrown, 'BUG');
+      this.#logger.info({ target: targetText(opening.target), code: error.code }, 'session could not be opened');
+      this.#stream.fail(error);
+    });
+  }
+
+  async #open(opening: OpenSession): Promise<void> {
+    if (opening.protocolVersion !== PROTOCOL_VERSION) {
+      const versions = `client speaks version ${opening.protocolVersion}, this agent version ${PROTOCOL_VERSION}`;
+      throw new AppError('UNSUPPORTED', `${versions} of the protocol`);
+    }
+    const target = resolveTarget(opening.target);
+    const facts = await this.#attach(opening, target);
+    if (this.#state !== 'opening') {
+      this.#files?.close();
+      return;
+    }
+    const { limits } = this.#world;
+    const opened = SessionOpened.encode({
+      sessionId: this.sessionId,
+      agentVersion: VERSION,
+      facts,
+      limits: {
+        fileHandles: limits.fileHandles,
+        requests: limits.requests,
+        uplinkBytes: SESSION_CREDIT_BYTES,
+        downlinkBytes: SESSION_CREDIT_BYTES,
+      },
+    }).finish();
+    this.#stream.send(makeFrame(0, FrameKind.FRAME_KIND_SESSION_OPENED, opened));
+    this.#become('ready');
+    this.#world.onOpened(this, opening);
+  }
+
+  /** Facts that need no file of the target are known here; the rest is fs-env's. */
+  async #attach(opening: OpenSession, target: ResolvedTarget): Promise<TargetFacts> {
+    const { pid, startTimeTicks, containerId } = target;
+    if (!opening.wantsEnvironment && !opening.wantsFiles) {
+      const none = Buffer.alloc(0);
+      return { pid, startTimeTicks, containerId, environment: [], resolvConf: none, hosts: none, hostname: none };
+    }
+    const { limits } = this.#world;
+    const { relay, facts } = await FileRelay.open({
+      address: await this.#world.findFsEnv(),
+      token: this.#world.mintToken(this.sessionId),
+      attach: { pid, startTimeTicks, containerId, ...pickWants(opening) },
+      client: this.#stream,
+      maxRequests: limits.requests,
+      deadlineMs: limits.openingDeadlineMs,
+      onLost: (error) => this.#tellServiceLost('fs-env', error),
+      onIdle: () => this.#sayGoodbyeWhenIdle(),
+    });
+    this.#files = relay;
+    return facts;
+  }
+
+  #forwardFile(frame: Frame): void | Promise<void> {
+    if (this.#files !== null) return this.#files.forward(frame);
+    this.#answer(frame.id, new AppError('UNSUPPORTED', 'this session was opened without files'));
+    return undefined;
+  }
+
+  #tellServiceLost(service: string, error: AppError): void {
+    this.#logger.warn({ service, code: error.code }, 'service lost');
+    const event = { $case: 'serviceLost', value: { service, error: toErrorDetail(error) } } as const;
+    const head = SessionEvent.encode({ event }).finish();
+    this.#stream.send(makeFrame(0, FrameKind.FRAME_KIND_SESSION_EVENT, head));
+    this.#sayGoodbyeWhenIdle();
+  }
+
+  #sayGoodbyeWhenIdle(): void {
+    if (this.#state !== 'draining' || (this.#files?.requestsInFlight ?? 0) > 0) return;
+    this.#stream.send(makeFrame(0, FrameKind.FRAME_KIND_SESSION_CLOSED));
+    this.#stream.end();
+  }
+
+  #startDeadline(deadlineMs: number, what: string): void {
+    this.#deadline = setTimeout(() => {
+      this.#stream.fail(new AppError('DEADLINE_EXCEEDED', `${what} ${deadlineMs} ms`));
+    }, deadlineMs);
+  }
+
+  #answer(id: number, error: AppError): void {
+    const head = ErrorDetail.encode(toErrorDetail(error)).finish();
+    this.#stream.send(makeFrame(id, FrameKind.FRAME_KIND_ERROR, head));
+  }
+}
+
+function pickWants({ wantsEnvironment, wantsFiles }: OpenSession): { wantsEnvironment: boolean; wantsFiles: boolean } {
+  return { wantsEnvironment, wantsFiles };
+}
