@@ -1,5 +1,7 @@
 // The programs of the matrix and what each must print: real programs, unmodified, in every language people deploy.
 
+import { execFileSync } from 'node:child_process';
+import { cpSync } from 'node:fs';
 import path from 'node:path';
 import { answers, manyListing, mappedSum, VARIABLES } from '../fixtures/target-files.ts';
 
@@ -101,7 +103,7 @@ export const tools: Program[] = [
   },
   {
     name: '1 GiB is read and hashed',
-    command: shell('sha256sum <"$1/large.bin"'),
+    command: shell('b2sum <"$1/large.bin"'),
     withoutFuse: /too large|too big/i,
   },
   {
@@ -119,3 +121,30 @@ export const tools: Program[] = [
     prints: '100\n',
   },
 ];
+
+/** What compilePrograms and the matrix call. */
+export const TOOLCHAINS = [
+  'cc',
+  'musl-gcc',
+  'go',
+  'rustc',
+  'javac',
+  'java',
+  'python3',
+  'ruby',
+  'perl',
+  'php',
+  'git',
+  'sqlite3',
+];
+
+/** The target's files that have to be built: a database of 5,000 rows, a library. */
+export function addBuiltFiles(folder: string, programs: string): void {
+  cpSync(path.join(programs, 'libanswer.so.1'), path.join(folder, 'libanswer.so.1'));
+  execFileSync('sqlite3', [path.join(folder, 'shop.db')], {
+    input:
+      'create table goods (name text, price integer);' +
+      'with recursive n(i) as (select 1 union all select i + 1 from n where i < 5000)' +
+      " insert into goods select printf('article %08d', i), 2 from n;",
+  });
+}

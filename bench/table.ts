@@ -1,0 +1,43 @@
+// What every bench prints: aligned columns, numbers to the right. And how it measures: the variants take turns, so that
+// what the machine does meanwhile hits all of them.
+
+export type Cell = string | number;
+
+export function printTable(title: string, header: readonly string[], rows: readonly (readonly Cell[])[]): void {
+  const text = [header, ...rows].map((row) => row.map((cell) => (typeof cell === 'number' ? format(cell) : cell)));
+  const widths = header.map((_, column) => Math.max(...text.map((row) => (row[column] ?? '').length)));
+  console.log(`\n${title}`);
+  for (const row of text) {
+    console.log(
+      row.map((cell, i) => (i === 0 ? cell.padEnd(widths[i] ?? 0) : cell.padStart(widths[i] ?? 0))).join('  '),
+    );
+  }
+}
+
+function format(value: number): string {
+  if (Number.isInteger(value)) return String(value);
+  return value >= 100 ? value.toFixed(0) : value >= 10 ? value.toFixed(1) : value.toFixed(2);
+}
+
+export function median(values: readonly number[]): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  const middle = sorted.length >> 1;
+  return sorted.length % 2 === 1 ? (sorted[middle] ?? 0) : ((sorted[middle - 1] ?? 0) + (sorted[middle] ?? 0)) / 2;
+}
+
+/** Medians in ms of `rounds` interleaved runs of each variant, after one that does not count. */
+export async function takeTurns<Name extends string>(
+  rounds: number,
+  variants: Record<Name, () => Promise<void>>,
+): Promise<Record<Name, number>> {
+  const names = Object.keys(variants) as Name[];
+  const times = Object.fromEntries(names.map((name) => [name, [] as number[]])) as Record<Name, number[]>;
+  for (let round = 0; round <= rounds; round++) {
+    for (const name of names) {
+      const startedAt = performance.now();
+      await variants[name]();
+      if (round > 0) times[name].push(performance.now() - startedAt);
+    }
+  }
+  return Object.fromEntries(names.map((name) => [name, median(times[name])])) as Record<Name, number>;
+}
