@@ -51,4 +51,14 @@ int fuse_open(const struct fuse_file *file);
  */
 ssize_t fuse_path_of(const char *proc_path, char *out, size_t out_len);
 
+/* st_dev of every descriptor that fuse_open made; 0 before fuse_start. */
+uint64_t fuse_device(void);
+
+/*
+ * Makes dev and ino of a target's stat what fstat of a descriptor of ours says, so that programs which compare stat(path)
+ * with fstat(fd) find the same file. Inodes of the first device seen keep their number; those of others differ in bits 48
+ * and up, so that two files of the target never look like one. Without FUSE it changes nothing.
+ */
+void fuse_present(struct wire_stat *stat);
+
 #endif

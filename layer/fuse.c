@@ -1,0 +1,192 @@
+/* The front of the FUSE server (fuse.h): start, one open, and the way back from a descriptor to the target's path. */
+#include "fuse.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include "fuse_server.h"
+
+/* What the kernel may see of the flags; the rest has had its effect in the target. */
+#define LOCAL_FLAGS (O_ACCMODE | O_APPEND | O_DIRECTORY | O_NONBLOCK | O_SYNC | O_DIRECT)
+
+static int root_fd = -1;
+static dev_t device;
+
+enum fuse_way fuse_start(char *why, size_t why_len)
+{
+	struct fuse_mount mount;
+	pthread_t thread;
+	pthread_attr_t attr;
+	struct stat st;
+	int failed;
+
+	if (fuse_mount(&mount, why, why_len) != 0)
+		return FUSE_NONE;
+	fuse_device_fd = mount.device;
+	fuse_set_way(mount.way);
+	failed = fuse_handshake(why, why_len);
+	if (!failed) {
+		pthread_attr_init(&attr);
+		pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+		failed = pthread_create(&thread, &attr, fuse_serve, NULL);
+		pthread_attr_destroy(&attr);
+		if (failed)
+			snprintf(why, why_len, "no thread for FUSE: %s", strerror(failed));
+	}
+	if (!failed && fstat(mount.root, &st) != 0) {
+		failed = errno;
+		snprintf(why, why_len, "FUSE does not answer: %s", strerror(failed));
+	}
+	if (failed) {
+		close(mount.root);
+		close(mount.device);
+		return FUSE_NONE;
+	}
+	device = st.st_dev;
+	root_fd = mount.root;
+	return mount.way;
+}
+
+uint64_t fuse_device(void)
+{
+	return device;
+}
+
+void fuse_present(struct wire_stat *stat)
+{
+	if (root_fd < 0)
+		return;
+	stat->ino = fuse_present_inode(stat->dev, stat->ino);
+	stat->dev = device;
+}
+
+/* The kernel must be asked without the lock: it asks us back. */
+static void drop_stale_names(void)
+{
+	uint64_t number;
+
+	do {
+		pthread_mutex_lock(&fuse_lock);
+		number = name_take_stale();
+		pthread_mutex_unlock(&fuse_lock);
+		if (number)
+			fuse_drop_name(number);
+	} while (number);
+}
+
+/* A name with the file pending under it, its node pinned. NULL when memory is short. */
+static struct name *expect_open(const struct fuse_file *file)
+{
+	struct source *source = source_new(file->handle, file->flags);
+	struct opened *opened;
+	struct name *name;
+	struct node *node;
+	bool is_unchanged;
+
+	if (!source)
+		return NULL;
+	node = node_take(&file->stat, &is_unchanged);
+	if (!node)
+		goto no_node;
+	if (!file->handle &&
+	    source_set_content(source, file->content, file->content_len, node->version) != 0)
+		goto no_name;
+	name = name_add(node, file->path, file->path_len);
+	if (!name)
+		goto no_name;
+	opened = opened_add(node, name, source, file->flags & LOCAL_FLAGS);
+	if (!opened)
+		goto no_name;
+	opened->keeps_cache = is_unchanged;
+	name->pending = opened;
+	name->opener = gettid();
+	return name;
+no_name:
+	node_unpin(node);
+no_node:
+	source_put(source);
+	return NULL;
+}
+
+int fuse_open(const struct fuse_file *file)
+{
+	int flags = (file->flags & LOCAL_FLAGS) | O_CLOEXEC | O_NOFOLLOW, fd = -ENOMEM;
+	struct opened *pending = NULL;
+	struct name *name = NULL;
+	uint32_t handle = file->handle;
+	char text[24];
+
+	if (root_fd < 0) {
+		fuse_release_handle(handle);
+		return -ENOSYS;
+	}
+	if (!S_ISDIR(file->stat.mode))
+		flags &= ~O_DIRECTORY;
+	pthread_mutex_lock(&fuse_lock);
+	name = expect_open(file);
+	pthread_mutex_unlock(&fuse_lock);
+	if (name) {
+		handle = 0;
+		snprintf(text, sizeof(text), "%" PRIu64, name->number);
+		fd = openat(root_fd, text, flags);
+		if (fd < 0)
+			fd = -errno;
+		pthread_mutex_lock(&fuse_lock);
+		pending = name->pending;
+		name->pending = NULL;
+		if (pending) {
+			handle = opened_put(pending);
+			name_abandon(name);
+		}
+		node_unpin(name->node);
+		pthread_mutex_unlock(&fuse_lock);
+	}
+	fuse_release_handle(handle);
+	/* With the client or the server gone the kernel says ENOTCONN, which no file ever did. */
+	if (fd == -ENOTCONN || fd == -ECONNABORTED)
+		fd = -EIO;
+	/* Sequential readers get twice the read-ahead, which the kernel sets low for FUSE. */
+	if (fd >= 0 && S_ISREG(file->stat.mode) && file->handle)
+		(void)posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL);
+	drop_stale_names();
+	return fd;
+}
+
+ssize_t fuse_path_of(const char *proc_path, char *out, size_t out_len)
+{
+	struct statx stx;
+	struct name *name;
+	char link[64];
+	ssize_t len = -ENOENT;
+	uint64_t number;
+
+	if (root_fd < 0)
+		return 0;
+	/* Not stat: that may ask the client. */
+	if (statx(AT_FDCWD, proc_path, AT_STATX_DONT_SYNC, 0, &stx) != 0)
+		return -errno;
+	if (makedev(stx.stx_dev_major, stx.stx_dev_minor) != device)
+		return 0;
+	len = readlink(proc_path, link, sizeof(link) - 1);
+	if (len < 0)
+		return -errno;
+	link[len] = '\0';
+	number = link[0] == '/' ? strtoull(link + 1, NULL, 10) : 0;
+	pthread_mutex_lock(&fuse_lock);
+	name = name_find(number);
+	if (!name)
+		len = number ? -ENOENT : 0;
+	else if (name->path_len > out_len)
+		len = -ENAMETOOLONG;
+	else
+		memcpy(out, name->path, (size_t)(len = (ssize_t)name->path_len));
+	pthread_mutex_unlock(&fuse_lock);
+	return len;
+}
