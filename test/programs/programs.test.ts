@@ -1,0 +1,61 @@
+// Every program of the matrix through bin/mirrord: it must print what it prints natively on the target. The client runs as
+// root, as nobody, and as nobody without FUSE.
+
+import { cpSync } from 'node:fs';
+import path from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { can, canRun } from '../can.ts';
+import { run } from '../fixtures/run.ts';
+import { FOLDER, VARIABLES, writeTargetFiles } from '../fixtures/target-files.ts';
+import { USERS, Whole } from '../fixtures/whole.ts';
+import { compilePrograms } from './compile.ts';
+import { addBuiltFiles, languages, type Program, TOOLCHAINS, tools } from './matrix.ts';
+
+const machine = [can.root, can.nats, canRun(...TOOLCHAINS)].find(({ yes }) => !yes) ?? can.root;
+
+describe.skipIf(!machine.yes)(`programs (${machine.why})`, () => {
+  let whole: Whole;
+  let programs = '';
+  beforeAll(async () => {
+    const compiled = compilePrograms();
+    whole = await Whole.start({ variables: VARIABLES });
+    writeTargetFiles(whole.target.root);
+    addBuiltFiles(path.join(whole.target.root, FOLDER), compiled);
+    // nobody must be able to read them, wherever the checkout is.
+    programs = path.join(whole.base, 'programs');
+    cpSync(compiled, programs, { recursive: true });
+  });
+  afterAll(() => whole?.close());
+
+  describe.each(USERS)('run by %s', (user) => {
+    test.each(languages)('$name sees the target', async ({ command, prints }) => {
+      const work = whole.makeWork(user);
+      const outcome = await whole.exec(command({ programs, folder: FOLDER, work }), { user, work });
+      expect({ code: outcome.code, stdout: outcome.stdout }, outcome.stderr).toEqual({ code: 0, stdout: prints });
+    });
+
+    test.each(tools)('$name', async (program) => {
+      const work = whole.makeWork(user);
+      const places = { programs, folder: FOLDER, work };
+      const flags = program.writes === true ? ['--fs-mode', 'write'] : [];
+      const outcome = await whole.exec(program.command(places), { user, work, flags });
+      if (user === 'nobody without FUSE' && program.withoutFuse !== undefined) {
+        expect(outcome.code).not.toBe(0);
+        expect(outcome.stderr).toMatch(program.withoutFuse);
+        return;
+      }
+      const stdout = program.prints ?? (await printedNatively(program));
+      expect({ code: outcome.code, stdout: outcome.stdout }, outcome.stderr).toEqual({ code: 0, stdout });
+    });
+  });
+
+  /** What the command prints on the target's own folder. */
+  async function printedNatively(program: Program): Promise<string> {
+    const work = whole.makeWork('root');
+    const folder = path.join(whole.target.root, FOLDER);
+    const variables = { ...VARIABLES, PATH: process.env['PATH'] ?? '', HOME: work };
+    const outcome = await run(program.command({ programs, folder, work }), { variables, folder: work });
+    expect(outcome.code, outcome.stderr).toBe(0);
+    return outcome.stdout;
+  }
+});
