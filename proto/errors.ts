@@ -49,6 +49,7 @@ export const ERRORS = {
   UNSUPPORTED: { status: 'UNIMPLEMENTED', errno: 'EOPNOTSUPP', move: 'us', exitCode: 4 },
   PROTOCOL_VIOLATION: { status: 'INTERNAL', errno: 'EPROTO', move: 'us', exitCode: 70 },
   BUG: { status: 'INTERNAL', errno: 'EIO', move: 'us', exitCode: 70 },
+  CONNECTION_FAILED: { status: 'UNAVAILABLE', errno: 'ECONNRESET', move: 'target', exitCode: 1 },
   CANCELLED: { status: 'CANCELLED', errno: 'ECANCELED', move: 'user', exitCode: 130 },
 } as const satisfies Record<string, ErrorRow>;
 

@@ -30,6 +30,8 @@ export const ErrorCode = {
   ERROR_CODE_PROTOCOL_VIOLATION: 12,
   ERROR_CODE_BUG: 13,
   ERROR_CODE_CANCELLED: 14,
+  /** ERROR_CODE_CONNECTION_FAILED - A connection, a dial or a datagram socket in the target's network; errno says how. */
+  ERROR_CODE_CONNECTION_FAILED: 15,
   UNRECOGNIZED: -1,
 } as const;
 
@@ -51,6 +53,7 @@ export namespace ErrorCode {
   export type ERROR_CODE_PROTOCOL_VIOLATION = typeof ErrorCode.ERROR_CODE_PROTOCOL_VIOLATION;
   export type ERROR_CODE_BUG = typeof ErrorCode.ERROR_CODE_BUG;
   export type ERROR_CODE_CANCELLED = typeof ErrorCode.ERROR_CODE_CANCELLED;
+  export type ERROR_CODE_CONNECTION_FAILED = typeof ErrorCode.ERROR_CODE_CONNECTION_FAILED;
   export type UNRECOGNIZED = typeof ErrorCode.UNRECOGNIZED;
 }
 

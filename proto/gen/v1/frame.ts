@@ -37,7 +37,10 @@ export const FrameKind = {
   FRAME_KIND_CREDIT: 16,
   /** FRAME_KIND_CANCEL - The asker no longer wants the answer; the id is free once its answer or ERROR has come. head: empty. */
   FRAME_KIND_CANCEL: 17,
-  /** FRAME_KIND_ERROR - The request failed before the service that owns it could answer. head: ErrorDetail. */
+  /**
+   * FRAME_KIND_ERROR - The request failed before the service that owns it could answer. On the id of a datagram socket: the target's kernel
+   * reported this (ICMP, a datagram too long), and the socket lives on. head: ErrorDetail.
+   */
   FRAME_KIND_ERROR: 18,
   /** FRAME_KIND_FILE_REQUEST - client to fs-env. head: FileRequest; data: the bytes of a write. */
   FRAME_KIND_FILE_REQUEST: 32,
@@ -45,7 +48,7 @@ export const FrameKind = {
   FRAME_KIND_FILE_REPLY: 33,
   /**
    * FRAME_KIND_CONNECT - Opens a connection or datagram socket in the target's network; its id is chosen by the client. head: Connect; data:
-   * the first bytes to send, if there are any already.
+   * the first bytes to send, if there are any already; they are outside of the credit.
    */
   FRAME_KIND_CONNECT: 48,
   /** FRAME_KIND_CONNECTED - The agent's answer to CONNECT when it succeeded; else RESET with the errno. head: Connected. */

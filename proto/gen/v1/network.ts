@@ -58,8 +58,8 @@ export interface Connect {
   /** Address family of an unconnected UDP socket: 2 (AF_INET) or 10 (AF_INET6). */
   family: number;
   /**
-   * How long the dial may take before RESET with ETIMEDOUT, in milliseconds. 0: the agent's default. Never more than the
-   * agent's limit.
+   * How long the dial may take before RESET with ETIMEDOUT, in milliseconds. 0: as long as the target's kernel tries
+   * (tcp_syn_retries, about two minutes). Never more than the agent's limit, 150 s.
    */
   deadlineMs: number;
 }
