@@ -1,0 +1,35 @@
+/* The door of netns.node: what is exported, and how a failed system call becomes an Error. */
+#include "addon.h"
+
+#include <cerrno>
+#include <cstring>
+#include <string>
+
+Napi::Value fail(Napi::Env env, const char *syscall)
+{
+	int error = errno;
+	Napi::Error thrown = Napi::Error::New(env, std::string(syscall) + ": " + strerror(error));
+
+	thrown.Set("errno", Napi::Number::New(env, error));
+	thrown.Set("syscall", Napi::String::New(env, syscall));
+	thrown.ThrowAsJavaScriptException();
+	return env.Undefined();
+}
+
+static Napi::Object init(Napi::Env env, Napi::Object exports)
+{
+	exports.Set("enterNetworkNamespace", Napi::Function::New(env, enter_network_namespace));
+	exports.Set("openInRoot", Napi::Function::New(env, open_in_root));
+	exports.Set("openPidfd", Napi::Function::New(env, open_pidfd));
+	exports.Set("interfaceIndex", Napi::Function::New(env, interface_index));
+	exports.Set("interfaceName", Napi::Function::New(env, interface_name));
+	exports.Set("connectUnix", Napi::Function::New(env, connect_unix));
+	exports.Set("unixNames", Napi::Function::New(env, unix_names));
+	exports.Set("receivePacket", Napi::Function::New(env, receive_packet));
+	exports.Set("sendPacket", Napi::Function::New(env, send_packet));
+	exports.Set("shutdownWriting", Napi::Function::New(env, shutdown_writing));
+	exports.Set("FdPoll", define_fd_poll(env));
+	return exports;
+}
+
+NODE_API_MODULE(netns, init)

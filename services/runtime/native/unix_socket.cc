@@ -1,0 +1,125 @@
+/* Unix sockets as node:net does not offer them: addresses as bytes, the abstract namespace,
+ * packets. */
+#include "addon.h"
+
+#include <cerrno>
+#include <cstddef>
+#include <cstring>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+/*
+ * (isSeqpacket, sun_path bytes): a connected, non-blocking descriptor in the calling thread's
+ * namespace. A path is given without its terminating zero; a name of the abstract namespace begins
+ * with one and is taken to its last byte. Throws EAGAIN while the listener's queue is full.
+ */
+Napi::Value connect_unix(const Napi::CallbackInfo &info)
+{
+	int type = info[0].As<Napi::Boolean>().Value() ? SOCK_SEQPACKET : SOCK_STREAM;
+	Napi::Uint8Array bytes = info[1].As<Napi::Uint8Array>();
+	struct sockaddr_un address = {};
+	socklen_t length;
+	int fd, error;
+
+	if (bytes.ByteLength() == 0 || bytes.ByteLength() > sizeof(address.sun_path)) {
+		errno = EINVAL;
+		return fail(info.Env(), "connect");
+	}
+	address.sun_family = AF_UNIX;
+	memcpy(address.sun_path, bytes.Data(), bytes.ByteLength());
+	length =
+	    static_cast<socklen_t>(offsetof(struct sockaddr_un, sun_path) + bytes.ByteLength());
+	fd = socket(AF_UNIX, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return fail(info.Env(), "socket");
+	if (connect(fd, reinterpret_cast<struct sockaddr *>(&address), length) < 0) {
+		error = errno;
+		close(fd);
+		errno = error;
+		return fail(info.Env(), "connect");
+	}
+	return Napi::Number::New(info.Env(), fd);
+}
+
+/* The kernel counts the zero after a path, and not one after an abstract name. */
+static Napi::Value to_path(Napi::Env env, const struct sockaddr_un &address, socklen_t length)
+{
+	size_t start = offsetof(struct sockaddr_un, sun_path);
+	size_t bytes = length > start ? length - start : 0;
+
+	if (bytes > sizeof(address.sun_path))
+		bytes = sizeof(address.sun_path);
+	if (bytes > 0 && address.sun_path[0] != '\0')
+		bytes = strnlen(address.sun_path, bytes);
+	return Napi::Buffer<char>::Copy(env, address.sun_path, bytes);
+}
+
+/* (fd): [getsockname(2), getpeername(2)] as sun_path bytes, empty for an unnamed socket. */
+Napi::Value unix_names(const Napi::CallbackInfo &info)
+{
+	int fd = info[0].As<Napi::Number>().Int32Value();
+	struct sockaddr_un local = {}, peer = {};
+	socklen_t local_length = sizeof(local), peer_length = sizeof(peer);
+	Napi::Array names = Napi::Array::New(info.Env(), 2);
+
+	if (getsockname(fd, reinterpret_cast<struct sockaddr *>(&local), &local_length) < 0)
+		return fail(info.Env(), "getsockname");
+	if (getpeername(fd, reinterpret_cast<struct sockaddr *>(&peer), &peer_length) < 0)
+		return fail(info.Env(), "getpeername");
+	names.Set(0u, to_path(info.Env(), local, local_length));
+	names.Set(1u, to_path(info.Env(), peer, peer_length));
+	return names;
+}
+
+/*
+ * (fd, buffer): bytes of the packet, or -errno: -EAGAIN for none there, -EMSGSIZE for one that did
+ * not fit and is lost, -ENODATA for the end. An empty packet is not an end, but recv(2) answers 0
+ * to both: a packet comes with its sender's name, which is there because it was dialled by it, and
+ * an end comes without.
+ */
+Napi::Value receive_packet(const Napi::CallbackInfo &info)
+{
+	int fd = info[0].As<Napi::Number>().Int32Value();
+	Napi::Uint8Array buffer = info[1].As<Napi::Uint8Array>();
+	ssize_t bytes;
+	struct iovec part = {buffer.Data(), buffer.ByteLength()};
+	struct sockaddr_un sender = {};
+	struct msghdr message = {};
+
+	message.msg_name = &sender;
+	message.msg_namelen = sizeof(sender);
+	message.msg_iov = &part;
+	message.msg_iovlen = 1;
+	do {
+		bytes = recvmsg(fd, &message, MSG_DONTWAIT);
+	} while (bytes < 0 && errno == EINTR);
+	if (bytes < 0)
+		bytes = -errno;
+	else if (message.msg_flags & MSG_TRUNC)
+		bytes = -EMSGSIZE;
+	else if (bytes == 0 && message.msg_namelen == 0)
+		bytes = -ENODATA;
+	return Napi::Number::New(info.Env(), static_cast<double>(bytes));
+}
+
+/* (fd, packet): 0, or -errno; -EAGAIN while the peer's queue is full. */
+Napi::Value send_packet(const Napi::CallbackInfo &info)
+{
+	int fd = info[0].As<Napi::Number>().Int32Value();
+	Napi::Uint8Array packet = info[1].As<Napi::Uint8Array>();
+	ssize_t bytes;
+
+	do {
+		bytes = send(fd, packet.Data(), packet.ByteLength(), MSG_DONTWAIT | MSG_NOSIGNAL);
+	} while (bytes < 0 && errno == EINTR);
+	return Napi::Number::New(info.Env(), bytes < 0 ? -errno : 0);
+}
+
+/* (fd): shutdown(2) of our direction. */
+Napi::Value shutdown_writing(const Napi::CallbackInfo &info)
+{
+	if (shutdown(info[0].As<Napi::Number>().Int32Value(), SHUT_WR) < 0)
+		return fail(info.Env(), "shutdown");
+	return info.Env().Undefined();
+}

@@ -1,0 +1,135 @@
+// The typed door of the addon in native/: entering a network namespace, and the few system calls around it that Node does
+// not offer. Arguments are checked here; the addon assumes.
+
+import { existsSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { fileURLToPath } from 'node:url';
+import { errnoName } from '#proto/errno.ts';
+import { AppError, type AppErrorCode } from '#proto/errors.ts';
+
+/** Of `receivePacket` and `sendPacket`, as negative numbers. */
+export type PacketResult = number;
+
+interface Addon {
+  enterNetworkNamespace(fd: number): void;
+  openInRoot(rootFd: number, path: Uint8Array): number;
+  openPidfd(pid: number): number;
+  interfaceIndex(name: string): number;
+  interfaceName(index: number): string | null;
+  connectUnix(isSeqpacket: boolean, address: Uint8Array): number;
+  unixNames(fd: number): [local: Buffer, peer: Buffer];
+  receivePacket(fd: number, buffer: Uint8Array): PacketResult;
+  sendPacket(fd: number, packet: Uint8Array): PacketResult;
+  shutdownWriting(fd: number): void;
+  FdPoll: new (fd: number, onReady: (status: number, events: number) => void) => FdPoll;
+}
+
+/** Watches a descriptor on this thread's event loop. Held by its owner: a collected one is silent. */
+export interface FdPoll {
+  /** READABLE, WRITABLE, both, or 0 for nothing. */
+  start(events: number): void;
+  /** Idempotent, also inside the callback. Before the descriptor is closed. */
+  close(): void;
+}
+
+export const READABLE = 1;
+export const WRITABLE = 2;
+
+/** Bytes of sun_path (unix(7)). */
+export const MAX_UNIX_ADDRESS_BYTES = 108;
+
+let loaded: Addon | null = null;
+
+/** From the source tree or from a bundle in dist/. */
+function addon(): Addon {
+  if (loaded !== null) return loaded;
+  const places = ['./native/build/netns.node', '../services/runtime/native/build/netns.node'].map((place) =>
+    fileURLToPath(new URL(place, import.meta.url)),
+  );
+  const path = places.find((place) => existsSync(place));
+  if (path === undefined) throw new AppError('BUG', `netns.node is not built: none of ${places.join(', ')}`);
+  loaded = createRequire(import.meta.url)(path) as Addon;
+  return loaded;
+}
+
+/**
+ * Puts the calling thread, and only it, into the network namespace of a descriptor of `/proc/PID/ns/net`. What the thread
+ * opens from then on (net, dgram, dns.Resolver) is in there; libuv's pool (fs, dns.lookup) is not, provided that the pool
+ * was started by another thread before. There is no way back: a thread that entered ends. Throws NOT_PERMITTED.
+ */
+export function enterNetworkNamespace(fd: number): void {
+  guarded('NOT_PERMITTED', 'cannot enter the network namespace', () => addon().enterNetworkNamespace(fd));
+}
+
+/**
+ * A descriptor (O_PATH) of what `path` names for a process whose root folder `rootFd` is; links are followed within that
+ * root and never out of it. The caller closes it. Throws CONNECTION_FAILED with the errno of the walk.
+ */
+export function openInRoot(rootFd: number, path: Uint8Array): number {
+  if (path.includes(0)) throw new AppError('CONNECTION_FAILED', 'path with a zero byte', { errno: 22 });
+  return guarded('CONNECTION_FAILED', 'cannot find the socket', () => addon().openInRoot(rootFd, path));
+}
+
+/** A descriptor that turns readable when the process ends. The caller closes it. Throws TARGET_GONE. */
+export function openPidfd(pid: number): number {
+  if (!Number.isInteger(pid) || pid <= 0) throw new AppError('TARGET_GONE', `no process has the id ${pid}`);
+  return guarded('TARGET_GONE', `process ${pid} cannot be watched`, () => addon().openPidfd(pid));
+}
+
+/** 0 when the calling thread's namespace has no interface of that name. */
+export function interfaceIndex(name: string): number {
+  return addon().interfaceIndex(name);
+}
+
+export function interfaceName(index: number): string | null {
+  return addon().interfaceName(index >>> 0);
+}
+
+/**
+ * A connected, non-blocking unix socket. `address` is sun_path without a terminating zero; a leading zero byte means the
+ * abstract names of the calling thread's namespace. Throws CONNECTION_FAILED with the kernel's errno, EAGAIN while the
+ * listener's queue is full.
+ */
+export function connectUnix(type: 'stream' | 'seqpacket', address: Uint8Array): number {
+  return guarded('CONNECTION_FAILED', 'connect', () => addon().connectUnix(type === 'seqpacket', address));
+}
+
+/** getsockname(2) and getpeername(2) of a connected unix socket, empty for an unnamed end. */
+export function unixNames(fd: number): { local: Buffer; peer: Buffer } {
+  const [local, peer] = guarded('CONNECTION_FAILED', 'cannot name the socket', () => addon().unixNames(fd));
+  return { local, peer };
+}
+
+/** Bytes of one packet; -EAGAIN for none, -EMSGSIZE for one that did not fit and is lost, -ENODATA at the end. */
+export function receivePacket(fd: number, buffer: Uint8Array): PacketResult {
+  return addon().receivePacket(fd, buffer);
+}
+
+/** 0, or -errno; -EAGAIN while the peer's queue is full. */
+export function sendPacket(fd: number, packet: Uint8Array): PacketResult {
+  return addon().sendPacket(fd, packet);
+}
+
+/** Ends our direction. An end that is gone already is no error. */
+export function shutdownWriting(fd: number): void {
+  try {
+    addon().shutdownWriting(fd);
+  } catch {
+    // ENOTCONN: the peer has closed.
+  }
+}
+
+/** `onReady` is called with 0 or -errno, and a mask of READABLE and WRITABLE. */
+export function watchFd(fd: number, onReady: (status: number, events: number) => void): FdPoll {
+  return guarded('BUG', 'cannot watch a descriptor', () => new (addon().FdPoll)(fd, onReady));
+}
+
+function guarded<T>(code: AppErrorCode, what: string, act: () => T): T {
+  try {
+    return act();
+  } catch (cause) {
+    const errno = cause instanceof Error && 'errno' in cause ? Number(cause.errno) : 0;
+    if (errno === 0) throw AppError.from(cause, 'BUG');
+    throw new AppError(code, `${what}: ${errnoName(errno)}`, { errno, cause });
+  }
+}
