@@ -123,10 +123,7 @@ export class SessionStream {
 
   /** Round trip through the peer's event loop in milliseconds; never settles when the stream closes first. */
   ping(): Promise<number> {
-    return new Promise((resolve) => {
-      this.#pingWaiters.push({ sentMs: this.#now(), resolve });
-      this.#sendUrgent(makeFrame(0, FrameKind.FRAME_KIND_PING));
-    });
+    return new Promise((resolve) => this.#sendPing(resolve));
   }
 
   /** Sends what is queued, then ends our direction. `onClosed` comes when the peer has ended too. */
@@ -229,6 +226,12 @@ export class SessionStream {
     }
   }
 
+  /** Pongs come in the order of the pings. */
+  #sendPing(resolve: (roundTripMs: number) => void): void {
+    this.#pingWaiters.push({ sentMs: this.#now(), resolve });
+    this.#sendUrgent(makeFrame(0, FrameKind.FRAME_KIND_PING));
+  }
+
   #answerPing(): void {
     const waiter = this.#pingWaiters.shift();
     waiter?.resolve(this.#now() - waiter.sentMs);
@@ -293,7 +296,7 @@ export class SessionStream {
 
   #checkLiveness(): void {
     const verdict = this.#liveness.check(this.#now());
-    if (verdict === 'ping') this.#sendUrgent(makeFrame(0, FrameKind.FRAME_KIND_PING));
+    if (verdict === 'ping') this.#sendPing(() => undefined);
     if (verdict !== 'lost') return;
     const { lostCode, peer } = this.#options;
     this.destroy(new AppError(lostCode, `the ${peer} has been silent for too long`));

@@ -1,0 +1,64 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { GRANT_STEP_BYTES, ReceiveCredit, SESSION_CREDIT_BYTES, SendCredit } from './credits.ts';
+
+describe('a sender', () => {
+  test('takes all of a frame or nothing', () => {
+    const credit = new SendCredit(100);
+    expect(credit.take(60)).toBe(true);
+    expect(credit.take(60)).toBe(false);
+    expect(credit.availableBytes).toBe(40);
+    expect(credit.take(40)).toBe(true);
+  });
+
+  test('that waits goes on with the next grant', async () => {
+    const credit = new SendCredit(0);
+    const waiting = credit.wait();
+    credit.grant(10);
+    await waiting;
+    expect(credit.take(10)).toBe(true);
+  });
+
+  test('refuses grants that no honest peer makes', () => {
+    expect(() => new SendCredit(1).grant(Number.MAX_SAFE_INTEGER)).toThrow('overflows');
+  });
+});
+
+describe('a receiver', () => {
+  test('grants in steps, and exactly what was consumed', () => {
+    const credit = new ReceiveCredit(SESSION_CREDIT_BYTES);
+    credit.received(GRANT_STEP_BYTES + 5);
+    expect(credit.consumed(GRANT_STEP_BYTES - 1)).toBe(0);
+    expect(credit.consumed(6)).toBe(GRANT_STEP_BYTES + 5);
+    expect(credit.consumed(0)).toBe(0);
+  });
+
+  test('refuses data beyond what it granted', () => {
+    const credit = new ReceiveCredit(10);
+    credit.received(10);
+    expect(() => credit.received(1)).toThrow('1 bytes of data where 0 were granted');
+  });
+});
+
+test('a sender that keeps to its credit never waits for ever and never overruns the receiver', () => {
+  const sizes = fc.array(fc.integer({ min: 0, max: 256 * 1024 }), { maxLength: 200 });
+  fc.assert(
+    fc.property(sizes, fc.array(fc.boolean(), { minLength: 1, maxLength: 50 }), (frames, eager) => {
+      const sender = new SendCredit(SESSION_CREDIT_BYTES);
+      const receiver = new ReceiveCredit(SESSION_CREDIT_BYTES);
+      const held: number[] = [];
+      const consumeAll = () => {
+        for (const bytes of held.splice(0)) sender.grant(receiver.consumed(bytes));
+      };
+      frames.forEach((bytes, index) => {
+        if (!sender.take(bytes)) {
+          consumeAll();
+          expect(sender.take(bytes)).toBe(true);
+        }
+        receiver.received(bytes);
+        held.push(bytes);
+        if (eager[index % eager.length]) consumeAll();
+      });
+    }),
+  );
+});
