@@ -9,8 +9,8 @@ import { FrameKind } from '#proto/gen/v1/frame.ts';
 import { FileReply, FileRequest } from '#proto/gen/v1/fs_env.ts';
 import { type Limits, OpenSession, SessionEvent, SessionOpened, type TargetFacts } from '#proto/gen/v1/session.ts';
 import { decodeHead, type SessionStream } from '#proto/session-stream.ts';
+import { PROTOCOL_VERSION, VERSION } from '#proto/version.ts';
 import type { Target } from './target.ts';
-import { PROTOCOL_VERSION, VERSION } from './version.ts';
 
 export type FileOperation = NonNullable<FileRequest['op']>;
 

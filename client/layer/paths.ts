@@ -6,12 +6,12 @@ import { ERRNO } from '#proto/errno.ts';
 export interface Decision {
   where: 'local' | 'remote' | 'not-found';
   /** After feature.fs.mapping. */
-  path: string | Buffer;
+  path: string;
 }
 
 /** What the layer's files need of FileRules. */
 export interface PathRules {
-  decide(path: Buffer, isWrite: boolean): Decision;
+  decide(path: string, isWrite: boolean): Decision;
 }
 
 export type Place =
@@ -28,12 +28,13 @@ const O_TMPFILE = 0o20000000;
 const W_OK = 2;
 
 export function placeOf(rules: PathRules, path: Buffer, isWrite: boolean): Place {
-  const decision = rules.decide(path, isWrite);
+  const text = path.toString();
+  const decision = rules.decide(text, isWrite);
   if (decision.where === 'not-found') return { kind: 'error', errno: ERRNO.ENOENT };
   // Bytes that are no UTF-8 do not survive a string: an unchanged path stays the bytes it was.
-  const decided = typeof decision.path === 'string' ? Buffer.from(decision.path) : decision.path;
-  if (decision.where === 'remote') return { kind: 'remote', path: decided };
-  return { kind: 'local', path: decided, isMapped: !decided.equals(path) };
+  const isMapped = decision.path !== text;
+  const decided = isMapped ? Buffer.from(decision.path) : path;
+  return decision.where === 'remote' ? { kind: 'remote', path: decided } : { kind: 'local', path: decided, isMapped };
 }
 
 export function isWriteOpen(flags: number): boolean {

@@ -1,0 +1,286 @@
+// The command line as data: every command and flag, what a flag overrides, and what is known but not built. Pure; what
+// the words mean is for config and commands.
+
+import { AppError } from '#proto/errors.ts';
+
+export type FlagValue = 'none' | 'required' | 'optional' | 'optional-with-equals';
+
+export interface FlagRow {
+  name: string;
+  short?: string;
+  value: FlagValue;
+  /** What stands for the value in help. */
+  shows?: string;
+  /** Override of the configuration, as if this variable were set (behaviour of the environment: config/). */
+  overrides?: string;
+  /** Given where the flag has no value of its own. */
+  implied?: string;
+  help: string;
+  /** Recognised and refused: what is missing. */
+  missing?: string;
+}
+
+const CLUSTER = 'targets in a Kubernetes cluster';
+const OUTGOING = 'outgoing network';
+const INCOMING = 'incoming traffic';
+
+const CONFIG_FLAG: FlagRow = {
+  name: 'config-file',
+  short: 'f',
+  value: 'optional',
+  shows: 'PATH',
+  implied: './.mirrord/mirrord.json',
+  help: 'configuration in JSON, TOML or YAML; without PATH ./.mirrord/mirrord.json; - is stdin',
+};
+
+const TARGET_FLAG: FlagRow = {
+  name: 'target',
+  short: 't',
+  value: 'required',
+  shows: 'TARGET',
+  overrides: 'MIRRORD_IMPERSONATED_TARGET',
+  help: 'pid/N or container/NAME on this machine',
+};
+
+const FS_FLAG: FlagRow = {
+  name: 'fs-mode',
+  value: 'required',
+  shows: 'MODE',
+  overrides: 'MIRRORD_FILE_MODE',
+  help: 'read, write, local or local-with-overrides',
+};
+
+function later(name: string, missing: string, value: FlagValue = 'none', short?: string): FlagRow {
+  return { name, value, help: '', missing, ...(short === undefined ? {} : { short }) };
+}
+
+const EXEC_FLAGS: readonly FlagRow[] = [
+  TARGET_FLAG,
+  CONFIG_FLAG,
+  FS_FLAG,
+  {
+    name: 'override-env-vars-include',
+    short: 's',
+    value: 'required',
+    shows: 'LIST',
+    overrides: 'MIRRORD_OVERRIDE_ENV_VARS_INCLUDE',
+    help: 'only these variables of the target; separated by ; with * and ?',
+  },
+  {
+    name: 'override-env-vars-exclude',
+    short: 'x',
+    value: 'required',
+    shows: 'LIST',
+    overrides: 'MIRRORD_OVERRIDE_ENV_VARS_EXCLUDE',
+    help: 'all variables of the target but these',
+  },
+  {
+    name: 'env-file',
+    value: 'required',
+    shows: 'PATH',
+    overrides: 'MIRRORD_OVERRIDE_ENV_VARS_FILE',
+    help: 'variables from a dotenv file, before those of the target',
+  },
+  { name: 'key', short: 'k', value: 'required', shows: 'KEY', overrides: 'MIRRORD_KEY', help: 'key for templates' },
+  { name: 'verbose', value: 'none', help: 'the log on stderr as well' },
+  { name: 'progress', value: 'required', shows: 'MODE', help: 'standard, simple, json or off' },
+  { name: 'no-telemetry', value: 'none', help: 'accepted; there is no telemetry' },
+  { name: 'disable-version-check', value: 'none', help: 'accepted; there is no version check' },
+  later('target-namespace', CLUSTER, 'required', 'n'),
+  later('agent-namespace', CLUSTER, 'required', 'a'),
+  later('agent-log-level', CLUSTER, 'required', 'l'),
+  later('agent-image', CLUSTER, 'required', 'i'),
+  later('agent-ttl', CLUSTER, 'required'),
+  later('agent-startup-timeout', CLUSTER, 'required'),
+  later('ephemeral-container', CLUSTER, 'none', 'e'),
+  later('accept-invalid-certificates', CLUSTER, 'optional-with-equals', 'c'),
+  later('context', CLUSTER, 'required'),
+  later('skip-processes', 'leaving single processes out', 'required'),
+  later('steal', INCOMING),
+  later('no-remote-dns', OUTGOING),
+  later('no-outgoing', OUTGOING),
+  later('no-tcp-outgoing', OUTGOING),
+  later('no-udp-outgoing', OUTGOING),
+];
+
+export interface CommandRow {
+  name: string;
+  usage: string;
+  help: string;
+  flags: readonly FlagRow[];
+  /** Everything from the first word that is no flag belongs to the local process. */
+  takesCommand?: true;
+  missing?: string;
+}
+
+const HELP_FLAG: FlagRow = { name: 'help', short: 'h', value: 'none', help: 'this text' };
+
+function laterCommand(name: string, missing: string): CommandRow {
+  return { name, usage: '', help: '', flags: [], missing };
+}
+
+export const COMMANDS: readonly CommandRow[] = [
+  {
+    name: 'exec',
+    usage: 'exec [FLAGS] [--] COMMAND [ARGUMENT...]',
+    help: 'run COMMAND with the environment and files of a target',
+    flags: [...EXEC_FLAGS, HELP_FLAG],
+    takesCommand: true,
+  },
+  {
+    name: 'explain',
+    usage: 'explain [FLAGS] PATH...',
+    help: 'where a path would be read from, and by which rule',
+    flags: [CONFIG_FLAG, FS_FLAG, { name: 'write', value: 'none', help: 'for a call that writes' }, HELP_FLAG],
+  },
+  {
+    name: 'verify-config',
+    usage: 'verify-config [--ide] [--resolved] PATH',
+    help: 'check a configuration file; the verdict is JSON',
+    flags: [
+      { name: 'ide', value: 'none', help: 'a missing target is not the end' },
+      { name: 'resolved', value: 'none', help: 'with every value after defaults and overrides' },
+      HELP_FLAG,
+    ],
+  },
+  {
+    name: 'completions',
+    usage: 'completions SHELL',
+    help: 'completion script for bash, zsh or fish',
+    flags: [HELP_FLAG],
+  },
+  laterCommand('container', 'running containers'),
+  laterCommand('dump', INCOMING),
+  laterCommand('port-forward', OUTGOING),
+  laterCommand('ls', CLUSTER),
+  laterCommand('up', 'running many sessions'),
+  laterCommand('ui', 'the dashboard'),
+  laterCommand('session', 'listing sessions'),
+  laterCommand('kill', 'ending sessions by name'),
+  laterCommand('chaos', OUTGOING),
+  laterCommand('fix', CLUSTER),
+  laterCommand('diagnose', CLUSTER),
+  laterCommand('ext', 'editors'),
+  laterCommand('operator', CLUSTER),
+];
+
+export interface ParsedArguments {
+  /** By long name; `true` for a flag without a value. */
+  flags: Readonly<Record<string, string | true>>;
+  /** Flags that override the configuration, by the variable they stand for. */
+  overrides: Readonly<Record<string, string>>;
+  /** What is no flag: the command to run, or a command's own words. */
+  words: readonly string[];
+}
+
+/** Throws CONFIG_INVALID with a suggestion, or UNSUPPORTED for a command that is not built. */
+export function findCommand(name: string): CommandRow {
+  const row = COMMANDS.find((candidate) => candidate.name === name);
+  if (row === undefined) {
+    const known = COMMANDS.filter(({ missing }) => missing === undefined).map((candidate) => candidate.name);
+    throw invalid(`${JSON.stringify(name)} is no command${suggest(name, known, '')}`);
+  }
+  if (row.missing !== undefined) throw notBuilt(`command ${name}`, row.missing);
+  return row;
+}
+
+/** Throws CONFIG_INVALID for what the command does not know, UNSUPPORTED for what it knows and cannot yet. */
+export function parseArguments(command: CommandRow, args: readonly string[]): ParsedArguments {
+  const flags: Record<string, string | true> = {};
+  const overrides: Record<string, string> = {};
+  const words: string[] = [];
+  for (let at = 0; at < args.length; at += 1) {
+    const arg = args[at] ?? '';
+    if (arg === '--') {
+      words.push(...args.slice(at + 1));
+      break;
+    }
+    if (!arg.startsWith('-') || arg === '-') {
+      if (command.takesCommand) {
+        words.push(...args.slice(at));
+        break;
+      }
+      words.push(arg);
+      continue;
+    }
+    const { row, attached } = matchFlag(command, arg);
+    const next = args[at + 1];
+    const value = attached ?? (takesNext(row, next) ? next : row.implied);
+    if (attached === undefined && takesNext(row, next)) at += 1;
+    set(row, value, flags, overrides);
+  }
+  return { flags, overrides, words };
+}
+
+function set(
+  row: FlagRow,
+  value: string | undefined,
+  flags: Record<string, string | true>,
+  overrides: Record<string, string>,
+): void {
+  if (row.missing !== undefined) throw notBuilt(`--${row.name}`, row.missing);
+  if (row.value === 'none' && value !== undefined) throw invalid(`--${row.name} takes no value`);
+  if (row.value === 'required' && value === undefined) {
+    throw invalid(`--${row.name} wants a value: --${row.name} ${row.shows ?? 'VALUE'}`);
+  }
+  if (Object.hasOwn(flags, row.name)) throw invalid(`--${row.name} is given twice`);
+  flags[row.name] = value ?? true;
+  if (row.overrides !== undefined) overrides[row.overrides] = value ?? 'true';
+}
+
+function takesNext(row: FlagRow, next: string | undefined): boolean {
+  if (next === undefined || (next !== '-' && next.startsWith('-'))) return false;
+  return row.value === 'required' || row.value === 'optional';
+}
+
+/** `--name`, `--name=value`, `-n`, `-nvalue` and `-n=value`. */
+function matchFlag(command: CommandRow, arg: string): { row: FlagRow; attached: string | undefined } {
+  if (arg.startsWith('--')) {
+    const equals = arg.indexOf('=');
+    const name = equals < 0 ? arg.slice(2) : arg.slice(2, equals);
+    const row = command.flags.find((candidate) => candidate.name === name);
+    if (row === undefined) throw unknownFlag(command, `--${name}`, name);
+    return { row, attached: equals < 0 ? undefined : arg.slice(equals + 1) };
+  }
+  const row = command.flags.find((candidate) => candidate.short === arg[1]);
+  if (row === undefined) throw unknownFlag(command, arg.slice(0, 2), arg.slice(1));
+  const rest = arg.slice(2).replace(/^=/, '');
+  return { row, attached: arg.length === 2 ? undefined : rest };
+}
+
+function unknownFlag(command: CommandRow, shown: string, name: string): AppError {
+  const known = command.flags.filter(({ missing }) => missing === undefined).map((row) => row.name);
+  return invalid(`${command.name} does not know the flag ${shown}${suggest(name, known, '--')}`);
+}
+
+function suggest(name: string, known: readonly string[], prefix: string): string {
+  const nearest = known
+    .map((candidate) => ({ candidate, distance: distanceOf(name, candidate) }))
+    .sort((a, b) => a.distance - b.distance)[0];
+  if (nearest === undefined || nearest.distance > Math.max(2, name.length / 3)) return '';
+  return `; did you mean ${prefix}${nearest.candidate}?`;
+}
+
+/** Levenshtein's: single letters added, left out or changed. */
+function distanceOf(a: string, b: string): number {
+  let previous = Array.from({ length: b.length + 1 }, (_, index) => index);
+  for (let i = 1; i <= a.length; i += 1) {
+    const current = [i];
+    for (let j = 1; j <= b.length; j += 1) {
+      const changed = (previous[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1);
+      current.push(Math.min(changed, (previous[j] ?? 0) + 1, (current[j - 1] ?? 0) + 1));
+    }
+    previous = current;
+  }
+  return previous[b.length] ?? 0;
+}
+
+function invalid(message: string): AppError {
+  return new AppError('CONFIG_INVALID', message);
+}
+
+function notBuilt(what: string, missing: string): AppError {
+  return new AppError('UNSUPPORTED', `${what} is not built yet: ${missing} will come with a later version`, {
+    data: { exitCode: 2, works: 'what `mirrord --help` and `mirrord exec --help` list' },
+  });
+}

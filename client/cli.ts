@@ -1,0 +1,68 @@
+// argv to command to the end of the process: the only file of the client that prints and exits. Commands and what they
+// need are loaded when they are asked for.
+
+import { AppError } from '#proto/errors.ts';
+import { VERSION } from '#proto/version.ts';
+import { findCommand, type ParsedArguments, parseArguments } from './arguments.ts';
+import { describeFailure } from './failure.ts';
+import { commandHelp, overview } from './help.ts';
+import { exit, type Outcome, type Terminal } from './terminal.ts';
+
+const terminal: Terminal = {
+  out: (text) => void process.stdout.write(text),
+  err: (text) => void process.stderr.write(text),
+  isErrTty: process.stderr.isTTY === true,
+  env: process.env,
+  cwd: process.cwd(),
+};
+
+async function main(argv: readonly string[]): Promise<Outcome> {
+  const [name, ...rest] = argv;
+  if (name === undefined || name === '--help' || name === '-h' || name === 'help') {
+    terminal.out(overview(VERSION));
+    return exit(name === undefined ? 2 : 0);
+  }
+  if (name === '--version' || name === '-V') {
+    terminal.out(`mirrord ${VERSION}\n`);
+    return exit(0);
+  }
+  const command = findCommand(name);
+  const args = parseArguments(command, rest);
+  if (args.flags['help'] !== undefined) {
+    terminal.out(commandHelp(command));
+    return exit(0);
+  }
+  return run(command.name, args);
+}
+
+async function run(name: string, args: ParsedArguments): Promise<Outcome> {
+  switch (name) {
+    case 'exec':
+      return (await import('./commands/exec.ts')).exec(args, terminal);
+    case 'completions':
+      return (await import('./commands/completions.ts')).completions(args, terminal);
+    default:
+      throw new AppError('BUG', `command ${name} is in the table and nowhere else`);
+  }
+}
+
+/** A signal's default is done to us, so that a shell says of us what it would say of the local process. */
+function end(outcome: Outcome): void {
+  if (outcome.kind === 'exit') {
+    process.exitCode = outcome.code;
+    // Nothing may keep the client once its command is done; what is written to a pipe is awaited.
+    process.stdout.write('', () => process.exit());
+    return;
+  }
+  process.kill(process.pid, outcome.signal);
+  // A signal whose default is not to end: as shells say it.
+  setTimeout(() => process.exit(1), 1_000);
+}
+
+try {
+  end(await main(process.argv.slice(2)));
+} catch (thrown) {
+  const failure = describeFailure(AppError.from(thrown, 'BUG'), null);
+  terminal.err(failure.text);
+  end(exit(failure.exitCode));
+}

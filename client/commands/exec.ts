@@ -1,0 +1,227 @@
+// `mirrord exec`: configuration, agent, session, environment, local process, in this order; and everything put away again,
+// last opened first, whatever happens in between.
+
+import { tmpdir } from 'node:os';
+import { AppError } from '#proto/errors.ts';
+import type { ParsedArguments } from '../arguments.ts';
+import type { Backend } from '../backend.ts';
+import type { Config } from '../config/schema/root.ts';
+import { findExecutable } from '../executable.ts';
+import { describeFailure, isPlain } from '../failure.ts';
+import { agentFile, supervisorFile } from '../installation.ts';
+import { Log } from '../log.ts';
+import { Progress, parseProgressMode } from '../progress.ts';
+import type { Session, SessionOptions } from '../session.ts';
+import { Signals } from '../signals.ts';
+import { formatTarget, parseTarget, type Target } from '../target.ts';
+import { exit, type Outcome, type Terminal } from '../terminal.ts';
+
+/** Marks the local process and its children, for the refusal of a run inside a run. */
+const SESSION_MARK = 'MIRRORD_SESSION_ID';
+const OPEN_DEADLINE_MS = 15_000;
+/** What one answer of the session stream can carry (fs_env.proto, Open). */
+const MAX_INLINE_BYTES = 256 * 1024;
+
+interface Run {
+  readonly terminal: Terminal;
+  readonly command: readonly string[];
+  readonly config: Config;
+  readonly target: Target;
+  /** What the command's first word leads to. */
+  readonly executable: string;
+  readonly progress: Progress;
+  readonly log: Log;
+  readonly signals: Signals;
+}
+
+export async function exec(args: ParsedArguments, terminal: Terminal): Promise<Outcome> {
+  const log = new Log({
+    env: terminal.env,
+    echo: args.flags['verbose'] === undefined ? undefined : (line) => terminal.err(line),
+  });
+  const signals = new Signals();
+  try {
+    const progress = openProgress(args, terminal);
+    return await runWith(await prepare({ args, terminal, progress, log, signals }));
+  } catch (thrown) {
+    if (signals.ending !== null) return { kind: 'signal', signal: signals.ending };
+    return fail(AppError.from(thrown, 'BUG'), terminal, log);
+  } finally {
+    signals.close();
+  }
+}
+
+function fail(error: AppError, terminal: Terminal, log: Log): Outcome {
+  log.error('failed', { code: error.code, message: error.message, stack: stackOf(error) });
+  const failure = describeFailure(error, isPlain(error.code) ? null : log.keep());
+  terminal.err(failure.text);
+  return exit(failure.exitCode);
+}
+
+/** Of the first cause: where it broke. Paths of ours and names, nothing of the target's. */
+function stackOf(error: AppError): string {
+  const cause = error.cause instanceof Error ? error.cause : error;
+  return cause.stack ?? '';
+}
+
+function openProgress({ flags }: ParsedArguments, terminal: Terminal): Progress {
+  const flag = flags['progress'];
+  const variable = terminal.env['MIRRORD_PROGRESS_MODE'];
+  const mode =
+    typeof flag === 'string'
+      ? parseProgressMode(flag, '--progress')
+      : parseProgressMode(variable || 'standard', 'MIRRORD_PROGRESS_MODE');
+  return new Progress({ mode, isTty: terminal.isErrTty, write: (text) => terminal.err(text) });
+}
+
+/** All that can be wrong without anybody having been asked. */
+async function prepare(given: {
+  args: ParsedArguments;
+  terminal: Terminal;
+  progress: Progress;
+  log: Log;
+  signals: Signals;
+}): Promise<Run> {
+  const { args, terminal, progress, log, signals } = given;
+  const { env, cwd } = terminal;
+  if (env[SESSION_MARK]) {
+    const nested = 'mirrord exec inside a process of mirrord exec: the outer one has its files and environment already';
+    throw new AppError('CONFIG_INVALID', nested, { data: { works: 'running the command without mirrord exec here' } });
+  }
+  const [command] = args.words;
+  if (command === undefined)
+    throw new AppError('CONFIG_INVALID', 'a command is missing: mirrord exec -t TARGET -- COMMAND');
+  const { loadConfig } = await import('../config/load.ts');
+  const configFile = args.flags['config-file'];
+  const { config, warnings } = await loadConfig({
+    flags: args.overrides,
+    ...(typeof configFile === 'string' ? { configFile } : {}),
+    env,
+    cwd,
+  });
+  for (const warning of warnings) progress.warn(warning);
+  if (config.target.path === null) {
+    throw new AppError('CONFIG_INVALID', 'a target is missing: --target pid/N or --target container/NAME');
+  }
+  const target = parseTarget(config.target.path);
+  const executable = requireExecutable(command, pathAfterOverrides(config, env), cwd);
+  return { terminal, command: args.words, config, target, executable, progress, log, signals };
+}
+
+function pathAfterOverrides(config: Config, env: NodeJS.ProcessEnv): string {
+  const overridden = config.feature.env.override.find(([name]) => name === 'PATH');
+  return overridden?.[1] ?? env['PATH'] ?? '/usr/local/bin:/usr/bin:/bin';
+}
+
+function requireExecutable(command: string, searchPath: string, cwd: string): string {
+  const found = findExecutable(command, searchPath, cwd);
+  if (found.kind === 'found') return found.path;
+  const [what, exitCode] =
+    found.kind === 'not-found' ? [`${command}: command not found`, 127] : [`${found.path}: not executable`, 126];
+  throw new AppError('CONFIG_INVALID', what, {
+    data: { exitCode, works: 'a program of this machine, by PATH or path' },
+  });
+}
+
+async function runWith(run: Run): Promise<Outcome> {
+  const { progress, log, signals, terminal, target } = run;
+  const { reachBackend } = await import('../backend.ts');
+  const backend = await progress.step(
+    terminal.env['MIRRORD_AGENT_ADDRESS'] ? 'looking for the agent' : 'starting the agent',
+    () => reachBackend({ env: terminal.env, log, embedded: { agentFile: agentFile() }, signal: signals.abortSignal }),
+    ({ isEmbedded }) => (isEmbedded ? 'agent started' : 'agent known'),
+  );
+  let session: Session | null = null;
+  try {
+    session = await progress.step(
+      `opening a session with ${formatTarget(target)}`,
+      () => openSession(run, backend),
+      (opened) => `session with ${formatTarget(target)} (process ${opened.facts.pid})`,
+    );
+    return await runProcess(run, session);
+  } catch (error) {
+    log.attach('agent', await backend.agentLog());
+    throw error;
+  } finally {
+    await session?.close();
+    await backend.close();
+  }
+}
+
+async function openSession(run: Run, backend: Backend): Promise<Session> {
+  const [{ dial }, { Session }] = await Promise.all([import('#proto/dial.ts'), import('../session.ts')]);
+  run.signals.abortSignal.throwIfAborted();
+  const options: SessionOptions = {
+    dial,
+    address: backend.address,
+    token: backend.token,
+    target: run.target,
+    wantsEnvironment: true,
+    wantsFiles: run.config.feature.fs.mode !== 'local',
+    deadlineMs: OPEN_DEADLINE_MS,
+    onEvent: (event) => {
+      if (event.$case === 'targetEnded') run.progress.warn('the target has ended: its files answer EIO from here on');
+      else run.progress.warn(`the agent lost its ${event.value.service}`);
+      run.log.warn('session event', { event: event.$case });
+    },
+    onLost: (error) => {
+      run.log.error('session lost', { code: error.code, message: error.message });
+      const logFile = run.log.keep();
+      run.progress.warn(`the session is lost: ${error.message}; files of the target answer EIO (log: ${logFile})`);
+    },
+  };
+  return Session.open(options);
+}
+
+async function runProcess(run: Run, session: Session): Promise<Outcome> {
+  const { config, terminal, progress, signals, log } = run;
+  const [{ launch }, { Files }, { FileRules }] = await Promise.all([
+    import('../launch.ts'),
+    import('../layer/files.ts'),
+    import('../file-rules.ts'),
+  ]);
+  const { fs } = config.feature;
+  const rules = FileRules.compile(fs, {
+    home: terminal.env['HOME'] ?? '',
+    cwd: terminal.cwd,
+    tmp: terminal.env['TMPDIR'] || tmpdir(),
+    executable: run.executable,
+  });
+  const inlineBytes = Math.min(fs.readonly_file_buffer, MAX_INLINE_BYTES);
+  const env = await localEnvironment(run, session);
+  signals.abortSignal.throwIfAborted();
+  return launch({
+    supervisorFile: supervisorFile(terminal.env),
+    command: run.command,
+    env,
+    cwd: terminal.cwd,
+    setup: { features: rules.features(), inlineBytes, rules: rules.toWire() },
+    files: new Files({ session, rules, inlineBytes }),
+    signals,
+    log,
+    onStarted: () => {},
+    onLimits: (lines) => {
+      for (const line of lines) progress.info(line);
+      progress.ready();
+    },
+  });
+}
+
+async function localEnvironment(run: Run, session: Session): Promise<Record<string, string>> {
+  const { terminal, config, progress } = run;
+  const { buildEnvironment } = await import('../environment.ts');
+  const { readFile } = await import('node:fs/promises');
+  const { env, warnings } = await buildEnvironment({
+    remote: session.facts.environment,
+    local: withoutOurs(terminal.env),
+    config: config.feature.env,
+    readEnvFile: (path: string) => readFile(path, 'utf8'),
+  });
+  for (const warning of warnings) progress.warn(warning);
+  return { ...env, [SESSION_MARK]: session.sessionId };
+}
+
+/** The agent's address and key file are the client's business, and nobody else's. */
+function withoutOurs(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+  return Object.fromEntries(Object.entries(env).filter(([name]) => !/^MIRRORD_(?:AGENT_|SUPERVISOR_)/.test(name)));
+}

@@ -1,0 +1,157 @@
+// The backend as a child of ours: the same agent that runs in a cluster, for targets of this machine. It leads a session
+// of its own, so that Ctrl-C is not for it, and ends when our end of its stdin closes, however we end.
+
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { open, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { AppError, type AppErrorCode, ERRORS } from '#proto/errors.ts';
+import type { Log } from './log.ts';
+import { makeRuntimeFolder, removeRuntimeFolder } from './runtime-folder.ts';
+
+export interface EmbeddedOptions {
+  /** dist/agent.js. */
+  agentFile: string;
+  key: Uint8Array;
+  env: NodeJS.ProcessEnv;
+  log: Log;
+  signal: AbortSignal;
+}
+
+export interface EmbeddedAgent {
+  readonly address: string;
+  close(): Promise<void>;
+  readLog(): Promise<string>;
+}
+
+/** nats-server, agent and fs-env on a busy machine; 0.3 s on an idle one. */
+const READY_DEADLINE_MS = 10_000;
+/** Draining is bounded by the agent itself; beyond this it hangs. */
+const END_DEADLINE_MS = 5_000;
+/** The end of a log; what failed stands there. */
+const LOG_TAIL_BYTES = 64 * 1024;
+
+/** Rejects with SERVICE_UNAVAILABLE and the agent's own words, DEADLINE_EXCEEDED or CANCELLED; nothing is left then. */
+export async function startEmbedded(options: EmbeddedOptions): Promise<EmbeddedAgent> {
+  const folder = await makeRuntimeFolder(options.env);
+  const logFile = join(folder, 'agent.log');
+  const readLog = () => readTail(logFile);
+  let child: ChildProcess | null = null;
+  let closing: Promise<void> | null = null;
+  const close = () => {
+    closing ??= putAway(child, folder);
+    return closing;
+  };
+  try {
+    const keyFile = join(folder, 'key');
+    await writeFile(keyFile, `${Buffer.from(options.key).toString('hex')}\n`, { mode: 0o600 });
+    child = await spawnAgent(options, folder, keyFile, logFile);
+    const address = await becomeReady(child, options.signal);
+    child.unref();
+    options.log.info('agent started', { pid: child.pid ?? 0 });
+    return { address, close, readLog };
+  } catch (error) {
+    options.log.attach('agent', await readLog());
+    await close();
+    throw error;
+  }
+}
+
+async function spawnAgent(
+  { agentFile, env }: EmbeddedOptions,
+  folder: string,
+  keyFile: string,
+  logFile: string,
+): Promise<ChildProcess> {
+  const log = await open(logFile, 'a', 0o600);
+  try {
+    return spawn(process.execPath, [agentFile], {
+      detached: true,
+      cwd: folder,
+      stdio: ['pipe', 'pipe', log.fd],
+      env: {
+        // Debian keeps nats-server and setpriv's like where a user's PATH may not look.
+        PATH: `${env['PATH'] ?? '/usr/bin:/bin'}:/usr/sbin:/sbin`,
+        MIRRORD_RUNTIME_DIR: folder,
+        MIRRORD_GATEWAY_LISTEN: `unix:${join(folder, 'gateway.sock')}`,
+        MIRRORD_SESSION_KEY_FILE: keyFile,
+        MIRRORD_WITH_SERVICES: 'fs-env',
+        MIRRORD_EXIT_WITH_PARENT: '1',
+      },
+    });
+  } finally {
+    await log.close();
+  }
+}
+
+/** The agent's first line on stdout says in JSON where it listens. */
+function becomeReady(child: ChildProcess, signal: AbortSignal): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const fail = (code: 'DEADLINE_EXCEEDED' | 'SERVICE_UNAVAILABLE' | 'CANCELLED', message: string) =>
+      reject(new AppError(code, message));
+    const timer = setTimeout(
+      () => fail('DEADLINE_EXCEEDED', `the agent did not become ready within ${READY_DEADLINE_MS} ms`),
+      READY_DEADLINE_MS,
+    );
+    signal.addEventListener('abort', () => fail('CANCELLED', 'interrupted while the agent started'), { once: true });
+    child.once('error', (error) => fail('SERVICE_UNAVAILABLE', `the agent could not be started: ${error.message}`));
+    child.once('exit', (code, killedBy) => {
+      clearTimeout(timer);
+      fail('SERVICE_UNAVAILABLE', `the agent ended before it was ready (${killedBy ?? `exit code ${code}`})`);
+    });
+    // A write into the pipe of an agent that is gone says nothing that its exit does not.
+    child.stdin?.on('error', () => {});
+    const lines = createInterface({ input: child.stdout as NonNullable<ChildProcess['stdout']> });
+    lines.once('line', (line) => {
+      clearTimeout(timer);
+      const ready = decodeReadyLine(line);
+      if (typeof ready === 'string') resolve(ready);
+      else reject(ready);
+    });
+  });
+}
+
+/** The address, or why there is none. */
+function decodeReadyLine(line: string): string | AppError {
+  let said: Record<string, unknown> = {};
+  try {
+    said = Object(JSON.parse(line));
+  } catch {
+    // Falls through to the error for a line of another shape.
+  }
+  if (typeof said['gateway'] === 'string') return said['gateway'];
+  const { code, message } = said;
+  if (typeof message !== 'string') return new AppError('BUG', 'the agent’s first line is not the one it promises');
+  const known = typeof code === 'string' && Object.hasOwn(ERRORS, code) ? (code as AppErrorCode) : 'BUG';
+  return new AppError(known, `the agent could not start: ${message}`);
+}
+
+async function putAway(child: ChildProcess | null, folder: string): Promise<void> {
+  try {
+    await end(child);
+  } finally {
+    await removeRuntimeFolder(folder);
+  }
+}
+
+/** Asked by closing its stdin; after the deadline its whole process group is killed. */
+async function end(child: ChildProcess | null): Promise<void> {
+  if (child?.pid === undefined || child.exitCode !== null || child.signalCode !== null) return;
+  const exited = once(child, 'exit');
+  child.ref();
+  child.stdin?.end();
+  const group = -child.pid;
+  const timer = setTimeout(() => process.kill(group, 'SIGKILL'), END_DEADLINE_MS);
+  await exited;
+  clearTimeout(timer);
+}
+
+async function readTail(file: string): Promise<string> {
+  try {
+    const text = await readFile(file, 'utf8');
+    return text.slice(-LOG_TAIL_BYTES);
+  } catch {
+    return '';
+  }
+}

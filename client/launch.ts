@@ -1,0 +1,141 @@
+// Runs the local process under the supervisor, answers what the layer asks while it runs, and says how it ended. The
+// terminal, the process group and the environment are the local process's own; descriptor 3 of the supervisor is ours.
+
+import { type ChildProcess, spawn } from 'node:child_process';
+import type { Duplex } from 'node:stream';
+import { ERRNO, errnoName } from '#proto/errno.ts';
+import { AppError } from '#proto/errors.ts';
+import { WireCan, WireLogLevel } from '#proto/wire.ts';
+import { LayerLink, type LinkHandlers, type Setup } from './layer/link.ts';
+import type { Log } from './log.ts';
+import type { Signals } from './signals.ts';
+import type { Outcome } from './terminal.ts';
+
+export interface LaunchOptions {
+  supervisorFile: string;
+  command: readonly string[];
+  /** Complete: nothing of our own environment is added. */
+  env: Record<string, string>;
+  cwd: string;
+  setup: Setup;
+  files: Pick<LinkHandlers, 'answer' | 'release'>;
+  signals: Signals;
+  log: Log;
+  /** The local process runs: the terminal is its from now on. */
+  onStarted: () => void;
+  /** What of the layer's abilities this machine lacks, in the supervisor's words. */
+  onLimits: (lines: string[]) => void;
+}
+
+/** Shells': the command was found but cannot be run, and was not found (POSIX sh, 2.8.2). */
+const EXIT_CANNOT_RUN = 126;
+const EXIT_NOT_FOUND = 127;
+
+const HELLO_DEADLINE_MS = 10_000;
+
+/** Resolves when the supervisor has ended; rejects when the local process could not be started for a reason of ours. */
+export async function launch(options: LaunchOptions): Promise<Outcome> {
+  const { supervisorFile, command, env, cwd } = options;
+  const child = spawn(supervisorFile, ['--', ...command], {
+    cwd,
+    env,
+    stdio: ['inherit', 'inherit', 'inherit', 'pipe'],
+  });
+  return new Launch(child, options).ended;
+}
+
+class Launch {
+  readonly ended: Promise<Outcome>;
+  readonly #options: LaunchOptions;
+  readonly #child: ChildProcess;
+  readonly #link: LayerLink;
+  readonly #helloTimer: NodeJS.Timeout;
+  #hasStarted = false;
+  #failure: AppError | null = null;
+
+  constructor(child: ChildProcess, options: LaunchOptions) {
+    this.#child = child;
+    this.#options = options;
+    this.#link = new LayerLink(child.stdio[3] as Duplex, {
+      answer: (id, question, signal) => options.files.answer(id, question, signal),
+      release: (handle) => options.files.release(handle),
+      onHello: (capabilities, lines) => this.#greeted(capabilities, lines),
+      onStarted: (pid) => this.#started(pid),
+      onFailed: (result, what) => this.#failed(result, what),
+      onLog: (level, text) => this.#logged(level, text),
+      onClosed: (error) => this.#linkClosed(error),
+    });
+    this.#helloTimer = setTimeout(() => {
+      this.#failure = new AppError('BUG', `the supervisor said nothing within ${HELLO_DEADLINE_MS} ms`);
+      child.kill('SIGKILL');
+    }, HELLO_DEADLINE_MS);
+    this.ended = this.#untilEnd();
+  }
+
+  #untilEnd(): Promise<Outcome> {
+    return new Promise((resolve, reject) => {
+      const done = (act: () => void) => {
+        clearTimeout(this.#helloTimer);
+        this.#options.signals.localProcessEnded();
+        this.#link.close();
+        act();
+      };
+      this.#child.once('error', (cause) => {
+        done(() => reject(new AppError('BUG', `the supervisor could not be started: ${cause.message}`, { cause })));
+      });
+      this.#child.once('exit', (code, signal) => {
+        done(() => {
+          const failure = this.#failure ?? this.#earlyEnd(code, signal);
+          if (failure !== null) reject(failure);
+          else resolve(signal === null ? { kind: 'exit', code: code ?? 0 } : { kind: 'signal', signal });
+        });
+      });
+    });
+  }
+
+  #greeted(capabilities: number, lines: string[]): Setup {
+    clearTimeout(this.#helloTimer);
+    const { log, onLimits, setup } = this.#options;
+    log.info('supervisor ready', { capabilities, hasFuse: (capabilities & WireCan.FUSE) !== 0 });
+    if (lines.length > 0) onLimits(lines);
+    return setup;
+  }
+
+  #started(pid: number): void {
+    this.#hasStarted = true;
+    this.#options.log.info('local process started', { pid });
+    this.#options.onStarted();
+    this.#options.signals.localProcessStarted(pid);
+  }
+
+  #failed(result: number, what: string): void {
+    this.#options.log.error('local process not started', { errno: -result, what });
+    if (this.#hasStarted) return;
+    const exitCode = -result === ERRNO.ENOENT ? EXIT_NOT_FOUND : EXIT_CANNOT_RUN;
+    this.#failure = new AppError(
+      'CONFIG_INVALID',
+      `${this.#options.command[0]} cannot be run: ${what} (${errnoName(-result)})`,
+      { errno: -result, data: { exitCode } },
+    );
+  }
+
+  #logged(level: number, text: string): void {
+    const { log } = this.#options;
+    if (level === WireLogLevel.ERROR) log.error('supervisor', { text });
+    else if (level === WireLogLevel.WARN) log.warn('supervisor', { text });
+    else log.debug('supervisor', { text });
+  }
+
+  #linkClosed(error: AppError | null): void {
+    if (error === null) return;
+    this.#options.log.error('link to the supervisor broken', { code: error.code, message: error.message });
+  }
+
+  /** Ended before there was a local process, and without a word: not the local process's own end. */
+  #earlyEnd(code: number | null, signal: NodeJS.Signals | null): AppError | null {
+    if (this.#hasStarted) return null;
+    if (this.#options.signals.ending !== null) return new AppError('CANCELLED', 'interrupted');
+    const how = signal ?? `exit code ${code}`;
+    return new AppError('BUG', `the supervisor ended before the local process started (${how})`);
+  }
+}

@@ -1,0 +1,90 @@
+// Signals that the client receives on behalf of the local process. The terminal gives its signals to the whole process
+// group, so the local process has those already: passing them on would deliver Ctrl-C twice. The kernel does not tell us
+// the sender (no si_code in Node); being in the terminal's foreground group stands for it.
+
+import { readFileSync } from 'node:fs';
+import { constants } from 'node:os';
+
+/** What tty_ioctl(4) and termios(3) send to the foreground group. SIGTSTP keeps its default: we stop with the group. */
+const FROM_TERMINAL: readonly NodeJS.Signals[] = ['SIGINT', 'SIGQUIT', 'SIGWINCH'];
+const RELAYED: readonly NodeJS.Signals[] = ['SIGTERM', 'SIGHUP', 'SIGUSR1', 'SIGUSR2', ...FROM_TERMINAL];
+/** Ends us while there is no local process to decide. */
+const ENDING: ReadonlySet<NodeJS.Signals> = new Set(['SIGTERM', 'SIGHUP', 'SIGINT', 'SIGQUIT']);
+
+export class Signals {
+  readonly #handlers = new Map<NodeJS.Signals, () => void>();
+  readonly #isForeground: () => boolean;
+  readonly #abort = new AbortController();
+  #localPid: number | null = null;
+  #ending: NodeJS.Signals | null = null;
+
+  constructor(isForeground: () => boolean = isForegroundGroup) {
+    this.#isForeground = isForeground;
+    for (const signal of RELAYED) {
+      const handler = () => this.#receive(signal);
+      this.#handlers.set(signal, handler);
+      process.on(signal, handler);
+    }
+  }
+
+  /** Aborts when a signal asks us to end before the local process runs. */
+  get abortSignal(): AbortSignal {
+    return this.#abort.signal;
+  }
+
+  /** The signal that asked us to end before the local process ran. */
+  get ending(): NodeJS.Signals | null {
+    return this.#ending;
+  }
+
+  /** From here on signals are the local process's. One that came before reaches it now. */
+  localProcessStarted(pid: number): void {
+    this.#localPid = pid;
+    if (this.#ending !== null) this.#send(this.#ending);
+  }
+
+  localProcessEnded(): void {
+    this.#localPid = null;
+  }
+
+  /** Gives the signals back their defaults. */
+  close(): void {
+    for (const [signal, handler] of this.#handlers) process.off(signal, handler);
+    this.#handlers.clear();
+  }
+
+  #receive(signal: NodeJS.Signals): void {
+    if (this.#localPid === null) {
+      if (!ENDING.has(signal)) return;
+      this.#ending ??= signal;
+      this.#abort.abort();
+      return;
+    }
+    if (FROM_TERMINAL.includes(signal) && this.#isForeground()) return;
+    this.#send(signal);
+  }
+
+  #send(signal: NodeJS.Signals): void {
+    if (this.#localPid === null) return;
+    try {
+      process.kill(this.#localPid, signal);
+    } catch {
+      // It has just ended; its end comes by the supervisor.
+    }
+  }
+}
+
+/** True while our process group has the terminal: proc(5) stat, fields 5 (pgrp) and 8 (tpgid). */
+export function isForegroundGroup(): boolean {
+  try {
+    const stat = readFileSync('/proc/self/stat', 'latin1');
+    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+    return fields[2] === fields[5];
+  } catch {
+    return false;
+  }
+}
+
+export function signalNumber(signal: NodeJS.Signals): number {
+  return constants.signals[signal];
+}
