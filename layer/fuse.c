@@ -1,4 +1,5 @@
-/* The front of the FUSE server (fuse.h): start, one open, and the way back from a descriptor to the target's path. */
+/* The front of the FUSE server (fuse.h): start, one open, and the way back from a descriptor to the
+ * target's path. */
 #include "fuse.h"
 
 #include <errno.h>

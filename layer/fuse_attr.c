@@ -1,6 +1,7 @@
 /*
- * Attributes: what the target's kernel said, in the terms of ours. The device number of a file cannot be chosen, so
- * inodes of different devices of the target are told apart by high bits of the inode number (fuse_present, fuse.h).
+ * Attributes: what the target's kernel said, in the terms of ours. The device number of a file
+ * cannot be chosen, so inodes of different devices of the target are told apart by high bits of the
+ * inode number (fuse_present, fuse.h).
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -38,7 +39,8 @@ uint64_t fuse_present_inode(uint64_t dev, uint64_t ino)
 	return ino ^ (uint64_t)i << DEVICE_SHIFT;
 }
 
-/* A namespace with one id cannot show others, and the kernel refuses writes to files whose owner it cannot show. */
+/* A namespace with one id cannot show others, and the kernel refuses writes to files whose owner it
+ * cannot show. */
 static uint32_t shown(uint32_t id, uint32_t own)
 {
 	return has_own_ids_only ? own : id;
@@ -211,19 +213,23 @@ static void setattr_of(struct wire_setattr *set, const struct fuse_setattr_in *i
 	static const struct {
 		uint32_t from, to;
 	} bits[] = {
-		{FATTR_MODE, WIRE_SET_MODE},	       {FATTR_UID, WIRE_SET_UID},
-		{FATTR_GID, WIRE_SET_GID},	       {FATTR_SIZE, WIRE_SET_SIZE},
-		{FATTR_ATIME, WIRE_SET_ATIME},	       {FATTR_MTIME, WIRE_SET_MTIME},
-		{FATTR_ATIME_NOW, WIRE_SET_ATIME_NOW}, {FATTR_MTIME_NOW, WIRE_SET_MTIME_NOW},
+	    {FATTR_MODE, WIRE_SET_MODE},
+	    {FATTR_UID, WIRE_SET_UID},
+	    {FATTR_GID, WIRE_SET_GID},
+	    {FATTR_SIZE, WIRE_SET_SIZE},
+	    {FATTR_ATIME, WIRE_SET_ATIME},
+	    {FATTR_MTIME, WIRE_SET_MTIME},
+	    {FATTR_ATIME_NOW, WIRE_SET_ATIME_NOW},
+	    {FATTR_MTIME_NOW, WIRE_SET_MTIME_NOW},
 	};
 
 	*set = (struct wire_setattr){
-		.size = in->size,
-		.atime_ns = (int64_t)in->atime * 1000000000 + in->atimensec,
-		.mtime_ns = (int64_t)in->mtime * 1000000000 + in->mtimensec,
-		.mode = in->mode & 07777,
-		.uid = in->uid,
-		.gid = in->gid,
+	    .size = in->size,
+	    .atime_ns = (int64_t)in->atime * 1000000000 + in->atimensec,
+	    .mtime_ns = (int64_t)in->mtime * 1000000000 + in->mtimensec,
+	    .mode = in->mode & 07777,
+	    .uid = in->uid,
+	    .gid = in->gid,
 	};
 	for (size_t i = 0; i < sizeof(bits) / sizeof(bits[0]); i++) {
 		if (in->valid & bits[i].from)
@@ -278,14 +284,14 @@ static void statfs_done(void *arg, int32_t result, const uint8_t *body, size_t l
 		return;
 	}
 	out.st = (struct fuse_kstatfs){
-		.blocks = statfs.blocks,
-		.bfree = statfs.bfree,
-		.bavail = statfs.bavail,
-		.files = statfs.files,
-		.ffree = statfs.ffree,
-		.bsize = (uint32_t)statfs.bsize,
-		.namelen = statfs.namelen,
-		.frsize = (uint32_t)statfs.frsize,
+	    .blocks = statfs.blocks,
+	    .bfree = statfs.bfree,
+	    .bavail = statfs.bavail,
+	    .files = statfs.files,
+	    .ffree = statfs.ffree,
+	    .bsize = (uint32_t)statfs.bsize,
+	    .namelen = statfs.namelen,
+	    .frsize = (uint32_t)statfs.frsize,
 	};
 	call_answer(call, 0, &out, sizeof(out));
 	call_put(call);

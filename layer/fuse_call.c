@@ -1,6 +1,7 @@
 /*
- * Requests of the kernel that wait for the client. A process that is being killed must not wait for a client that does
- * not answer: its request is then answered at once, and the client's late answer is dropped.
+ * Requests of the kernel that wait for the client. A process that is being killed must not wait for
+ * a client that does not answer: its request is then answered at once, and the client's late answer
+ * is dropped.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -112,8 +113,8 @@ void call_answer_parts(struct call *call, struct iovec *parts, int count)
 }
 
 /*
- * Whether the thread is about to die. A signal that it handles must not disturb it: nobody expects EINTR of a file. The
- * kernel marks every fatal signal as SIGKILL for each thread.
+ * Whether the thread is about to die. A signal that it handles must not disturb it: nobody expects
+ * EINTR of a file. The kernel marks every fatal signal as SIGKILL for each thread.
  */
 static bool is_dying(uint32_t pid)
 {

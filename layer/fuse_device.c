@@ -1,4 +1,5 @@
-/* The FUSE device: handshake, the server's thread, answers to the kernel (linux/fuse.h, protocol 7.31 and newer). */
+/* The FUSE device: handshake, the server's thread, answers to the kernel (linux/fuse.h,
+ * protocol 7.31 and newer). */
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
@@ -34,15 +35,15 @@ int fuse_answer_parts(uint64_t unique, struct iovec *parts, int count)
 	do
 		written = writev(fuse_device_fd, parts, count);
 	while (written < 0 && errno == EINTR);
-	/* ENOENT: the request was given up by its process. Anything else: the connection is gone, and so are all. */
+	/* ENOENT: the request was given up by its process. Anything else: the connection is gone,
+	 * and so are all. */
 	return written < 0 ? -errno : 0;
 }
 
 void fuse_answer(uint64_t unique, int error, const void *data, size_t len)
 {
-	struct fuse_out_header head = {.len = (uint32_t)(sizeof(head) + (error ? 0 : len)),
-				       .error = error,
-				       .unique = unique};
+	struct fuse_out_header head = {
+	    .len = (uint32_t)(sizeof(head) + (error ? 0 : len)), .error = error, .unique = unique};
 	struct iovec parts[2] = {{&head, sizeof(head)}, {(void *)data, len}};
 	ssize_t written;
 
@@ -58,8 +59,7 @@ void fuse_drop_name(uint64_t number)
 	struct fuse_out_header head = {.error = FUSE_NOTIFY_INVAL_ENTRY};
 	struct iovec parts[3] = {{&head, sizeof(head)}, {&drop, sizeof(drop)}};
 
-	drop.namelen =
-		(uint32_t)snprintf(name, sizeof(name), "%llu", (unsigned long long)number);
+	drop.namelen = (uint32_t)snprintf(name, sizeof(name), "%llu", (unsigned long long)number);
 	parts[2] = (struct iovec){name, drop.namelen + 1};
 	head.len = (uint32_t)(sizeof(head) + sizeof(drop) + parts[2].iov_len);
 	/* ENOENT when the kernel has dropped it by itself. */
@@ -74,7 +74,8 @@ int fuse_handshake(char *why, size_t why_len)
 	} buf;
 	const struct fuse_init_in *in = (const void *)(buf.bytes + sizeof(buf.head));
 	struct pollfd ready = {.fd = fuse_device_fd, .events = POLLIN};
-	struct fuse_init_out out = {.major = FUSE_KERNEL_VERSION, .minor = FUSE_KERNEL_MINOR_VERSION};
+	struct fuse_init_out out = {.major = FUSE_KERNEL_VERSION,
+				    .minor = FUSE_KERNEL_MINOR_VERSION};
 	uint64_t flags;
 
 	if (poll(&ready, 1, HANDSHAKE_MS) != 1 ||
@@ -122,35 +123,35 @@ static const struct {
 	uint16_t arg_min;
 	int error;
 } table[] = {
-	[FUSE_LOOKUP] = {op_lookup, 1, 0},
-	[FUSE_FORGET] = {op_forget, sizeof(struct fuse_forget_in), 0},
-	[FUSE_BATCH_FORGET] = {op_batch_forget, sizeof(struct fuse_batch_forget_in), 0},
-	[FUSE_GETATTR] = {op_getattr, sizeof(struct fuse_getattr_in), 0},
-	[FUSE_SETATTR] = {op_setattr, sizeof(struct fuse_setattr_in), 0},
-	[FUSE_OPEN] = {op_open, sizeof(struct fuse_open_in), 0},
-	[FUSE_OPENDIR] = {op_open, sizeof(struct fuse_open_in), 0},
-	[FUSE_READ] = {op_read, sizeof(struct fuse_read_in), 0},
-	[FUSE_READDIR] = {op_readdir, sizeof(struct fuse_read_in), 0},
-	[FUSE_WRITE] = {op_write, sizeof(struct fuse_write_in), 0},
-	[FUSE_STATFS] = {op_statfs, 0, 0},
-	[FUSE_RELEASE] = {op_release, sizeof(struct fuse_release_in), 0},
-	[FUSE_RELEASEDIR] = {op_release, sizeof(struct fuse_release_in), 0},
-	[FUSE_FSYNC] = {op_fsync, sizeof(struct fuse_fsync_in), 0},
-	[FUSE_FSYNCDIR] = {op_fsync, sizeof(struct fuse_fsync_in), 0},
-	[FUSE_INTERRUPT] = {op_interrupt, sizeof(struct fuse_interrupt_in), 0},
-	[FUSE_DESTROY] = {op_done, 0, 0},
-	[FUSE_FALLOCATE] = {NULL, 0, EOPNOTSUPP},
-	[FUSE_IOCTL] = {NULL, 0, ENOTTY},
-	/* Names below a directory are looked up by path, never by the kernel. */
-	[FUSE_MKNOD] = {NULL, 0, EOPNOTSUPP},
-	[FUSE_MKDIR] = {NULL, 0, EOPNOTSUPP},
-	[FUSE_UNLINK] = {NULL, 0, EOPNOTSUPP},
-	[FUSE_RMDIR] = {NULL, 0, EOPNOTSUPP},
-	[FUSE_RENAME] = {NULL, 0, EOPNOTSUPP},
-	[FUSE_RENAME2] = {NULL, 0, EOPNOTSUPP},
-	[FUSE_LINK] = {NULL, 0, EOPNOTSUPP},
-	[FUSE_SYMLINK] = {NULL, 0, EOPNOTSUPP},
-	[FUSE_CREATE] = {NULL, 0, EOPNOTSUPP},
+    [FUSE_LOOKUP] = {op_lookup, 1, 0},
+    [FUSE_FORGET] = {op_forget, sizeof(struct fuse_forget_in), 0},
+    [FUSE_BATCH_FORGET] = {op_batch_forget, sizeof(struct fuse_batch_forget_in), 0},
+    [FUSE_GETATTR] = {op_getattr, sizeof(struct fuse_getattr_in), 0},
+    [FUSE_SETATTR] = {op_setattr, sizeof(struct fuse_setattr_in), 0},
+    [FUSE_OPEN] = {op_open, sizeof(struct fuse_open_in), 0},
+    [FUSE_OPENDIR] = {op_open, sizeof(struct fuse_open_in), 0},
+    [FUSE_READ] = {op_read, sizeof(struct fuse_read_in), 0},
+    [FUSE_READDIR] = {op_readdir, sizeof(struct fuse_read_in), 0},
+    [FUSE_WRITE] = {op_write, sizeof(struct fuse_write_in), 0},
+    [FUSE_STATFS] = {op_statfs, 0, 0},
+    [FUSE_RELEASE] = {op_release, sizeof(struct fuse_release_in), 0},
+    [FUSE_RELEASEDIR] = {op_release, sizeof(struct fuse_release_in), 0},
+    [FUSE_FSYNC] = {op_fsync, sizeof(struct fuse_fsync_in), 0},
+    [FUSE_FSYNCDIR] = {op_fsync, sizeof(struct fuse_fsync_in), 0},
+    [FUSE_INTERRUPT] = {op_interrupt, sizeof(struct fuse_interrupt_in), 0},
+    [FUSE_DESTROY] = {op_done, 0, 0},
+    [FUSE_FALLOCATE] = {NULL, 0, EOPNOTSUPP},
+    [FUSE_IOCTL] = {NULL, 0, ENOTTY},
+    /* Names below a directory are looked up by path, never by the kernel. */
+    [FUSE_MKNOD] = {NULL, 0, EOPNOTSUPP},
+    [FUSE_MKDIR] = {NULL, 0, EOPNOTSUPP},
+    [FUSE_UNLINK] = {NULL, 0, EOPNOTSUPP},
+    [FUSE_RMDIR] = {NULL, 0, EOPNOTSUPP},
+    [FUSE_RENAME] = {NULL, 0, EOPNOTSUPP},
+    [FUSE_RENAME2] = {NULL, 0, EOPNOTSUPP},
+    [FUSE_LINK] = {NULL, 0, EOPNOTSUPP},
+    [FUSE_SYMLINK] = {NULL, 0, EOPNOTSUPP},
+    [FUSE_CREATE] = {NULL, 0, EOPNOTSUPP},
 };
 
 static void dispatch(const uint8_t *buf, size_t len)
@@ -163,7 +164,8 @@ static void dispatch(const uint8_t *buf, size_t len)
 	request.arg = buf + sizeof(*request.head);
 	request.arg_len = len - sizeof(*request.head);
 	opcode = request.head->opcode;
-	if (opcode >= sizeof(table) / sizeof(table[0]) || (!table[opcode].serve && !table[opcode].error))
+	if (opcode >= sizeof(table) / sizeof(table[0]) ||
+	    (!table[opcode].serve && !table[opcode].error))
 		fuse_answer(request.head->unique, -ENOSYS, NULL, 0);
 	else if (!table[opcode].serve)
 		fuse_answer(request.head->unique, -table[opcode].error, NULL, 0);

@@ -1,6 +1,7 @@
 /*
- * READDIR: pages of the client's answer are kept with the open directory, so that the kernel's small reads cost one round
- * trip per page. An entry's offset is the target's own (d_off): telldir and seekdir mean what they mean there.
+ * READDIR: pages of the client's answer are kept with the open directory, so that the kernel's
+ * small reads cost one round trip per page. An entry's offset is the target's own (d_off): telldir
+ * and seekdir mean what they mean there.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -18,7 +19,7 @@ struct entry {
 };
 
 struct dir_page {
-	uint64_t start;   /* the cookie that it was asked for with */
+	uint64_t start; /* the cookie that it was asked for with */
 	bool is_last;
 	uint32_t count;
 	const uint8_t *names;
@@ -49,7 +50,8 @@ static struct dir_page *page_parse(uint64_t start, const uint8_t *body, size_t l
 	if (!page)
 		return NULL;
 	names = (uint8_t *)(page->entries + count);
-	*page = (struct dir_page){.start = start, .is_last = is_last, .count = count, .names = names};
+	*page =
+	    (struct dir_page){.start = start, .is_last = is_last, .count = count, .names = names};
 	for (uint32_t i = 0, at = 0; i < count; i++) {
 		struct entry *entry = &page->entries[i];
 		struct wire_bytes name;
@@ -104,7 +106,8 @@ static size_t page_write(const struct dir_page *page, uint64_t dev, uint32_t fir
 			break;
 		memset(out + used, 0, len);
 		memcpy(out + used, &dirent, FUSE_NAME_OFFSET);
-		memcpy(out + used + FUSE_NAME_OFFSET, page->names + entry->name_at, entry->name_len);
+		memcpy(out + used + FUSE_NAME_OFFSET, page->names + entry->name_at,
+		       entry->name_len);
 		used += len;
 	}
 	return used;

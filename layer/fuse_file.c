@@ -1,4 +1,5 @@
-/* Names, opens and releases: answered from memory, so that fuse_open waits for this process and never for the client. */
+/* Names, opens and releases: answered from memory, so that fuse_open waits for this process and
+ * never for the client. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -53,7 +54,8 @@ void op_lookup(const struct request *request)
 	}
 }
 
-/* Read sizes of pseudo files are unknown beforehand; appends go where the target's kernel says. Neither can be cached. */
+/* Read sizes of pseudo files are unknown beforehand; appends go where the target's kernel says.
+ * Neither can be cached. */
 static bool needs_direct_io(const struct node *node, int flags)
 {
 	if (node->type != S_IFREG)
@@ -125,7 +127,8 @@ static struct opened *share(struct node *node, int flags)
 	return opened;
 }
 
-/* The client's answer to WIRE_OPEN as a source of this very file; *handle is what to release if there is none. */
+/* The client's answer to WIRE_OPEN as a source of this very file; *handle is what to release if
+ * there is none. */
 struct source *source_from_open(const struct node *node, int flags, const uint8_t *body, size_t len,
 				struct wire_stat *stat, uint32_t *handle)
 {

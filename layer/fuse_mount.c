@@ -1,7 +1,7 @@
 /*
- * Mounts without a mount point: fsmount(2) gives a file system that is attached nowhere, so there is nothing to hide and
- * nothing to clean up; its last descriptor ends it. Where only the setuid helper fusermount3 may mount, the mount point is
- * detached before anyone is told of it.
+ * Mounts without a mount point: fsmount(2) gives a file system that is attached nowhere, so there
+ * is nothing to hide and nothing to clean up; its last descriptor ends it. Where only the setuid
+ * helper fusermount3 may mount, the mount point is detached before anyone is told of it.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -62,7 +62,8 @@ static int write_file(const char *path, const char *text)
 	return result;
 }
 
-/* Ids keep their numbers inside, so that what the file system shows is the same seen from outside. */
+/* Ids keep their numbers inside, so that what the file system shows is the same seen from outside.
+ */
 static int enter_user_namespace(void)
 {
 	unsigned int uid = (unsigned int)geteuid(), gid = (unsigned int)getegid();
@@ -238,7 +239,8 @@ static int run_fusermount(const char *const *argv, int socket)
 static int mount_by_fusermount(struct fuse_mount *mount, char *why, size_t why_len)
 {
 	char dir[] = "/tmp/mirrord-fuse-XXXXXX";
-	const char *const up[] = {"fusermount3", "-o", "nosuid,nodev,fsname=mirrord", "--", dir, NULL};
+	const char *const up[] = {"fusermount3", "-o", "nosuid,nodev,fsname=mirrord",
+				  "--",		 dir,  NULL};
 	const char *const down[] = {"fusermount3", "-u", "-z", "-q", "--", dir, NULL};
 	int pair[2], fds[2] = {-1, -1}, got = -EIO, root = -1;
 	char byte;

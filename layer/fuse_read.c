@@ -144,7 +144,8 @@ static void read_from_content(struct call *call)
 	free(copy);
 }
 
-/* The file has changed since the snapshot: its path is opened again, and if that is another file the snapshot stays. */
+/* The file has changed since the snapshot: its path is opened again, and if that is another file
+ * the snapshot stays. */
 static void refresh_done(void *arg, int32_t result, const uint8_t *body, size_t len)
 {
 	struct call *call = arg;

@@ -1,6 +1,6 @@
 /*
- * WRITE: in pieces. Pieces of an ordinary file go out at once; those of an O_APPEND file one after the other, because
- * the target's kernel puts each where the file ends.
+ * WRITE: in pieces. Pieces of an ordinary file go out at once; those of an O_APPEND file one after
+ * the other, because the target's kernel puts each where the file ends.
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -1,4 +1,5 @@
-/* Matching of a path against the client's compiled rules (rules.h): one pass, no allocation, safe from any thread. */
+/* Matching of a path against the client's compiled rules (rules.h): one pass, no allocation, safe
+ * from any thread. */
 #include "rules.h"
 
 #include <stdlib.h>
@@ -40,7 +41,8 @@ static bool parse_rule(struct wire_reader *r, struct rule *rule)
 	       !(rule->flags & ~KNOWN_FLAGS) && reserved == 0;
 }
 
-/* Moves the literals out of the reader's memory and folds them once, so that matching folds only the path. */
+/* Moves the literals out of the reader's memory and folds them once, so that matching folds only
+ * the path. */
 static bool own_literals(struct rules *rules)
 {
 	size_t total = 0;

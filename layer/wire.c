@@ -1,6 +1,7 @@
 /*
- * Codec of the supervisor-client conversation (wire.h). Pure: no I/O and no allocation, so that it can be fuzzed and
- * replayed against the same vectors as its TypeScript twin. Numbers are assembled byte by byte: bodies are not aligned.
+ * Codec of the supervisor-client conversation (wire.h). Pure: no I/O and no allocation, so that it
+ * can be fuzzed and replayed against the same vectors as its TypeScript twin. Numbers are assembled
+ * byte by byte: bodies are not aligned.
  */
 #include "wire.h"
 
@@ -37,7 +38,8 @@ ssize_t wire_decode(const uint8_t *buf, size_t len, struct wire_frame *frame)
 
 	if (len < WIRE_HEADER_BYTES)
 		return 0;
-	/* The header is judged before the body is awaited: a hostile length must not make us buffer it. */
+	/* The header is judged before the body is awaited: a hostile length must not make us buffer
+	 * it. */
 	body_len = (uint32_t)load_le(buf, 4);
 	if (body_len > WIRE_BODY_MAX || !is_known_kind((uint16_t)load_le(buf + 4, 2)) ||
 	    load_le(buf + 6, 2) != 0)
