@@ -1,0 +1,110 @@
+// agent: how the agent runs in a cluster. Nothing of it is built; on this machine the agent needs no settings.
+
+import { key, planned, section } from './dsl.ts';
+import {
+  anything,
+  bool,
+  isPlainObject,
+  listOf,
+  nonEmptyText,
+  oneOf,
+  optional,
+  text,
+  textMap,
+  u16,
+  u32,
+  u64,
+} from './values.ts';
+
+const objects = optional({
+  ...anything({ type: 'object' }),
+  name: 'a map',
+  read: (value: unknown) => (isPlainObject(value) ? { ok: value } : { bad: 'wants a map' }),
+});
+const listOfObjects = optional({
+  ...anything({ type: 'array' }),
+  name: 'a list of maps',
+  read: (value: unknown) =>
+    Array.isArray(value) && value.every(isPlainObject) ? { ok: value as unknown } : { bad: 'wants a list of maps' },
+});
+const image = optional({
+  ...anything({ anyOf: [{ type: 'string' }, { type: 'object' }] }),
+  name: 'a text or a map with registry and tag',
+  read: (value: unknown) =>
+    typeof value === 'string' || isPlainObject(value)
+      ? { ok: value as unknown }
+      : { bad: 'wants a text or a map with registry and tag' },
+});
+const capability = oneOf('NET_ADMIN', 'SYS_PTRACE', 'SYS_ADMIN');
+
+export const agent = section(
+  'The agent in a cluster.',
+  {
+    log_level: key(text, 'info', 'Level of its log.', { env: ['MIRRORD_AGENT_RUST_LOG'], flag: '--agent-log-level' }),
+    json_log: key(bool, false, 'Log as JSON.', { env: ['MIRRORD_AGENT_JSON_LOG'] }),
+    namespace: key(optional(nonEmptyText), null, 'Namespace in which it runs.', {
+      env: ['MIRRORD_AGENT_NAMESPACE'],
+      flag: '--agent-namespace',
+    }),
+    image: key(image, null, 'Image of its container; the variable wins over the file, registry and tag do not.', {
+      env: ['MIRRORD_AGENT_IMAGE', 'MIRRORD_AGENT_IMAGE_REGISTRY', 'MIRRORD_AGENT_IMAGE_TAG'],
+      flag: '--agent-image',
+    }),
+    image_pull_policy: key(text, 'IfNotPresent', 'When the image is pulled.', {
+      env: ['MIRRORD_AGENT_IMAGE_PULL_POLICY'],
+    }),
+    image_pull_secrets: key(listOfObjects, null, 'Secrets for the registry, each `{name}`.'),
+    ttl: key(u16, 1, 'Seconds for which a finished agent stays.', { env: ['MIRRORD_AGENT_TTL'], flag: '--agent-ttl' }),
+    ephemeral: key(bool, false, "Run as an ephemeral container of the target's pod.", {
+      env: ['MIRRORD_EPHEMERAL_CONTAINER'],
+      flag: '--ephemeral-container',
+    }),
+    communication_timeout: key(optional(u16), null, 'Seconds for which it waits for its client.', {
+      env: ['MIRRORD_AGENT_COMMUNICATION_TIMEOUT'],
+    }),
+    startup_timeout: key(u64, 60, 'Seconds for which the client waits for it.', {
+      env: ['MIRRORD_AGENT_STARTUP_TIMEOUT'],
+      flag: '--agent-startup-timeout',
+    }),
+    flush_connections: key(bool, true, 'End connections of a port that is stolen.', {
+      env: ['MIRRORD_AGENT_STEALER_FLUSH_CONNECTIONS'],
+    }),
+    disabled_capabilities: key(listOf(capability), [], 'Capabilities it goes without.'),
+    tolerations: key(listOfObjects, null, 'Tolerations of its pod; all taints are tolerated by default.'),
+    resources: key(objects, null, 'Requests and limits of its pod.'),
+    check_out_of_pods: key(bool, true, 'Refuse a node that has no room for a pod.'),
+    privileged: key(bool, false, 'Run privileged.'),
+    external_ip_fix: key(bool, true, 'Pass unstolen connections on to their own address.', {
+      env: ['MIRRORD_AGENT_EXTERNAL_IP_FIX'],
+    }),
+    nftables: key(optional(bool), null, 'Use nftables; found out by default.'),
+    dns: section('Its name lookups.', {
+      timeout: key(optional(u32), null, 'Seconds.'),
+      attempts: key(optional(u32), null, 'Attempts.'),
+    }),
+    labels: key(optional(textMap), null, 'Labels of its pod.'),
+    annotations: key(optional(textMap), null, 'Annotations of its pod.'),
+    node_selector: key(optional(textMap), null, 'Nodes for an agent without a target.'),
+    service_account: key(optional(nonEmptyText), null, 'Service account of its pod.'),
+    priority_class: key(optional(nonEmptyText), null, 'Priority class of its pod.'),
+    metrics: key(optional(nonEmptyText), null, 'Address of its Prometheus endpoint.'),
+    exclude_from_mesh: key(bool, false, 'Keep its port out of the service mesh.', {
+      env: ['MIRRORD_AGENT_EXCLUDE_FROM_MESH'],
+    }),
+    inject_headers: key(bool, false, 'Add the header Mirrord-Agent to responses.'),
+    override_cache_control: key(bool, true, 'Forbid caching of the responses that it passes.'),
+    max_body_buffer_size: key(u32, 65_535, 'Bytes of a body that filters look at.'),
+    max_body_buffer_timeout: key(u32, 1000, 'Milliseconds for which they wait for it.'),
+    http_detection_timeout: key(u64, 2, 'Seconds for which the first bytes of a connection are waited for.', {
+      env: ['MIRRORD_AGENT_HTTP_DETECTION_TIMEOUT'],
+    }),
+    security_context: key(objects, null, 'AppArmor and seccomp profiles of its pod.'),
+    clean_iptables_on_start: key(optional(bool), null, 'Remove what an earlier agent left.', {
+      env: ['MIRRORD_AGENT_CLEAN_IPTABLES_ON_START'],
+      accepts: [false],
+    }),
+    disable_mesh_sidecar_injection: key(bool, true, 'Keep service meshes out of its pod.'),
+    jaq_time_limit: key(u64, 1, 'Seconds that a jq filter may take.'),
+  },
+  { status: planned('agents in a cluster') },
+);

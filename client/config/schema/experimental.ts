@@ -1,0 +1,51 @@
+// experimental: switches of how mirrord's preloaded library works. The layer here works at system calls and has none of
+// the machinery that they switch.
+
+import { ignored, key, noEffect, planned, section } from './dsl.ts';
+import { bool, nonEmptyText, optional, text, u64 } from './values.ts';
+
+const NO_PRELOAD = noEffect('it switches machinery of a preloaded library, and the layer here works at system calls');
+const OUTGOING = planned('the outgoing network');
+const MACOS = ignored('of macOS only');
+
+export const experimental = section(
+  'Switches of mechanisms.',
+  {
+    tcp_ping4_mock: key(bool, false, 'Connections to port 7 succeed without connecting.', { status: OUTGOING }),
+    enable_exec_hooks_linux: key(bool, true, 'Programs started by the local process keep its sockets; always so here.'),
+    hide_ipv6_interfaces: key(bool, false, 'Hide IPv6 addresses of interfaces.', {
+      status: planned('hiding of interfaces'),
+    }),
+    use_dev_null: key(bool, true, 'Use /dev/null for descriptors of remote files.'),
+    idle_local_http_connection_timeout: key(
+      u64,
+      3000,
+      'Milliseconds for which idle connections to the local process stay.',
+      {
+        status: planned('incoming traffic'),
+      },
+    ),
+    browser_extension_config: key(bool, false, 'Open the browser with the header filter.', {
+      status: planned('the browser extension'),
+    }),
+    non_blocking_tcp_connect: key(bool, true, 'Deprecated. Connecting does not block; always so here.'),
+    dlopen_cgo: key(bool, false, 'Handle Go libraries loaded at run time; always so here.'),
+    latency: section(
+      'Deprecated. Artificial delay of the outgoing network.',
+      {
+        transmit_delay: key(u64, 0, 'Milliseconds.'),
+        receive_delay: key(u64, 0, 'Milliseconds.'),
+      },
+      { status: OUTGOING },
+    ),
+    go_asmcgocall: key(bool, true, 'How stacks of Go programs are switched.'),
+    guard_std_fds: key(bool, true, 'Open closed standard descriptors at the start.'),
+    trust_any_certificate: key(bool, false, '', { status: MACOS }),
+    disable_reuseaddr: key(bool, true, '', { status: MACOS }),
+    ignore_system_proxy_config: key(bool, false, '', { status: MACOS }),
+    applev: key(optional(text), null, '', { status: MACOS }),
+    sip_utils: key(bool, true, '', { status: MACOS }),
+    sip_log_destination: key(optional(nonEmptyText), null, '', { status: MACOS }),
+  },
+  { status: NO_PRELOAD },
+);

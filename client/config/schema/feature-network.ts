@@ -1,0 +1,99 @@
+// feature.network: traffic to and from the local process. Described and checked; what is not built is refused.
+
+import { key, operatorOnly, planned, section, textFor, toggle } from './dsl.ts';
+import { addressFilter, httpFilter } from './http-filter.ts';
+import { patternList } from './patterns.ts';
+import { anything, bool, isPlainObject, oneOf, optional, portList, portPairs } from './values.ts';
+
+const modes = oneOf('mirror', 'steal', 'off');
+const INCOMING = planned('incoming traffic');
+const OUTGOING = planned('the outgoing network');
+const DNS = planned('name lookups in the target');
+
+const tlsDelivery = optional({
+  ...anything({ type: 'object' }),
+  name: 'a map',
+  read: (value: unknown) => (isPlainObject(value) ? { ok: value } : { bad: 'wants a map' }),
+});
+
+const incoming = section(
+  "Traffic that comes to the target's ports.",
+  {
+    mode: key(modes, 'off', 'mirror: a copy; steal: instead of the target.', {
+      env: [
+        {
+          name: 'MIRRORD_AGENT_TCP_STEAL_TRAFFIC',
+          read: (text) => (text === 'true' ? 'steal' : text === 'false' ? 'off' : text),
+        },
+      ],
+      flag: '--steal',
+    }),
+    http_filter: httpFilter,
+    port_mapping: key(portPairs, [], 'Pairs of local and target port that stand for each other.'),
+    listen_ports: key(portPairs, [], 'Pairs of the port the local process asks for and the one it gets.'),
+    ignore_ports: key(portList, [], 'Ports that stay local. Not together with ports.'),
+    ports: key(optional(portList), null, 'The only ports that are not local.'),
+    ignore_localhost: key(bool, false, 'Sockets bound to localhost stay local.'),
+    on_concurrent_steal: key(oneOf('abort', 'continue', 'override'), 'abort', 'When somebody else steals the port.', {
+      env: ['MIRRORD_OPERATOR_ON_CONCURRENT_STEAL'],
+      status: operatorOnly,
+    }),
+    tls_delivery: key(tlsDelivery, null, 'How stolen TLS reaches the local process.'),
+    https_delivery: key(tlsDelivery, null, 'Deprecated name of tls_delivery.'),
+  },
+  { status: INCOMING, shorts: [toggle({ mode: 'mirror' }, { mode: 'off' }), textFor('mode', modes.json)] },
+);
+
+const outgoing = section(
+  'Connections that the local process makes.',
+  {
+    tcp: key(bool, false, 'TCP from the target.', {
+      env: ['MIRRORD_TCP_OUTGOING'],
+      flag: '--no-tcp-outgoing',
+    }),
+    udp: key(bool, false, 'UDP from the target.', {
+      env: ['MIRRORD_UDP_OUTGOING'],
+      flag: '--no-udp-outgoing',
+    }),
+    ignore_localhost: key(bool, false, 'Connections to localhost stay local.'),
+    filter: key(
+      optional(addressFilter('outgoing')),
+      null,
+      '`{"remote": […]}` or `{"local": […]}`: what goes there, the rest the other way.',
+    ),
+    unix_streams: key(patternList, [], 'Unix sockets that are connected in the target.', {
+      env: ['MIRRORD_OUTGOING_REMOTE_UNIX_STREAMS'],
+    }),
+  },
+  { status: OUTGOING, shorts: [toggle({ tcp: true, udp: true }, { tcp: false, udp: false })] },
+);
+
+const dns = section(
+  'Names.',
+  {
+    enabled: key(bool, false, 'Names are looked up in the target.', {
+      env: ['MIRRORD_REMOTE_DNS'],
+      flag: '--no-remote-dns',
+    }),
+    filter: key(
+      optional(addressFilter('dns')),
+      null,
+      '`{"remote": […]}` or `{"local": […]}`: which names are looked up where.',
+    ),
+  },
+  { status: DNS, shorts: [toggle({ enabled: true }, { enabled: false })] },
+);
+
+export const featureNetwork = section(
+  'The network.',
+  {
+    incoming,
+    outgoing,
+    dns,
+    ipv6: key(bool, true, 'false: the local process cannot make IPv6 sockets.', {
+      env: ['MIRRORD_ENABLE_IPV6'],
+      status: planned('the network'),
+    }),
+  },
+  { shorts: [toggle({ incoming: true, outgoing: true, dns: true }, { incoming: false, outgoing: false, dns: false })] },
+);

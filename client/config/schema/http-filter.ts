@@ -1,0 +1,95 @@
+// The filters of feature.network: of HTTP requests, of addresses and of names.
+
+import { key, planned, type Reading, section, toggle, type ValueType } from './dsl.ts';
+import { pattern } from './patterns.ts';
+import { anything, isPlainObject, nonEmptyText, optional, portList } from './values.ts';
+
+const bodyFilter = optional({
+  ...anything({ type: 'object' }),
+  name: 'a map with body, query and matches',
+  read: (value: unknown) =>
+    isPlainObject(value) && value['body'] === 'json'
+      ? { ok: value }
+      : { bad: 'wants a map such as {"body": "json", "query": "$.user", "matches": "^a"}' },
+});
+
+const PARTS = ['header', 'path', 'method', 'query', 'body'];
+
+const composite = optional<readonly unknown[]>({
+  name: 'a list of filters',
+  read: (value) => {
+    if (!Array.isArray(value) || value.length === 0) return { bad: 'wants a list of filters that is not empty' };
+    const isFilter = (one: unknown) => isPlainObject(one) && PARTS.some((part) => part in one);
+    return value.every(isFilter) ? { ok: value } : { bad: `wants filters that each have one of ${PARTS.join(', ')}` };
+  },
+  fromText: (text) => text,
+  json: { type: 'array', minItems: 1, items: { type: 'object' } },
+});
+
+export const httpFilter = section(
+  'Which HTTP requests are meant; at most one of header, path, body, all_of and any_of.',
+  {
+    header_filter: key(optional(pattern), null, 'Pattern of one header, `name: value`.', {
+      env: ['MIRRORD_HTTP_HEADER_FILTER'],
+    }),
+    path_filter: key(optional(pattern), null, 'Pattern of the path, with or without its query.', {
+      env: ['MIRRORD_HTTP_PATH_FILTER'],
+    }),
+    method_filter: key(optional(nonEmptyText), null, 'Name of the method.', { env: ['MIRRORD_HTTP_METHOD_FILTER'] }),
+    body_filter: key(bodyFilter, null, 'Query of a JSON body and a pattern of its result.'),
+    header_filter_jq: key(optional(nonEmptyText), null, 'jq program over one header.', {
+      env: ['MIRRORD_HTTP_HEADER_FILTER_JQ'],
+    }),
+    all_of: key(composite, null, 'Filters that must all match.'),
+    any_of: key(composite, null, 'Filters of which one must match.'),
+    ports: key(optional(portList), null, 'Ports that are filtered; all by default.', {
+      env: ['MIRRORD_HTTP_FILTER_PORTS'],
+    }),
+  },
+  { status: planned('incoming traffic'), shorts: [toggle({}, {})] },
+);
+
+type Side = 'remote' | 'local';
+export type AddressFilter = Readonly<{ side: Side; entries: readonly string[] }>;
+
+/** `[proto://][name|ip|[v6]|ip/mask][:port]`; names and ports only for `dns`. */
+export function addressFilter(kind: 'outgoing' | 'dns'): ValueType<AddressFilter> {
+  const bad = { bad: 'wants {"remote": [...]} or {"local": [...]}' };
+  return {
+    name: 'a filter',
+    read: (value): Reading<AddressFilter> => {
+      if (!isPlainObject(value)) return bad;
+      const [side, ...others] = Object.keys(value);
+      if ((side !== 'remote' && side !== 'local') || others.length > 0) return bad;
+      const entries = typeof value[side] === 'string' ? [value[side]] : value[side];
+      if (!Array.isArray(entries)) return bad;
+      for (const entry of entries) {
+        if (typeof entry !== 'string' || !isAddress(entry, kind)) {
+          return { bad: `holds ${JSON.stringify(entry)}, which is no [proto://][name|ip|ip/mask][:port]` };
+        }
+      }
+      return { ok: { side, entries } };
+    },
+    fromText: (text) => text,
+    json: {
+      type: 'object',
+      properties: {
+        remote: { anyOf: [{ type: 'string' }, { type: 'array', items: { type: 'string' } }] },
+        local: { anyOf: [{ type: 'string' }, { type: 'array', items: { type: 'string' } }] },
+      },
+      minProperties: 1,
+      maxProperties: 1,
+      additionalProperties: false,
+    },
+  };
+}
+
+const ADDRESS =
+  /^(?:(tcp|udp|any):\/\/)?(?:(\[[0-9a-f:.]+\])(\/\d{1,3})?|([0-9.]+)(\/\d{1,2})|([a-z0-9_*.-]+))?(?::(\d{1,5}))?$/i;
+
+function isAddress(entry: string, kind: 'outgoing' | 'dns'): boolean {
+  const match = ADDRESS.exec(entry);
+  if (match === null || entry === '') return false;
+  const [, protocol, , , , , , port] = match;
+  return !(kind === 'dns' && protocol !== undefined) && Number(port ?? 0) <= 65_535;
+}
