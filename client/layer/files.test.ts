@@ -199,7 +199,7 @@ test('a write through one handle is seen through another of the same file', asyn
       const at = Number(op.value.offset);
       return { data: Buffer.from(content.subarray(at, at + op.value.length)) };
     }
-    if (op.$case === 'write') data.forEach((byte, index) => content.writeUInt8(byte, Number(op.value.offset) + index));
+    if (op.$case === 'write') content.set(data, Number(op.value.offset));
     return { result: { $case: 'written', value: { bytes: data.length } } };
   };
   await ask(read(5, 0, 65_536));
