@@ -145,6 +145,12 @@ describe('files', () => {
     expect(silent).toEqual([]);
   });
 
+  test('every shell script parses', () => {
+    const scripts = files.filter((file) => /^#!.*\bbash\b/.test(read(file).slice(0, 40)));
+    expect(scripts).toContain('scripts/setup');
+    for (const file of scripts) execFileSync('bash', ['-n', path.join(root, file)]);
+  });
+
   test('none names a folder of the machine it was written on', () => {
     const naming = files.filter((file) => !/\.(png|bin)$/.test(file) && read(file).includes(root));
     expect(naming).toEqual([]);
