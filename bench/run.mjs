@@ -1,5 +1,5 @@
 // `node bench/run.mjs NAME [ARGUMENT...]` bundles bench/NAME.ts and runs it: Node 20 does not read TypeScript.
-import { existsSync, readdirSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { build } from 'esbuild';
@@ -12,6 +12,14 @@ if (name === undefined || !existsSync(join(root, `bench/${name}.ts`))) {
   process.exit(2);
 }
 
+/** A file of the tests finds its neighbours by the folder it is in, also when it is bundled elsewhere. */
+function keepFolders({ onLoad }) {
+  onLoad({ filter: /\.ts$/ }, ({ path }) => ({
+    loader: 'ts',
+    contents: readFileSync(path, 'utf8').replaceAll('import.meta.dirname', JSON.stringify(dirname(path))),
+  }));
+}
+
 const outfile = join(root, `build/bench/${name}.mjs`);
 await build({
   entryPoints: [join(root, `bench/${name}.ts`)],
@@ -22,6 +30,7 @@ await build({
   format: 'esm',
   packages: 'external',
   logLevel: 'warning',
+  plugins: [{ name: 'own-folder', setup: keepFolders }],
 });
 process.chdir(root);
 await import(pathToFileURL(outfile).href);
