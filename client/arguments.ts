@@ -13,6 +13,8 @@ export interface FlagRow {
   shows?: string;
   /** Override of the configuration, as if this variable were set (behaviour of the environment: config/). */
   overrides?: string;
+  /** Of the value, to what the variable calls it. */
+  spelling?: Readonly<Record<string, string>>;
   /** Given where the flag has no value of its own. */
   implied?: string;
   help: string;
@@ -30,7 +32,7 @@ const CONFIG_FLAG: FlagRow = {
   value: 'optional',
   shows: 'PATH',
   implied: './.mirrord/mirrord.json',
-  help: 'configuration in JSON, TOML or YAML; without PATH ./.mirrord/mirrord.json; - is stdin',
+  help: 'JSON, TOML or YAML; - is stdin; no PATH: ./.mirrord/mirrord.json',
 };
 
 const TARGET_FLAG: FlagRow = {
@@ -47,6 +49,7 @@ const FS_FLAG: FlagRow = {
   value: 'required',
   shows: 'MODE',
   overrides: 'MIRRORD_FILE_MODE',
+  spelling: { 'local-with-overrides': 'localwithoverrides' },
   help: 'read, write, local or local-with-overrides',
 };
 
@@ -225,7 +228,7 @@ function set(
   }
   if (Object.hasOwn(flags, row.name)) throw invalid(`--${row.name} is given twice`);
   flags[row.name] = value ?? true;
-  if (row.overrides !== undefined) overrides[row.overrides] = value ?? 'true';
+  if (row.overrides !== undefined) overrides[row.overrides] = row.spelling?.[value ?? ''] ?? value ?? 'true';
 }
 
 function takesNext(row: FlagRow, next: string | undefined): boolean {
@@ -281,6 +284,6 @@ function invalid(message: string): AppError {
 
 function notBuilt(what: string, missing: string): AppError {
   return new AppError('UNSUPPORTED', `${what} is not built yet: ${missing} will come with a later version`, {
-    data: { exitCode: 2, works: 'what `mirrord --help` and `mirrord exec --help` list' },
+    data: { exitCode: 2, advice: '`mirrord --help` and `mirrord exec --help` list what is built.' },
   });
 }

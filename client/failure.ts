@@ -33,8 +33,8 @@ const ADVICE: Readonly<Partial<Record<AppErrorCode, string>>> = {
 /** `logFile`: null when there is none to look into. */
 export function describeFailure(error: AppError, logFile: string | null): Failure {
   const row = ERRORS[error.code];
-  const works = error.data?.['works'];
-  const advice = typeof works === 'string' ? `what works: ${works}.` : ADVICE[error.code];
+  const special = error.data?.['advice'];
+  const advice = typeof special === 'string' ? special : ADVICE[error.code];
   const lines = [`mirrord: ${error.message}`, `  whose move: ${WHOSE_MOVE[row.move]}`];
   if (advice !== undefined) lines.push(`  what to do: ${advice}`);
   if (logFile !== null && !isPlain(error.code)) lines.push(`  log: ${logFile}`);
@@ -44,5 +44,5 @@ export function describeFailure(error: AppError, logFile: string | null): Failur
 
 /** Failures that a log says no more about. */
 export function isPlain(code: AppErrorCode): boolean {
-  return code === 'CONFIG_INVALID' || code === 'UNSUPPORTED';
+  return code === 'CONFIG_INVALID' || code === 'UNSUPPORTED' || code === 'TARGET_NOT_FOUND';
 }

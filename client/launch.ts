@@ -21,10 +21,11 @@ export interface LaunchOptions {
   files: Pick<LinkHandlers, 'answer' | 'release'>;
   signals: Signals;
   log: Log;
-  /** The local process runs: the terminal is its from now on. */
-  onStarted: () => void;
-  /** What of the layer's abilities this machine lacks, in the supervisor's words. */
-  onLimits: (lines: string[]) => void;
+  /**
+   * The local process starts next: the terminal is its from now on. The lines are the supervisor's words on what the layer
+   * lacks on this machine.
+   */
+  onReady: (lines: string[]) => void;
 }
 
 /** Shells': the command was found but cannot be run, and was not found (POSIX sh, 2.8.2). */
@@ -95,16 +96,15 @@ class Launch {
 
   #greeted(capabilities: number, lines: string[]): Setup {
     clearTimeout(this.#helloTimer);
-    const { log, onLimits, setup } = this.#options;
+    const { log, onReady, setup } = this.#options;
     log.info('supervisor ready', { capabilities, hasFuse: (capabilities & WireCan.FUSE) !== 0 });
-    if (lines.length > 0) onLimits(lines);
+    onReady(lines);
     return setup;
   }
 
   #started(pid: number): void {
     this.#hasStarted = true;
     this.#options.log.info('local process started', { pid });
-    this.#options.onStarted();
     this.#options.signals.localProcessStarted(pid);
   }
 

@@ -69,6 +69,6 @@ function invalid(text: string, reason: string): AppError {
 
 function notBuilt(text: string, what: string): AppError {
   return new AppError('UNSUPPORTED', `target ${text} is not built yet: ${what} comes with a later version`, {
-    data: { exitCode: 2, works: 'pid/N and container/NAME, processes of this machine' },
+    data: { exitCode: 2, advice: 'name a process of this machine with pid/N or container/NAME.' },
   });
 }

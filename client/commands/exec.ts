@@ -85,8 +85,9 @@ async function prepare(given: {
   const { args, terminal, progress, log, signals } = given;
   const { env, cwd } = terminal;
   if (env[SESSION_MARK]) {
-    const nested = 'mirrord exec inside a process of mirrord exec: the outer one has its files and environment already';
-    throw new AppError('CONFIG_INVALID', nested, { data: { works: 'running the command without mirrord exec here' } });
+    throw new AppError('CONFIG_INVALID', 'mirrord exec was called inside a process of mirrord exec', {
+      data: { advice: 'run the command as it is: it has the environment and the files of the outer target.' },
+    });
   }
   const [command] = args.words;
   if (command === undefined)
@@ -119,7 +120,7 @@ function requireExecutable(command: string, searchPath: string, cwd: string): st
   const [what, exitCode] =
     found.kind === 'not-found' ? [`${command}: command not found`, 127] : [`${found.path}: not executable`, 126];
   throw new AppError('CONFIG_INVALID', what, {
-    data: { exitCode, works: 'a program of this machine, by PATH or path' },
+    data: { exitCode, advice: 'name a program of this machine: COMMAND runs here, not in the target.' },
   });
 }
 
@@ -199,8 +200,7 @@ async function runProcess(run: Run, session: Session): Promise<Outcome> {
     files: new Files({ session, rules, inlineBytes }),
     signals,
     log,
-    onStarted: () => {},
-    onLimits: (lines) => {
+    onReady: (lines) => {
       for (const line of lines) progress.info(line);
       progress.ready();
     },

@@ -164,7 +164,7 @@ test('a supervisor that breaks the protocol loses the link', async () => {
 test('a supervisor that is cut off inside a frame is noticed, one that closes between frames is not a fault', async () => {
   const first = await openLink();
   const [header] = encodeFrame(WireKind.STAT, 1n, Buffer.alloc(8));
-  first.supervisor.end(header);
+  first.supervisor.end(header ?? Buffer.alloc(0));
   await until(() => first.closed.length === 1);
   expect(first.closed[0]?.code).toBe('PROTOCOL_VIOLATION');
   const second = await openLink();
