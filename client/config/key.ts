@@ -9,6 +9,8 @@ export interface SessionKey {
   readonly value: string;
   /** Made up: a key that the file turns out to have comes first. */
   readonly isGenerated: boolean;
+  /** Templates may have used it. */
+  readonly isInTemplate: boolean;
 }
 
 const KEY_DIGITS = 5;
@@ -18,17 +20,19 @@ export async function chooseKey(
   source: ConfigText | null,
   context: { flags: Overrides; env: NodeJS.ProcessEnv; cwd: string },
 ): Promise<SessionKey> {
+  const isInTemplate = source !== null && hasTemplate(source.text);
   const override = context.flags['MIRRORD_KEY'] ?? context.env['MIRRORD_KEY'];
-  if (typeof override === 'string' && override !== '') return { value: override, isGenerated: false };
-  if (source !== null && hasTemplate(source.text)) {
+  if (typeof override === 'string' && override !== '') return { value: override, isGenerated: false, isInTemplate };
+  if (isInTemplate) {
     const inFile = await keyIn(source);
-    if (inFile !== null && !hasTemplate(inFile)) return { value: inFile, isGenerated: false };
+    if (inFile !== null && !hasTemplate(inFile)) return { value: inFile, isGenerated: false, isInTemplate };
     if (inFile !== null) {
       const { render } = await import('./template.ts');
-      return { value: await render(inFile, { ...context, key: null }), isGenerated: false };
+      const value = await render(inFile, { ...context, key: null });
+      return { value, isGenerated: false, isInTemplate };
     }
   }
-  return { value: generatedKey(), isGenerated: true };
+  return { value: generatedKey(), isGenerated: true, isInTemplate };
 }
 
 async function keyIn(source: ConfigText): Promise<string | null> {

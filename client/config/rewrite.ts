@@ -22,7 +22,7 @@ export function rewrite(resolution: Resolution, context: RewriteContext): void {
 function setKey(resolution: Resolution, key: SessionKey): void {
   const { config, sources, warnings } = resolution;
   const inFile = sources.get('key')?.kind === 'file' ? config.key : null;
-  if (inFile !== null && key.isGenerated) {
+  if (inFile !== null && key.isGenerated && key.isInTemplate) {
     const place = placeOf('key', sources.get('key'));
     warnings.push(`${place} could not be read before the templates of the file; in them {{ key }} was ${key.value}`);
   }

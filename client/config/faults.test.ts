@@ -1,0 +1,178 @@
+import { expect, test } from 'vitest';
+import { faultsOf, loadText } from '../testing/load-text.ts';
+
+test.each([
+  ['.json', '{\n "feature": {\n  "fs": {\n   "mod": "read"}}}', 4],
+  ['.yaml', 'feature:\n  fs:\n\n    mod: read\n', 4],
+  ['.toml', '# comment\n[feature.fs]\n\nmod = "read"\n', 4],
+  ['.toml', '[feature]\nfs = {mode = "read", mod = "x"}\n', 2],
+  ['.toml', 'feature.fs.mode = "read"\nfeature."fs".mod = "x"\n', 2],
+])('an unknown key in %s is told by path, line and nearest key', async (ending, text, line) => {
+  expect(await faultsOf(text, { ending })).toEqual([`feature.fs.mod (line ${line}): no such key; did you mean mode?`]);
+});
+
+test.each([
+  ['{"$schema": "x"}', '$schema (line 1): no such key'],
+  ['{"mode": "read"}', 'mode (line 1): no such key; did you mean feature.fs.mode or feature.network.incoming.mode?'],
+  ['{"target": {"podd": "x"}}', 'target.podd (line 1): no such key; did you mean pod?'],
+  ['{"__proto__": {"a": 1}}', '__proto__ (line 1): no such key'],
+  ['{"constructor": 1}', 'constructor (line 1): no such key'],
+])('%s is refused', async (text, fault) => {
+  expect((await faultsOf(text))[0]).toContain(fault);
+});
+
+test.each([
+  [
+    '{"feature": {"fs": {"mode": "raed"}}}',
+    'found the text "raed", wants one of local, localwithoverrides, read, write; did you mean read?',
+  ],
+  ['{"feature": {"fs": {"mode": 1}}}', 'found the number 1, wants one of'],
+  ['{"feature": {"fs": {"local": ["a", 1]}}}', 'found the list ["a",1], wants a text (item 2)'],
+  ['{"feature": {"fs": {"local": "("}}}', 'holds the pattern "(", which has a group without a closing parenthesis'],
+  [
+    '{"feature": {"fs": {"mapping": {"[": "x"}}}}',
+    'holds the pattern "[", which has a class without a closing bracket',
+  ],
+  ['{"feature": {"fs": {"readonly_file_buffer": 15728641}}}', 'wants a whole number from 0 to 15728640'],
+  ['{"feature": {"fs": {"readonly_file_buffer": "1"}}}', 'found the text "1", wants a whole number'],
+  ['{"feature": {"fs": []}}', 'feature.fs (line 1): found the list [], wants a map, `true` or `false`'],
+  ['{"feature": 1}', 'feature (line 1): found the number 1, wants a map'],
+  ['[]', 'the configuration: found the list [], wants a map'],
+  ['{"target": {"path": 1}}', 'target.path (line 1): found the number 1, wants a text'],
+  ['{"target": "shop"}', 'target.path (line 1): "shop" is not a target: a prefix is missing'],
+  ['{"skip_build_tools": "yes"}', 'found the text "yes", wants true or false'],
+])('%s: a wrong value is told by type and value, with what is wanted', async (text, fault) => {
+  expect((await faultsOf(text))[0]).toContain(fault);
+});
+
+test('all faults are told at once', async () => {
+  const text = '{"feature": {"fs": {"mode": "x", "locl": 1}, "env": {"unset": 1}}, "agent": {"ttl": -1}}';
+  expect(await faultsOf(text)).toHaveLength(4);
+});
+
+test('a fault in a variable or flag names the variable or flag', async () => {
+  const env = { MIRRORD_ENV_LOAD_FROM_PROCESS: 'yes' };
+  const flags = { MIRRORD_FILE_MODE: 'raed' };
+  const faults = await faultsOf('{}', { env, flags });
+  expect(faults).toContainEqual(expect.stringContaining('feature.fs.mode (flag --fs-mode): found the text "raed"'));
+  expect(faults).toContainEqual(
+    'feature.env.load_from_process (variable MIRRORD_ENV_LOAD_FROM_PROCESS): found the text "yes", wants true or false',
+  );
+});
+
+test('values of variables are never shown', async () => {
+  const text = '{"feature": {"env": {"override": {"A": ["hunter2"]}, "mapping": "hunter2"}}}';
+  const faults = await faultsOf(text);
+  expect(faults).toHaveLength(2);
+  expect(faults.join()).not.toContain('hunter2');
+});
+
+test.each([
+  ['.json', '{"a": 1,}', 'line 1: a key in double quotes is missing, found "}"'],
+  ['.json', '{\n"a": 1\n"b": 2}', 'line 3: a comma or } is missing'],
+  ['.json', '{"a": 01}', 'line 1: a comma or } is missing, found "1"'],
+  ['.json', '{"a": 1, "a": 2}', 'line 1: the key "a" is there twice'],
+  ['.json', '{} x', 'line 1: nothing may follow the configuration'],
+  ['.json', '// x\n{}', 'line 1: a value is missing'],
+  ['.json', '', 'line 1: a value is missing, found the end'],
+  ['.json', '{"a": "\u0001"}', 'line 1: a value is missing'],
+  ['.json', '['.repeat(100_000), 'nested deeper than 64'],
+  ['.toml', 'a = 1\nb =\n', 'line 2: '],
+  ['.toml', 'a = 1\na = 2\n', 'line 2: '],
+  ['.yaml', 'a: [1\n', 'line '],
+  ['.yaml', 'a: 1\na: 2\n', 'line 2: '],
+  ['.yaml', '? [a]\n: 1\n', 'line 1: a key must be a text'],
+  [
+    '.yaml',
+    `a: &a [x,x,x,x,x,x,x,x,x]\n${[...'bcdefgh'].map((name, index) => `${name}: &${name} [${Array(9).fill(`*${'abcdefgh'[index]}`)}]`).join('\n')}\n`,
+    'alias',
+  ],
+  ['.ini', 'a=1', 'the ending .ini is not known; use .json, .toml, .yaml or .yml'],
+  ['.json', ' '.repeat(2 << 20), 'it is longer than'],
+])('%s: a file that cannot be read as such is told by its line (%#)', async (ending, text, fault) => {
+  expect((await faultsOf(text, { ending })).join('\n')).toContain(fault);
+});
+
+test.each([
+  [
+    '{"feature": {"network": true}}',
+    'feature.network.incoming.mode (line 1): the text "mirror" needs incoming traffic, not built yet',
+  ],
+  ['{"feature": {"network": {"incoming": "steal"}}}', 'needs incoming traffic, not built yet'],
+  ['{"feature": {"network": {"incoming": {"ports": [80]}}}}', 'needs incoming traffic'],
+  ['{"feature": {"network": {"incoming": {"http_filter": {"path_filter": "^/a"}}}}}', 'needs incoming traffic'],
+  [
+    '{"feature": {"network": {"outgoing": true}}}',
+    'needs the outgoing network, not built yet in this version; remove it or set it to false',
+  ],
+  [
+    '{"feature": {"network": {"outgoing": {"filter": {"remote": ["tcp://1.2.3.4:80"]}}}}}',
+    'needs the outgoing network',
+  ],
+  ['{"feature": {"network": {"dns": true}}}', 'needs name lookups in the target'],
+  ['{"feature": {"hostname": true}}', "needs the target's host name"],
+  ['{"agent": {"image": "x"}}', 'agent.image (line 1): the text "x" needs agents in a cluster'],
+  ['{"kube_context": "x"}', 'needs Kubernetes'],
+  ['{"feature": {"copy_target": true}}', 'requires the operator, which this product does not have'],
+  ['{"feature": {"db_branches": []}}', 'requires the operator'],
+  ['{"feature": {"split_queues": {}}}', 'requires the operator'],
+  ['{"feature": {"preview": {"image": "x"}}}', 'requires the operator'],
+  ['{"operator": true}', 'requires the operator'],
+  ['{"target": "targetless"}', 'not built yet'],
+])('%s is refused, not ignored', async (text, fault) => {
+  expect((await faultsOf(text)).join('\n')).toContain(fault);
+});
+
+test.each([
+  '{"feature": {"network": false}}',
+  '{"feature": {"network": {}}}',
+  '{"feature": {"network": {"incoming": "off", "outgoing": false, "dns": {"enabled": false}, "ipv6": true}}}',
+  '{"feature": {"network": {"incoming": false}}}',
+  '{"feature": {"copy_target": false, "hostname": false, "split_queues": null, "db_branches": false}}',
+  '{"agent": {"ttl": 1, "startup_timeout": 60, "privileged": false}, "startup_retry": {"min_ms": 500}}',
+  '{"operator": false, "telemetry": false, "use_proxy": true, "accept_invalid_certificates": false, "target": null}',
+  '{"sip_binaries": "x", "skip_sip": ["y"], "experimental": {"sip_utils": false, "applev": "x"}}',
+])('%s asks for nothing and is accepted without a word', async (text) => {
+  expect((await loadText(text)).warnings).toEqual([]);
+});
+
+test.each([
+  ['{"skip_processes": "bash"}', 'skip_processes (line 1) has no effect: the layer watches the whole tree'],
+  ['{"skip_build_tools": true}', 'skip_build_tools (line 1) has no effect'],
+  ['{"telemetry": true}', 'telemetry (line 1) has no effect: nothing is ever sent'],
+  ['{"internal_proxy": {"idle_timeout": 9}}', 'internal_proxy.idle_timeout (line 1) has no effect'],
+  ['{"experimental": {"use_dev_null": false}}', 'experimental.use_dev_null (line 1) has no effect'],
+  ['{"feature": {"fs": {"readonly_file_buffer": 2000000}}}', '2000000 bytes are fetched'],
+  [
+    '{"feature": {"fs": {"mode": "local", "read_only": "^/a"}}}',
+    'feature.fs.read_only (line 1) has no effect: feature.fs.mode is local',
+  ],
+])('%s is accepted with a warning that explains', async (text, warning) => {
+  expect((await loadText(text)).warnings.join('\n')).toContain(warning);
+});
+
+test.each([
+  [
+    '{"feature": {"env": {"include": "A", "exclude": "B"}}}',
+    'feature.env.include (line 1) and feature.env.exclude (line 1) exclude each other',
+  ],
+  [
+    '{"startup_retry": {"min_ms": 9, "max_ms": 8}}',
+    'startup_retry.max_ms (line 1): 8 must be above 0 and not below min_ms',
+  ],
+  ['{"feature": {"network": {"incoming": {"ports": [1], "ignore_ports": [2]}}}}', 'exclude each other'],
+  ['{"feature": {"network": {"incoming": {"tls_delivery": {}, "https_delivery": {}}}}}', 'old name of tls_delivery'],
+  [
+    '{"feature": {"network": {"incoming": {"http_filter": {"header_filter": "a", "path_filter": "b"}}}}}',
+    'header_filter, path_filter exclude each other',
+  ],
+  ['{"feature": {"network": {"incoming": {"http_filter": {"all_of": []}}}}}', 'a list of filters that is not empty'],
+  ['{"feature": {"network": {"incoming": {"port_mapping": [[1, 2], [1, 3]]}}}}', 'names port 1 or 3 twice'],
+  ['{"feature": {"network": {"outgoing": {"filter": {"remote": ["tcp://a b"]}}}}}', 'holds "tcp://a b", which is no'],
+  [
+    '{"feature": {"network": {"outgoing": {"filter": {"remote": [], "local": []}}}}}',
+    'wants {"remote": [...]} or {"local": [...]}',
+  ],
+])('%s is a conflict', async (text, fault) => {
+  expect((await faultsOf(text)).join('\n')).toContain(fault);
+});
