@@ -133,21 +133,18 @@ struct source *source_from_open(const struct node *node, int flags, const uint8_
 				struct wire_stat *stat, uint32_t *handle)
 {
 	struct wire_reader r = {body, body + len, 0};
-	uint8_t how = wire_get_u8(&r);
-	struct wire_bytes content = {0};
+	struct wire_opened_file opened;
 	struct source *source;
 
-	*handle = how == WIRE_OPENED_HANDLE ? wire_get_u32(&r) : 0;
-	if (how != WIRE_OPENED_HANDLE && how != WIRE_OPENED_INLINE)
-		return NULL;
-	wire_get_stat(&r, stat);
-	if (how == WIRE_OPENED_INLINE)
-		content = wire_get_blob(&r);
-	if (r.bad || stat->dev != node->dev || stat->ino != node->ino)
+	wire_get_opened(&r, &opened);
+	*handle = opened.handle;
+	*stat = opened.stat;
+	if (r.bad || opened.how == WIRE_OPENED_MAPPED || stat->dev != node->dev ||
+	    stat->ino != node->ino)
 		return NULL;
 	source = source_new(*handle, flags);
 	if (source && !*handle &&
-	    source_set_content(source, content.data, content.len, node->version) != 0) {
+	    source_set_content(source, opened.bytes.data, opened.bytes.len, node->version) != 0) {
 		source_put(source);
 		return NULL;
 	}

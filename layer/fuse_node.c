@@ -6,7 +6,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "fuse_server.h"
+#include "dir_page.h"
 
 #define BUCKETS 4096u
 /* Closed files whose pages the kernel may keep for the next open. */

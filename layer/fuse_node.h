@@ -37,7 +37,7 @@ struct opened {
 	struct node *node;
 	struct name *name;
 	struct source *source;
-	struct dir_page *page;       /* fuse_dir.c */
+	struct dir_page *page; /* fuse_dir.c */
 	struct readahead *readahead; /* fuse_read.c */
 	struct opened *next;         /* of the node */
 };

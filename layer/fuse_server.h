@@ -104,7 +104,6 @@ struct source *source_from_open(const struct node *node, int flags, const uint8_
 void op_read(const struct request *request);
 void op_write(const struct request *request);
 void op_readdir(const struct request *request);
-void dir_page_free(struct dir_page *page);
 
 void fuse_set_way(enum fuse_way way);
 uint64_t fuse_present_inode(uint64_t dev, uint64_t ino);

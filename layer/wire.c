@@ -153,6 +153,29 @@ void wire_get_statfs(struct wire_reader *r, struct wire_statfs *statfs)
 	statfs->flags = wire_get_u64(r);
 }
 
+void wire_get_opened(struct wire_reader *r, struct wire_opened_file *opened)
+{
+	uint8_t how = wire_get_u8(r);
+
+	memset(opened, 0, sizeof(*opened));
+	opened->how = (enum wire_opened)how;
+	switch (how) {
+	case WIRE_OPENED_HANDLE:
+		opened->handle = wire_get_u32(r);
+		wire_get_stat(r, &opened->stat);
+		break;
+	case WIRE_OPENED_INLINE:
+		wire_get_stat(r, &opened->stat);
+		opened->bytes = wire_get_blob(r);
+		break;
+	case WIRE_OPENED_MAPPED:
+		opened->bytes = wire_get_str(r);
+		break;
+	default:
+		r->bad = 1;
+	}
+}
+
 static uint8_t *reserve(struct wire_writer *w, size_t bytes)
 {
 	uint8_t *at = w->at;

@@ -149,6 +149,14 @@ struct wire_setattr {
 	uint32_t valid, mode, uid, gid;
 };
 
+/* opened, as above. */
+struct wire_opened_file {
+	enum wire_opened how;
+	uint32_t handle;         /* HANDLE */
+	struct wire_stat stat;   /* HANDLE, INLINE */
+	struct wire_bytes bytes; /* the content of INLINE, the path of MAPPED */
+};
+
 uint8_t wire_get_u8(struct wire_reader *r);
 uint16_t wire_get_u16(struct wire_reader *r);
 uint32_t wire_get_u32(struct wire_reader *r);
@@ -157,6 +165,8 @@ struct wire_bytes wire_get_str(struct wire_reader *r);
 struct wire_bytes wire_get_blob(struct wire_reader *r);
 void wire_get_stat(struct wire_reader *r, struct wire_stat *stat);
 void wire_get_statfs(struct wire_reader *r, struct wire_statfs *statfs);
+/* Bad also when `how` is unknown. */
+void wire_get_opened(struct wire_reader *r, struct wire_opened_file *opened);
 
 void wire_put_u8(struct wire_writer *w, uint8_t v);
 void wire_put_u16(struct wire_writer *w, uint16_t v);

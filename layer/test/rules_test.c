@@ -1,4 +1,5 @@
-/* Rules decide as a table says: operators, folding, relative paths, writes, order; malformed rules are refused. */
+/* Rules decide as a table says: operators, folding, relative paths, writes, order; malformed rules
+ * are refused. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -25,53 +26,65 @@ struct sample {
 #define RELATIVE true, false
 
 static const struct sample samples[] = {
-	{"no match is local", ROWS({RULE_EXACT, VERDICT_REMOTE, 0, "/a"}), "/b", READ, VERDICT_LOCAL},
-	{"always matches", ROWS({RULE_ALWAYS, VERDICT_REMOTE, 0, ""}), "/b", READ, VERDICT_REMOTE},
-	{"exact matches the whole path", ROWS({RULE_EXACT, VERDICT_REMOTE, 0, "/a"}), "/a", READ, VERDICT_REMOTE},
-	{"exact does not match below", ROWS({RULE_EXACT, VERDICT_REMOTE, 0, "/a"}), "/a/b", READ, VERDICT_LOCAL},
-	{"dir matches itself", ROWS({RULE_DIR, VERDICT_REMOTE, 0, "/etc"}), "/etc", READ, VERDICT_REMOTE},
-	{"dir matches below", ROWS({RULE_DIR, VERDICT_REMOTE, 0, "/etc"}), "/etc/hosts", READ, VERDICT_REMOTE},
-	{"dir does not match a longer name", ROWS({RULE_DIR, VERDICT_REMOTE, 0, "/etc"}), "/etcetera", READ,
-	 VERDICT_LOCAL},
-	{"prefix matches a longer name", ROWS({RULE_PREFIX, VERDICT_REMOTE, 0, "/etc"}), "/etcetera", READ,
-	 VERDICT_REMOTE},
-	{"prefix does not match a shorter path", ROWS({RULE_PREFIX, VERDICT_REMOTE, 0, "/etc"}), "/et", READ,
-	 VERDICT_LOCAL},
-	{"suffix matches the end", ROWS({RULE_SUFFIX, VERDICT_REMOTE, 0, ".pem"}), "/tls/key.pem", READ, VERDICT_REMOTE},
-	{"suffix does not match the middle", ROWS({RULE_SUFFIX, VERDICT_REMOTE, 0, ".pem"}), "/tls.pem/key", READ,
-	 VERDICT_LOCAL},
-	{"contains matches the middle", ROWS({RULE_CONTAINS, VERDICT_REMOTE, 0, "/.git/"}), "/src/.git/HEAD", READ,
-	 VERDICT_REMOTE},
-	{"contains does not match a part", ROWS({RULE_CONTAINS, VERDICT_REMOTE, 0, "/.git/"}), "/src/.git", READ,
-	 VERDICT_LOCAL},
-	{"an empty literal is contained in all", ROWS({RULE_CONTAINS, VERDICT_REMOTE, 0, ""}), "/x", READ,
-	 VERDICT_REMOTE},
-	{"case counts", ROWS({RULE_EXACT, VERDICT_REMOTE, 0, "/A"}), "/a", READ, VERDICT_LOCAL},
-	{"unless folded, in the literal", ROWS({RULE_EXACT, VERDICT_REMOTE, RULE_FOLD_CASE, "/AbZ"}), "/abz", READ,
-	 VERDICT_REMOTE},
-	{"and in the path", ROWS({RULE_SUFFIX, VERDICT_REMOTE, RULE_FOLD_CASE, ".pem"}), "/KEY.PEM", READ,
-	 VERDICT_REMOTE},
-	{"folded contains looks everywhere", ROWS({RULE_CONTAINS, VERDICT_REMOTE, RULE_FOLD_CASE, "Secret"}),
-	 "/a/top-SECRET", READ, VERDICT_REMOTE},
-	{"only ASCII letters fold", ROWS({RULE_EXACT, VERDICT_REMOTE, RULE_FOLD_CASE, "/[\xc3\x84"}), "/{\xc3\xa4", READ,
-	 VERDICT_LOCAL},
-	{"a relative path skips ordinary rules", ROWS({RULE_SUFFIX, VERDICT_REMOTE, 0, ".pem"}), "key.pem", RELATIVE,
-	 VERDICT_LOCAL},
-	{"but not those for relative paths", ROWS({RULE_SUFFIX, VERDICT_REMOTE, RULE_RELATIVE, ".pem"}), "key.pem",
-	 RELATIVE, VERDICT_REMOTE},
-	{"which absolute ones obey too", ROWS({RULE_SUFFIX, VERDICT_REMOTE, RULE_RELATIVE, ".pem"}), "/key.pem", READ,
-	 VERDICT_REMOTE},
-	{"a write skips rules for reads", ROWS({RULE_DIR, VERDICT_NOT_FOUND, RULE_READS_ONLY, "/a"}), "/a", WRITE,
-	 VERDICT_LOCAL},
-	{"a read does not", ROWS({RULE_DIR, VERDICT_NOT_FOUND, RULE_READS_ONLY, "/a"}), "/a", READ, VERDICT_NOT_FOUND},
-	{"remote for reads reads there", ROWS({RULE_DIR, VERDICT_REMOTE_READS, 0, "/a"}), "/a", READ, VERDICT_REMOTE},
-	{"and writes here", ROWS({RULE_DIR, VERDICT_REMOTE_READS, 0, "/a"}, {RULE_ALWAYS, VERDICT_REMOTE, 0, ""}), "/a",
-	 WRITE, VERDICT_LOCAL},
-	{"the first match decides", ROWS({RULE_DIR, VERDICT_LOCAL, 0, "/a"}, {RULE_ALWAYS, VERDICT_ASK, 0, ""}), "/a/b",
-	 READ, VERDICT_LOCAL},
-	{"the next one decides the rest", ROWS({RULE_DIR, VERDICT_LOCAL, 0, "/a"}, {RULE_ALWAYS, VERDICT_ASK, 0, ""}),
-	 "/b", READ, VERDICT_ASK},
-	{"an empty path matches what is empty", ROWS({RULE_EXACT, VERDICT_REMOTE, 0, ""}), "", READ, VERDICT_REMOTE},
+    {"no match is local", ROWS({RULE_EXACT, VERDICT_REMOTE, 0, "/a"}), "/b", READ, VERDICT_LOCAL},
+    {"always matches", ROWS({RULE_ALWAYS, VERDICT_REMOTE, 0, ""}), "/b", READ, VERDICT_REMOTE},
+    {"exact matches the whole path", ROWS({RULE_EXACT, VERDICT_REMOTE, 0, "/a"}), "/a", READ,
+     VERDICT_REMOTE},
+    {"exact does not match below", ROWS({RULE_EXACT, VERDICT_REMOTE, 0, "/a"}), "/a/b", READ,
+     VERDICT_LOCAL},
+    {"dir matches itself", ROWS({RULE_DIR, VERDICT_REMOTE, 0, "/etc"}), "/etc", READ,
+     VERDICT_REMOTE},
+    {"dir matches below", ROWS({RULE_DIR, VERDICT_REMOTE, 0, "/etc"}), "/etc/hosts", READ,
+     VERDICT_REMOTE},
+    {"dir does not match a longer name", ROWS({RULE_DIR, VERDICT_REMOTE, 0, "/etc"}), "/etcetera",
+     READ, VERDICT_LOCAL},
+    {"prefix matches a longer name", ROWS({RULE_PREFIX, VERDICT_REMOTE, 0, "/etc"}), "/etcetera",
+     READ, VERDICT_REMOTE},
+    {"prefix does not match a shorter path", ROWS({RULE_PREFIX, VERDICT_REMOTE, 0, "/etc"}), "/et",
+     READ, VERDICT_LOCAL},
+    {"suffix matches the end", ROWS({RULE_SUFFIX, VERDICT_REMOTE, 0, ".pem"}), "/tls/key.pem", READ,
+     VERDICT_REMOTE},
+    {"suffix does not match the middle", ROWS({RULE_SUFFIX, VERDICT_REMOTE, 0, ".pem"}),
+     "/tls.pem/key", READ, VERDICT_LOCAL},
+    {"contains matches the middle", ROWS({RULE_CONTAINS, VERDICT_REMOTE, 0, "/.git/"}),
+     "/src/.git/HEAD", READ, VERDICT_REMOTE},
+    {"contains does not match a part", ROWS({RULE_CONTAINS, VERDICT_REMOTE, 0, "/.git/"}),
+     "/src/.git", READ, VERDICT_LOCAL},
+    {"an empty literal is contained in all", ROWS({RULE_CONTAINS, VERDICT_REMOTE, 0, ""}), "/x",
+     READ, VERDICT_REMOTE},
+    {"case counts", ROWS({RULE_EXACT, VERDICT_REMOTE, 0, "/A"}), "/a", READ, VERDICT_LOCAL},
+    {"unless folded, in the literal", ROWS({RULE_EXACT, VERDICT_REMOTE, RULE_FOLD_CASE, "/AbZ"}),
+     "/abz", READ, VERDICT_REMOTE},
+    {"and in the path", ROWS({RULE_SUFFIX, VERDICT_REMOTE, RULE_FOLD_CASE, ".pem"}), "/KEY.PEM",
+     READ, VERDICT_REMOTE},
+    {"folded contains looks everywhere",
+     ROWS({RULE_CONTAINS, VERDICT_REMOTE, RULE_FOLD_CASE, "Secret"}), "/a/top-SECRET", READ,
+     VERDICT_REMOTE},
+    {"only ASCII letters fold", ROWS({RULE_EXACT, VERDICT_REMOTE, RULE_FOLD_CASE, "/[\xc3\x84"}),
+     "/{\xc3\xa4", READ, VERDICT_LOCAL},
+    {"a relative path skips ordinary rules", ROWS({RULE_SUFFIX, VERDICT_REMOTE, 0, ".pem"}),
+     "key.pem", RELATIVE, VERDICT_LOCAL},
+    {"but not those for relative paths", ROWS({RULE_SUFFIX, VERDICT_REMOTE, RULE_RELATIVE, ".pem"}),
+     "key.pem", RELATIVE, VERDICT_REMOTE},
+    {"which absolute ones obey too", ROWS({RULE_SUFFIX, VERDICT_REMOTE, RULE_RELATIVE, ".pem"}),
+     "/key.pem", READ, VERDICT_REMOTE},
+    {"a write skips rules for reads", ROWS({RULE_DIR, VERDICT_NOT_FOUND, RULE_READS_ONLY, "/a"}),
+     "/a", WRITE, VERDICT_LOCAL},
+    {"a read does not", ROWS({RULE_DIR, VERDICT_NOT_FOUND, RULE_READS_ONLY, "/a"}), "/a", READ,
+     VERDICT_NOT_FOUND},
+    {"remote for reads reads there", ROWS({RULE_DIR, VERDICT_REMOTE_READS, 0, "/a"}), "/a", READ,
+     VERDICT_REMOTE},
+    {"and writes here",
+     ROWS({RULE_DIR, VERDICT_REMOTE_READS, 0, "/a"}, {RULE_ALWAYS, VERDICT_REMOTE, 0, ""}), "/a",
+     WRITE, VERDICT_LOCAL},
+    {"the first match decides",
+     ROWS({RULE_DIR, VERDICT_LOCAL, 0, "/a"}, {RULE_ALWAYS, VERDICT_ASK, 0, ""}), "/a/b", READ,
+     VERDICT_LOCAL},
+    {"the next one decides the rest",
+     ROWS({RULE_DIR, VERDICT_LOCAL, 0, "/a"}, {RULE_ALWAYS, VERDICT_ASK, 0, ""}), "/b", READ,
+     VERDICT_ASK},
+    {"an empty path matches what is empty", ROWS({RULE_EXACT, VERDICT_REMOTE, 0, ""}), "", READ,
+     VERDICT_REMOTE},
 };
 
 static size_t encode(uint8_t *out, size_t room, const struct row *rows, unsigned count)
@@ -106,12 +119,14 @@ static struct rules *parse(const uint8_t *bytes, size_t len)
 static void test_sample(const struct sample *sample)
 {
 	uint8_t bytes[256];
-	size_t len = encode(bytes, sizeof(bytes), sample->rows, sample->row_count), path_len = strlen(sample->path);
+	size_t len = encode(bytes, sizeof(bytes), sample->rows, sample->row_count),
+	       path_len = strlen(sample->path);
 	struct rules *rules = parse(bytes, len);
 	char *path = malloc(path_len ? path_len : 1);
 
 	memcpy(path, sample->path, path_len);
-	ok(rules && rules_decide(rules, path, path_len, sample->is_relative, sample->is_write) == sample->expected,
+	ok(rules && rules_decide(rules, path, path_len, sample->is_relative, sample->is_write) ==
+			sample->expected,
 	   sample->sentence);
 	free(path);
 	rules_free(rules);
@@ -132,7 +147,8 @@ static bool is_refused_with(size_t at, uint8_t value)
 
 static void test_malformed(void)
 {
-	struct row rows[2] = {{RULE_DIR, VERDICT_REMOTE, 0, "/etc"}, {RULE_SUFFIX, VERDICT_ASK, 0, ".pem"}};
+	struct row rows[2] = {{RULE_DIR, VERDICT_REMOTE, 0, "/etc"},
+			      {RULE_SUFFIX, VERDICT_ASK, 0, ".pem"}};
 	uint8_t bytes[64];
 	size_t len = encode(bytes, sizeof(bytes), rows, 2);
 	bool all_refused = true;

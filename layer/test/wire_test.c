@@ -1,6 +1,7 @@
 /*
- * The C codec against proto/vectors: every recipe is written and read back, every frame is decoded from every prefix. The
- * input ends at an unreadable page, so that one byte read too far is a crash.
+ * The C codec against proto/vectors: every recipe is written and read back, every frame is decoded
+ * from every prefix. The input ends at an unreadable page, so that one byte read too far is a
+ * crash.
  *
  * Usage: wire_test [FOLDER OF VECTORS]
  */
@@ -82,7 +83,7 @@ static unsigned numbers_of(const char *field, uint64_t *numbers, unsigned max)
 		while (*at == ' ')
 			at++;
 		numbers[count++] =
-			*at == '-' ? (uint64_t)strtoll(at, &at, 0) : strtoull(at, &at, 0);
+		    *at == '-' ? (uint64_t)strtoll(at, &at, 0) : strtoull(at, &at, 0);
 	}
 	return count;
 }
@@ -164,10 +165,11 @@ static bool reads_stat(struct wire_reader *r, const uint64_t *n)
 	struct wire_stat s;
 
 	wire_get_stat(r, &s);
-	return s.dev == n[0] && s.ino == n[1] && s.mode == n[2] && s.nlink == n[3] && s.uid == n[4] &&
-	       s.gid == n[5] && s.rdev == n[6] && s.size == n[7] && s.blksize == n[8] &&
-	       s.blocks == n[9] && s.atime_ns == (int64_t)n[10] && s.mtime_ns == (int64_t)n[11] &&
-	       s.ctime_ns == (int64_t)n[12] && s.btime_ns == (int64_t)n[13];
+	return s.dev == n[0] && s.ino == n[1] && s.mode == n[2] && s.nlink == n[3] &&
+	       s.uid == n[4] && s.gid == n[5] && s.rdev == n[6] && s.size == n[7] &&
+	       s.blksize == n[8] && s.blocks == n[9] && s.atime_ns == (int64_t)n[10] &&
+	       s.mtime_ns == (int64_t)n[11] && s.ctime_ns == (int64_t)n[12] &&
+	       s.btime_ns == (int64_t)n[13];
 }
 
 static bool reads_statfs(struct wire_reader *r, const uint64_t *n)
@@ -248,7 +250,8 @@ static bool reads_as_recipe(const struct vector *v)
 	return !r.bad && r.at == r.end;
 }
 
-/* Every shorter body turns bad instead of being read past, and every shorter buffer instead of being written past. */
+/* Every shorter body turns bad instead of being read past, and every shorter buffer instead of
+ * being written past. */
 static bool is_bounded(const struct vector *v)
 {
 	size_t whole = v->len - WIRE_HEADER_BYTES;
@@ -278,13 +281,14 @@ static void check(const char *name, const struct vector *v)
 	snprintf(sentence, sizeof(sentence), "%.60s is refused when its header is whole", name);
 	if (v->is_bad) {
 		ok(wire_decode(at_guard(v->bytes, 15), 15, &frame) == 0 &&
-			   wire_decode(at_guard(v->bytes, 16), 16, &frame) == -EPROTO,
+		       wire_decode(at_guard(v->bytes, 16), 16, &frame) == -EPROTO,
 		   sentence);
 		return;
 	}
 	snprintf(sentence, sizeof(sentence), "%.60s is written as its recipe says", name);
 	ok(writes_as_recipe(v), sentence);
-	snprintf(sentence, sizeof(sentence), "%.60s is read as its recipe says, from every split", name);
+	snprintf(sentence, sizeof(sentence), "%.60s is read as its recipe says, from every split",
+		 name);
 	ok(decodes_whole_only(v) && reads_as_recipe(v), sentence);
 	snprintf(sentence, sizeof(sentence), "%.60s cut short anywhere is never overrun", name);
 	ok(is_bounded(v), sentence);
