@@ -32,6 +32,9 @@ const END_DEADLINE_MS = 5_000;
 /** The end of a log; what failed stands there. */
 const LOG_TAIL_BYTES = 64 * 1024;
 
+/** Removes the folder when the client, which would do it, is not there any more. $1 folder, $2 client, $3... agent. */
+const KEEPER = 'folder=$1 client=$2; shift 2; "$@"; code=$?; kill -0 "$client" 2>&- || rm -rf -- "$folder"; exit $code';
+
 /** Rejects with SERVICE_UNAVAILABLE and the agent's own words, DEADLINE_EXCEEDED or CANCELLED; nothing is left then. */
 export async function startEmbedded(options: EmbeddedOptions): Promise<EmbeddedAgent> {
   const folder = await makeRuntimeFolder(options.env);
@@ -66,7 +69,8 @@ async function spawnAgent(
 ): Promise<ChildProcess> {
   const log = await open(logFile, 'a', 0o600);
   try {
-    return spawn(process.execPath, [agentFile], {
+    const keeper = ['-c', KEEPER, 'mirrord-agent', folder, String(process.pid)];
+    return spawn('/bin/sh', [...keeper, process.execPath, agentFile], {
       detached: true,
       cwd: folder,
       stdio: ['pipe', 'pipe', log.fd],
