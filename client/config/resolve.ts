@@ -109,19 +109,19 @@ class Walk {
       this.faults.push(`${placeOf(name, source)}: ${fault(node, value, reading.bad)}`);
       return node.default;
     }
-    this.#checkStatus(node, reading.ok, placeOf(name, source), status);
+    this.#checkStatus(node, { read: reading.ok, given: value }, placeOf(name, source), status);
     return reading.ok;
   }
 
-  #checkStatus(node: Key<unknown>, value: unknown, place: string, status: Status): void {
+  #checkStatus(node: Key<unknown>, value: { read: unknown; given: unknown }, place: string, status: Status): void {
     if (status.kind === 'works' || status.kind === 'ignored') return;
-    if (node.accepts.some((one) => isSame(one, value))) return;
+    if (node.accepts.some((one) => isSame(one, value.read))) return;
     if (status.kind === 'no-effect') {
       this.warnings.push(`${place} has no effect: ${status.why}`);
       return;
     }
-    if (isSame(node.default, value)) return;
-    const found = node.isSecret ? 'this' : describe(value);
+    if (isSame(node.default, value.read)) return;
+    const found = node.isSecret ? 'this' : describe(value.given);
     const what =
       status.kind === 'operator'
         ? 'requires the operator, which this product does not have'
