@@ -134,7 +134,13 @@ export const COMMANDS: readonly CommandRow[] = [
     name: 'explain',
     usage: 'explain [FLAGS] PATH...',
     help: 'where a path would be read from, and by which rule',
-    flags: [CONFIG_FLAG, FS_FLAG, { name: 'write', value: 'none', help: 'for a call that writes' }, HELP_FLAG],
+    flags: [
+      CONFIG_FLAG,
+      FS_FLAG,
+      { name: 'write', value: 'none', help: 'only where it is written' },
+      { name: 'json', value: 'none', help: 'for programs' },
+      HELP_FLAG,
+    ],
   },
   {
     name: 'verify-config',

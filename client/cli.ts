@@ -39,6 +39,10 @@ async function run(name: string, args: ParsedArguments): Promise<Outcome> {
   switch (name) {
     case 'exec':
       return (await import('./commands/exec.ts')).exec(args, terminal);
+    case 'explain':
+      return (await import('./commands/explain.ts')).explain(args, terminal);
+    case 'verify-config':
+      return (await import('./commands/verify-config.ts')).verifyConfig(args, terminal);
     case 'completions':
       return (await import('./commands/completions.ts')).completions(args, terminal);
     default:
