@@ -37,7 +37,7 @@ export const EXCLUDED_BY_DEFAULT: ReadonlySet<string> = new Set([
   ...['APP_CONFIG', 'BIN_PATH', 'FORCE_RUBY_PLATFORM', 'GEMFILE', 'GEM_PATH', 'PATH', 'WITHOUT'].map(
     (name) => `BUNDLE_${name}`,
   ),
-  ...['BUNDLER_ORIG_MANPATH', 'BUNDLER_VERSION', 'BUNDLE_BIN_PATH', 'BUNDLE_GEMFILE', 'GEM_HOME', 'GEM_PATH'].map(
+  ...['BUNDLER_ORIG_MANPATH', 'BUNDLER_VERSION', 'BUNDLE_BIN_PATH', 'BUNDLE_GEMFILE', 'GEM_HOME'].map(
     (name) => `BUNDLER_ORIG_${name}`,
   ),
   ...['MANPATH', 'PATH', 'RB_USER_INSTALL', 'RUBYLIB', 'RUBYOPT'].map((name) => `BUNDLER_ORIG_${name}`),

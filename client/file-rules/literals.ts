@@ -3,7 +3,7 @@
 // client is asked. All parts together hold for every path that the pattern matches.
 
 import { RuleOp } from '#proto/wire.ts';
-import type { Pattern, PatternNode } from './pattern.ts';
+import { append, type Pattern, type PatternNode } from './pattern.ts';
 
 export interface Literal {
   readonly op: RuleOp;
@@ -44,12 +44,9 @@ function continuations(node: PatternNode, limit: number): PatternNode[][] {
 function join(branch: readonly PatternNode[]): PatternNode[] {
   const joined: PatternNode[] = [];
   for (const [index, node] of branch.entries()) {
-    const last = joined.at(-1);
     const isMisplaced = (node.kind === 'start' && index > 0) || (node.kind === 'end' && index < branch.length - 1);
     if (isMisplaced) joined.push({ kind: 'opaque' });
-    else if (node.kind === 'literal' && last?.kind === 'literal') {
-      joined[joined.length - 1] = { kind: 'literal', text: last.text + node.text };
-    } else if (node.kind !== 'rest' || last?.kind !== 'rest') joined.push(node);
+    else if (node.kind !== 'rest' || joined.at(-1)?.kind !== 'rest') append(joined, node);
   }
   return joined;
 }

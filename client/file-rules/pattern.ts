@@ -53,6 +53,14 @@ const GROUP_NAME = /^[A-Za-z_]\w*/;
 const MAX_DEPTH = 50;
 const MAX_LENGTH = 4096;
 
+/** Neighbouring literals become one. */
+export function append(branch: PatternNode[], node: PatternNode): void {
+  const last = branch.at(-1);
+  if (node.kind === 'literal' && last?.kind === 'literal') {
+    branch[branch.length - 1] = { kind: 'literal', text: last.text + node.text };
+  } else branch.push(node);
+}
+
 class Parser {
   source = '';
   readonly #text: string;
@@ -87,7 +95,7 @@ class Parser {
         this.source += '|';
         branches.push([]);
       } else {
-        branches.at(-1)?.push(...this.#quantified(this.#atom()));
+        for (const node of this.#quantified(this.#atom())) append(branches.at(-1) ?? [], node);
       }
     }
     this.#depth--;
