@@ -1,30 +1,37 @@
 // Runs the suites one after the other, shows what they print and adds up their results, whatever each of them speaks: a
 // plain exit code, TAP, or vitest's JSON. Ends with `N passed, N failed, N skipped`.
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-/** Seconds per fuzz target: enough to replay the corpus and look around it; long runs are `make -C layer fuzz`. */
+/** Seconds per fuzz target: enough to replay the corpus and look around it; long runs are `make -C layer/fuzz FUZZ_SECONDS=600`. */
 const FUZZ_SECONDS = 10;
 
+const bin = (name) => `node_modules/.bin/${name}`;
+
 const suites = [
-  { name: 'format', command: ['npx', 'biome', 'ci', '--colors=off', '--error-on-warnings'], counts: 'exit' },
-  { name: 'types', command: ['npx', 'tsc', '--noEmit'], counts: 'exit' },
+  { name: 'format', command: [bin('biome'), 'ci', '--colors=off', '--error-on-warnings'], counts: 'exit' },
+  { name: 'types', command: [bin('tsc'), '--noEmit'], counts: 'exit' },
   { name: 'layer-c', command: ['make', '--no-print-directory', '-s', '-C', 'layer', 'test'], counts: 'tap' },
   {
+    name: 'fs-env-c',
+    command: ['make', '--no-print-directory', '-s', '-C', 'services/fs-env/native', 'test'],
+    counts: 'tap',
+  },
+  {
     name: 'fuzz',
-    command: ['make', '--no-print-directory', '-s', '-C', 'layer', 'fuzz', `FUZZ_SECONDS=${FUZZ_SECONDS}`],
-    counts: 'exit',
+    command: ['make', '--no-print-directory', '-s', '-C', 'layer/fuzz', `FUZZ_SECONDS=${FUZZ_SECONDS}`],
+    counts: 'quiet',
   },
   ...['unit', 'tidy', 'layer', 'integration', 'programs'].map((name) => ({
     name,
-    command: ['npx', 'vitest', 'run', '--project', name, '--passWithNoTests'],
+    command: [bin('vitest'), 'run', '--project', name, '--passWithNoTests'],
     counts: 'vitest',
   })),
 ];
 
-/** Resolves to the exit code; output goes to the terminal and, for TAP, to onLine as well. */
+/** Resolves to the exit code; output goes to the terminal, standard output to onLine as well. */
 function run([file, ...args], onLine) {
   return new Promise((resolve, reject) => {
     const child = spawn(file, args, { stdio: ['ignore', onLine ? 'pipe' : 'inherit', 'inherit'] });
@@ -42,6 +49,14 @@ function run([file, ...args], onLine) {
 
 async function countExit(command) {
   return (await run(command)) === 0 ? { passed: 1, failed: 0, skipped: [] } : { passed: 0, failed: 1, skipped: [] };
+}
+
+/** For what talks much and says little: shown only when it fails. */
+async function countQuietly(command) {
+  const { status, stdout, stderr } = spawnSync(command[0], command.slice(1), { encoding: 'utf8', maxBuffer: 1 << 26 });
+  if (status === 0) return { passed: 1, failed: 0, skipped: [] };
+  console.log(stdout, stderr);
+  return { passed: 0, failed: 1, skipped: [] };
 }
 
 async function countTap(command) {
@@ -94,7 +109,9 @@ const rows = [];
 for (const suite of suites.filter(({ name }) => wanted.length === 0 || wanted.includes(name))) {
   console.log(`\n== ${suite.name}`);
   const startedAt = performance.now();
-  const counts = await { exit: countExit, tap: countTap, vitest: countVitest }[suite.counts](suite.command);
+  const counts = await { exit: countExit, quiet: countQuietly, tap: countTap, vitest: countVitest }[suite.counts](
+    suite.command,
+  );
   const seconds = ((performance.now() - startedAt) / 1000).toFixed(1).padStart(6);
   total.passed += counts.passed;
   total.failed += counts.failed;
