@@ -1,6 +1,7 @@
 // `mirrord exec`: configuration, agent, session, environment, local process, in this order; and everything put away again,
 // last opened first, whatever happens in between.
 
+import { readFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { AppError } from '#proto/errors.ts';
 import type { ParsedArguments } from '../arguments.ts';
@@ -124,9 +125,26 @@ function requireExecutable(command: string, searchPath: string, cwd: string): st
   });
 }
 
+/** What a session needs, gRPC above all: loaded while the agent starts. */
+async function loadParts() {
+  const [{ dial }, { Session }, { launch }, { Files }, { FileRules }, { buildEnvironment }] = await Promise.all([
+    import('#proto/dial.ts'),
+    import('../session.ts'),
+    import('../launch.ts'),
+    import('../layer/files.ts'),
+    import('../file-rules.ts'),
+    import('../environment.ts'),
+  ]);
+  return { dial, Session, launch, Files, FileRules, buildEnvironment };
+}
+
+type Parts = Awaited<ReturnType<typeof loadParts>>;
+
 async function runWith(run: Run): Promise<Outcome> {
   const { progress, log, signals, terminal, target } = run;
   const { reachBackend } = await import('../backend.ts');
+  const loading = loadParts();
+  loading.catch(() => {});
   const backend = await progress.step(
     terminal.env['MIRRORD_AGENT_ADDRESS'] ? 'looking for the agent' : 'starting the agent',
     () => reachBackend({ env: terminal.env, log, embedded: { agentFile: agentFile() }, signal: signals.abortSignal }),
@@ -134,12 +152,13 @@ async function runWith(run: Run): Promise<Outcome> {
   );
   let session: Session | null = null;
   try {
+    const parts = await loading;
     session = await progress.step(
       `opening a session with ${formatTarget(target)}`,
-      () => openSession(run, backend),
+      () => openSession(run, backend, parts),
       (opened) => `session with ${formatTarget(target)} (process ${opened.facts.pid})`,
     );
-    return await runProcess(run, session);
+    return await runProcess(run, session, parts);
   } catch (error) {
     log.attach('agent', await backend.agentLog());
     throw error;
@@ -149,8 +168,7 @@ async function runWith(run: Run): Promise<Outcome> {
   }
 }
 
-async function openSession(run: Run, backend: Backend): Promise<Session> {
-  const [{ dial }, { Session }] = await Promise.all([import('#proto/dial.ts'), import('../session.ts')]);
+async function openSession(run: Run, backend: Backend, { dial, Session }: Parts): Promise<Session> {
   run.signals.abortSignal.throwIfAborted();
   const options: SessionOptions = {
     dial,
@@ -174,13 +192,9 @@ async function openSession(run: Run, backend: Backend): Promise<Session> {
   return Session.open(options);
 }
 
-async function runProcess(run: Run, session: Session): Promise<Outcome> {
+async function runProcess(run: Run, session: Session, parts: Parts): Promise<Outcome> {
   const { config, terminal, progress, signals, log } = run;
-  const [{ launch }, { Files }, { FileRules }] = await Promise.all([
-    import('../launch.ts'),
-    import('../layer/files.ts'),
-    import('../file-rules.ts'),
-  ]);
+  const { launch, Files, FileRules } = parts;
   const { fs } = config.feature;
   const rules = FileRules.compile(fs, {
     home: terminal.env['HOME'] ?? '',
@@ -189,7 +203,7 @@ async function runProcess(run: Run, session: Session): Promise<Outcome> {
     executable: run.executable,
   });
   const inlineBytes = Math.min(fs.readonly_file_buffer, MAX_INLINE_BYTES);
-  const env = await localEnvironment(run, session);
+  const env = await localEnvironment(run, session, parts);
   signals.abortSignal.throwIfAborted();
   return launch({
     supervisorFile: supervisorFile(terminal.env),
@@ -207,10 +221,12 @@ async function runProcess(run: Run, session: Session): Promise<Outcome> {
   });
 }
 
-async function localEnvironment(run: Run, session: Session): Promise<Record<string, string>> {
+async function localEnvironment(
+  run: Run,
+  session: Session,
+  { buildEnvironment }: Parts,
+): Promise<Record<string, string>> {
   const { terminal, config, progress } = run;
-  const { buildEnvironment } = await import('../environment.ts');
-  const { readFile } = await import('node:fs/promises');
   const { env, warnings } = await buildEnvironment({
     remote: session.facts.environment,
     local: withoutOurs(terminal.env),

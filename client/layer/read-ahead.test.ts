@@ -1,3 +1,4 @@
+import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { PIECE_BYTES, ReadAhead, ReadAheadBudget } from './read-ahead.ts';
 
@@ -168,4 +169,37 @@ test('no request is larger than the session stream carries', async () => {
   const reader = new ReadAhead(file.fetch, new ReadAheadBudget(), file.content.length);
   for (let at = 0; at < 8 * MIB; at += 1 * MIB) await readAt(reader, at, 1 * MIB);
   expect(Math.max(...file.asked.map(({ length }) => length))).toBeLessThanOrEqual(PIECE_BYTES);
+});
+
+test('whatever is read, written and reordered, a read gives what the file holds since our last write', async () => {
+  const sizeBytes = 3 * MIB;
+  const offset = fc.nat({ max: sizeBytes + 8 * KIB });
+  const act = fc.oneof(
+    fc.record({ kind: fc.constant('read' as const), offset, length: fc.integer({ min: 1, max: 600 * KIB }) }),
+    fc.record({ kind: fc.constant('next' as const), length: fc.integer({ min: 1, max: 300 * KIB }) }),
+    fc.record({ kind: fc.constant('write' as const), offset: fc.nat({ max: sizeBytes - 1 }) }),
+  );
+  await fc.assert(
+    fc.asyncProperty(fc.array(act, { maxLength: 40 }), async (acts) => {
+      const file = fileOf(sizeBytes);
+      const budget = new ReadAheadBudget(4 * MIB);
+      const reader = new ReadAhead(file.fetch, budget, sizeBytes);
+      let at = 0;
+      for (const [index, one] of acts.entries()) {
+        if (one.kind === 'write') {
+          file.content.fill(index + 1, one.offset, Math.min(sizeBytes, one.offset + 100 * KIB));
+          reader.invalidate();
+          continue;
+        }
+        const from = one.kind === 'read' ? one.offset : at;
+        const expected = file.content.subarray(from, from + one.length);
+        expect((await readAt(reader, from, one.length)).equals(expected)).toBe(true);
+        at = from + one.length;
+      }
+      reader.close();
+      await new Promise((resolve) => setImmediate(resolve));
+      expect(budget.freeBytes).toBe(4 * MIB);
+    }),
+    { numRuns: 60 },
+  );
 });
