@@ -22,7 +22,7 @@ export interface Answered {
 
 type Operation = NonNullable<FileRequest['op']>;
 
-const key = Buffer.alloc(SESSION_KEY_BYTES, 7);
+export const key = Buffer.alloc(SESSION_KEY_BYTES, 7);
 
 export interface Server {
   readonly address: string;
@@ -63,7 +63,7 @@ export class Files {
     this.facts = facts;
   }
 
-  static async open(server: Server, attach: Partial<AttachTarget> & { pid: number }): Promise<Files> {
+  static async open(server: Pick<Server, 'address'>, attach: Partial<AttachTarget> & { pid: number }): Promise<Files> {
     const state = new Shared();
     const request = { startTimeTicks: 0n, containerId: '', wantsEnvironment: true, wantsFiles: true, ...attach };
     const stream = await dial({
