@@ -1,0 +1,68 @@
+/* Compiles the table of trapped calls into BPF (filter.h). */
+#include "filter.h"
+
+#include <fcntl.h>
+#include <errno.h>
+#include <linux/audit.h>
+#include <linux/seccomp.h>
+#include <stddef.h>
+#include <sys/syscall.h>
+
+#include "call_table.h"
+
+#define STMT(code, k) ((struct sock_filter)BPF_STMT(code, k))
+#define LOAD(field) STMT(BPF_LD | BPF_W | BPF_ABS, (uint32_t)offsetof(struct seccomp_data, field))
+#define JUMP(code, k, yes, no)                                                                     \
+	((struct sock_filter)BPF_JUMP(BPF_JMP | (code) | BPF_K, k, (uint8_t)(yes), (uint8_t)(no)))
+
+enum { TAIL_ALLOW, TAIL_NOTIFY, TAIL_ENOSYS, TAIL_STAT, TAIL_STATX = TAIL_STAT + 2, TAIL_LENGTH = TAIL_STATX + 2 };
+
+static unsigned int tail_of(const struct call_spec *spec, bool has_fuse)
+{
+	if (has_fuse && spec->nr == SYS_newfstatat)
+		return TAIL_STAT;
+	if (has_fuse && spec->nr == SYS_statx)
+		return TAIL_STATX;
+	return TAIL_NOTIFY;
+}
+
+/* A flag test; both ways lead back to the first two instructions of the tail by way of returns of its own. */
+static size_t put_tail(struct sock_filter *out)
+{
+	size_t n = 0;
+
+	out[n++] = STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
+	out[n++] = STMT(BPF_RET | BPF_K, SECCOMP_RET_USER_NOTIF);
+	out[n++] = STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS);
+	out[n++] = LOAD(args[3]);
+	out[n++] = JUMP(BPF_JSET, AT_EMPTY_PATH, 2, 3);
+	out[n++] = LOAD(args[2]);
+	out[n++] = JUMP(BPF_JSET, AT_EMPTY_PATH, 0, 1);
+	out[n++] = STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
+	out[n++] = STMT(BPF_RET | BPF_K, SECCOMP_RET_USER_NOTIF);
+	return n;
+}
+
+size_t filter_build(uint32_t features, bool has_fuse, struct sock_filter out[FILTER_MAX])
+{
+	unsigned int tails[FILTER_MAX];
+	uint32_t numbers[FILTER_MAX];
+	size_t count, trapped = 0, n = 0;
+	const struct call_spec *table = call_table(&count);
+
+	numbers[trapped] = SYS_io_uring_setup;
+	tails[trapped++] = TAIL_ENOSYS;
+	for (size_t i = 0; i < count; i++) {
+		if (!(features & table[i].feature) || (table[i].op == CALL_FSTAT && has_fuse))
+			continue;
+		numbers[trapped] = table[i].nr;
+		tails[trapped++] = tail_of(&table[i], has_fuse);
+	}
+	out[n++] = LOAD(arch);
+	out[n++] = JUMP(BPF_JEQ, AUDIT_ARCH_X86_64, 0, trapped + 1);
+	out[n++] = LOAD(nr);
+	for (size_t i = 0; i < trapped; i++) {
+		out[n++] = JUMP(BPF_JEQ, numbers[i], trapped - i - 1 + tails[i], 0);
+	}
+	return n + put_tail(out + n);
+}

@@ -1,0 +1,19 @@
+/*
+ * The seccomp filter of the local process and its children. Only x86-64 calls are looked at: x32 and i386 programs run as
+ * if we were not there. io_uring_setup fails with ENOSYS, because a ring would open files behind our back; every known
+ * program falls back.
+ */
+#ifndef LAYER_FILTER_H
+#define LAYER_FILTER_H
+
+#include <linux/filter.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define FILTER_MAX 160
+
+/* Returns the number of instructions. has_fuse: descriptors answer fstat themselves. */
+size_t filter_build(uint32_t features, bool has_fuse, struct sock_filter out[FILTER_MAX]);
+
+#endif

@@ -1,0 +1,167 @@
+/* Birth and death of the local process (launch.h). Between fork and execve only async-signal-safe calls. */
+#include "launch.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/seccomp.h>
+#include <signal.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "filter.h"
+
+static const int ignored[] = {SIGINT,  SIGQUIT, SIGTERM, SIGHUP,  SIGTSTP, SIGTTIN,
+			      SIGTTOU, SIGPIPE, SIGUSR1, SIGUSR2, SIGALRM};
+#define IGNORED (sizeof(ignored) / sizeof(ignored[0]))
+
+static struct sigaction inherited[IGNORED];
+static sigset_t inherited_mask;
+
+void launch_ignore_signals(void)
+{
+	struct sigaction ignore = {.sa_handler = SIG_IGN};
+	sigset_t none;
+
+	for (size_t i = 0; i < IGNORED; i++)
+		sigaction(ignored[i], &ignore, &inherited[i]);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, &inherited_mask);
+}
+
+static void restore_signals(void)
+{
+	for (size_t i = 0; i < IGNORED; i++)
+		sigaction(ignored[i], &inherited[i], NULL);
+	sigprocmask(SIG_SETMASK, &inherited_mask, NULL);
+}
+
+static int install(const struct launch *launch)
+{
+	struct sock_filter code[FILTER_MAX];
+	struct sock_fprog program = {.filter = code};
+	int fd;
+
+	program.len = (unsigned short)filter_build(launch->features, launch->has_fuse, code);
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
+		return -errno;
+	fd = (int)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER,
+			  &program);
+	return fd < 0 ? -errno : fd;
+}
+
+/* An outcome and, when there is one, a descriptor. */
+static void say(int socket, int outcome, int fd)
+{
+	struct iovec part = {&outcome, sizeof(outcome)};
+	union {
+		char bytes[CMSG_SPACE(sizeof(int))];
+		struct cmsghdr align;
+	} control;
+	struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
+
+	memset(&control, 0, sizeof(control));
+	if (fd >= 0) {
+		struct cmsghdr *head;
+
+		message.msg_control = control.bytes;
+		message.msg_controllen = sizeof(control.bytes);
+		head = CMSG_FIRSTHDR(&message);
+		head->cmsg_level = SOL_SOCKET;
+		head->cmsg_type = SCM_RIGHTS;
+		head->cmsg_len = CMSG_LEN(sizeof(int));
+		memcpy(CMSG_DATA(head), &fd, sizeof(int));
+	}
+	(void)sendmsg(socket, &message, MSG_NOSIGNAL);
+}
+
+/* 1: *outcome and perhaps *fd are set; 0: the other end is closed; -errno. */
+static int hear(int socket, int *outcome, int *fd)
+{
+	struct iovec part = {outcome, sizeof(*outcome)};
+	union {
+		char bytes[CMSG_SPACE(sizeof(int))];
+		struct cmsghdr align;
+	} control;
+	struct msghdr message = {.msg_iov = &part,
+				 .msg_iovlen = 1,
+				 .msg_control = control.bytes,
+				 .msg_controllen = sizeof(control.bytes)};
+	struct cmsghdr *head;
+	ssize_t n;
+
+	*fd = -1;
+	do
+		n = recvmsg(socket, &message, MSG_CMSG_CLOEXEC);
+	while (n < 0 && errno == EINTR);
+	if (n <= 0)
+		return n < 0 ? -errno : 0;
+	head = CMSG_FIRSTHDR(&message);
+	if (head && head->cmsg_type == SCM_RIGHTS)
+		memcpy(fd, CMSG_DATA(head), sizeof(int));
+	return 1;
+}
+
+static void be_the_process(const struct launch *launch, int socket)
+{
+	int listener = install(launch);
+
+	say(socket, listener < 0 ? listener : 0, listener);
+	if (listener < 0)
+		_exit(126);
+	close(listener);
+	restore_signals();
+	execvp(launch->argv[0], launch->argv);
+	say(socket, -errno, -1);
+	_exit(errno == ENOENT ? 127 : 126);
+}
+
+int launch(struct launch *launch)
+{
+	int pair[2], outcome = -EIO, got;
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0)
+		return -errno;
+	launch->pid = fork();
+	if (launch->pid == 0)
+		be_the_process(launch, pair[1]);
+	close(pair[1]);
+	launch->status_fd = pair[0];
+	if (launch->pid < 0)
+		return -errno;
+	got = hear(pair[0], &outcome, &launch->listener);
+	if (got <= 0)
+		return got < 0 ? got : -EIO;
+	return outcome < 0 ? outcome : launch->listener < 0 ? -EIO : 0;
+}
+
+int launch_outcome(struct launch *launch)
+{
+	int outcome = 0, fd, got = hear(launch->status_fd, &outcome, &fd);
+
+	close(launch->status_fd);
+	return got > 0 ? outcome : 0;
+}
+
+void launch_exit_like(int status)
+{
+	struct rlimit none = {0, 0};
+	sigset_t one;
+
+	if (!WIFSIGNALED(status))
+		_exit(WIFEXITED(status) ? WEXITSTATUS(status) : 1);
+	/* The core, if any, was the local process's. */
+	setrlimit(RLIMIT_CORE, &none);
+	prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+	signal(WTERMSIG(status), SIG_DFL);
+	sigemptyset(&one);
+	sigaddset(&one, WTERMSIG(status));
+	sigprocmask(SIG_UNBLOCK, &one, NULL);
+	raise(WTERMSIG(status));
+	_exit(128 + WTERMSIG(status));
+}

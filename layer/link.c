@@ -1,0 +1,366 @@
+/*
+ * The link to the client (link.h). Writing never waits for the client: what the socket does not take at once is queued for
+ * a writer thread, so that a client that is stopped or slow holds up only the calls that need it.
+ */
+#include "link.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <time.h>
+#include <unistd.h>
+
+#define BUCKETS 1024u
+#define QUEUE_MAX (64u << 20)
+#define BUFFER_BYTES (WIRE_HEADER_BYTES + WIRE_BODY_MAX)
+
+struct waiting {
+	struct waiting *next;
+	uint64_t id;
+	link_done done;
+	void *arg;
+};
+
+struct queued {
+	struct queued *next;
+	size_t len, sent;
+	uint8_t data[];
+};
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t has_queued = PTHREAD_COND_INITIALIZER;
+static struct waiting *waiting[BUCKETS];
+static struct queued *first, *last;
+static size_t queued_bytes;
+static uint64_t next_id = 1;
+static int link_fd = -1;
+static bool is_alive;
+
+int link_init(int fd)
+{
+	link_fd = fd;
+	is_alive = true;
+	return 0;
+}
+
+bool link_is_alive(void)
+{
+	return __atomic_load_n(&is_alive, __ATOMIC_ACQUIRE);
+}
+
+static void die(void)
+{
+	struct waiting *all = NULL, *one;
+
+	pthread_mutex_lock(&lock);
+	__atomic_store_n(&is_alive, false, __ATOMIC_RELEASE);
+	if (link_fd >= 0)
+		shutdown(link_fd, SHUT_RDWR);
+	for (unsigned int i = 0; i < BUCKETS; i++) {
+		while ((one = waiting[i])) {
+			waiting[i] = one->next;
+			one->next = all;
+			all = one;
+		}
+	}
+	pthread_cond_broadcast(&has_queued);
+	pthread_mutex_unlock(&lock);
+	while ((one = all)) {
+		all = one->next;
+		one->done(one->arg, -EIO, NULL, 0);
+		free(one);
+	}
+}
+
+/* Under the lock. False: the link is of no use any more. */
+static bool enqueue(struct iovec *parts, int count, size_t sent)
+{
+	size_t len = 0;
+	struct queued *q;
+
+	for (int i = 0; i < count; i++)
+		len += parts[i].iov_len;
+	len -= sent;
+	if (len == 0)
+		return true;
+	if (queued_bytes + len > QUEUE_MAX)
+		return false;
+	q = malloc(sizeof(*q) + len);
+	if (!q)
+		return false;
+	q->next = NULL;
+	q->sent = 0;
+	q->len = 0;
+	for (int i = 0; i < count; i++) {
+		size_t skip = sent < parts[i].iov_len ? sent : parts[i].iov_len;
+
+		sent -= skip;
+		if (parts[i].iov_len > skip)
+			memcpy(q->data + q->len, (uint8_t *)parts[i].iov_base + skip,
+			       parts[i].iov_len - skip);
+		q->len += parts[i].iov_len - skip;
+	}
+	if (last)
+		last->next = q;
+	else
+		first = q;
+	last = q;
+	queued_bytes += q->len;
+	pthread_cond_signal(&has_queued);
+	return true;
+}
+
+/* Under the lock. */
+static bool put(uint16_t kind, uint64_t id, const void *body, size_t len, const void *bulk,
+		size_t bulk_len)
+{
+	uint8_t head[WIRE_HEADER_BYTES];
+	struct iovec parts[3] = {
+		{head, sizeof(head)}, {(void *)body, len}, {(void *)bulk, bulk_len}};
+	struct msghdr message = {.msg_iov = parts, .msg_iovlen = 3};
+	ssize_t sent = 0;
+
+	if (!is_alive)
+		return false;
+	wire_header(head, kind, id, (uint32_t)(len + bulk_len));
+	if (!first) {
+		sent = sendmsg(link_fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+		if (sent < 0 && errno != EAGAIN && errno != EINTR && errno != ENOBUFS)
+			return false;
+		if (sent < 0)
+			sent = 0;
+	}
+	return enqueue(parts, 3, (size_t)sent);
+}
+
+uint64_t link_request(uint16_t kind, const void *body, size_t body_len, const void *bulk,
+		      size_t bulk_len, link_done done, void *arg)
+{
+	struct waiting *one = malloc(sizeof(*one));
+	uint64_t id;
+	bool is_sent;
+
+	if (!one) {
+		done(arg, -ENOMEM, NULL, 0);
+		return 0;
+	}
+	pthread_mutex_lock(&lock);
+	id = next_id++;
+	if (!is_alive) {
+		pthread_mutex_unlock(&lock);
+		free(one);
+		done(arg, -EIO, NULL, 0);
+		return id;
+	}
+	one->id = id;
+	one->done = done;
+	one->arg = arg;
+	one->next = waiting[id % BUCKETS];
+	waiting[id % BUCKETS] = one;
+	is_sent = put(kind, id, body, body_len, bulk, bulk_len);
+	pthread_mutex_unlock(&lock);
+	if (!is_sent)
+		die();
+	return id;
+}
+
+void link_tell(uint16_t kind, uint64_t id, const void *body, size_t body_len)
+{
+	pthread_mutex_lock(&lock);
+	(void)put(kind, id, body, body_len, NULL, 0);
+	pthread_mutex_unlock(&lock);
+}
+
+void link_log(int level, const char *format, ...)
+{
+	uint8_t body[512];
+	struct wire_writer w = {body, body + sizeof(body), 0};
+	char text[448];
+	va_list args;
+	int len;
+
+	va_start(args, format);
+	len = vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	if (len < 0)
+		return;
+	wire_put_u8(&w, (uint8_t)level);
+	wire_put_str(&w, text, (size_t)len < sizeof(text) ? (size_t)len : sizeof(text) - 1);
+	link_tell(WIRE_LOG, 0, body, (size_t)(w.at - body));
+}
+
+static void answer(const struct wire_frame *frame)
+{
+	struct wire_reader r = {frame->body, frame->body + frame->body_len, 0};
+	int32_t result = (int32_t)wire_get_u32(&r);
+	struct waiting **at, *one = NULL;
+
+	pthread_mutex_lock(&lock);
+	for (at = &waiting[frame->id % BUCKETS]; *at; at = &(*at)->next) {
+		if ((*at)->id == frame->id) {
+			one = *at;
+			*at = one->next;
+			break;
+		}
+	}
+	pthread_mutex_unlock(&lock);
+	if (!one)
+		return;
+	one->done(one->arg, r.bad ? -EIO : result, r.at, (size_t)(r.end - r.at));
+	free(one);
+}
+
+/* Answers every whole frame of the buffer; returns the bytes used, or -EPROTO. */
+static ssize_t answer_all(const uint8_t *buf, size_t len)
+{
+	size_t used = 0;
+	struct wire_frame frame;
+	ssize_t n;
+
+	while ((n = wire_decode(buf + used, len - used, &frame)) > 0) {
+		if (frame.kind != WIRE_REPLY)
+			return -EPROTO;
+		answer(&frame);
+		used += (size_t)n;
+	}
+	return n < 0 ? n : (ssize_t)used;
+}
+
+static void *read_replies(void *unused)
+{
+	uint8_t *buf = malloc(BUFFER_BYTES);
+	size_t len = 0;
+
+	(void)unused;
+	while (buf) {
+		ssize_t n = recv(link_fd, buf + len, BUFFER_BYTES - len, 0);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			break;
+		len += (size_t)n;
+		n = answer_all(buf, len);
+		if (n < 0)
+			break;
+		len -= (size_t)n;
+		memmove(buf, buf + n, len);
+	}
+	free(buf);
+	die();
+	return NULL;
+}
+
+static void *write_queued(void *unused)
+{
+	(void)unused;
+	pthread_mutex_lock(&lock);
+	while (is_alive) {
+		struct queued *q = first;
+		ssize_t n;
+
+		if (!q) {
+			pthread_cond_wait(&has_queued, &lock);
+			continue;
+		}
+		pthread_mutex_unlock(&lock);
+		n = send(link_fd, q->data + q->sent, q->len - q->sent, MSG_NOSIGNAL);
+		pthread_mutex_lock(&lock);
+		if (n < 0 && errno != EINTR) {
+			pthread_mutex_unlock(&lock);
+			die();
+			return NULL;
+		}
+		q->sent += n > 0 ? (size_t)n : 0;
+		if (q->sent < q->len)
+			continue;
+		queued_bytes -= q->len;
+		first = q->next;
+		if (!first)
+			last = NULL;
+		free(q);
+	}
+	pthread_mutex_unlock(&lock);
+	return NULL;
+}
+
+int link_start(void)
+{
+	pthread_t thread;
+	int failed = pthread_create(&thread, NULL, read_replies, NULL);
+
+	if (failed)
+		return -failed;
+	pthread_detach(thread);
+	failed = pthread_create(&thread, NULL, write_queued, NULL);
+	if (failed)
+		return -failed;
+	pthread_detach(thread);
+	return 0;
+}
+
+static int64_t now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+/* Exactly len bytes, not one of the next frame. */
+static int receive_exactly(uint8_t *buf, size_t len, int64_t deadline)
+{
+	size_t got = 0;
+
+	while (got < len) {
+		struct pollfd p = {.fd = link_fd, .events = POLLIN};
+		int64_t left = deadline - now_ms();
+		ssize_t n;
+
+		if (left <= 0 || poll(&p, 1, (int)left) == 0)
+			return -ETIMEDOUT;
+		n = recv(link_fd, buf + got, len - got, MSG_DONTWAIT);
+		if (n == 0)
+			return -EPIPE;
+		if (n < 0 && errno != EINTR && errno != EAGAIN)
+			return -errno;
+		got += n > 0 ? (size_t)n : 0;
+	}
+	return 0;
+}
+
+int link_receive_setup(uint8_t **buf, struct wire_frame *frame, int deadline_ms)
+{
+	int64_t deadline = now_ms() + deadline_ms;
+	uint8_t *all = malloc(BUFFER_BYTES);
+	struct wire_frame head;
+	uint32_t body_len;
+	int result;
+
+	if (!all)
+		return -ENOMEM;
+	result = receive_exactly(all, WIRE_HEADER_BYTES, deadline);
+	if (result == 0 && wire_decode(all, WIRE_HEADER_BYTES, &head) < 0)
+		result = -EPROTO;
+	if (result == 0) {
+		struct wire_reader r = {all, all + 4, 0};
+
+		body_len = wire_get_u32(&r);
+		result = receive_exactly(all + WIRE_HEADER_BYTES, body_len, deadline);
+		if (result == 0 && (wire_decode(all, WIRE_HEADER_BYTES + body_len, frame) <= 0 ||
+				    frame->kind != WIRE_SETUP))
+			result = -EPROTO;
+	}
+	if (result != 0) {
+		free(all);
+		return result;
+	}
+	*buf = all;
+	return 0;
+}

@@ -1,0 +1,263 @@
+/* Receiving and deciding (notify.h). */
+#include "notify.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "copy.h"
+#include "kernel_stat.h"
+#include "link.h"
+#include "remote.h"
+#include "shared.h"
+#include "tracee.h"
+
+#ifndef SECCOMP_IOCTL_NOTIF_SET_FLAGS
+#define SECCOMP_IOCTL_NOTIF_SET_FLAGS SECCOMP_IOW(4, __u64)
+#define SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP (1UL << 0)
+#endif
+
+#define THREADS 2
+#define ADOPT_SPAN 256u
+
+static int listener = -1;
+
+struct open_how_head {
+	uint64_t flags, mode, resolve;
+};
+
+/* False: the kernel will say what is wrong with it. */
+static bool read_open(const struct seccomp_notif *n, struct remote_call *call)
+{
+	const struct call_spec *spec = call->spec;
+	struct open_how_head how;
+
+	if (spec->nr == SYS_creat) {
+		call->open_flags = O_CREAT | O_WRONLY | O_TRUNC;
+	} else if (spec->nr == SYS_openat2) {
+		if (tracee_read((pid_t)n->pid, n->data.args[2], &how, sizeof(how)) != 0)
+			return false;
+		call->open_flags = (uint32_t)how.flags;
+		call->open_mode = (uint32_t)how.mode;
+	} else {
+		call->open_flags = (uint32_t)n->data.args[spec->flags];
+	}
+	if (spec->nr != SYS_openat2)
+		call->open_mode = (uint32_t)n->data.args[spec->extra];
+	call->is_write = (call->open_flags & O_ACCMODE) != O_RDONLY ||
+			 (call->open_flags & (O_CREAT | O_TRUNC | O_APPEND));
+	if (call->open_flags & O_PATH)
+		call->is_write = false;
+	return true;
+}
+
+static int directory_of(const struct seccomp_notif *n, int argument)
+{
+	return argument >= 0 ? (int)n->data.args[argument] : AT_FDCWD;
+}
+
+static void answer_magic(const struct seccomp_notif *n, const struct call_spec *spec,
+			 const struct place_path *path)
+{
+	struct answer answer = {.addr = n->data.args[spec->extra], .fd = -1};
+	uint32_t room = (uint32_t)n->data.args[spec->extra + 1];
+
+	answer.data = (uint8_t *)path->text;
+	answer.len = path->len < room ? path->len : room;
+	answer.value = (int64_t)answer.len;
+	(void)answer_deliver(&answer, n->id, (pid_t)n->pid);
+}
+
+static void answer_cwd(const struct seccomp_notif *n)
+{
+	char cwd[PATH_MAX + 1];
+	struct answer answer = {.addr = n->data.args[0], .data = (uint8_t *)cwd, .fd = -1};
+	size_t len = place_cwd((pid_t)n->pid, cwd, PATH_MAX);
+
+	if (len == 0) {
+		(void)answer_continue(n->id);
+		return;
+	}
+	cwd[len] = '\0';
+	answer.len = len + 1;
+	answer.value = (int64_t)answer.len;
+	if (n->data.args[1] < answer.len)
+		answer.value = -ERANGE;
+	(void)answer_deliver(&answer, n->id, (pid_t)n->pid);
+}
+
+static void answer_fstat(const struct seccomp_notif *n)
+{
+	struct wire_stat from;
+	struct stat to;
+	struct answer answer = {.addr = n->data.args[1], .data = (uint8_t *)&to, .fd = -1};
+
+	if (!place_has_given() || !copy_stat((pid_t)n->pid, (int)n->data.args[0], &from)) {
+		(void)answer_continue(n->id);
+		return;
+	}
+	kernel_stat(&from, &to);
+	answer.len = sizeof(to);
+	(void)answer_deliver(&answer, n->id, (pid_t)n->pid);
+}
+
+/* Reads the second path. False: the kernel shall say what is wrong. */
+static bool read_second(const struct seccomp_notif *n, const struct call_spec *spec,
+			struct place_path *path)
+{
+	int argument = spec->op == CALL_SYMLINK ? spec->extra : spec->path2;
+	ssize_t len = tracee_read_path((pid_t)n->pid, n->data.args[argument], path->text);
+
+	path->len = len > 0 ? (size_t)len : 0;
+	return len > 0;
+}
+
+/* The one place of a call with two paths, or -EXDEV. */
+static int both_places(enum place a, enum place b)
+{
+	if (a == PLACE_NOT_FOUND || b == PLACE_NOT_FOUND)
+		return PLACE_NOT_FOUND;
+	if (a == PLACE_ASK || b == PLACE_ASK)
+		return PLACE_ASK;
+	return a == b ? (int)a : -EXDEV;
+}
+
+static bool is_write_call(const struct seccomp_notif *n, const struct call_spec *spec)
+{
+	if (spec->op == CALL_ACCESS)
+		return n->data.args[spec->extra] & W_OK;
+	return spec->feature == WIRE_FEATURE_FILES_WRITE;
+}
+
+static void answer_remote(struct remote_call *call, int place)
+{
+	const struct seccomp_notif *n = call->notif;
+	uint8_t op = call->spec->op;
+	uint64_t key;
+
+	call->is_asked = place == PLACE_ASK;
+	if (place < 0 || place == PLACE_NOT_FOUND) {
+		(void)answer_value(n->id, place < 0 ? place : -ENOENT);
+		return;
+	}
+	if (place == PLACE_REMOTE && (op == CALL_CHDIR || op == CALL_EXEC)) {
+		link_log(1, "files: %s of a remote path is not possible; it got EACCES", call->spec->name);
+		(void)answer_value(n->id, -EACCES);
+		return;
+	}
+	if (place == PLACE_REMOTE && op == CALL_READLINK &&
+	    (int32_t)n->data.args[call->spec->extra + 1] <= 0) {
+		(void)answer_value(n->id, -EINVAL);
+		return;
+	}
+	key = pending_key(n, call->path->text, call->path2 ? call->path2->text : NULL);
+	if (!pending_resume(n, key))
+		remote_start(call, key);
+}
+
+static void handle_path(const struct seccomp_notif *n, const struct call_spec *spec)
+{
+	struct place_path path, path2;
+	struct remote_call call = {.notif = n, .spec = spec, .path = &path};
+	pid_t tid = (pid_t)n->pid;
+	ssize_t len = tracee_read_path(tid, n->data.args[spec->path], path.text);
+	int place, dir = directory_of(n, spec->dir);
+
+	path.len = len > 0 ? (size_t)len : 0;
+	call.is_write = is_write_call(n, spec);
+	/* An empty or unreadable path: the kernel has the right errno for it. */
+	if (len <= 0 || (spec->op == CALL_OPEN && !read_open(n, &call))) {
+		(void)answer_continue(n->id);
+		return;
+	}
+	place = place_find(tid, dir, &path, call.is_write);
+	if (spec->path2 >= 0 || (spec->op == CALL_SYMLINK && place != PLACE_LOCAL)) {
+		if (!read_second(n, spec, &path2)) {
+			(void)answer_continue(n->id);
+			return;
+		}
+		call.path2 = &path2;
+	}
+	if (spec->path2 >= 0)
+		place = both_places(place, place_find(tid, directory_of(n, spec->dir2), &path2, true));
+	if (place == PLACE_MAGIC && spec->op == CALL_READLINK && answer_is_awaited(n->id)) {
+		answer_magic(n, spec, &path);
+		return;
+	}
+	if (place == PLACE_LOCAL || place == PLACE_MAGIC)
+		(void)answer_continue(n->id);
+	else
+		answer_remote(&call, place);
+}
+
+static void handle(const struct seccomp_notif *n)
+{
+	const struct call_spec *spec = n->pid ? call_find(n->data.nr) : NULL;
+
+	if (!spec)
+		(void)answer_continue(n->id);
+	else if (spec->op == CALL_GETCWD)
+		answer_cwd(n);
+	else if (spec->op == CALL_FSTAT)
+		answer_fstat(n);
+	else
+		handle_path(n, spec);
+}
+
+static void *serve(void *unused)
+{
+	struct seccomp_notif n;
+
+	(void)unused;
+	for (;;) {
+		memset(&n, 0, sizeof(n));
+		if (ioctl(listener, SECCOMP_IOCTL_NOTIF_RECV, &n) != 0) {
+			struct pollfd p = {.fd = listener, .events = POLLIN};
+
+			if (errno != EINTR && errno != ENOENT)
+				return NULL;
+			/* Without a process left that could call, RECV says ENOENT for ever. */
+			if (poll(&p, 1, 0) == 1 && (p.revents & POLLHUP))
+				return NULL;
+			continue;
+		}
+		__atomic_store_n(&shared->last_id, n.id, __ATOMIC_RELAXED);
+		handle(&n);
+	}
+}
+
+int notify_start(int fd, bool has_fuse)
+{
+	listener = fd;
+	answer_init(fd);
+	remote_init(has_fuse);
+	(void)ioctl(fd, SECCOMP_IOCTL_NOTIF_SET_FLAGS, SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP);
+	for (int i = 0; i < THREADS; i++) {
+		pthread_t thread;
+		int failed = pthread_create(&thread, NULL, serve, NULL);
+
+		if (failed)
+			return -failed;
+		pthread_detach(thread);
+	}
+	return 0;
+}
+
+void notify_adopt(int fd)
+{
+	uint64_t last = shared->last_id;
+
+	answer_init(fd);
+	for (unsigned int i = 0; i < SHARED_CALLS; i++) {
+		if (shared->calls[i])
+			(void)answer_value(shared->calls[i], -EIO);
+		shared->calls[i] = 0;
+	}
+	for (uint64_t id = last - ADOPT_SPAN; id != last + ADOPT_SPAN; id++)
+		(void)answer_continue(id);
+}

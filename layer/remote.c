@@ -1,0 +1,221 @@
+/* Requests of trapped calls, and their completion on the link's thread (remote.h). */
+#include "remote.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "copy.h"
+#include "fuse.h"
+#include "kernel_stat.h"
+#include "link.h"
+#include "remote_body.h"
+#include "tracee.h"
+
+#define BODY_MAX (2 * PLACE_PATH_MAX + 128)
+
+static bool has_fuse;
+
+void remote_init(bool fuse)
+{
+	has_fuse = fuse;
+}
+
+static void give_data(struct pending *p, int argument, const void *data, size_t len, int64_t value)
+{
+	p->answer.data = malloc(len ? len : 1);
+	p->answer.value = p->answer.data ? value : -ENOMEM;
+	if (!p->answer.data)
+		return;
+	memcpy(p->answer.data, data, len);
+	p->answer.addr = p->args[argument];
+	p->answer.len = len;
+}
+
+static void finish_stat(struct pending *p, struct wire_reader *r)
+{
+	struct wire_stat stat;
+	struct statx statx;
+	struct stat plain;
+
+	wire_get_stat(r, &stat);
+	fuse_present(&stat);
+	if (p->spec->op == CALL_STATX) {
+		kernel_statx(&stat, &statx);
+		give_data(p, p->spec->extra, &statx, sizeof(statx), 0);
+	} else {
+		kernel_stat(&stat, &plain);
+		give_data(p, p->spec->extra, &plain, sizeof(plain), 0);
+	}
+}
+
+static void finish_statfs(struct pending *p, struct wire_reader *r)
+{
+	struct wire_statfs from;
+	struct statfs to;
+
+	wire_get_statfs(r, &from);
+	kernel_statfs(&from, &to);
+	give_data(p, p->spec->extra, &to, sizeof(to), 0);
+}
+
+static void finish_readlink(struct pending *p, struct wire_reader *r)
+{
+	struct wire_bytes text = wire_get_str(r);
+	size_t room = (uint32_t)p->args[p->spec->extra + 1];
+
+	if (text.len < room)
+		room = text.len;
+	give_data(p, p->spec->extra, text.data, room, (int64_t)room);
+}
+
+static void give_descriptor(struct pending *p, int fd)
+{
+	p->answer.value = fd < 0 ? fd : 0;
+	if (fd < 0)
+		return;
+	p->answer.how = ANSWER_DESCRIPTOR;
+	p->answer.fd = fd;
+	p->answer.is_cloexec = p->open_flags & O_CLOEXEC;
+	place_descriptor_given();
+}
+
+static int open_mapped(const struct pending *p, struct wire_bytes path)
+{
+	char text[PATH_MAX];
+	int fd;
+
+	if (path.len == 0 || path.len >= sizeof(text))
+		return -ENAMETOOLONG;
+	memcpy(text, path.data, path.len);
+	text[path.len] = '\0';
+	fd = open(text, (int)p->open_flags | O_CLOEXEC | O_NOCTTY, (mode_t)p->args[5]);
+	return fd < 0 ? -errno : fd;
+}
+
+/* True: the answer is complete. */
+static bool finish_open(struct pending *p, struct wire_reader *r)
+{
+	uint8_t how = wire_get_u8(r);
+	struct fuse_file file = {.path = p->path->text, .path_len = p->path->len};
+	struct wire_bytes content;
+
+	if (how == WIRE_OPENED_MAPPED) {
+		give_descriptor(p, open_mapped(p, wire_get_str(r)));
+		return true;
+	}
+	file.flags = (int)p->open_flags & ~O_PATH;
+	file.handle = how == WIRE_OPENED_HANDLE ? wire_get_u32(r) : 0;
+	wire_get_stat(r, &file.stat);
+	if (how == WIRE_OPENED_INLINE) {
+		content = wire_get_blob(r);
+		file.content = content.data;
+		file.content_len = content.len;
+	}
+	if (r->bad || how > WIRE_OPENED_MAPPED) {
+		p->answer.value = -EIO;
+		return true;
+	}
+	if (has_fuse) {
+		give_descriptor(p, fuse_open(&file));
+		return true;
+	}
+	if (how == WIRE_OPENED_HANDLE)
+		return copy_start(p, &file);
+	give_descriptor(p, copy_of_content(&file));
+	return true;
+}
+
+static void finish_decide(struct pending *p, struct wire_reader *r)
+{
+	uint8_t verdict = wire_get_u8(r);
+
+	if (verdict == VERDICT_LOCAL || verdict == VERDICT_MAPPED)
+		p->answer.how = ANSWER_CONTINUE;
+	else
+		p->answer.value = verdict == VERDICT_NOT_FOUND ? -ENOENT : -EOPNOTSUPP;
+}
+
+static bool finish_result(struct pending *p, const uint8_t *body, size_t len)
+{
+	struct wire_reader r = {body, body + len, 0};
+	bool is_complete = true;
+
+	switch (p->spec->op) {
+	case CALL_OPEN:
+		is_complete = finish_open(p, &r);
+		break;
+	case CALL_STAT:
+	case CALL_STATX:
+		finish_stat(p, &r);
+		break;
+	case CALL_READLINK:
+		finish_readlink(p, &r);
+		break;
+	case CALL_STATFS:
+		finish_statfs(p, &r);
+		break;
+	case CALL_CHDIR:
+	case CALL_EXEC:
+	case CALL_REFUSE:
+	case CALL_MKNOD:
+		finish_decide(p, &r);
+		break;
+	default:
+		p->answer.value = 0;
+		return true;
+	}
+	if (r.bad && is_complete) {
+		answer_drop(&p->answer);
+		p->answer.value = -EIO;
+	}
+	return is_complete;
+}
+
+static void finish(void *arg, int32_t result, const uint8_t *body, size_t len)
+{
+	struct pending *p = arg;
+
+	if (result == WIRE_LOCAL) {
+		place_remember_local(p->path, p->is_write);
+		p->answer.how = ANSWER_CONTINUE;
+	} else if (result < 0) {
+		/* Nobody but the kernel may say ERESTART; what is no errno is a fault of the other side. */
+		p->answer.value = result > -512 ? result : -EIO;
+	} else if (!finish_result(p, body, len)) {
+		return;
+	}
+	pending_finish(p);
+}
+
+void remote_start(const struct remote_call *call, uint64_t key)
+{
+	uint8_t body[BODY_MAX];
+	struct wire_writer w = {body, body + sizeof(body), 0};
+	uint64_t id = call->notif->id;
+	struct pending *p;
+	int kind = remote_body(call, &w);
+
+	if (kind <= 0 || w.bad) {
+		(void)answer_value(id, w.bad ? -ENAMETOOLONG : kind < 0 ? kind : -EOPNOTSUPP);
+		return;
+	}
+	/* What was read may be another process's by now. */
+	if (!answer_is_awaited(id))
+		return;
+	p = pending_add(call->notif, call->spec, key);
+	if (!p) {
+		(void)answer_value(id, -ENOMEM);
+		return;
+	}
+	p->is_write = call->is_write;
+	p->is_asked = call->is_asked;
+	p->open_flags = call->open_flags;
+	if (call->spec->op == CALL_OPEN)
+		p->args[5] = call->open_mode & 07777 & ~tracee_umask(p->tid);
+	memcpy(p->path->text, call->path->text, call->path->len + 1);
+	p->path->len = call->path->len;
+	(void)link_request((uint16_t)kind, body, (size_t)(w.at - body), NULL, 0, finish, p);
+}

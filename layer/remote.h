@@ -1,0 +1,24 @@
+/* Calls that the client answers: builds the request of a trapped call and makes its reply the answer. */
+#ifndef LAYER_REMOTE_H
+#define LAYER_REMOTE_H
+
+#include <linux/seccomp.h>
+
+#include "call_table.h"
+#include "pending.h"
+#include "place.h"
+
+struct remote_call {
+	const struct seccomp_notif *notif;
+	const struct call_spec *spec;
+	const struct place_path *path, *path2; /* path2 of rename and link, or the text of a symlink */
+	uint32_t open_flags, open_mode;
+	bool is_write, is_asked;
+};
+
+void remote_init(bool has_fuse);
+
+/* Never blocks. Answers the call itself when it cannot be asked. */
+void remote_start(const struct remote_call *call, uint64_t key);
+
+#endif
