@@ -1,4 +1,4 @@
-import { readFileSync, statSync } from 'node:fs';
+import { chmodSync, chownSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { describe, expect, test } from 'vitest';
 import { ERRNO } from '../../proto/errno.ts';
@@ -162,7 +162,6 @@ describe.skipIf(!can.root.yes)(`a session of fs-env (${can.root.why})`, () => {
 
   test('has the rights of the target and no more', async () => {
     await using target = await startTarget({ files: { '/secret': 'x', '/open': 'y' }, uid: 4711 });
-    const { chmodSync, chownSync } = await import('node:fs');
     chmodSync(`${target.root}/secret`, 0o600);
     chmodSync(`${target.root}/tmp`, 0o1777);
     await using server = await startFsEnv();
@@ -181,5 +180,20 @@ describe.skipIf(!can.root.yes)(`a session of fs-env (${can.root.why})`, () => {
     chmodSync(`${other.root}/secret`, 0o600);
     using asRoot = await Files.open(server, { pid: other.pid });
     expect((await asRoot.open('/secret')).errno).toBe(0);
+  });
+
+  test('loses the rights that the target gives up', async () => {
+    const become = 'exec setpriv --reuid 4711 --regid 4711 --clear-groups sleep 1000';
+    await using target = await startTarget({
+      files: { '/secret': 'x' },
+      env: { PATH: '/usr/bin:/bin' },
+      command: ['sh', '-c', `until [ -e /go ]; do sleep 0.02; done; ${become}`],
+    });
+    chmodSync(`${target.root}/secret`, 0o600);
+    await using server = await startFsEnv();
+    using files = await Files.open(server, { pid: target.pid });
+    expect((await files.open('/secret')).errno).toBe(0);
+    writeFileSync(`${target.root}/go`, '');
+    await expect.poll(async () => (await files.open('/secret')).errno, { timeout: 10_000 }).toBe(ERRNO.EACCES);
   });
 });

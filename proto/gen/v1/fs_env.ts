@@ -96,7 +96,10 @@ export interface Read {
   length: number;
 }
 
-/** pwrite(2) of the frame's `data`, all of it or an errno. On an O_APPEND handle the offset is the kernel's (open(2)). */
+/**
+ * pwrite(2) of the frame's `data`: all of it, an errno, or fewer bytes when the rest did not fit (the next write says
+ * why). On an O_APPEND handle the offset is the kernel's (open(2)).
+ */
 export interface Write {
   handle: number;
   offset: bigint;
@@ -163,7 +166,7 @@ export interface ReadDir {
    * telldir(3) does.
    */
   cookie: bigint;
-  /** At most 1,000. */
+  /** At most 1,000; the page is shorter when a frame's head is full before (some 600 entries with short names). */
   entries: number;
 }
 

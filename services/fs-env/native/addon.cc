@@ -45,7 +45,7 @@ template <typename Operation>
 Napi::Value run_as(Napi::Env env, SharedTarget target, Operation operation)
 {
 	return run_operation(env, [target = std::move(target), operation = std::move(operation)]() -> Reply {
-		if (int error = assume(target->credentials))
+		if (int error = assume(target->credentials()))
 			return failed(error);
 		return operation(*target);
 	});

@@ -19,6 +19,8 @@ namespace {
 // status and stat of a process with the most groups there can be (65,536) are under this.
 constexpr size_t STATUS_BYTES = 1024 * 1024;
 
+constexpr auto CREDENTIALS_LIFETIME = std::chrono::seconds(1);
+
 int read_all(int folder, const char *name, size_t limit_bytes, std::string *content)
 {
 	Descriptor file(openat(folder, name, O_RDONLY | O_CLOEXEC));
@@ -101,6 +103,26 @@ Attached refused(int errno_value, const char *step)
 
 } // namespace
 
+Target::Target(SharedDescriptor root, SharedDescriptor pidfd, Descriptor process, Credentials credentials)
+    : root(std::move(root)), pidfd(std::move(pidfd)), process_(std::move(process)), credentials_(std::move(credentials)),
+      read_at_(std::chrono::steady_clock::now())
+{
+}
+
+Credentials Target::credentials()
+{
+	std::lock_guard lock(mutex_);
+	auto now = std::chrono::steady_clock::now();
+	if (now - read_at_ < CREDENTIALS_LIFETIME)
+		return credentials_;
+	std::string status;
+	// Of a process that has ended the last ones count, until its end is told.
+	if (read_all(process_.get(), "status", STATUS_BYTES, &status) == 0)
+		credentials_ = parse_credentials(status, has_own_user_namespace(process_.get()));
+	read_at_ = now;
+	return credentials_;
+}
+
 Attached attach(pid_t pid, uint64_t start_time_ticks, size_t environment_bytes)
 {
 	Descriptor pidfd(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)));
@@ -129,10 +151,9 @@ Attached attach(pid_t pid, uint64_t start_time_ticks, size_t environment_bytes)
 	// Asked last: alive now, it was the one all along.
 	if (has_ended(pidfd.get()))
 		return refused(ESRCH, "end");
-	result.target = std::make_shared<Target>(Target{std::make_shared<Descriptor>(std::move(root)),
-							std::make_shared<Descriptor>(std::move(pidfd)),
-							std::move(credentials),
-							{}});
+	result.target = std::make_shared<Target>(std::make_shared<Descriptor>(std::move(root)),
+						 std::make_shared<Descriptor>(std::move(pidfd)), std::move(process),
+						 std::move(credentials));
 	return result;
 }
 

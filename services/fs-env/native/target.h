@@ -1,8 +1,10 @@
 // One target process: its root folder, its identity and its rights, all taken at one moment under the protection of a pidfd.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -14,9 +16,20 @@ namespace fs_env {
 struct Target {
 	SharedDescriptor root;
 	SharedDescriptor pidfd;
-	Credentials credentials;
 	// Names of the watches on its end; of the event loop only.
 	std::vector<uint64_t> watches;
+
+	Target(SharedDescriptor root, SharedDescriptor pidfd, Descriptor process, Credentials credentials);
+
+	// As the process has them: many start as root and then become who they are. At most a second old.
+	Credentials credentials();
+
+    private:
+	// The process's folder in /proc; with the process gone it says ESRCH, never another's.
+	Descriptor process_;
+	std::mutex mutex_;
+	Credentials credentials_;
+	std::chrono::steady_clock::time_point read_at_;
 };
 
 struct Attached {
