@@ -1,6 +1,8 @@
 // argv to command to the end of the process: the only file of the client that prints and exits. Commands and what they
 // need are loaded when they are asked for.
 
+import { writeSync } from 'node:fs';
+import { isatty } from 'node:tty';
 import { AppError } from '#proto/errors.ts';
 import { VERSION } from '#proto/version.ts';
 import { findCommand, type ParsedArguments, parseArguments } from './arguments.ts';
@@ -9,9 +11,9 @@ import { commandHelp, overview } from './help.ts';
 import { exit, type Outcome, type Terminal } from './terminal.ts';
 
 const terminal: Terminal = {
-  out: (text) => void process.stdout.write(text),
-  err: (text) => void process.stderr.write(text),
-  isErrTty: process.stderr.isTTY === true,
+  out: (text) => write(1, text),
+  err: (text) => write(2, text),
+  isErrTty: isatty(2),
   env: process.env,
   cwd: process.cwd(),
 };
@@ -50,13 +52,28 @@ async function run(name: string, args: ParsedArguments): Promise<Outcome> {
   }
 }
 
+/**
+ * Not by process.stdout and process.stderr: they make a pipe non-blocking, and it is the local process's pipe too, which
+ * would then see EAGAIN. A reader that has gone away is no reason to fail.
+ */
+function write(fd: 1 | 2, text: string): void {
+  const bytes = Buffer.from(text);
+  for (let at = 0; at < bytes.length; ) {
+    try {
+      at += writeSync(fd, bytes, at);
+    } catch (error) {
+      // Somebody else has made it non-blocking, and its reader is slow: these are a few lines, so wait.
+      if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') return;
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1);
+    }
+  }
+}
+
 /** A signal's default is done to us, so that a shell says of us what it would say of the local process. */
 function end(outcome: Outcome): void {
   if (outcome.kind === 'exit') {
-    process.exitCode = outcome.code;
-    // Nothing may keep the client once its command is done; what is written to a pipe is awaited.
-    process.stdout.write('', () => process.exit());
-    return;
+    // Nothing may keep the client once its command is done.
+    process.exit(outcome.code);
   }
   process.kill(process.pid, outcome.signal);
   // A signal whose default is not to end: as shells say it.

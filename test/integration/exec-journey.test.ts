@@ -107,6 +107,16 @@ describe.skipIf(!can.root.yes)(`a local process in the place of a target (${can.
     ]);
   });
 
+  test('its pipes block, as without us', async () => {
+    const { stdout } = await exec('--', 'sh', '-c', 'for fd in 0 1 2; do grep flags /proc/self/fdinfo/$fd; done');
+    const flags = stdout
+      .trim()
+      .split('\n')
+      .map((line) => Number.parseInt(line.split('\t')[1] ?? '', 8));
+    const nonBlocking = 0o4000;
+    expect(flags.map((flag) => flag & nonBlocking)).toEqual([0, 0, 0]);
+  });
+
   test('with fs-mode local it has the target’s variables and its own files', async () => {
     const { stdout } = await exec('--fs-mode', 'local', '--', 'sh', '-c', 'echo $SHOP; cat /etc/hostname');
     expect(stdout).toMatch(/^Corner Shop\n/);
