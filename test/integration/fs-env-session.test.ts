@@ -56,6 +56,17 @@ describe.skipIf(!can.root.yes)(`a session of fs-env (${can.root.why})`, () => {
     await expect(Files.open(server, { pid: target.pid })).rejects.toMatchObject({ code: 'TARGET_GONE' });
   });
 
+  test('refuses an environment that does not fit into its answer, and says no value of it', async () => {
+    const SECRET = 'x1y2z3'.repeat(12_000);
+    await using target = await startTarget({ env: { SECRET } });
+    await using server = await startFsEnv();
+    const refused = await Files.open(server, { pid: target.pid }).catch((error: Error) => error);
+    expect(refused).toMatchObject({ code: 'LIMIT_REACHED' });
+    expect(String(refused)).not.toContain('x1y2z3');
+    using files = await Files.open(server, { pid: target.pid, wantsEnvironment: false });
+    expect(files.facts.environment).toEqual([]);
+  });
+
   test('tells the end of the target and answers nothing after it', async () => {
     const target = await startTarget({ files: { '/a': 'content' } });
     await using server = await startFsEnv();

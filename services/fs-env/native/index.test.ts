@@ -225,7 +225,8 @@ test('no descriptor is left behind', async () => {
     await native.open(other as Target, at('closing'), 0, 0, 100, 1);
     await native.open(other as Target, at('closing/none'), 0, 0, 100, 1);
   }
-  expect(open()).toBe(before);
+  // Files of the tests before may have been closed meanwhile.
+  expect(open()).toBeLessThanOrEqual(before);
   native.closeTarget(other as Target);
   await wait;
 });
