@@ -35,9 +35,9 @@ test.each([
   ],
   ['{"feature": {"fs": {"readonly_file_buffer": 15728641}}}', 'wants a whole number from 0 to 15728640'],
   ['{"feature": {"fs": {"readonly_file_buffer": "1"}}}', 'found the text "1", wants a whole number'],
-  ['{"feature": {"fs": []}}', 'feature.fs (line 1): found the list [], wants a map, `true` or `false`'],
+  ['{"feature": {"fs": []}}', 'feature.fs (line 1): found a list, wants a map, `true` or `false`'],
   ['{"feature": 1}', 'feature (line 1): found the number 1, wants a map'],
-  ['[]', 'the configuration: found the list [], wants a map'],
+  ['[]', 'the configuration: found a list, wants a map'],
   ['{"target": {"path": 1}}', 'target.path (line 1): found the number 1, wants a text'],
   ['{"target": "shop"}', 'target.path (line 1): "shop" is not a target: a prefix is missing'],
   ['{"skip_build_tools": "yes"}', 'found the text "yes", wants true or false'],
@@ -60,10 +60,26 @@ test('a fault in a variable or flag names the variable or flag', async () => {
   );
 });
 
+test.each([
+  ['.toml', 'a = "hunter2\n'],
+  ['.yaml', 'a: "hunter2\n'],
+  ['.json', '{"a": "hunter2'],
+])('a fault in the grammar of %s shows nothing of the content, in its causes neither', async (ending, text) => {
+  let thrown: unknown;
+  try {
+    await loadText(text, { ending });
+  } catch (error) {
+    thrown = error;
+  }
+  expect(thrown).toBeInstanceOf(Error);
+  for (; thrown instanceof Error; thrown = thrown.cause) expect(thrown.stack).not.toContain('hunter2');
+});
+
 test('values of variables are never shown', async () => {
   const text = '{"feature": {"env": {"override": {"A": ["hunter2"]}, "mapping": "hunter2"}}}';
   const faults = await faultsOf(text);
   expect(faults).toHaveLength(2);
+  faults.push(...(await faultsOf('{"feature": {"env": ["A=hunter2"]}}')));
   expect(faults.join()).not.toContain('hunter2');
 });
 

@@ -85,7 +85,9 @@ class Walk {
     if (isPlainObject(value)) return value;
     const forms = ['a map', ...node.shorts.map((short) => short.doc)].join(', ');
     const place = path.length === 0 ? 'the configuration' : this.#inFile(path);
-    this.faults.push(`${place}: found ${describe(value)}, wants ${forms}`);
+    // What a list holds may be a variable's value.
+    const found = Array.isArray(value) ? 'a list' : describe(value);
+    this.faults.push(`${place}: found ${found}, wants ${forms}`);
     return {};
   }
 

@@ -2,20 +2,26 @@
 // the beginnings of lines, which is where TOML has its keys but for inline tables; those share the line of their own key.
 
 import { parse, TomlError } from 'smol-toml';
-import { type Document, LineMap, syntaxError } from './document.ts';
+import { type Document, type KeyPath, LineMap, syntaxError } from './document.ts';
 
 export function parseTomlDocument(text: string): Document {
   let value: unknown;
   try {
     value = parse(text);
   } catch (error) {
-    if (error instanceof TomlError) throw syntaxError(firstLine(error.message), error.line, error);
-    throw syntaxError(firstLine(String(error)), null, error);
+    // Without the cause: its message holds an excerpt of the file, and causes are logged.
+    if (error instanceof TomlError) throw syntaxError(firstLine(error.message), error.line);
+    throw syntaxError(firstLine(String(error)), null);
   }
-  return { value, lineOf: (path) => linesOf(text).find(path) };
+  let lines: LineMap | null = null;
+  const lineOf = (path: KeyPath) => {
+    lines ??= linesOf(text);
+    return lines.find(path);
+  };
+  return { value, lineOf };
 }
 
-/** The library adds an excerpt of the file, which may hold secrets. */
+/** The excerpt of the file is below it. */
 function firstLine(message: string): string {
   return (message.split('\n')[0] ?? '').replace(/^Invalid TOML document: /, '');
 }
