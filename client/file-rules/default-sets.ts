@@ -102,9 +102,17 @@ export function defaultRules(context: RuleContext): DefaultRule[] {
   if (tmp !== '') local(RuleOp.PREFIX, [tmp], 'directory of temporary files');
   const cwd = withoutSlash(context.cwd);
   if (cwd !== '') local(RuleOp.DIR, [cwd], 'working directory');
+  // Programs resolve their own path folder by folder (realpath(3), Node's loader); they must not lose it on the way.
+  local(RuleOp.EXACT, foldersAbove(cwd), 'folder above the working directory');
   if (context.executable !== '') local(RuleOp.SUFFIX, [context.executable], 'the program itself');
   if (home !== '') local(RuleOp.PREFIX, [`${home}/.`], 'hidden files of the home directory');
   return rules;
+}
+
+/** Without the root. */
+function foldersAbove(path: string): string[] {
+  const names = path.split('/').slice(1, -1);
+  return names.map((_, index) => `/${names.slice(0, index + 1).join('/')}`);
 }
 
 /** '' also for the root, which would be every path. */
