@@ -4,7 +4,7 @@
 import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
-import { errnoName } from '#proto/errno.ts';
+import { ERRNO, errnoName } from '#proto/errno.ts';
 import { AppError, type AppErrorCode } from '#proto/errors.ts';
 
 /** Of `receivePacket` and `sendPacket`, as negative numbers. */
@@ -12,11 +12,10 @@ export type PacketResult = number;
 
 interface Addon {
   enterNetworkNamespace(fd: number): void;
-  openInRoot(rootFd: number, path: Uint8Array): number;
   openPidfd(pid: number): number;
   interfaceIndex(name: string): number;
   interfaceName(index: number): string | null;
-  connectUnix(isSeqpacket: boolean, address: Uint8Array): number;
+  connectUnix(isSeqpacket: boolean, rootFd: number, address: Uint8Array): number;
   unixNames(fd: number): [local: Buffer, peer: Buffer];
   receivePacket(fd: number, buffer: Uint8Array): PacketResult;
   sendPacket(fd: number, packet: Uint8Array): PacketResult;
@@ -24,11 +23,11 @@ interface Addon {
   FdPoll: new (fd: number, onReady: (status: number, events: number) => void) => FdPoll;
 }
 
-/** Watches a descriptor on this thread's event loop. Held by its owner: a collected one is silent. */
+/** Watches a descriptor on this thread's event loop, and owns it. Held by its owner: a collected one is closed. */
 export interface FdPoll {
   /** READABLE, WRITABLE, both, or 0 for nothing. */
   start(events: number): void;
-  /** Idempotent, also inside the callback. Before the descriptor is closed. */
+  /** Closes the descriptor too. Idempotent, also inside the callback. The end of the thread does it as well. */
   close(): void;
 }
 
@@ -61,15 +60,6 @@ export function enterNetworkNamespace(fd: number): void {
   guarded('NOT_PERMITTED', 'cannot enter the network namespace', () => addon().enterNetworkNamespace(fd));
 }
 
-/**
- * A descriptor (O_PATH) of what `path` names for a process whose root folder `rootFd` is; links are followed within that
- * root and never out of it. The caller closes it. Throws CONNECTION_FAILED with the errno of the walk.
- */
-export function openInRoot(rootFd: number, path: Uint8Array): number {
-  if (path.includes(0)) throw new AppError('CONNECTION_FAILED', 'path with a zero byte', { errno: 22 });
-  return guarded('CONNECTION_FAILED', 'cannot find the socket', () => addon().openInRoot(rootFd, path));
-}
-
 /** A descriptor that turns readable when the process ends. The caller closes it. Throws TARGET_GONE. */
 export function openPidfd(pid: number): number {
   if (!Number.isInteger(pid) || pid <= 0) throw new AppError('TARGET_GONE', `no process has the id ${pid}`);
@@ -86,12 +76,17 @@ export function interfaceName(index: number): string | null {
 }
 
 /**
- * A connected, non-blocking unix socket. `address` is sun_path without a terminating zero; a leading zero byte means the
- * abstract names of the calling thread's namespace. Throws CONNECTION_FAILED with the kernel's errno, EAGAIN while the
- * listener's queue is full.
+ * A connected, non-blocking unix socket; the caller closes it. `address` is sun_path without a terminating zero. A path is
+ * walked within the root folder that `rootFd` is: links are followed in there and never out of it. A leading zero byte
+ * means the abstract names of the calling thread's namespace. Throws CONNECTION_FAILED with the kernel's errno, EAGAIN
+ * while the listener's queue is full.
  */
-export function connectUnix(type: 'stream' | 'seqpacket', address: Uint8Array): number {
-  return guarded('CONNECTION_FAILED', 'connect', () => addon().connectUnix(type === 'seqpacket', address));
+export function connectUnix(type: 'stream' | 'seqpacket', rootFd: number, address: Uint8Array): number {
+  return guarded('CONNECTION_FAILED', 'connect', () => {
+    // The kernel would read such a path only up to the zero.
+    if (address[0] !== 0 && address.includes(0)) throw Object.assign(new Error('zero byte'), { errno: ERRNO.EINVAL });
+    return addon().connectUnix(type === 'seqpacket', rootFd, address);
+  });
 }
 
 /** getsockname(2) and getpeername(2) of a connected unix socket, empty for an unnamed end. */
@@ -119,7 +114,7 @@ export function shutdownWriting(fd: number): void {
   }
 }
 
-/** `onReady` is called with 0 or -errno, and a mask of READABLE and WRITABLE. */
+/** Takes the descriptor over, unless it throws. `onReady` is called with 0 or -errno, and a mask of READABLE and WRITABLE. */
 export function watchFd(fd: number, onReady: (status: number, events: number) => void): FdPoll {
   return guarded('BUG', 'cannot watch a descriptor', () => new (addon().FdPoll)(fd, onReady));
 }

@@ -4,14 +4,7 @@
 import { closeSync } from 'node:fs';
 import net from 'node:net';
 import { AppError } from '#proto/errors.ts';
-import {
-  connectUnix,
-  interfaceIndex,
-  interfaceName,
-  MAX_UNIX_ADDRESS_BYTES,
-  openInRoot,
-  unixNames,
-} from '#runtime/netns.ts';
+import { connectUnix, interfaceIndex, interfaceName, MAX_UNIX_ADDRESS_BYTES, unixNames } from '#runtime/netns.ts';
 import { endpointText, formatIp, fromEndpoint, fromUnixName, type InternetEndpoint, parseIp } from './address.ts';
 import { FULL_READ_BYTES, SMALL_READ_BYTES } from './connection.ts';
 import type { DenyList } from './deny-list.ts';
@@ -110,20 +103,14 @@ export async function dialUnix(dial: UnixDial): Promise<DialledUnix> {
 }
 
 function tryUnix({ type, address, rootFd, denyList }: UnixDial): DialledUnix {
-  const isAbstract = address[0] === 0;
-  const pathFd = isAbstract ? -1 : openInRoot(rootFd, address);
-  let fd = -1;
+  const fd = connectUnix(type, rootFd, address);
   try {
-    // The descriptor is of the very socket that the walk found, whatever is renamed meanwhile.
-    fd = connectUnix(type, isAbstract ? address : Buffer.from(`/proc/self/fd/${pathFd}`));
     const { local, peer } = unixNames(fd);
     denyList.assertUnix(peer);
     return { fd, local, peer };
   } catch (thrown) {
-    if (fd >= 0) closeSync(fd);
+    closeSync(fd);
     throw thrown;
-  } finally {
-    if (pathFd >= 0) closeSync(pathFd);
   }
 }
 

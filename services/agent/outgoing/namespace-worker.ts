@@ -74,6 +74,8 @@ export class NamespaceWorker {
     const worker = new Worker(workerUrl, {
       workerData,
       name: 'mirrord-outgoing',
+      // Descriptors of the addon are not Node's to count.
+      trackUnmanagedFds: false,
       resourceLimits: { maxOldGenerationSizeMb: MAX_HEAP_MB },
     });
     this.#worker = worker;

@@ -1,7 +1,6 @@
 // A unix seqpacket connection: packets both ways, in order, none lost. Node has no socket of that type, so the addon's
 // descriptor is read and written here when the loop says it is ready.
 
-import { closeSync } from 'node:fs';
 import { ReceiveCredit, SendCredit } from '#proto/credits.ts';
 import { errnoName } from '#proto/errno.ts';
 import { AppError } from '#proto/errors.ts';
@@ -219,7 +218,6 @@ export class PacketConnection implements Connection {
     this.#waiting = [];
     this.#options.host.forgetWriter(this.#resume);
     this.#poll.close();
-    closeSync(this.#fd);
     this.#options.host.ended(this.#options.id, this);
   }
 }

@@ -158,7 +158,9 @@ export class StreamConnection implements Connection {
 
   #write(data: Uint8Array, isUnderCredit: boolean): void {
     this.#isWriting = true;
-    this.#dialled?.socket.write(data, (error) => {
+    // A small piece of a batch would hold on to all of it while the peer is slow.
+    const owned = data.length * 2 >= data.buffer.byteLength ? data : Buffer.from(data);
+    this.#dialled?.socket.write(owned, (error) => {
       this.#isWriting = false;
       // 'error' tells what happened.
       if (error || this.#state === 'ended') return;

@@ -16,12 +16,10 @@ export class TargetHandle {
   /** The same for every process of a namespace. */
   readonly namespaceKey: string;
   readonly isNodeNetwork: boolean;
-  readonly #pidFd: number;
   readonly #poll: FdPoll;
   #isClosed = false;
 
   private constructor(pidFd: number, namespaceFd: number, rootFd: number, onEnded: () => void) {
-    this.#pidFd = pidFd;
     this.namespaceFd = namespaceFd;
     this.rootFd = rootFd;
     this.namespaceKey = keyOf(fstatSync(namespaceFd, { bigint: true }));
@@ -57,7 +55,7 @@ export class TargetHandle {
     if (this.#isClosed) return;
     this.#isClosed = true;
     this.#poll.close();
-    for (const fd of [this.#pidFd, this.namespaceFd, this.rootFd]) closeSync(fd);
+    for (const fd of [this.namespaceFd, this.rootFd]) closeSync(fd);
   }
 }
 

@@ -136,7 +136,8 @@ export class WorkerSession implements ConnectionHost {
       }
       const connect = decodeHead(Connect.decode, frame.head);
       const deadlineMs = connect.deadlineMs === 0 ? dialMs : Math.min(connect.deadlineMs, dialMs);
-      this.#dial({ id, connect, firstBytes: frame.data, deadlineMs });
+      // Copied: it waits for the dial, and is a piece of a batch.
+      this.#dial({ id, connect, firstBytes: Buffer.from(frame.data), deadlineMs });
     } catch (thrown) {
       this.#refuse(id, toConnectionError('connect', thrown));
     }

@@ -19,7 +19,6 @@ Napi::Value fail(Napi::Env env, const char *syscall)
 static Napi::Object init(Napi::Env env, Napi::Object exports)
 {
 	exports.Set("enterNetworkNamespace", Napi::Function::New(env, enter_network_namespace));
-	exports.Set("openInRoot", Napi::Function::New(env, open_in_root));
 	exports.Set("openPidfd", Napi::Function::New(env, open_pidfd));
 	exports.Set("interfaceIndex", Napi::Function::New(env, interface_index));
 	exports.Set("interfaceName", Napi::Function::New(env, interface_name));

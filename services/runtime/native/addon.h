@@ -15,7 +15,6 @@ Napi::Value fail(Napi::Env env, const char *syscall);
 
 /* namespace.cc */
 Napi::Value enter_network_namespace(const Napi::CallbackInfo &info);
-Napi::Value open_in_root(const Napi::CallbackInfo &info);
 Napi::Value open_pidfd(const Napi::CallbackInfo &info);
 Napi::Value interface_index(const Napi::CallbackInfo &info);
 Napi::Value interface_name(const Napi::CallbackInfo &info);

@@ -9,6 +9,7 @@
 
 #include <cerrno>
 #include <cstdlib>
+#include <unistd.h>
 
 extern "C" {
 struct uv_loop_s;
@@ -61,11 +62,12 @@ class FdPoll : public Napi::ObjectWrap<FdPoll>
 	void release();
 
 	Handle *handle_ = nullptr;
+	int fd_ = -1;
 	Napi::FunctionReference callback_;
 };
 
-/* (fd, callback(status, events)): status is 0 or -errno, events a mask of 1 readable and 2
- * writable. */
+/* (fd, callback(status, events)): owns the descriptor from here on, also when the thread is ended;
+ * status is 0 or -errno, events a mask of 1 readable and 2 writable. */
 FdPoll::FdPoll(const Napi::CallbackInfo &info) : Napi::ObjectWrap<FdPoll>(info)
 {
 	struct uv_loop_s *loop = nullptr;
@@ -83,6 +85,7 @@ FdPoll::FdPoll(const Napi::CallbackInfo &info) : Napi::ObjectWrap<FdPoll>(info)
 		return;
 	}
 	handle_ = new Handle{poll, this};
+	fd_ = info[0].As<Napi::Number>().Int32Value();
 	uv_handle_set_data(as_handle(poll), handle_);
 	callback_ = Napi::Persistent(info[1].As<Napi::Function>());
 	napi_add_env_cleanup_hook(info.Env(), on_environment_end, this);
@@ -102,7 +105,7 @@ Napi::Value FdPoll::start(const Napi::CallbackInfo &info)
 	return info.Env().Undefined();
 }
 
-/* Idempotent, also inside the callback. The descriptor may be closed right after. */
+/* Closes the descriptor too. Idempotent, also inside the callback. */
 Napi::Value FdPoll::close(const Napi::CallbackInfo &info)
 {
 	release();
@@ -142,6 +145,8 @@ void FdPoll::release()
 	napi_remove_env_cleanup_hook(Env(), on_environment_end, this);
 	handle_->owner = nullptr;
 	uv_close(as_handle(handle_->poll), on_closed);
+	/* Allowed right after uv_close (libuv, "uv_poll_t"). */
+	::close(fd_);
 	handle_ = nullptr;
 	callback_.Reset();
 }

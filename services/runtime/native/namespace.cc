@@ -1,9 +1,6 @@
-/* Network namespaces, and finding a target's files and processes without a race. */
+/* Network namespaces and their interfaces, and a process that cannot be mistaken for another. */
 #include "addon.h"
 
-#include <cerrno>
-#include <fcntl.h>
-#include <linux/openat2.h>
 #include <net/if.h>
 #include <sched.h>
 #include <string>
@@ -21,30 +18,6 @@ Napi::Value enter_network_namespace(const Napi::CallbackInfo &info)
 	if (setns(info[0].As<Napi::Number>().Int32Value(), CLONE_NEWNET) < 0)
 		return fail(info.Env(), "setns");
 	return info.Env().Undefined();
-}
-
-/* (rootFd, path bytes): an O_PATH descriptor of what the path names for a process whose root that
- * is. */
-Napi::Value open_in_root(const Napi::CallbackInfo &info)
-{
-	int root = info[0].As<Napi::Number>().Int32Value();
-	Napi::Uint8Array bytes = info[1].As<Napi::Uint8Array>();
-	std::string path(reinterpret_cast<const char *>(bytes.Data()), bytes.ByteLength());
-	struct open_how how = {};
-	long fd;
-
-	how.flags = O_PATH | O_CLOEXEC;
-	how.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS;
-	/* A rename beside the walk answers EAGAIN (openat2(2)); the next walk sees one side of it.
-	 */
-	for (int tries = 0; tries < 64; tries++) {
-		fd = syscall(SYS_openat2, root, path.c_str(), &how, sizeof(how));
-		if (fd >= 0 || (errno != EAGAIN && errno != EINTR))
-			break;
-	}
-	if (fd < 0)
-		return fail(info.Env(), "openat2");
-	return Napi::Number::New(info.Env(), static_cast<double>(fd));
 }
 
 /* (pid): a descriptor that is readable once the process has ended. */

@@ -4,42 +4,92 @@
 
 #include <cerrno>
 #include <cstddef>
+#include <cstdio>
 #include <cstring>
+#include <fcntl.h>
+#include <linux/openat2.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <unistd.h>
 
+static constexpr int WALKS = 64;
+
+/* An O_PATH descriptor of what the path names for a process whose root that is, or -1. */
+static int open_in_root(int root, const char *path)
+{
+	struct open_how how = {};
+	long fd;
+
+	how.flags = O_PATH | O_CLOEXEC;
+	how.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS;
+	/* A rename beside the walk answers EAGAIN (openat2(2)); the next walk sees one side of it.
+	 */
+	for (int tries = 0; tries < WALKS; tries++) {
+		fd = syscall(SYS_openat2, root, path, &how, sizeof(how));
+		if (fd >= 0 || (errno != EAGAIN && errno != EINTR))
+			return static_cast<int>(fd);
+	}
+	errno = ELOOP;
+	return -1;
+}
+
 /*
- * (isSeqpacket, sun_path bytes): a connected, non-blocking descriptor in the calling thread's
- * namespace. A path is given without its terminating zero; a name of the abstract namespace begins
- * with one and is taken to its last byte. Throws EAGAIN while the listener's queue is full.
+ * sun_path for connect(2): an abstract name as it is, for a path that of a descriptor (*path_fd,
+ * else -1) of the very socket that the walk found, whatever is renamed meanwhile. Returns the
+ * address's length, or -errno.
+ */
+static int find_peer(int root, const Napi::Uint8Array &name, struct sockaddr_un *address,
+		     int *path_fd)
+{
+	size_t length = offsetof(struct sockaddr_un, sun_path);
+	char path[sizeof(address->sun_path) + 1] = {};
+
+	*path_fd = -1;
+	if (name.ByteLength() == 0 || name.ByteLength() > sizeof(address->sun_path))
+		return -EINVAL;
+	address->sun_family = AF_UNIX;
+	memcpy(path, name.Data(), name.ByteLength());
+	if (path[0] == '\0') {
+		memcpy(address->sun_path, path, name.ByteLength());
+		return static_cast<int>(length + name.ByteLength());
+	}
+	*path_fd = open_in_root(root, path);
+	if (*path_fd < 0)
+		return -errno;
+	snprintf(address->sun_path, sizeof(address->sun_path), "/proc/self/fd/%d", *path_fd);
+	return static_cast<int>(length + strlen(address->sun_path) + 1);
+}
+
+/*
+ * (isSeqpacket, rootFd, sun_path bytes): a connected, non-blocking descriptor in the calling
+ * thread's namespace. A path is walked within the root; a name of the abstract namespace begins
+ * with a zero and is taken to its last byte. Throws EAGAIN while the listener's queue is full.
  */
 Napi::Value connect_unix(const Napi::CallbackInfo &info)
 {
 	int type = info[0].As<Napi::Boolean>().Value() ? SOCK_SEQPACKET : SOCK_STREAM;
-	Napi::Uint8Array bytes = info[1].As<Napi::Uint8Array>();
+	int root = info[1].As<Napi::Number>().Int32Value();
 	struct sockaddr_un address = {};
-	socklen_t length;
-	int fd, error;
+	int length, path_fd, fd, error = 0;
 
-	if (bytes.ByteLength() == 0 || bytes.ByteLength() > sizeof(address.sun_path)) {
-		errno = EINVAL;
+	length = find_peer(root, info[2].As<Napi::Uint8Array>(), &address, &path_fd);
+	if (length < 0) {
+		errno = -length;
 		return fail(info.Env(), "connect");
 	}
-	address.sun_family = AF_UNIX;
-	memcpy(address.sun_path, bytes.Data(), bytes.ByteLength());
-	length =
-	    static_cast<socklen_t>(offsetof(struct sockaddr_un, sun_path) + bytes.ByteLength());
 	fd = socket(AF_UNIX, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (fd < 0)
-		return fail(info.Env(), "socket");
-	if (connect(fd, reinterpret_cast<struct sockaddr *>(&address), length) < 0) {
+	if (fd < 0 || connect(fd, reinterpret_cast<struct sockaddr *>(&address),
+			      static_cast<socklen_t>(length)) < 0)
 		error = errno;
+	if (path_fd >= 0)
+		close(path_fd);
+	if (error == 0)
+		return Napi::Number::New(info.Env(), fd);
+	if (fd >= 0)
 		close(fd);
-		errno = error;
-		return fail(info.Env(), "connect");
-	}
-	return Napi::Number::New(info.Env(), fd);
+	errno = error;
+	return fail(info.Env(), "connect");
 }
 
 /* The kernel counts the zero after a path, and not one after an abstract name. */

@@ -1,0 +1,92 @@
+import { MessageChannel } from 'node:worker_threads';
+import { expect, test } from 'vitest';
+import { type Frame, makeFrame, NO_BYTES } from '#proto/frame.ts';
+import { FrameKind } from '#proto/gen/v1/frame.ts';
+import { FramePort } from './frame-port.ts';
+
+const WINDOW_BYTES = 256 * 1024;
+
+function openPair() {
+  const { port1, port2 } = new MessageChannel();
+  const received: Frame[] = [];
+  let costBytes = 0;
+  let wake: () => void = () => undefined;
+  const sender = new FramePort({
+    port: port1,
+    windowBytes: WINDOW_BYTES,
+    onFrames: () => wake(),
+    onClosed: () => wake(),
+  });
+  const receiver = new FramePort({
+    port: port2,
+    windowBytes: null,
+    onFrames: (frames, cost) => {
+      received.push(...frames);
+      costBytes += cost;
+      wake();
+    },
+    onClosed: () => wake(),
+  });
+  const until = async (condition: () => boolean) => {
+    while (!condition()) {
+      await new Promise<void>((resolve) => {
+        wake = resolve;
+      });
+    }
+  };
+  const takeCost = () => {
+    const cost = costBytes;
+    costBytes = 0;
+    return cost;
+  };
+  return { sender, receiver, received, until, takeCost, close: () => sender.close() };
+}
+
+const data = (id: number, size: number) =>
+  makeFrame(id, FrameKind.FRAME_KIND_DATA, NO_BYTES, Buffer.alloc(size, id & 0xff));
+
+test('frames of every size come in order and whole', async () => {
+  const { sender, received, until, close } = openPair();
+  const sizes = [0, 1, 3_000, 5_000, 70_000, 2, 9_000];
+  for (const [at, size] of sizes.entries()) sender.send(data(at + 1, size));
+  await until(() => received.length === sizes.length);
+  expect(received.map(({ id }) => id)).toEqual(sizes.map((_, at) => at + 1));
+  expect(received.every((frame, at) => Buffer.from(frame.data).equals(Buffer.alloc(sizes[at] ?? 0, frame.id)))).toBe(
+    true,
+  );
+  close();
+});
+
+test('what is sent may be overwritten at once', async () => {
+  const { sender, received, until, close } = openPair();
+  const buffer = Buffer.from('first');
+  sender.send(makeFrame(1, FrameKind.FRAME_KIND_DATA, NO_BYTES, buffer));
+  buffer.write('other');
+  await until(() => received.length === 1);
+  expect(Buffer.from(received[0]?.data ?? []).toString()).toBe('first');
+  close();
+});
+
+test('beyond the window frames wait, credit overtakes them, and a grant lets them go', async () => {
+  const { sender, receiver, received, until, takeCost, close } = openPair();
+  for (let count = 0; count < 10; count += 1) sender.send(data(1, 60_000));
+  sender.send(makeFrame(3, FrameKind.FRAME_KIND_CREDIT, Buffer.from([8, 1])));
+  await until(() => received.some(({ kind }) => kind === FrameKind.FRAME_KIND_CREDIT));
+  expect(sender.isFull).toBe(true);
+  expect(received.filter(({ id }) => id === 1)).toHaveLength(5);
+  receiver.grant(takeCost());
+  await until(() => received.length === 11);
+  close();
+});
+
+test('paused producers come back in their order when there is room', async () => {
+  const { sender, receiver, until, takeCost, received, close } = openPair();
+  for (let count = 0; count < 5; count += 1) sender.send(data(1, 60_000));
+  await until(() => received.length === 5);
+  const order: number[] = [];
+  for (let at = 0; at < 20; at += 1) sender.whenWritable(() => order.push(at));
+  receiver.grant(takeCost());
+  while (order.length < 20) await new Promise((resolve) => setImmediate(resolve));
+  expect(order).toEqual(Array.from({ length: 20 }, (_, at) => at));
+  close();
+});
