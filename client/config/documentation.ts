@@ -43,7 +43,7 @@ local one of the same name too, and a warning names it.
 The first of these that says something: relative paths are local, but for \`not_found\`; \`mapping\` replaces the path; mode
 \`local\`; \`not_found\`; \`read_write\`; \`read_only\` (reads in the target, writes here); \`local\`; the default lists (credentials
 of clusters and clouds in the home directory do not exist; \`/etc/resolv.conf\`, \`/etc/hosts\`, \`/etc/hostname\` and
-\`/etc/ssl/certs\` are read in the target; system directories, program files, the working directory and temporary files
+\`/etc/ssl/certs\` are read in the target; system directories, program files, the working directory with the folders above it, and temporary files
 are local); the mode. All calls that change a path count as writes: creating, removing, renaming, linking, and
 changing of mode, owner, times or size. With mode \`local\` nothing is looked at, and the patterns have no effect.
 `;
