@@ -4,7 +4,7 @@
 
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -36,27 +36,35 @@ async function main(): Promise<void> {
     const socketTwo = await PlainSocket.connect(`${directory}/socket-relay`);
     const sessionOne = await BenchSession.open(`${directory}/session-producer`);
     const sessionTwo = await BenchSession.open(`${directory}/session-relay`);
+    const cpu = new Map<string, number>();
+    const pids = [process.pid, ...children.map(({ pid }) => pid as number)];
+    const counted = (name: string, run: () => Promise<void>) => async () => {
+      const before = cpuMs(pids);
+      await run();
+      cpu.set(name, (cpu.get(name) ?? 0) + cpuMs(pids) - before);
+    };
     const ms = await takeTurns(ROUNDS, {
-      socketOne: () => socketOne.receive(FRAMES),
-      sessionOne: () => sessionOne.receive(FRAMES),
-      readsOne: () => sessionOne.read(FRAMES),
-      socketTwo: () => socketTwo.receive(FRAMES),
-      sessionTwo: () => sessionTwo.receive(FRAMES),
-      readsTwo: () => sessionTwo.read(FRAMES),
+      socketOne: counted('socketOne', () => socketOne.receive(FRAMES)),
+      sessionOne: counted('sessionOne', () => sessionOne.receive(FRAMES)),
+      readsOne: counted('readsOne', () => sessionOne.read(FRAMES)),
+      socketTwo: counted('socketTwo', () => socketTwo.receive(FRAMES)),
+      sessionTwo: counted('sessionTwo', () => sessionTwo.receive(FRAMES)),
+      readsTwo: counted('readsTwo', () => sessionTwo.read(FRAMES)),
     });
-    const row = (name: string, value: number, baseline: number) => {
-      return [name, value, (FRAMES * FRAME_BYTES) / 2 ** 20 / (value / 1000), baseline / value];
+    const row = (text: string, name: keyof typeof ms, baseline: keyof typeof ms) => {
+      const cpuUs = ((cpu.get(name) ?? 0) * 1000) / (FRAMES * (ROUNDS + 1));
+      return [text, ms[name], (FRAMES * FRAME_BYTES) / 2 ** 20 / (ms[name] / 1000), ms[baseline] / ms[name], cpuUs];
     };
     printTable(
       `${FRAMES} frames of 64 KiB, medians of ${ROUNDS} runs in turns; at least 0.8 of the plain socket`,
-      ['way', 'ms', 'MiB/s', 'ratio'],
+      ['way', 'ms', 'MiB/s', 'ratio', 'CPU us a frame, all processes'],
       [
-        row('one hop: plain framed socket', ms.socketOne, ms.socketOne),
-        row('one hop: session', ms.sessionOne, ms.socketOne),
-        row('one hop: session, a request each', ms.readsOne, ms.socketOne),
-        row('two hops: plain framed sockets', ms.socketTwo, ms.socketTwo),
-        row('two hops: session', ms.sessionTwo, ms.socketTwo),
-        row('two hops: session, a request each', ms.readsTwo, ms.socketTwo),
+        row('one hop: plain framed socket', 'socketOne', 'socketOne'),
+        row('one hop: session', 'sessionOne', 'socketOne'),
+        row('one hop: session, a request each', 'readsOne', 'socketOne'),
+        row('two hops: plain framed sockets', 'socketTwo', 'socketTwo'),
+        row('two hops: session', 'sessionTwo', 'socketTwo'),
+        row('two hops: session, a request each', 'readsTwo', 'socketTwo'),
       ],
     );
     for (const end of [socketOne, socketTwo, sessionOne, sessionTwo]) end.close();
@@ -64,6 +72,15 @@ async function main(): Promise<void> {
     for (const child of children) child.kill('SIGKILL');
     rmSync(directory, { recursive: true });
   }
+}
+
+/** User and system time so far (proc(5), stat fields 14 and 15, in ticks of 10 ms): steadier than the clock on a busy machine. */
+function cpuMs(pids: readonly number[]): number {
+  return pids.reduce((sum, pid) => {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+    return sum + (Number(fields[11]) + Number(fields[12])) * 10;
+  }, 0);
 }
 
 /** The receiving end of a session with a producer: its first frame asks for the count of frames in `head`. */

@@ -10,6 +10,8 @@ import {
   clientOptions,
   DIRECTION_KEY,
   ERROR_KEY,
+  type IncomingBatch,
+  type OutgoingBatch,
   type SessionService,
   sessionMethod,
 } from './grpc-tuning.ts';
@@ -26,7 +28,7 @@ export interface DialOptions extends SessionHandlers {
   opening?: Frame;
 }
 
-type Call = ClientDuplexStream<Buffer, Buffer>;
+type Call = ClientDuplexStream<OutgoingBatch, IncomingBatch>;
 
 interface Peer {
   readonly name: string;
@@ -131,7 +133,7 @@ class DialledTransport implements FrameTransport {
     setImmediate(() => this.#down.on('data', (batch: Buffer) => this.#stream?.receive(batch)));
   }
 
-  write(batch: Buffer): boolean {
+  write(batch: OutgoingBatch): boolean {
     return this.#up.write(batch);
   }
 

@@ -42,20 +42,31 @@ export function encodedFrameBytes(frame: Frame): number {
 
 /** One allocation for the whole batch. Throws PROTOCOL_VIOLATION when the frames are beyond the limits. */
 export function encodeBatch(frames: readonly Frame[]): Buffer {
+  const out = Buffer.allocUnsafe(encodedBatchBytes(frames));
+  writeBatch(frames, out, 0);
+  return out;
+}
+
+/** Throws PROTOCOL_VIOLATION when the frames are beyond the limits. */
+export function encodedBatchBytes(frames: readonly Frame[]): number {
   let size = 0;
   for (const frame of frames) {
     assertFrameLimits(frame);
     size += encodedFrameBytes(frame);
   }
   if (size > MAX_BATCH_BYTES) throw violation(`batch of ${size} bytes is over ${MAX_BATCH_BYTES}`);
-  const out = Buffer.allocUnsafe(size);
-  let at = 0;
+  return size;
+}
+
+/** Writes what `encodeBatch` returns into the middle of another buffer. Returns the bytes written. */
+export function writeBatch(frames: readonly Frame[], out: Uint8Array, start: number): number {
+  let at = start;
   for (const frame of frames) {
     out[at] = TAG_FRAME;
     at = writeVarint(out, at + 1, bodyBytes(frame));
     at = writeBody(out, at, frame);
   }
-  return out;
+  return at - start;
 }
 
 /** Frames whose head and data are views into `bytes`. Throws only PROTOCOL_VIOLATION, whatever the bytes are. */
@@ -167,7 +178,7 @@ function bodyBytes(frame: Frame): number {
   return size;
 }
 
-function writeBody(out: Buffer, start: number, frame: Frame): number {
+function writeBody(out: Uint8Array, start: number, frame: Frame): number {
   let at = start;
   if (frame.id !== 0) {
     out[at] = TAG_ID;
@@ -182,7 +193,7 @@ function writeBody(out: Buffer, start: number, frame: Frame): number {
   return at;
 }
 
-function writeField(out: Buffer, start: number, tag: number, bytes: Uint8Array): number {
+function writeField(out: Uint8Array, start: number, tag: number, bytes: Uint8Array): number {
   out[start] = tag;
   const at = writeVarint(out, start + 1, bytes.length);
   out.set(bytes, at);
@@ -197,7 +208,7 @@ function varintBytes(value: number): number {
   return 5;
 }
 
-function writeVarint(out: Buffer, start: number, value: number): number {
+function writeVarint(out: Uint8Array, start: number, value: number): number {
   let at = start;
   let rest = value;
   while (rest >= 0x80) {

@@ -2,6 +2,7 @@
 // moves a fifth of the bytes or stands still. Both ends (dial.ts, services/runtime/rpc.ts) take them from here.
 
 import type { ChannelOptions, MethodDefinition } from '@grpc/grpc-js';
+import { encodedBatchBytes, type Frame, writeBatch } from './frame.ts';
 
 export type SessionService = 'Gateway' | 'FsEnv';
 
@@ -18,14 +19,21 @@ export const PAIRING_DEADLINE_MS = 10_000;
 /** Above the largest batch (frame.ts) by the room grpc-js needs; more is refused before it is buffered. */
 const MESSAGE_LIMIT_BYTES = 512 * 1024;
 
-export function sessionMethod(service: SessionService): MethodDefinition<Buffer, Buffer> {
+/** What goes into a call, and what comes out of one. */
+export type OutgoingBatch = readonly Frame[];
+export type IncomingBatch = Buffer;
+
+/** Client and server send the same, so that request and response differ in direction only. */
+export type SessionMethod = MethodDefinition<OutgoingBatch, IncomingBatch>;
+
+export function sessionMethod(service: SessionService): SessionMethod {
   return {
     path: `/mirrord.v1.${service}/Session`,
     requestStream: true,
     responseStream: true,
-    requestSerialize: identity,
-    requestDeserialize: identity,
-    responseSerialize: identity,
+    requestSerialize: serialize,
+    requestDeserialize: identity as never,
+    responseSerialize: serialize as never,
     responseDeserialize: identity,
   };
 }
@@ -67,4 +75,14 @@ export function serverOptions(): ChannelOptions {
 
 function identity(bytes: Buffer): Buffer {
   return bytes;
+}
+
+/**
+ * grpc-js allocates a buffer for its own prefix and the message, and copies the message into it (`length`, `byteLength` and
+ * `copy` are all it asks of one). So the batch is encoded when it asks for the copy: half the copies and half the garbage.
+ */
+function serialize(frames: OutgoingBatch): Buffer {
+  const length = encodedBatchBytes(frames);
+  const batch = { length, byteLength: length, copy: (out: Uint8Array, start = 0) => writeBatch(frames, out, start) };
+  return batch as unknown as Buffer;
 }

@@ -12,8 +12,8 @@ class Wire implements FrameTransport {
   hasEnded = false;
   isDestroyed = false;
 
-  write(batch: Buffer): boolean {
-    this.batches.push(batch);
+  write(batch: readonly Frame[]): boolean {
+    this.batches.push(encodeBatch(batch));
     return !this.isFull;
   }
 

@@ -6,15 +6,7 @@
 
 import { ReceiveCredit, SESSION_CREDIT_BYTES, SendCredit } from './credits.ts';
 import { AppError, type AppErrorCode, fromErrorDetail, toErrorDetail } from './errors.ts';
-import {
-  assertFrameLimits,
-  decodeBatch,
-  encodeBatch,
-  encodedFrameBytes,
-  type Frame,
-  makeFrame,
-  NO_BYTES,
-} from './frame.ts';
+import { assertFrameLimits, decodeBatch, encodedFrameBytes, type Frame, makeFrame, NO_BYTES } from './frame.ts';
 import { ErrorDetail } from './gen/v1/error.ts';
 import { Credit, FrameKind } from './gen/v1/frame.ts';
 import { CHECK_EVERY_MS, Liveness } from './liveness.ts';
@@ -29,7 +21,7 @@ const MAX_BUFFERED_BYTES = 24 * 1024 * 1024;
 /** Carries batches. Its owner calls `receive`, `transportDrained`, `peerEnded` and `transportEnded` of the stream. */
 export interface FrameTransport {
   /** False when the peer is behind: the next write comes after `transportDrained`. */
-  write(batch: Buffer): boolean;
+  write(batch: readonly Frame[]): boolean;
   /** Nothing more will be written; the peer sees the end after all that was. */
   end(): void;
   /** Cuts both directions now. */
@@ -98,7 +90,7 @@ export class SessionStream {
   }
 
   /**
-   * Queues a frame; order is kept. Throws PROTOCOL_VIOLATION for a frame beyond the limits of frame.proto. After `end`, or
+   * Queues a frame; order is kept, and head and data are not copied: leave them alone. Throws PROTOCOL_VIOLATION for a frame beyond the limits of frame.proto. After `end`, or
    * once the stream has closed, frames are dropped: `onClosed` has told, or will.
    */
   send(frame: Frame): void {
@@ -138,7 +130,7 @@ export class SessionStream {
     if (this.#state === 'closed') return;
     const head = ErrorDetail.encode(toErrorDetail(error)).finish();
     if (this.#state !== 'ended' && !this.#isTransportFull) {
-      this.#options.transport.write(encodeBatch([makeFrame(0, FrameKind.FRAME_KIND_SESSION_ERROR, head)]));
+      this.#options.transport.write([makeFrame(0, FrameKind.FRAME_KIND_SESSION_ERROR, head)]);
       this.#options.transport.end();
     }
     this.#close(error);
@@ -263,7 +255,7 @@ export class SessionStream {
       const frames = this.#takeBatch();
       if (frames.length === 0) break;
       this.#liveness.sent(this.#now());
-      if (!this.#options.transport.write(encodeBatch(frames))) this.#isTransportFull = true;
+      if (!this.#options.transport.write(frames)) this.#isTransportFull = true;
     }
     if (this.#bufferedBytes <= DRAINED_BYTES) this.#wakeDrainWaiters();
     if (this.#state === 'ending' && this.#bufferedBytes === 0) {

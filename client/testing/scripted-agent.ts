@@ -3,7 +3,7 @@
 
 import type { DialOptions } from '#proto/dial.ts';
 import type { AppError } from '#proto/errors.ts';
-import { type Frame, makeFrame, NO_BYTES } from '#proto/frame.ts';
+import { encodeBatch, type Frame, makeFrame, NO_BYTES } from '#proto/frame.ts';
 import { FrameKind } from '#proto/gen/v1/frame.ts';
 import { FileReply, FileRequest } from '#proto/gen/v1/fs_env.ts';
 import { OpenSession, SessionOpened } from '#proto/gen/v1/session.ts';
@@ -110,7 +110,8 @@ export class ScriptedAgent {
 class MemoryTransport implements FrameTransport {
   peer: SessionStream | null = null;
 
-  write(batch: Buffer): boolean {
+  write(frames: readonly Frame[]): boolean {
+    const batch = encodeBatch(frames);
     setImmediate(() => this.peer?.receive(batch));
     return true;
   }

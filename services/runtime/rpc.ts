@@ -9,6 +9,8 @@ import {
   AUTHORIZATION_KEY,
   DIRECTION_KEY,
   ERROR_KEY,
+  type IncomingBatch,
+  type OutgoingBatch,
   PAIRING_DEADLINE_MS,
   type SessionService,
   serverOptions,
@@ -54,7 +56,7 @@ export interface SessionServer {
 /** Beside two per session: room for calls that are about to be refused. */
 const SPARE_CONNECTIONS = 64;
 
-type Call = ServerDuplexStream<Buffer, Buffer>;
+type Call = ServerDuplexStream<IncomingBatch, OutgoingBatch>;
 type Direction = 'up' | 'down';
 
 interface HalfOpen {
@@ -234,7 +236,7 @@ class ServedTransport implements FrameTransport {
     this.#down.resume();
   }
 
-  write(batch: Buffer): boolean {
+  write(batch: OutgoingBatch): boolean {
     return this.#down.write(batch);
   }
 
