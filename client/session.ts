@@ -79,6 +79,7 @@ export class Session implements FileSession {
   readonly #onLost: (error: AppError) => void;
   readonly #onEvent: SessionOptions['onEvent'];
   #nextId = 1;
+  readonly #requestsByKind: Record<string, number> = {};
   #lost: AppError | null = null;
   #closed: PromiseWithResolvers<void> | null = null;
 
@@ -141,6 +142,11 @@ export class Session implements FileSession {
     this.#timer.unref();
   }
 
+  /** How many of each kind have been sent: the round trips of the session. */
+  get requestsByKind(): Readonly<Record<string, number>> {
+    return this.#requestsByKind;
+  }
+
   /** Why the session is over, or null while it lives. */
   get lost(): AppError | null {
     return this.#lost;
@@ -183,6 +189,7 @@ export class Session implements FileSession {
   #start(operation: FileOperation, { data = NO_BYTES, signal }: RequestOptions): Promise<FileAnswer> {
     return new Promise((resolve, reject) => {
       const id = this.#takeId();
+      this.#requestsByKind[operation.$case] = (this.#requestsByKind[operation.$case] ?? 0) + 1;
       const pending: Pending = { id, operation, startedMs: performance.now(), settle: { resolve, reject } };
       this.#pending.set(id, pending);
       signal?.addEventListener('abort', () => this.#abandon(pending, cancelled(operation)), { once: true });

@@ -163,6 +163,7 @@ async function runWith(run: Run): Promise<Outcome> {
     log.attach('agent', await backend.agentLog());
     throw error;
   } finally {
+    if (session !== null) log.info('session ends', session.requestsByKind);
     await session?.close();
     await backend.close();
   }

@@ -77,8 +77,8 @@ describe.skipIf(!can.root.yes)(`a local process in the place of a target (${can.
     );
     writeFileSync(path.join(harness.folder, 'plain'), 'text', { mode: 0o644 });
     expect((await exec('--', './plain')).code).toBe(126);
-    writeFileSync(path.join(harness.folder, 'broken'), 'no program', { mode: 0o755 });
-    expect((await exec('--', './broken')).code).toBe(126);
+    writeFileSync(path.join(harness.folder, 'broken'), '#!/no/interpreter\n', { mode: 0o755 });
+    expect((await exec('--', './broken')).code).toBe(127);
   });
 
   test('a target that does not run is told, with the exit code of what the user can mend', async () => {
