@@ -20,6 +20,22 @@
 static int root_fd = -1;
 static dev_t device;
 
+/*
+ * Has the kernel ask for one FLUSH, and learn that it need not. Otherwise a supervisor that is
+ * killed with a descriptor of ours open hangs in exit: close waits for an answer, and the device
+ * that would end the wait is closed only afterwards.
+ */
+static void unlearn_flush(void)
+{
+	struct fuse_file file = {.path = "/", .path_len = 1, .content = (const uint8_t *)""};
+	int fd;
+
+	file.stat = (struct wire_stat){.ino = UINT64_MAX, .mode = S_IFREG | 0600, .nlink = 1};
+	fd = fuse_open(&file);
+	if (fd >= 0)
+		close(fd);
+}
+
 enum fuse_way fuse_start(char *why, size_t why_len)
 {
 	struct fuse_mount mount;
@@ -52,6 +68,7 @@ enum fuse_way fuse_start(char *why, size_t why_len)
 	}
 	device = st.st_dev;
 	root_fd = mount.root;
+	unlearn_flush();
 	return mount.way;
 }
 

@@ -30,6 +30,9 @@ uint64_t fuse_present_inode(uint64_t dev, uint64_t ino)
 	static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 	unsigned i;
 
+	/* No file of the target's: it must not become the first device. */
+	if (dev == 0)
+		return ino;
 	pthread_mutex_lock(&lock);
 	for (i = 0; i < device_count && devices[i] != dev; i++)
 		;

@@ -27,7 +27,6 @@ struct source {
 };
 
 struct dir_page;
-struct readahead;
 
 struct opened {
 	uint32_t refs;          /* the kernel's until RELEASE, and one per call in flight */
@@ -38,7 +37,6 @@ struct opened {
 	struct name *name;
 	struct source *source;
 	struct dir_page *page; /* fuse_dir.c */
-	struct readahead *readahead; /* fuse_read.c */
 	struct opened *next;         /* of the node */
 };
 
