@@ -3,6 +3,7 @@
 
 import { ERRNO } from '#proto/errno.ts';
 import { MAX_DATA_BYTES } from '#proto/frame.ts';
+import type { DirectoryEntry } from '#proto/gen/v1/fs_env.ts';
 import { encodeFrame, WireKind } from '#proto/wire.ts';
 import { replyReadDir, replyResult, replyStat, replyStatFs } from '#proto/wire-client.ts';
 import type { FileOperation, FileSession } from '../session.ts';
@@ -131,7 +132,7 @@ export class HandleQuestions {
     if (reply.errno !== 0) return replyResult(id, -reply.errno);
     const page = expectDirectory(reply);
     this.#stats.fill(file.path, page.entries, changes);
-    return replyReadDir(id, page);
+    return replyReadDir(id, { ...page, entries: page.entries.map(named) });
   }
 
   async #statFs(id: bigint, file: OpenFile): Promise<Buffer[]> {
@@ -145,6 +146,12 @@ export class HandleQuestions {
     this.#stats.forgetAll();
     this.#openFiles.changed(file.identity);
   }
+}
+
+/** Inode and type come with the stat where there is one; a listing without an inode is an empty one to glibc. */
+function named(entry: DirectoryEntry): DirectoryEntry {
+  const { stat } = entry;
+  return stat === undefined ? entry : { ...entry, inode: stat.inode, type: (stat.mode >> 12) & 0o17 };
 }
 
 /** As replyRead, without joining the pieces of a read first. */
