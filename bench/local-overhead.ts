@@ -4,7 +4,7 @@
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { run } from '../test/fixtures/run.ts';
-import { Whole } from '../test/fixtures/whole.ts';
+import { SYSTEM_PATH, Whole } from '../test/fixtures/whole.ts';
 import { median, printTable } from './table.ts';
 
 const ROUNDS = Number(process.argv[2] ?? 5);
@@ -24,7 +24,7 @@ const REPEATS = 5;
 const whole = await Whole.start({ variables: { SHOP_MODE: 'bench' } });
 try {
   const work = whole.makeWork('root');
-  const variables = { PATH: process.env['PATH'] ?? '', HOME: work, LC_ALL: 'C' };
+  const variables = { PATH: SYSTEM_PATH, HOME: work, LC_ALL: 'C' };
   const prepare = [
     'printf "#include <stdio.h>\\n#include <stdlib.h>\\n#include <string.h>\\nint main(void){return puts(\\"hi\\")<0;}\\n" >hello.c',
     'for a in 0 1 2 3 4 5 6 7 8 9; do for b in 0 1 2 3 4 5 6 7 8 9; do mkdir -p tree/$a/$b; for c in $(seq 30); do echo x >tree/$a/$b/$c; done; done; done',

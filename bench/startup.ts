@@ -2,7 +2,7 @@
 // supervisor, and the traps of the program's own file calls.
 
 import { run } from '../test/fixtures/run.ts';
-import { Whole } from '../test/fixtures/whole.ts';
+import { SYSTEM_PATH, Whole } from '../test/fixtures/whole.ts';
 import { printTable, takeTurns } from './table.ts';
 
 const ROUNDS = Number(process.argv[2] ?? 11);
@@ -12,7 +12,7 @@ const whole = await Whole.start({ variables: { SHOP_MODE: 'bench' } });
 try {
   const work = whole.makeWork('root');
   const native = async (command: string[]) => {
-    const variables = { PATH: process.env['PATH'] ?? '', HOME: work };
+    const variables = { PATH: SYSTEM_PATH, HOME: work };
     expectGood(await run(command, { variables, folder: work }), command);
   };
   const rows: (string | number)[][] = [];

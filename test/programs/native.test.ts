@@ -8,6 +8,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { canRun } from '../can.ts';
 import { run } from '../fixtures/run.ts';
 import { FOLDER, VARIABLES, writeTargetFiles } from '../fixtures/target-files.ts';
+import { SYSTEM_PATH } from '../fixtures/whole.ts';
 import { compilePrograms } from './compile.ts';
 import { addBuiltFiles, languages, TOOLCHAINS, tools } from './matrix.ts';
 
@@ -27,7 +28,7 @@ describe.skipIf(!toolchains.yes)(`natively (${toolchains.why})`, () => {
   test.each([...languages, ...tools])('$name', async ({ command, prints }) => {
     const work = mkdtempSync(path.join(base, 'work-'));
     const places = { programs, folder: path.join(base, FOLDER), work };
-    const variables = { ...VARIABLES, PATH: process.env['PATH'] ?? '', HOME: work };
+    const variables = { ...VARIABLES, PATH: SYSTEM_PATH, HOME: work };
     const outcome = await run(command(places), { variables, folder: work });
     expect(outcome).toMatchObject({ code: 0, stderr: '', ...(prints === undefined ? {} : { stdout: prints }) });
   });

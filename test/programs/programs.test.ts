@@ -7,7 +7,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { can, canRun } from '../can.ts';
 import { run } from '../fixtures/run.ts';
 import { FOLDER, VARIABLES, writeTargetFiles } from '../fixtures/target-files.ts';
-import { USERS, Whole } from '../fixtures/whole.ts';
+import { SYSTEM_PATH, USERS, Whole } from '../fixtures/whole.ts';
 import { compilePrograms } from './compile.ts';
 import { addBuiltFiles, languages, type Program, TOOLCHAINS, tools } from './matrix.ts';
 
@@ -53,7 +53,7 @@ describe.skipIf(!machine.yes)(`programs (${machine.why})`, () => {
   async function printedNatively(program: Program): Promise<string> {
     const work = whole.makeWork('root');
     const folder = path.join(whole.target.root, FOLDER);
-    const variables = { ...VARIABLES, PATH: process.env['PATH'] ?? '', HOME: work };
+    const variables = { ...VARIABLES, PATH: SYSTEM_PATH, HOME: work };
     const outcome = await run(program.command({ programs, folder, work }), { variables, folder: work });
     expect(outcome.code, outcome.stderr).toBe(0);
     return outcome.stdout;
