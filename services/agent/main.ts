@@ -24,6 +24,8 @@ import {
 import { Shutdown } from '#runtime/shutdown.ts';
 import { openGateway } from './gateway.ts';
 import { startNats } from './nats-child.ts';
+import { DEFAULT_LIMITS, Outgoing } from './outgoing/outgoing.ts';
+import { addresses, grants } from './outgoing/settings.ts';
 import { startService } from './service-child.ts';
 import { Sessions } from './sessions.ts';
 
@@ -43,6 +45,11 @@ const SETTINGS = {
   exitWithParent: flag('MIRRORD_EXIT_WITH_PARENT'),
   maxSessions: integer('MIRRORD_MAX_SESSIONS', { min: 1, max: 10_000, fallback: 64 }),
   maxFileHandles: integer('MIRRORD_MAX_FILE_HANDLES', { min: 1, max: 100_000, fallback: 1_024 }),
+  maxConnections: integer('MIRRORD_MAX_CONNECTIONS', { min: 1, max: 60_000, fallback: DEFAULT_LIMITS.connections }),
+  /** Addresses sessions may reach although they are the node's or the cloud's own (outgoing/deny-list.ts). */
+  outgoingAllow: grants('MIRRORD_OUTGOING_ALLOW'),
+  /** Of the node, where the agent is not on the node's own network. */
+  nodeAddresses: addresses('MIRRORD_NODE_ADDRESSES'),
   maxRequests: integer('MIRRORD_MAX_REQUESTS', { min: 1, max: 10_000, fallback: 256 }),
 };
 
@@ -68,7 +75,15 @@ async function start(settings: Settings, logger: Logger, shutdown: Shutdown): Pr
     shutdown.onClose(service, () => child.close());
   }
   await Promise.all(settings.withServices.map((service) => serviceIsThere(bus, settings.nodeName, service)));
+  const outgoing = new Outgoing({
+    allow: settings.outgoingAllow,
+    nodeAddresses: settings.nodeAddresses,
+    limits: { ...DEFAULT_LIMITS, connections: settings.maxConnections },
+    logger,
+  });
+  shutdown.onClose('target networks', () => outgoing.close());
   const sessions = new Sessions({
+    outgoing,
     bus,
     node: settings.nodeName,
     sessionKey: settings.sessionKey,

@@ -13,6 +13,8 @@ import { FrameKind } from '#proto/gen/v1/frame.ts';
 import { OpenSession, SessionEvent, SessionOpened, type TargetFacts } from '#proto/gen/v1/session.ts';
 import { decodeHead, type SessionHandlers, type SessionStream } from '#proto/session-stream.ts';
 import { PROTOCOL_VERSION, VERSION } from '#proto/version.ts';
+import type { OutgoingLink, OutgoingSession } from './outgoing/outgoing-session.ts';
+import type { TargetIdentity } from './outgoing/target-handle.ts';
 import { FileRelay } from './relay.ts';
 import { type ResolvedTarget, resolveTarget, targetText } from './target.ts';
 
@@ -32,6 +34,8 @@ export interface SessionWorld {
   findFsEnv(): Promise<string>;
   /** For the stream of this session to a service of the node. */
   mintToken(sessionId: string): string;
+  /** Opens nothing yet: the first connection does. */
+  openNetwork(target: TargetIdentity, link: OutgoingLink): OutgoingSession;
   onOpened(session: Session, opening: OpenSession): void;
   onClosed(session: Session, error: AppError | null): void;
 }
@@ -44,6 +48,7 @@ export class Session implements SessionHandlers {
   #state: SessionState = 'opening';
   #isOpenAsked = false;
   #files: FileRelay | null = null;
+  #network: OutgoingSession | null = null;
   #deadline: NodeJS.Timeout | undefined;
 
   constructor(sessionId: string, stream: SessionStream, world: SessionWorld) {
@@ -65,6 +70,13 @@ export class Session implements SessionHandlers {
         return this.#forwardFile(frame);
       case FrameKind.FRAME_KIND_CANCEL:
         return this.#files?.isInFlight(frame.id) ? this.#files.forward(frame) : undefined;
+      case FrameKind.FRAME_KIND_CONNECT:
+      case FrameKind.FRAME_KIND_DATA:
+      case FrameKind.FRAME_KIND_HALF_CLOSE:
+      case FrameKind.FRAME_KIND_RESET:
+      case FrameKind.FRAME_KIND_CREDIT:
+        this.#forwardNetwork(frame);
+        return undefined;
       case FrameKind.FRAME_KIND_SESSION_CLOSE:
         this.close();
         return undefined;
@@ -95,10 +107,12 @@ export class Session implements SessionHandlers {
         return;
       case 'draining':
         this.#startDeadline(this.#world.limits.drainingDeadlineMs, 'requests were still in flight after');
+        this.#drainNetwork();
         this.#sayGoodbyeWhenIdle();
         return;
       case 'closed':
         this.#files?.close();
+        this.#drainNetwork();
         this.#world.onClosed(this, error);
     }
   }
@@ -131,6 +145,7 @@ export class Session implements SessionHandlers {
       this.#files?.close();
       return;
     }
+    if (opening.wantsNetwork) this.#network = this.#world.openNetwork(target, this.#stream);
     const { limits } = this.#world;
     const opened = SessionOpened.encode({
       sessionId: this.sessionId,
@@ -176,6 +191,27 @@ export class Session implements SessionHandlers {
     return undefined;
   }
 
+  #forwardNetwork(frame: Frame): void {
+    if (this.#network !== null) this.#network.handle(frame);
+    else if (frame.kind === FrameKind.FRAME_KIND_CONNECT) {
+      const error = new AppError('UNSUPPORTED', 'this session was opened without network');
+      const head = ErrorDetail.encode(toErrorDetail(error)).finish();
+      this.#stream.send(makeFrame(frame.id, FrameKind.FRAME_KIND_RESET, head));
+    }
+  }
+
+  /** Connections send what they were given; the last of them lets the session go. */
+  #drainNetwork(): void {
+    const network = this.#network;
+    network?.close().then(
+      () => {
+        this.#network = null;
+        this.#sayGoodbyeWhenIdle();
+      },
+      (err: unknown) => this.#logger.error({ err }, 'network could not be released'),
+    );
+  }
+
   #tellServiceLost(service: string, error: AppError): void {
     this.#logger.warn({ service, code: error.code }, 'service lost');
     const event = { $case: 'serviceLost', value: { service, error: toErrorDetail(error) } } as const;
@@ -185,7 +221,7 @@ export class Session implements SessionHandlers {
   }
 
   #sayGoodbyeWhenIdle(): void {
-    if (this.#state !== 'draining' || (this.#files?.requestsInFlight ?? 0) > 0) return;
+    if (this.#state !== 'draining' || (this.#files?.requestsInFlight ?? 0) > 0 || this.#network !== null) return;
     this.#stream.send(makeFrame(0, FrameKind.FRAME_KIND_SESSION_CLOSED));
     this.#stream.end();
   }

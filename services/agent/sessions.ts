@@ -12,6 +12,7 @@ import { VERSION } from '#proto/version.ts';
 import type { Bus } from '#runtime/bus.ts';
 import { lookupService } from '#runtime/discovery.ts';
 import type { IncomingSession } from '#runtime/rpc.ts';
+import type { Outgoing } from './outgoing/outgoing.ts';
 import { Session, type SessionLimits } from './session.ts';
 import { targetText } from './target.ts';
 
@@ -20,6 +21,7 @@ export interface SessionsOptions {
   node: string;
   sessionKey: Uint8Array;
   limits: SessionLimits;
+  outgoing: Outgoing;
   logger: Logger;
 }
 
@@ -44,12 +46,13 @@ export class Sessions {
   }
 
   admit({ sessionId, stream }: IncomingSession): SessionHandlers {
-    const { bus, node, sessionKey, limits, logger } = this.#options;
+    const { bus, node, sessionKey, limits, outgoing, logger } = this.#options;
     const session = new Session(sessionId, stream, {
       logger,
       limits,
       findFsEnv: async () => (await lookupService(bus, node, 'fs-env', LOOKUP_TIMEOUT_MS)).address,
       mintToken: (id) => mintToken(sessionKey, id, SERVICE_TOKEN_TTL_S),
+      openNetwork: (target, link) => outgoing.openSession(target, link),
       onOpened: (opened, opening) => this.#publishOpened(opened, opening),
       onClosed: (closed, error) => this.#remove(closed, error),
     });
