@@ -43,11 +43,14 @@ const MAX_QUESTIONS = 1024;
 /** Bytes of writes being carried and of answers not yet taken by the supervisor. Beyond it the supervisor waits. */
 const MAX_HELD_BYTES = 8 * 1024 * 1024;
 
+const NEVER = new AbortController().signal;
+
 export class LayerLink {
   readonly #socket: Duplex;
   readonly #handlers: LinkHandlers;
   readonly #decoder = new WireDecoder();
-  readonly #open = new Map<bigint, AbortController>();
+  /** null: a question about an open file, which is answered whether anybody waits or not. */
+  readonly #open = new Map<bigint, AbortController | null>();
   #heldBytes = 0;
   #isCorked = false;
   #isClosed = false;
@@ -121,10 +124,10 @@ export class LayerLink {
 
   #answer(frame: WireFrame, question: Question): void {
     if (this.#open.has(frame.id)) throw new AppError('PROTOCOL_VIOLATION', `request ${frame.id} was asked twice`);
-    const controller = new AbortController();
+    const controller = 'handle' in question ? null : new AbortController();
     this.#open.set(frame.id, controller);
     this.#heldBytes += frame.body.length;
-    void this.#settle(frame, question, controller.signal);
+    void this.#settle(frame, question, controller?.signal ?? NEVER);
   }
 
   async #settle(frame: WireFrame, question: Question, signal: AbortSignal): Promise<void> {
@@ -168,7 +171,7 @@ export class LayerLink {
   #close(error: AppError | null): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
-    for (const controller of this.#open.values()) controller.abort();
+    for (const controller of this.#open.values()) controller?.abort();
     this.#socket.destroy();
     this.#handlers.onClosed(error);
   }
