@@ -12,9 +12,9 @@ export interface Frame {
   data: Uint8Array;
 }
 
-/** 320 KiB: one frame with a full `data` and room for its head. */
-export const MAX_BATCH_BYTES = 320 * 1024;
-export const MAX_HEAD_BYTES = 64 * 1024;
+/** 448 KiB: one frame with a full head and full `data`, and room for more. */
+export const MAX_BATCH_BYTES = 448 * 1024;
+export const MAX_HEAD_BYTES = 128 * 1024;
 export const MAX_DATA_BYTES = 256 * 1024;
 
 export const NO_BYTES: Uint8Array = new Uint8Array(0);

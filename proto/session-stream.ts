@@ -15,8 +15,8 @@ import { CHECK_EVERY_MS, Liveness } from './liveness.ts';
 const FLUSH_BYTES = 64 * 1024;
 /** `drained()` resolves at or below this: enough to keep the transport busy while the producer wakes up. */
 const DRAINED_BYTES = 128 * 1024;
-/** 24 MiB: 256 answers with full heads and the session credit's worth of data; more is a sender that never waits. */
-const MAX_BUFFERED_BYTES = 24 * 1024 * 1024;
+/** 40 MiB: 256 answers with full heads and the session credit's worth of data; more is a sender that never waits. */
+const MAX_BUFFERED_BYTES = 40 * 1024 * 1024;
 
 /** Carries batches. Its owner calls `receive`, `transportDrained`, `peerEnded` and `transportEnded` of the stream. */
 export interface FrameTransport {

@@ -90,7 +90,7 @@ export namespace FrameKind {
   export type UNRECOGNIZED = typeof FrameKind.UNRECOGNIZED;
 }
 
-/** One gRPC message. A sender gathers frames until the event loop turns or 64 KiB are waiting; at most 320 KiB. */
+/** One gRPC message. A sender gathers frames until the event loop turns or 64 KiB are waiting; at most 448 KiB. */
 export interface Batch {
   /** Frames in the order in which they were queued. Order holds over batches too. */
   frames: Frame[];
@@ -104,7 +104,7 @@ export interface Frame {
   id: number;
   /** What the frame is, and so how `head` is to be read. A receiver answers a kind it does not know with ERROR/UNSUPPORTED. */
   kind: FrameKind;
-  /** A message of the type named at the kind, or empty. At most 64 KiB. */
+  /** A message of the type named at the kind, or empty. At most 128 KiB: a directory page of 1,000 entries. */
   head: Buffer;
   /** Raw payload: file content, later socket bytes. Never parsed by the agent, never logged. At most 256 KiB. */
   data: Buffer;

@@ -10,7 +10,9 @@ import { Credit, FrameKind } from '#proto/gen/v1/frame.ts';
 import { decodeHead } from '#proto/session-stream.ts';
 
 /** What a batch is filled up to; the limit of the codec is above it. */
-const FLUSH_BYTES = 64 * 1024;
+const BATCH_BYTES = 64 * 1024;
+/** Sent before the loop turns when this much waits: a message costs as much as copying 64 KiB, so several go in one. */
+const FLUSH_BYTES = 256 * 1024;
 /** What a frame without data counts in the window: its share of objects and heads. */
 const FRAME_COST_BYTES = 64;
 /** Producers resumed per turn of the loop: each may bring a full read buffer before it can be paused again. */
@@ -44,7 +46,9 @@ export class FramePort {
     this.#options = options;
     this.#hasWindow = options.windowBytes !== null;
     this.#availableBytes = options.windowBytes ?? Number.POSITIVE_INFINITY;
-    options.port.on('message', (batch: Uint8Array) => this.#receive(batch));
+    options.port.on('message', (batches: Uint8Array[]) => {
+      for (const batch of batches) this.#receive(batch);
+    });
     options.port.on('close', () => this.#onClosed());
   }
 
@@ -137,12 +141,11 @@ export class FramePort {
   }
 
   #flush(): void {
-    for (;;) {
-      const parts = this.#takeBatch();
-      if (parts.length === 0) return;
-      const batch = toOwned(parts);
-      this.#options.port.postMessage(batch, [batch.buffer as ArrayBuffer]);
-    }
+    const batches: Buffer[] = [];
+    for (let parts = this.#takeBatch(); parts.length > 0; parts = this.#takeBatch()) batches.push(toOwned(parts));
+    if (batches.length === 0) return;
+    const moved = batches.map((batch) => batch.buffer as ArrayBuffer);
+    this.#options.port.postMessage(batches, moved);
   }
 
   #takeBatch(): Buffer[] {
@@ -152,7 +155,7 @@ export class FramePort {
     for (const part of parts) bytes += part.length;
     while (this.#queueHead < this.#queue.length && this.#availableBytes > 0) {
       const part = this.#queue[this.#queueHead] as Buffer;
-      if (parts.length > 0 && bytes + part.length > FLUSH_BYTES) break;
+      if (parts.length > 0 && bytes + part.length > BATCH_BYTES) break;
       parts.push(part);
       bytes += part.length;
       this.#queuedBytes -= part.length;

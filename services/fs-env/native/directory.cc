@@ -15,8 +15,8 @@ namespace fs_env {
 
 namespace {
 
-// A frame's head holds 64 KiB (proto/v1/frame.proto); the rest of the FileReply is a few dozen bytes.
-constexpr size_t PAGE_BYTES = 64 * 1024 - 128;
+// A frame's head holds 128 KiB (proto/v1/frame.proto); the rest of the FileReply is a few dozen bytes.
+constexpr size_t PAGE_BYTES = 128 * 1024 - 128;
 constexpr size_t BUFFER_BYTES = 32 * 1024;
 constexpr unsigned STAT_MASK = STATX_BASIC_STATS | STATX_BTIME | STATX_MNT_ID;
 
