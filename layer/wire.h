@@ -56,6 +56,37 @@ enum wire_kind {
 	WIRE_READDIR = 69,  /* u32 handle, u64 cookie, u32 entries -> u64 next, u8 is_last, u32 count, count x dirent */
 	WIRE_FSTATFS = 70,  /* u32 handle -> statfs */
 	WIRE_RELEASE = 71,  /* u32 handle; no REPLY */
+
+	/* ---- supervisor to client, each answered by one REPLY: connections of the local process ---- */
+	WIRE_CONNECT = 96,      /* u32 pid, u8 transport (WIRE_TRANSPORT_*), u8 is_nonblocking, addr peer -> connected.
+				   The request's id is the flow's id from here on. A negative result ends the flow. */
+	WIRE_UDP_OPEN = 97,     /* u32 pid, u8 family (2, 10): an unconnected datagram socket -> connected; id as above */
+	WIRE_UDP_PEER = 98,     /* u64 flow, addr peer: may the flow of an unconnected socket send there? -> 0, -errno, or
+				   WIRE_LOCAL then addr (where to send instead; family 0: as asked) */
+	WIRE_FLOW_ADDRESS = 99, /* u64 flow -> addr local, in the target; waits for the dial of an optimistic flow */
+
+	/* ---- both ways, no answer; the frame's id is the flow ---- */
+	WIRE_FLOW_DATA = 112,       /* stream: bytes to the end of the body; datagram: addr (family 0 on a connected one), then
+				       exactly one datagram to the end of the body */
+	WIRE_FLOW_CREDIT = 113,     /* u32 bytes that may be sent in addition; WIRE_FLOW_CREDIT_BYTES at first, both ways */
+	WIRE_FLOW_HALF_CLOSE = 114, /* the sender's direction ended in order */
+	WIRE_FLOW_RESET = 115,      /* u32 errno: over in both directions at once; the id is free, later frames of it are dropped */
+};
+
+/*
+ * addr: u8 family (0 none, 1 AF_UNIX, 2 AF_INET, 10 AF_INET6), then for 2: u16 port, 4 bytes; for 10: u16 port, 16 bytes,
+ * u32 scope; for 1: str path (a leading NUL means abstract). Ports are numbers, addresses in network order. v4-mapped
+ * addresses travel as 2.
+ * connected: result 0: addr local, addr peer (family 0 where not known yet: an optimistic datagram flow); result WIRE_LOCAL:
+ * addr to connect to here instead (family 0: as the process asked).
+ */
+#define WIRE_FLOW_CREDIT_BYTES (1u << 20)
+
+enum wire_transport {
+	WIRE_TRANSPORT_TCP = 1,
+	WIRE_TRANSPORT_UDP = 2,
+	WIRE_TRANSPORT_UNIX_STREAM = 3,
+	WIRE_TRANSPORT_UNIX_SEQPACKET = 4,
 };
 
 /*
@@ -90,6 +121,9 @@ enum wire_set {
 enum wire_feature {
 	WIRE_FEATURE_FILES_READ = 1,  /* trap the calls that look at files */
 	WIRE_FEATURE_FILES_WRITE = 2, /* and those that change them */
+	WIRE_FEATURE_NETWORK = 4,     /* connect, sendto and their kin; the client decides about each peer */
+	WIRE_FEATURE_DNS = 8,         /* sockets of systemd-resolved and nscd do not exist for the local process */
+	WIRE_FEATURE_UNIX = 16,       /* connect of unix sockets is asked about too */
 };
 
 enum wire_can {
