@@ -133,7 +133,7 @@ describe('files', () => {
 
   test('none is a drawer for what has no name', () => {
     const drawers = files.filter((file) =>
-      file.split('/').some((part) => /^(utils?|helpers?|common|misc|lib|shared)(\.|$)/.test(part)),
+      file.split('/').some((part) => /^(utils?|helpers?|common|misc|lib)(\.|$)/.test(part)),
     );
     expect(drawers).toEqual([]);
   });
