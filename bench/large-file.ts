@@ -85,7 +85,8 @@ async function copy(session: Session): Promise<void> {
     while (offset < SIZE) {
       const value = { handle, offset: BigInt(offset), length: READ_BYTES };
       offset += READ_BYTES;
-      received += (await session.request({ $case: 'read', value })).data.length;
+      const { data } = await session.request({ $case: 'read', value });
+      received += data.length;
     }
   };
   await Promise.all(Array.from({ length: READS_IN_FLIGHT }, readOn));
