@@ -172,9 +172,14 @@ uint64_t link_request(uint16_t kind, const void *body, size_t body_len, const vo
 
 void link_tell(uint16_t kind, uint64_t id, const void *body, size_t body_len)
 {
+	bool was_alive, is_sent;
+
 	pthread_mutex_lock(&lock);
-	(void)put(kind, id, body, body_len, NULL, 0);
+	was_alive = is_alive;
+	is_sent = put(kind, id, body, body_len, NULL, 0);
 	pthread_mutex_unlock(&lock);
+	if (was_alive && !is_sent)
+		die();
 }
 
 void link_log(int level, const char *format, ...)
