@@ -89,15 +89,15 @@ export class BodyReader {
   }
 
   str(): Buffer {
-    return this.#bytes(this.u16());
+    return this.bytes(this.u16());
   }
 
   blob(): Buffer {
-    return this.#bytes(this.u32());
+    return this.bytes(this.u32());
   }
 
   rest(): Buffer {
-    return this.#bytes(this.#body.length - this.#at);
+    return this.bytes(this.#body.length - this.#at);
   }
 
   stat(): WireStat {
@@ -187,7 +187,7 @@ export class BodyReader {
     if (this.#at !== this.#body.length) throw new WireError(`${this.#body.length - this.#at} bytes too many in a body`);
   }
 
-  #bytes(length: number): Buffer {
+  bytes(length: number): Buffer {
     const at = this.#take(length);
     return this.#body.subarray(at, at + length);
   }

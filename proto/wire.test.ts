@@ -18,6 +18,7 @@ import {
   WireKind,
   WireOpened,
   WireSet,
+  WireTransport,
 } from './wire.ts';
 import { BodyReader, BodyWriter } from './wire-body.ts';
 import { decodeRequest } from './wire-client.ts';
@@ -304,6 +305,7 @@ test('the numbers are those of layer/wire.h and layer/rules.h', () => {
     ['WIRE_SET_', WireSet],
     ['WIRE_FEATURE_', WireFeature],
     ['WIRE_CAN_', WireCan],
+    ['WIRE_TRANSPORT_', WireTransport],
     ['RULE_', RuleOp],
     ['RULE_', RuleFlag],
     ['VERDICT_', RuleVerdict],

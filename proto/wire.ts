@@ -1,6 +1,7 @@
 // The conversation between the supervisor and the client: numbers, frames and the decoder that cuts them out of a
 // stream. Twin of layer/wire.h, which is the specification; both are held together by proto/vectors. What bodies hold is
-// in wire-body.ts; which message has which body is in wire-client.ts (our side) and wire-supervisor.ts (the other).
+// in wire-body.ts; which message has which body is in wire-client.ts (our side), wire-supervisor.ts (the other) and
+// wire-net.ts (connections, both sides).
 
 export const WIRE_VERSION = 1;
 export const WIRE_HEADER_BYTES = 16;
@@ -37,6 +38,14 @@ export const WireKind = {
   READDIR: 69,
   FSTATFS: 70,
   RELEASE: 71,
+  CONNECT: 96,
+  UDP_OPEN: 97,
+  UDP_PEER: 98,
+  FLOW_ADDRESS: 99,
+  FLOW_DATA: 112,
+  FLOW_CREDIT: 113,
+  FLOW_HALF_CLOSE: 114,
+  FLOW_RESET: 115,
 } as const;
 export type WireKind = (typeof WireKind)[keyof typeof WireKind];
 
@@ -53,7 +62,13 @@ export const WireSet = {
   MTIME_NOW: 128,
 } as const;
 
-export const WireFeature = { FILES_READ: 1, FILES_WRITE: 2 } as const;
+export const WireFeature = { FILES_READ: 1, FILES_WRITE: 2, NETWORK: 4, DNS: 8, UNIX: 16 } as const;
+
+export const WireTransport = { TCP: 1, UDP: 2, UNIX_STREAM: 3, UNIX_SEQPACKET: 4 } as const;
+export type WireTransport = (typeof WireTransport)[keyof typeof WireTransport];
+
+/** What either side may send of a flow before the other grants more. */
+export const WIRE_FLOW_CREDIT_BYTES = 1 << 20;
 
 export const WireCan = { FUSE: 1, SYNC_WAKE_UP: 2, INJECT_ATOMIC: 4, PTRACE: 8 } as const;
 
