@@ -70,8 +70,19 @@ enum wire_kind {
 				       exactly one datagram to the end of the body */
 	WIRE_FLOW_CREDIT = 113,     /* u32 bytes that may be sent in addition; WIRE_FLOW_CREDIT_BYTES at first, both ways */
 	WIRE_FLOW_HALF_CLOSE = 114, /* the sender's direction ended in order */
-	WIRE_FLOW_RESET = 115,      /* u32 errno: over in both directions at once; the id is free, later frames of it are dropped */
+	WIRE_FLOW_RESET = 115,      /* u32 errno: over in both directions at once; the id is free, later frames of it are dropped.
+				       On a datagram flow 0 means over in order: its socket is closed or was idle */
+	WIRE_FLOW_DIALING = 116,    /* client to supervisor, nothing, between WIRE_CONNECT and its REPLY: the peer is the
+				       target's and the dial goes on, so a non-blocking socket gets its EINPROGRESS now. Without
+				       it the process is held until the REPLY, as a blocking one is */
 };
+
+/*
+ * The life of a flow. Streams: over when both directions sent HALF_CLOSE, or with a RESET; its errno is what the other side's
+ * kernel said. seqpacket: one FLOW_DATA per record. Datagram flows know no credits and no HALF_CLOSE: what a receiver
+ * cannot take at once it drops; only RESET ends them, after which the supervisor opens another one (WIRE_CONNECT) for the
+ * same socket when it sends again. A RESET before the REPLY of WIRE_CONNECT does not replace that REPLY.
+ */
 
 /*
  * addr: u8 family (0 none, 1 AF_UNIX, 2 AF_INET, 10 AF_INET6), then for 2: u16 port, 4 bytes; for 10: u16 port, 16 bytes,
