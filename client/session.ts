@@ -31,6 +31,28 @@ export interface FileSession {
   drained(): Promise<void>;
 }
 
+/** What is told of one connection of the target's network. */
+export interface ConnectionReceiver {
+  /** CONNECTED, DATA, HALF_CLOSE, RESET, CREDIT or ERROR of its id; the data's credit as in SessionHandlers.onFrame. */
+  receive(frame: Frame): void | Promise<void>;
+  /** The session is over. */
+  lost(error: AppError): void;
+}
+
+/** What connections need of a session; a scripted one stands in for it in tests. */
+export interface NetworkSession {
+  /** Why the session is over, or null while it lives. */
+  readonly lost: AppError | null;
+  /** Bytes that wait for the agent: who has more to send awaits `drained()` first. */
+  readonly bufferedBytes: number;
+  /** An id whose frames go to the receiver until it is closed. */
+  openConnection(receiver: ConnectionReceiver): number;
+  /** The id is free: frames of it that are still on their way are dropped. */
+  closeConnection(id: number): void;
+  send(frame: Frame): void;
+  drained(): Promise<void>;
+}
+
 export interface RequestOptions {
   data?: Uint8Array;
   signal?: AbortSignal | undefined;
@@ -43,6 +65,8 @@ export interface SessionOptions {
   target: Target;
   wantsEnvironment: boolean;
   wantsFiles: boolean;
+  /** Connections are made in the target's network. */
+  wantsNetwork?: boolean;
   deadlineMs: number;
   /** For every file request; `FILE_DEADLINE_MS` where nothing else is said. */
   requestDeadlineMs?: number;
@@ -66,7 +90,7 @@ interface Pending {
   settle: { resolve: (answer: FileAnswer) => void; reject: (error: AppError) => void } | null;
 }
 
-export class Session implements FileSession {
+export class Session implements FileSession, NetworkSession {
   readonly sessionId: string;
   readonly agentVersion: string;
   readonly facts: TargetFacts;
@@ -75,9 +99,11 @@ export class Session implements FileSession {
   readonly #deadlineMs: number;
   readonly #pending = new Map<number, Pending>();
   readonly #waiting: (() => void)[] = [];
+  readonly #connections = new Map<number, ConnectionReceiver>();
   readonly #timer: NodeJS.Timeout;
   readonly #onLost: (error: AppError) => void;
   readonly #onEvent: SessionOptions['onEvent'];
+  readonly #wantsNetwork: boolean;
   #nextId = 1;
   readonly #requestsByKind: Record<string, number> = {};
   #lost: AppError | null = null;
@@ -99,13 +125,14 @@ export class Session implements FileSession {
       deadlineMs: options.deadlineMs,
       opening,
       onFrame: (frame) => {
-        if (session !== null) session.#receive(frame);
-        else if (frame.id === 0 && frame.kind === FrameKind.FRAME_KIND_SESSION_OPENED) {
+        if (session !== null) return session.#receive(frame);
+        if (frame.id === 0 && frame.kind === FrameKind.FRAME_KIND_SESSION_OPENED) {
           const opened = decodeHead(SessionOpened.decode, frame.head);
           // Frames that come in the same batch find the session.
           session = new Session(stream, opened, options);
           answer.resolve(opened);
         }
+        return undefined;
       },
       onClosed: (error) => {
         const reason = error ?? new AppError('AGENT_LOST', 'the agent closed the session while it was being opened');
@@ -137,6 +164,7 @@ export class Session implements FileSession {
     this.limits = opened.limits;
     this.#onLost = options.onLost;
     this.#onEvent = options.onEvent;
+    this.#wantsNetwork = options.wantsNetwork ?? false;
     this.#deadlineMs = options.requestDeadlineMs ?? FILE_DEADLINE_MS;
     this.#timer = setInterval(() => this.#checkDeadlines(), CHECK_DEADLINES_EVERY_MS);
     this.#timer.unref();
@@ -168,6 +196,24 @@ export class Session implements FileSession {
     return this.#stream.drained();
   }
 
+  get bufferedBytes(): number {
+    return this.#stream.bufferedBytes;
+  }
+
+  openConnection(receiver: ConnectionReceiver): number {
+    const id = this.#takeId();
+    this.#connections.set(id, receiver);
+    return id;
+  }
+
+  closeConnection(id: number): void {
+    this.#connections.delete(id);
+  }
+
+  send(frame: Frame): void {
+    if (this.#lost === null) this.#stream.send(frame);
+  }
+
   /** Says goodbye and waits for the agent's, at most two seconds. Idempotent; pending requests fail. */
   async close(): Promise<void> {
     if (this.#lost !== null || this.#stream.isClosed) return;
@@ -197,25 +243,36 @@ export class Session implements FileSession {
     });
   }
 
-  #receive(frame: Frame): void {
+  #receive(frame: Frame): void | Promise<void> {
+    const connection = this.#connections.get(frame.id);
+    if (connection !== undefined) return connection.receive(frame);
     switch (frame.kind) {
       case FrameKind.FRAME_KIND_FILE_REPLY: {
         const pending = this.#take(frame);
         const answer = { reply: decodeHead(FileReply.decode, frame.head), data: frame.data };
         if (pending.settle === null) this.#discard(answer);
         else pending.settle.resolve(answer);
-        return;
+        return undefined;
       }
       case FrameKind.FRAME_KIND_ERROR:
+        // Of a datagram socket that was closed here meanwhile.
+        if (this.#wantsNetwork && !this.#pending.has(frame.id)) return undefined;
         this.#take(frame).settle?.reject(fromErrorDetail(decodeHead(ErrorDetail.decode, frame.head)));
-        return;
+        return undefined;
       case FrameKind.FRAME_KIND_SESSION_EVENT: {
         const { event } = decodeHead(SessionEvent.decode, frame.head);
         if (event !== undefined) this.#onEvent(event);
-        return;
+        return undefined;
       }
       case FrameKind.FRAME_KIND_SESSION_CLOSED:
-        return;
+        return undefined;
+      case FrameKind.FRAME_KIND_CONNECTED:
+      case FrameKind.FRAME_KIND_DATA:
+      case FrameKind.FRAME_KIND_HALF_CLOSE:
+      case FrameKind.FRAME_KIND_RESET:
+      case FrameKind.FRAME_KIND_CREDIT:
+        // Was on its way when the connection was closed here.
+        return undefined;
       default:
         throw new AppError('PROTOCOL_VIOLATION', `frame of kind ${frame.kind} from the agent`);
     }
@@ -263,6 +320,9 @@ export class Session implements FileSession {
     for (const { settle } of this.#pending.values()) settle?.reject(this.#lost);
     this.#pending.clear();
     for (const resume of this.#waiting.splice(0)) resume();
+    const connections = [...this.#connections.values()];
+    this.#connections.clear();
+    for (const connection of connections) connection.lost(this.#lost);
     this.#closed?.resolve();
     if (!asked) this.#onLost(this.#lost);
   }
@@ -270,7 +330,7 @@ export class Session implements FileSession {
   #takeId(): number {
     do {
       this.#nextId = this.#nextId >= LAST_ID - 1 ? 1 : this.#nextId + 2;
-    } while (this.#pending.has(this.#nextId));
+    } while (this.#pending.has(this.#nextId) || this.#connections.has(this.#nextId));
     return this.#nextId;
   }
 }
@@ -285,7 +345,7 @@ function encodeOpening(options: SessionOptions): Uint8Array {
     },
     wantsEnvironment: options.wantsEnvironment,
     wantsFiles: options.wantsFiles,
-    wantsNetwork: false,
+    wantsNetwork: options.wantsNetwork ?? false,
   }).finish();
 }
 

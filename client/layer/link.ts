@@ -5,6 +5,7 @@ import type { Duplex } from 'node:stream';
 import { AppError } from '#proto/errors.ts';
 import { WIRE_VERSION, WireDecoder, WireError, type WireFrame, WireKind } from '#proto/wire.ts';
 import { decodeRequest, replyResult, setupFrame, type WireRequest, type WireRule } from '#proto/wire-client.ts';
+import { isNetKind } from '#proto/wire-net.ts';
 
 export type Question = Exclude<
   WireRequest,
@@ -34,6 +35,8 @@ export interface LinkHandlers {
   /** The reply's pieces, made with the replies of wire-client.ts. What it throws or rejects with becomes an errno. */
   answer(id: bigint, question: Question, signal: AbortSignal): Promise<Buffer[]> | Buffer[];
   release(handle: number): void;
+  /** Frames of wire-net.ts, and CANCEL of what they asked. Answered by `send`, each as its kind wants; throws WireError. */
+  receiveNet?(frame: WireFrame): void;
   /** Once. null: the supervisor closed between two frames. */
   onClosed(error: AppError | null): void;
 }
@@ -51,6 +54,7 @@ export class LayerLink {
   readonly #decoder = new WireDecoder();
   /** null: a question about an open file, which is answered whether anybody waits or not. */
   readonly #open = new Map<bigint, AbortController | null>();
+  #drainWaiters: (() => void)[] = [];
   #heldBytes = 0;
   #isCorked = false;
   #isClosed = false;
@@ -60,7 +64,10 @@ export class LayerLink {
     this.#socket = socket;
     this.#handlers = handlers;
     socket.on('data', (chunk: Buffer) => this.#receive(chunk));
-    socket.on('drain', () => this.#balance());
+    socket.on('drain', () => {
+      this.#wakeDrainWaiters();
+      this.#balance();
+    });
     socket.on('end', () => this.#ended());
     socket.on('close', () => this.#close(null));
     socket.on('error', (error) => this.#close(AppError.from(error, 'BUG')));
@@ -69,6 +76,22 @@ export class LayerLink {
   /** Questions that wait for an answer. */
   get openQuestions(): number {
     return this.#open.size;
+  }
+
+  /** Bytes that the supervisor has not taken yet. */
+  get waitingBytes(): number {
+    return this.#socket.writableLength;
+  }
+
+  /** Replies and frames about connections. Whoever sends on its own accord looks at `waitingBytes`. */
+  send(pieces: Buffer[]): void {
+    this.#write(pieces);
+  }
+
+  /** Resolves when the supervisor has taken what was sent, or the link is closed. */
+  drained(): Promise<void> {
+    if (this.#isClosed || !this.#socket.writableNeedDrain) return Promise.resolve();
+    return new Promise((resolve) => this.#drainWaiters.push(resolve));
   }
 
   close(): void {
@@ -87,6 +110,10 @@ export class LayerLink {
   }
 
   #receiveFrame(frame: WireFrame): void {
+    if (isNetKind(frame.kind) || (frame.kind === WireKind.CANCEL && !this.#open.has(frame.id))) {
+      this.#handlers.receiveNet?.(frame);
+      return;
+    }
     const request = decodeRequest(frame.kind, frame.body);
     switch (request.kind) {
       case WireKind.HELLO:
@@ -164,6 +191,12 @@ export class LayerLink {
     else if (!isFull && this.#socket.isPaused()) this.#socket.resume();
   }
 
+  #wakeDrainWaiters(): void {
+    const waiters = this.#drainWaiters;
+    this.#drainWaiters = [];
+    for (const resolve of waiters) resolve();
+  }
+
   #ended(): void {
     this.#close(this.#decoder.isAtBoundary ? null : new AppError('PROTOCOL_VIOLATION', 'the supervisor was cut off'));
   }
@@ -173,6 +206,7 @@ export class LayerLink {
     this.#isClosed = true;
     for (const controller of this.#open.values()) controller?.abort();
     this.#socket.destroy();
+    this.#wakeDrainWaiters();
     this.#handlers.onClosed(error);
   }
 }
