@@ -221,4 +221,20 @@ void wire_put_str(struct wire_writer *w, const void *data, size_t len);
 void wire_put_raw(struct wire_writer *w, const void *data, size_t len);
 void wire_put_setattr(struct wire_writer *w, const struct wire_setattr *setattr);
 
+/* addr, as above. Bytes in network order; v4 in the first 4. */
+struct wire_addr {
+	uint8_t family; /* 0, AF_UNIX, AF_INET, AF_INET6 */
+	uint16_t port;
+	uint32_t scope;
+	uint8_t ip[16];
+	struct wire_bytes path;
+};
+
+/* At most this long with its family. */
+#define WIRE_ADDR_BYTES 112
+
+/* Bad when the family is unknown or a path is longer than a sockaddr_un holds. In wire_net.c. */
+void wire_get_addr(struct wire_reader *r, struct wire_addr *addr);
+void wire_put_addr(struct wire_writer *w, const struct wire_addr *addr);
+
 #endif

@@ -117,6 +117,11 @@ export function replyFlowAddress(id: bigint, local: Address): Buffer[] {
   return encodeFrame(WireKind.REPLY, id, writeAddress(result(0), local).finish());
 }
 
+/** The peer of a CONNECT is the target's: a non-blocking socket shall not wait for the REPLY. */
+export function flowDialing(flow: bigint): Buffer[] {
+  return encodeFrame(WireKind.FLOW_DIALING, flow);
+}
+
 /** Of a stream. */
 export function flowData(flow: bigint, data: Uint8Array): Buffer[] {
   return encodeFrame(WireKind.FLOW_DATA, flow, data);

@@ -46,6 +46,7 @@ export const WireKind = {
   FLOW_CREDIT: 113,
   FLOW_HALF_CLOSE: 114,
   FLOW_RESET: 115,
+  FLOW_DIALING: 116,
 } as const;
 export type WireKind = (typeof WireKind)[keyof typeof WireKind];
 
