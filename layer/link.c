@@ -5,7 +5,6 @@
 #include "link.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -13,11 +12,11 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
-#include <time.h>
 #include <unistd.h>
 
 #define BUCKETS 1024u
 #define QUEUE_MAX (64u << 20)
+#define ROOM_BYTES (4u << 20)
 #define BUFFER_BYTES (WIRE_HEADER_BYTES + WIRE_BODY_MAX)
 
 struct waiting {
@@ -41,6 +40,8 @@ static size_t queued_bytes;
 static uint64_t next_id = 1;
 static int link_fd = -1;
 static bool is_alive;
+static const struct link_flows *flows;
+static bool is_room_awaited;
 
 int link_init(int fd)
 {
@@ -49,16 +50,39 @@ int link_init(int fd)
 	return 0;
 }
 
+int link_descriptor(void)
+{
+	return link_fd;
+}
+
 bool link_is_alive(void)
 {
 	return __atomic_load_n(&is_alive, __ATOMIC_ACQUIRE);
 }
 
+void link_set_flows(const struct link_flows *handlers)
+{
+	flows = handlers;
+}
+
+bool link_has_room(void)
+{
+	bool has_room;
+
+	pthread_mutex_lock(&lock);
+	has_room = !is_alive || queued_bytes < ROOM_BYTES;
+	is_room_awaited = !has_room;
+	pthread_mutex_unlock(&lock);
+	return has_room;
+}
+
 static void die(void)
 {
 	struct waiting *all = NULL, *one;
+	bool was_alive;
 
 	pthread_mutex_lock(&lock);
+	was_alive = is_alive;
 	__atomic_store_n(&is_alive, false, __ATOMIC_RELEASE);
 	if (link_fd >= 0)
 		shutdown(link_fd, SHUT_RDWR);
@@ -76,6 +100,8 @@ static void die(void)
 		one->done(one->arg, -EIO, NULL, 0);
 		free(one);
 	}
+	if (was_alive && flows)
+		flows->has_ended();
 }
 
 /* Under the lock. False: the link is of no use any more. */
@@ -139,47 +165,79 @@ static bool put(uint16_t kind, uint64_t id, const void *body, size_t len, const 
 	return enqueue(parts, 3, (size_t)sent);
 }
 
-uint64_t link_request(uint16_t kind, const void *body, size_t body_len, const void *bulk,
-		      size_t bulk_len, link_done done, void *arg)
+uint64_t link_reserve(void)
+{
+	uint64_t id;
+
+	pthread_mutex_lock(&lock);
+	id = next_id++;
+	pthread_mutex_unlock(&lock);
+	return id;
+}
+
+static void request(uint64_t id, uint16_t kind, const struct iovec parts[2], link_done done,
+		    void *arg)
 {
 	struct waiting *one = malloc(sizeof(*one));
-	uint64_t id;
 	bool is_sent;
 
 	if (!one) {
 		done(arg, -ENOMEM, NULL, 0);
-		return 0;
+		return;
 	}
 	pthread_mutex_lock(&lock);
-	id = next_id++;
 	if (!is_alive) {
 		pthread_mutex_unlock(&lock);
 		free(one);
 		done(arg, -EIO, NULL, 0);
-		return id;
+		return;
 	}
 	one->id = id;
 	one->done = done;
 	one->arg = arg;
 	one->next = waiting[id % BUCKETS];
 	waiting[id % BUCKETS] = one;
-	is_sent = put(kind, id, body, body_len, bulk, bulk_len);
+	is_sent = put(kind, id, parts[0].iov_base, parts[0].iov_len, parts[1].iov_base,
+		      parts[1].iov_len);
 	pthread_mutex_unlock(&lock);
 	if (!is_sent)
 		die();
+}
+
+uint64_t link_request(uint16_t kind, const void *body, size_t body_len, const void *bulk,
+		      size_t bulk_len, link_done done, void *arg)
+{
+	const struct iovec parts[2] = {{(void *)body, body_len}, {(void *)bulk, bulk_len}};
+	uint64_t id = link_reserve();
+
+	request(id, kind, parts, done, arg);
 	return id;
 }
 
-void link_tell(uint16_t kind, uint64_t id, const void *body, size_t body_len)
+void link_request_as(uint64_t id, uint16_t kind, const void *body, size_t body_len, link_done done,
+		     void *arg)
+{
+	const struct iovec parts[2] = {{(void *)body, body_len}, {NULL, 0}};
+
+	request(id, kind, parts, done, arg);
+}
+
+void link_tell_bulk(uint16_t kind, uint64_t id, const void *body, size_t body_len, const void *bulk,
+		    size_t bulk_len)
 {
 	bool was_alive, is_sent;
 
 	pthread_mutex_lock(&lock);
 	was_alive = is_alive;
-	is_sent = put(kind, id, body, body_len, NULL, 0);
+	is_sent = put(kind, id, body, body_len, bulk, bulk_len);
 	pthread_mutex_unlock(&lock);
 	if (was_alive && !is_sent)
 		die();
+}
+
+void link_tell(uint16_t kind, uint64_t id, const void *body, size_t body_len)
+{
+	link_tell_bulk(kind, id, body, body_len, NULL, 0);
 }
 
 void link_log(int level, const char *format, ...)
@@ -229,9 +287,12 @@ static ssize_t answer_all(const uint8_t *buf, size_t len)
 	ssize_t n;
 
 	while ((n = wire_decode(buf + used, len - used, &frame)) > 0) {
-		if (frame.kind != WIRE_REPLY)
+		if (frame.kind == WIRE_REPLY)
+			answer(&frame);
+		else if (flows && frame.kind >= WIRE_FLOW_DATA && frame.kind <= WIRE_FLOW_DIALING)
+			flows->frame(&frame);
+		else
 			return -EPROTO;
-		answer(&frame);
 		used += (size_t)n;
 	}
 	return n < 0 ? n : (ssize_t)used;
@@ -290,6 +351,10 @@ static void *write_queued(void *unused)
 		if (!first)
 			last = NULL;
 		free(q);
+		if (is_room_awaited && queued_bytes < ROOM_BYTES / 2) {
+			is_room_awaited = false;
+			flows->has_room();
+		}
 	}
 	pthread_mutex_unlock(&lock);
 	return NULL;
@@ -307,65 +372,5 @@ int link_start(void)
 	if (failed)
 		return -failed;
 	pthread_detach(thread);
-	return 0;
-}
-
-static int64_t now_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
-/* Exactly len bytes, not one of the next frame. */
-static int receive_exactly(uint8_t *buf, size_t len, int64_t deadline)
-{
-	size_t got = 0;
-
-	while (got < len) {
-		struct pollfd p = {.fd = link_fd, .events = POLLIN};
-		int64_t left = deadline - now_ms();
-		ssize_t n;
-
-		if (left <= 0 || poll(&p, 1, (int)left) == 0)
-			return -ETIMEDOUT;
-		n = recv(link_fd, buf + got, len - got, MSG_DONTWAIT);
-		if (n == 0)
-			return -EPIPE;
-		if (n < 0 && errno != EINTR && errno != EAGAIN)
-			return -errno;
-		got += n > 0 ? (size_t)n : 0;
-	}
-	return 0;
-}
-
-int link_receive_setup(uint8_t **buf, struct wire_frame *frame, int deadline_ms)
-{
-	int64_t deadline = now_ms() + deadline_ms;
-	uint8_t *all = malloc(BUFFER_BYTES);
-	struct wire_frame head;
-	uint32_t body_len;
-	int result;
-
-	if (!all)
-		return -ENOMEM;
-	result = receive_exactly(all, WIRE_HEADER_BYTES, deadline);
-	if (result == 0 && wire_decode(all, WIRE_HEADER_BYTES, &head) < 0)
-		result = -EPROTO;
-	if (result == 0) {
-		struct wire_reader r = {all, all + 4, 0};
-
-		body_len = wire_get_u32(&r);
-		result = receive_exactly(all + WIRE_HEADER_BYTES, body_len, deadline);
-		if (result == 0 && (wire_decode(all, WIRE_HEADER_BYTES + body_len, frame) <= 0 ||
-				    frame->kind != WIRE_SETUP))
-			result = -EPROTO;
-	}
-	if (result != 0) {
-		free(all);
-		return result;
-	}
-	*buf = all;
 	return 0;
 }

@@ -31,8 +31,34 @@ int link_start(void);
 uint64_t link_request(uint16_t kind, const void *body, size_t body_len, const void *bulk, size_t bulk_len,
 		      link_done done, void *arg);
 
+/*
+ * The same with an id that was reserved before, for requests whose frames may come back before link_request returns.
+ */
+uint64_t link_reserve(void);
+void link_request_as(uint64_t id, uint16_t kind, const void *body, size_t body_len, link_done done, void *arg);
+
 /* Sends a frame that has no answer (HELLO, STARTED, LOG, CANCEL, FAILED, RELEASE). Lost when the link is dead. */
 void link_tell(uint16_t kind, uint64_t id, const void *body, size_t body_len);
+
+/* The same in two parts. */
+void link_tell_bulk(uint16_t kind, uint64_t id, const void *body, size_t body_len, const void *bulk, size_t bulk_len);
+
+/*
+ * Frames of flows (WIRE_FLOW_*) go to `frame` on the link's reader thread; without it they break the protocol. has_ended is
+ * called once when the link dies, on any thread, perhaps one that is inside link_tell: it may only set a flag. has_room
+ * likewise, when link_has_room has said no and would say yes now.
+ */
+struct link_flows {
+	void (*frame)(const struct wire_frame *frame);
+	void (*has_ended)(void);
+	void (*has_room)(void);
+};
+
+/* Before link_start. */
+void link_set_flows(const struct link_flows *flows);
+
+/* False while so much waits for the client that whoever can stop producing shall stop. */
+bool link_has_room(void);
 
 /* printf into WIRE_LOG; never a path's content or a value. level as in WIRE_LOG. */
 void link_log(int level, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -41,5 +67,8 @@ void link_log(int level, const char *format, ...) __attribute__((format(printf, 
 int link_receive_setup(uint8_t **buf, struct wire_frame *frame, int deadline_ms);
 
 bool link_is_alive(void);
+
+/* The socket; for link_setup.c. */
+int link_descriptor(void);
 
 #endif
