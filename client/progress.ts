@@ -3,7 +3,7 @@
 
 import { AppError } from '#proto/errors.ts';
 
-/** standard: step lines, on a terminal with the one under way; simple: plain lines; json: for editors; off: nothing. */
+/** standard: step lines, on a terminal with the one under way; simple: plain lines; json: for editors; off: failures only. */
 export type ProgressMode = 'standard' | 'simple' | 'json' | 'off';
 
 const MODES: Readonly<Record<string, ProgressMode>> = {
@@ -68,6 +68,12 @@ export class Progress {
   warn(message: string): void {
     if (this.#mode === 'json') this.#json({ type: 'Warning', message });
     else if (this.#mode !== 'off') this.#line(`warning: ${message}`);
+  }
+
+  /** Something that worked does so no more. Told in every mode: who wants no progress wants to know this. */
+  failure(message: string): void {
+    if (this.#mode === 'json') this.#json({ type: 'Warning', message });
+    else this.#line(`mirrord: ${message}`);
   }
 
   info(message: string): void {

@@ -2,14 +2,15 @@
 // once, by its answer, by its deadline or by the end of the session. Knows nothing of the local process.
 
 import type { DialOptions } from '#proto/dial.ts';
+import { ERRNO } from '#proto/errno.ts';
 import { AppError, fromErrorDetail } from '#proto/errors.ts';
 import { type Frame, makeFrame, NO_BYTES } from '#proto/frame.ts';
 import { ErrorDetail } from '#proto/gen/v1/error.ts';
 import { FrameKind } from '#proto/gen/v1/frame.ts';
-import { FileReply, FileRequest } from '#proto/gen/v1/fs_env.ts';
-import { type Limits, OpenSession, SessionEvent, SessionOpened, type TargetFacts } from '#proto/gen/v1/session.ts';
+import { FileReply, type FileRequest } from '#proto/gen/v1/fs_env.ts';
+import { type Limits, SessionEvent, SessionOpened, type TargetFacts } from '#proto/gen/v1/session.ts';
 import { decodeHead, type SessionStream } from '#proto/session-stream.ts';
-import { PROTOCOL_VERSION, VERSION } from '#proto/version.ts';
+import { cancelled, describe, encodeOpening, encodeRequest } from './session-requests.ts';
 import type { Target } from './target.ts';
 
 export type FileOperation = NonNullable<FileRequest['op']>;
@@ -56,6 +57,8 @@ export interface NetworkSession {
 export interface RequestOptions {
   data?: Uint8Array;
   signal?: AbortSignal | undefined;
+  /** For what may wait as long as it likes, as a pipe does for its writer. */
+  hasNoDeadline?: boolean;
 }
 
 export interface SessionOptions {
@@ -71,21 +74,26 @@ export interface SessionOptions {
   /** For every file request; `FILE_DEADLINE_MS` where nothing else is said. */
   requestDeadlineMs?: number;
   onEvent: (event: NonNullable<SessionEvent['event']>) => void;
+  /** A request was given up at its deadline; the text says what was waited for. */
+  onOverdue?: (what: string) => void;
   /** The session ended and we had not asked for it. Every request has failed by then. */
   onLost: (error: AppError) => void;
 }
 
-/** A request that waits longer is answered with ETIMEDOUT: longer than any slow disk, shorter than any patience. */
+/** A request that waits longer is answered with EIO: longer than any slow disk, shorter than any patience. */
 export const FILE_DEADLINE_MS = 30_000;
 /** Requests beyond what the agent grants wait here; the layer's link bounds how many there can be. */
 const CHECK_DEADLINES_EVERY_MS = 1_000;
+/** For the agent's word that it knows of our stop: who presses Ctrl-Z waits for it. */
+const SUSPEND_DEADLINE_MS = 1_000;
 const CLOSE_DEADLINE_MS = 2_000;
 const LAST_ID = 0xffff_fffe;
 
 interface Pending {
   readonly id: number;
   readonly operation: FileOperation;
-  readonly startedMs: number;
+  /** By the clock of our own running time; infinite where there is no deadline. */
+  readonly deadlineMs: number;
   /** null once the asker has its error and only the id waits for its answer. */
   settle: { resolve: (answer: FileAnswer) => void; reject: (error: AppError) => void } | null;
 }
@@ -103,7 +111,10 @@ export class Session implements FileSession, NetworkSession {
   readonly #timer: NodeJS.Timeout;
   readonly #onLost: (error: AppError) => void;
   readonly #onEvent: SessionOptions['onEvent'];
+  readonly #onOverdue: (what: string) => void;
   readonly #wantsNetwork: boolean;
+  /** Time in which we ran: that of a stopped process or a sleeping machine is nobody's delay. */
+  #runningMs = 0;
   #nextId = 1;
   readonly #requestsByKind: Record<string, number> = {};
   #lost: AppError | null = null;
@@ -164,6 +175,7 @@ export class Session implements FileSession, NetworkSession {
     this.limits = opened.limits;
     this.#onLost = options.onLost;
     this.#onEvent = options.onEvent;
+    this.#onOverdue = options.onOverdue ?? (() => {});
     this.#wantsNetwork = options.wantsNetwork ?? false;
     this.#deadlineMs = options.requestDeadlineMs ?? FILE_DEADLINE_MS;
     this.#timer = setInterval(() => this.#checkDeadlines(), CHECK_DEADLINES_EVERY_MS);
@@ -214,6 +226,22 @@ export class Session implements FileSession, NetworkSession {
     if (this.#lost === null) this.#stream.send(frame);
   }
 
+  /** We are about to be stopped: the agent knows, or a second has passed, when this resolves. */
+  async suspend(): Promise<void> {
+    if (this.#lost !== null || this.#stream.isClosed) return;
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<void>((resolve) => {
+      timer = setTimeout(resolve, SUSPEND_DEADLINE_MS);
+    });
+    await Promise.race([this.#stream.suspend(), late]);
+    clearTimeout(timer);
+  }
+
+  /** We run again. */
+  resume(): void {
+    this.#stream.resume();
+  }
+
   /** Says goodbye and waits for the agent's, at most two seconds. Idempotent; pending requests fail. */
   async close(): Promise<void> {
     if (this.#lost !== null || this.#stream.isClosed) return;
@@ -232,11 +260,12 @@ export class Session implements FileSession, NetworkSession {
     return this.request(operation, options);
   }
 
-  #start(operation: FileOperation, { data = NO_BYTES, signal }: RequestOptions): Promise<FileAnswer> {
+  #start(operation: FileOperation, { data = NO_BYTES, signal, hasNoDeadline }: RequestOptions): Promise<FileAnswer> {
     return new Promise((resolve, reject) => {
       const id = this.#takeId();
       this.#requestsByKind[operation.$case] = (this.#requestsByKind[operation.$case] ?? 0) + 1;
-      const pending: Pending = { id, operation, startedMs: performance.now(), settle: { resolve, reject } };
+      const deadlineMs = hasNoDeadline ? Number.POSITIVE_INFINITY : this.#runningMs + this.#deadlineMs;
+      const pending: Pending = { id, operation, deadlineMs, settle: { resolve, reject } };
       this.#pending.set(id, pending);
       signal?.addEventListener('abort', () => this.#abandon(pending, cancelled(operation)), { once: true });
       this.#stream.send(makeFrame(id, FrameKind.FRAME_KIND_FILE_REQUEST, encodeRequest(operation), data));
@@ -303,13 +332,14 @@ export class Session implements FileSession, NetworkSession {
   }
 
   #checkDeadlines(): void {
-    const nowMs = performance.now();
+    this.#runningMs += CHECK_DEADLINES_EVERY_MS;
     // In the order in which they began, so that the first young one ends the search.
     for (const pending of this.#pending.values()) {
-      const waitedMs = nowMs - pending.startedMs;
-      if (waitedMs < this.#deadlineMs) return;
-      const what = `no answer to ${pending.operation.$case} within ${this.#deadlineMs} ms`;
-      this.#abandon(pending, new AppError('DEADLINE_EXCEEDED', what));
+      if (pending.deadlineMs === Number.POSITIVE_INFINITY || pending.settle === null) continue;
+      if (this.#runningMs < pending.deadlineMs) return;
+      const what = `no answer to ${describe(pending.operation)} within ${this.#deadlineMs} ms`;
+      this.#onOverdue(what);
+      this.#abandon(pending, new AppError('DEADLINE_EXCEEDED', what, { errno: ERRNO.EIO }));
     }
   }
 
@@ -333,28 +363,6 @@ export class Session implements FileSession, NetworkSession {
     } while (this.#pending.has(this.#nextId) || this.#connections.has(this.#nextId));
     return this.#nextId;
   }
-}
-
-function encodeOpening(options: SessionOptions): Uint8Array {
-  const { target } = options;
-  return OpenSession.encode({
-    protocolVersion: PROTOCOL_VERSION,
-    clientVersion: VERSION,
-    target: {
-      target: target.kind === 'pid' ? { $case: 'pid', value: target.pid } : { $case: 'container', value: target.name },
-    },
-    wantsEnvironment: options.wantsEnvironment,
-    wantsFiles: options.wantsFiles,
-    wantsNetwork: options.wantsNetwork ?? false,
-  }).finish();
-}
-
-function encodeRequest(operation: FileOperation): Uint8Array {
-  return FileRequest.encode({ op: operation }).finish();
-}
-
-function cancelled(operation: FileOperation): AppError {
-  return new AppError('CANCELLED', `nobody waits for ${operation.$case} any more`);
 }
 
 interface PromiseWithResolvers<T> {

@@ -5,11 +5,17 @@
 import { readFileSync } from 'node:fs';
 import { constants } from 'node:os';
 
-/** What tty_ioctl(4) and termios(3) send to the foreground group. SIGTSTP keeps its default: we stop with the group. */
+/** What tty_ioctl(4) and termios(3) send to the foreground group. */
 const FROM_TERMINAL: readonly NodeJS.Signals[] = ['SIGINT', 'SIGQUIT', 'SIGWINCH'];
 const RELAYED: readonly NodeJS.Signals[] = ['SIGTERM', 'SIGHUP', 'SIGUSR1', 'SIGUSR2', ...FROM_TERMINAL];
 /** Ends us while there is no local process to decide. */
 const ENDING: ReadonlySet<NodeJS.Signals> = new Set(['SIGTERM', 'SIGHUP', 'SIGINT', 'SIGQUIT']);
+
+/** What must know that we will stand still; a session. */
+export interface Pausable {
+  suspend(): Promise<void>;
+  resume(): void;
+}
 
 export class Signals {
   readonly #handlers = new Map<NodeJS.Signals, () => void>();
@@ -17,11 +23,27 @@ export class Signals {
   readonly #abort = new AbortController();
   #localPid: number | null = null;
   #ending: NodeJS.Signals | null = null;
+  #pausable: Pausable | null = null;
+  #isStopping = false;
+  /** The local process was stopped by us, because it was not by the terminal. */
+  #hasStoppedLocal = false;
 
   constructor(isForeground: () => boolean = isForegroundGroup) {
     this.#isForeground = isForeground;
     for (const signal of RELAYED) {
       const handler = () => this.#receive(signal);
+      this.#handlers.set(signal, handler);
+      process.on(signal, handler);
+    }
+  }
+
+  /** From here on Ctrl-Z is announced before it is obeyed, and so is the going on after it. */
+  announceStopsTo(pausable: Pausable): void {
+    this.#pausable = pausable;
+    for (const [signal, handler] of [
+      ['SIGTSTP', () => void this.#stop()],
+      ['SIGCONT', () => this.#continued()],
+    ] as const) {
       this.#handlers.set(signal, handler);
       process.on(signal, handler);
     }
@@ -62,6 +84,39 @@ export class Signals {
     }
     if (FROM_TERMINAL.includes(signal) && this.#isForeground()) return;
     this.#send(signal);
+  }
+
+  async #stop(): Promise<void> {
+    if (this.#isStopping) return;
+    this.#isStopping = true;
+    if (!this.#isForeground()) {
+      this.#hasStoppedLocal = true;
+      this.#send('SIGTSTP');
+    }
+    await this.#pausable?.suspend();
+    // SIGCONT may have come first, or the end.
+    if (this.#isStopping) this.#stopNow();
+  }
+
+  /**
+   * By the signal's default and not by SIGSTOP: where no shell could make us go on (an orphaned process group), the kernel
+   * does not stop us. Returns when we go on.
+   */
+  #stopNow(): void {
+    const handler = this.#handlers.get('SIGTSTP');
+    if (handler === undefined) return;
+    process.off('SIGTSTP', handler);
+    process.kill(process.pid, 'SIGTSTP');
+    process.on('SIGTSTP', handler);
+    this.#continued();
+  }
+
+  #continued(): void {
+    if (this.#hasStoppedLocal) this.#send('SIGCONT');
+    this.#hasStoppedLocal = false;
+    if (!this.#isStopping) return;
+    this.#isStopping = false;
+    this.#pausable?.resume();
   }
 
   #send(signal: NodeJS.Signals): void {

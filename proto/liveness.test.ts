@@ -46,3 +46,15 @@ test('after a pause of our own the peer gets its time anew', () => {
   for (let nowMs = 62_000; nowMs < 72_000; nowMs += CHECK_EVERY_MS) liveness.check(nowMs);
   expect(liveness.check(60_000 + LOST_AFTER_MS + CHECK_EVERY_MS)).toBe('lost');
 });
+
+test('a silence that was announced is no loss until what comes next, and at most an hour', () => {
+  const liveness = new Liveness(0);
+  liveness.suspended();
+  expect(run(liveness, 3_600_000 - CHECK_EVERY_MS)['lost']).toBeUndefined();
+  expect(liveness.check(3_600_000)).toBe('overslept');
+  liveness.received(3_600_500);
+  const after: string[] = [];
+  for (let nowMs = 3_601_000; nowMs < 3_620_000; nowMs += CHECK_EVERY_MS) after.push(liveness.check(nowMs));
+  expect(after).not.toContain('overslept');
+  expect(after).toContain('lost');
+});

@@ -8,13 +8,46 @@ export const LOST_AFTER_MS = 12_500;
 export const CHECK_EVERY_MS = 1_000;
 /** A check this late means that we stood still (a stopped process, a suspended laptop), not the peer. */
 const OWN_PAUSE_MS = 4_000;
+/** Silence that a peer has announced lasts at most so long: what it holds, others may want. */
+const SUSPENDED_LOST_AFTER_MS = 3_600_000;
+
+export interface LivenessTimes {
+  readonly pingAfterMs: number;
+  readonly lostAfterMs: number;
+  readonly checkEveryMs: number;
+  readonly ownPauseMs: number;
+  readonly suspendedLostAfterMs: number;
+}
+
+export const LIVENESS_TIMES: LivenessTimes = {
+  pingAfterMs: PING_AFTER_MS,
+  lostAfterMs: LOST_AFTER_MS,
+  checkEveryMs: CHECK_EVERY_MS,
+  ownPauseMs: OWN_PAUSE_MS,
+  suspendedLostAfterMs: SUSPENDED_LOST_AFTER_MS,
+};
+
+/** The usual proportions for another patience. */
+export function livenessTimes(lostAfterMs: number): LivenessTimes {
+  const scaled = (ms: number) => Math.max(1, Math.round((ms * lostAfterMs) / LOST_AFTER_MS));
+  return {
+    ...LIVENESS_TIMES,
+    lostAfterMs,
+    pingAfterMs: scaled(PING_AFTER_MS),
+    checkEveryMs: scaled(CHECK_EVERY_MS),
+    ownPauseMs: scaled(OWN_PAUSE_MS),
+  };
+}
 
 export class Liveness {
+  readonly #times: LivenessTimes;
   #sentMs: number;
   #receivedMs: number;
   #checkedMs: number;
+  #isSuspended = false;
 
-  constructor(nowMs: number) {
+  constructor(nowMs: number, times: LivenessTimes = LIVENESS_TIMES) {
+    this.#times = times;
     this.#sentMs = nowMs;
     this.#receivedMs = nowMs;
     this.#checkedMs = nowMs;
@@ -26,13 +59,21 @@ export class Liveness {
 
   received(nowMs: number): void {
     this.#receivedMs = nowMs;
+    this.#isSuspended = false;
   }
 
-  /** Called every CHECK_EVERY_MS. After a pause of our own the peer gets its full time anew: its bytes may be waiting. */
-  check(nowMs: number): 'alive' | 'ping' | 'lost' {
-    if (nowMs - this.#checkedMs > OWN_PAUSE_MS) this.#receivedMs = nowMs;
+  /** The peer has announced its silence; what it sends next ends it. */
+  suspended(): void {
+    this.#isSuspended = true;
+  }
+
+  /** Called every `checkEveryMs`. After a pause of our own the peer gets its full time anew: its bytes may be waiting. */
+  check(nowMs: number): 'alive' | 'ping' | 'lost' | 'overslept' {
+    if (nowMs - this.#checkedMs > this.#times.ownPauseMs) this.#receivedMs = nowMs;
     this.#checkedMs = nowMs;
-    if (nowMs - this.#receivedMs >= LOST_AFTER_MS) return 'lost';
-    return nowMs - this.#sentMs >= PING_AFTER_MS ? 'ping' : 'alive';
+    const silentMs = nowMs - this.#receivedMs;
+    if (this.#isSuspended && silentMs >= this.#times.suspendedLostAfterMs) return 'overslept';
+    if (!this.#isSuspended && silentMs >= this.#times.lostAfterMs) return 'lost';
+    return nowMs - this.#sentMs >= this.#times.pingAfterMs ? 'ping' : 'alive';
   }
 }

@@ -259,3 +259,42 @@ describe('the end', () => {
     await drained;
   });
 });
+
+describe('a side that is stopped', () => {
+  test('says so, is silent until it goes on, and sends then what waited', async () => {
+    const { stream, wire, feed } = open();
+    const suspended = stream.suspend();
+    await turn();
+    feed(makeFrame(0, K.FRAME_KIND_PONG));
+    await suspended;
+    stream.send(request(1));
+    feed(makeFrame(0, K.FRAME_KIND_PING));
+    await turn();
+    expect(wire.kinds()).toEqual([K.FRAME_KIND_SESSION_SUSPEND]);
+    stream.resume();
+    await turn();
+    const [, pong, ping, held] = wire.kinds();
+    expect([pong, ping, held]).toEqual([K.FRAME_KIND_PONG, K.FRAME_KIND_PING, K.FRAME_KIND_FILE_REQUEST]);
+  });
+
+  test('is not lost by its silence, and is told why when it lasted too long', () => {
+    vi.useFakeTimers();
+    const { wire, ends, feed } = open();
+    feed(makeFrame(0, K.FRAME_KIND_SESSION_SUSPEND));
+    vi.advanceTimersByTime(3_590_000);
+    expect(ends).toEqual([]);
+    vi.advanceTimersByTime(20_000);
+    expect(ends[0]?.message).toContain('was stopped');
+    expect(wire.kinds()).toContain(K.FRAME_KIND_SESSION_ERROR);
+  });
+
+  test('that goes on is watched again', () => {
+    vi.useFakeTimers();
+    const { ends, feed } = open();
+    feed(makeFrame(0, K.FRAME_KIND_SESSION_SUSPEND));
+    vi.advanceTimersByTime(100_000);
+    feed(makeFrame(0, K.FRAME_KIND_PING));
+    vi.advanceTimersByTime(20_000);
+    expect(ends[0]?.message).toContain('silent');
+  });
+});

@@ -9,7 +9,7 @@ import { AppError, type AppErrorCode, fromErrorDetail, toErrorDetail } from './e
 import { assertFrameLimits, decodeBatch, encodedFrameBytes, type Frame, makeFrame, NO_BYTES } from './frame.ts';
 import { ErrorDetail } from './gen/v1/error.ts';
 import { Credit, FrameKind } from './gen/v1/frame.ts';
-import { CHECK_EVERY_MS, Liveness } from './liveness.ts';
+import { LIVENESS_TIMES, Liveness, type LivenessTimes } from './liveness.ts';
 
 /** A batch is sent when this much waits, or when the event loop turns: above it nothing is gained. */
 const FLUSH_BYTES = 64 * 1024;
@@ -46,6 +46,7 @@ export interface SessionStreamOptions extends SessionHandlers {
   /** Code of the error when the peer vanishes. */
   lostCode: AppErrorCode;
   creditBytes?: number;
+  liveness?: LivenessTimes;
   now?: () => number;
 }
 
@@ -65,6 +66,8 @@ export class SessionStream {
   #isTransportFull = false;
   #mayPeerEnd = false;
   #hasAgreedToClose = false;
+  /** asked: SESSION_SUSPEND waits to be written; held: it is, and nothing follows it. */
+  #silence: 'none' | 'asked' | 'held' = 'none';
   #state: 'open' | 'ending' | 'ended' | 'closed' = 'open';
   #drainWaiters: (() => void)[] = [];
   #pingWaiters: { sentMs: number; resolve: (roundTripMs: number) => void }[] = [];
@@ -75,8 +78,9 @@ export class SessionStream {
     const creditBytes = options.creditBytes ?? SESSION_CREDIT_BYTES;
     this.#sendCredit = new SendCredit(creditBytes);
     this.#receiveCredit = new ReceiveCredit(creditBytes);
-    this.#liveness = new Liveness(this.#now());
-    this.#timer = setInterval(() => this.#checkLiveness(), CHECK_EVERY_MS);
+    const times = options.liveness ?? LIVENESS_TIMES;
+    this.#liveness = new Liveness(this.#now(), times);
+    this.#timer = setInterval(() => this.#checkLiveness(), times.checkEveryMs);
     this.#timer.unref();
   }
 
@@ -118,10 +122,30 @@ export class SessionStream {
     return new Promise((resolve) => this.#sendPing(resolve));
   }
 
+  /**
+   * Tells the peer that we are about to be stopped. Resolves when it knows; from then until `resume` nothing is sent. Never
+   * settles when the stream closes first.
+   */
+  suspend(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#silence = 'asked';
+      this.#pingWaiters.push({ sentMs: this.#now(), resolve: () => resolve() });
+      this.#sendUrgent(makeFrame(0, FrameKind.FRAME_KIND_SESSION_SUSPEND));
+    });
+  }
+
+  /** We run again: what was held back goes out, and a PING that says so. */
+  resume(): void {
+    if (this.#silence === 'none') return;
+    this.#silence = 'none';
+    this.#sendPing(() => undefined);
+  }
+
   /** Sends what is queued, then ends our direction. `onClosed` comes when the peer has ended too. */
   end(): void {
     if (this.#state !== 'open') return;
     this.#state = 'ending';
+    this.#silence = 'none';
     this.#flush();
   }
 
@@ -132,6 +156,8 @@ export class SessionStream {
     if (this.#state !== 'ended' && !this.#isTransportFull) {
       this.#options.transport.write([makeFrame(0, FrameKind.FRAME_KIND_SESSION_ERROR, head)]);
       this.#options.transport.end();
+    } else if (this.#isTransportFull) {
+      this.#options.transport.destroy(error);
     }
     this.#close(error);
   }
@@ -196,6 +222,10 @@ export class SessionStream {
         this.#sendCredit.grant(decodeHead(Credit.decode, frame.head).bytes);
         this.#scheduleFlush();
         return true;
+      case FrameKind.FRAME_KIND_SESSION_SUSPEND:
+        this.#liveness.suspended();
+        this.#sendUrgent(makeFrame(0, FrameKind.FRAME_KIND_PONG));
+        return true;
       case FrameKind.FRAME_KIND_PING:
         this.#sendUrgent(makeFrame(0, FrameKind.FRAME_KIND_PONG, NO_BYTES, frame.data));
         this.#consumed(frame.data.length);
@@ -251,11 +281,12 @@ export class SessionStream {
 
   #flush(): void {
     if (this.#state === 'closed' || this.#state === 'ended') return;
-    while (!this.#isTransportFull) {
+    while (!this.#isTransportFull && this.#silence !== 'held') {
       const frames = this.#takeBatch();
       if (frames.length === 0) break;
       this.#liveness.sent(this.#now());
       if (!this.#options.transport.write(frames)) this.#isTransportFull = true;
+      if (this.#silence === 'asked') this.#silence = 'held';
     }
     if (this.#bufferedBytes <= DRAINED_BYTES) this.#wakeDrainWaiters();
     if (this.#state === 'ending' && this.#bufferedBytes === 0) {
@@ -289,8 +320,14 @@ export class SessionStream {
   #checkLiveness(): void {
     const verdict = this.#liveness.check(this.#now());
     if (verdict === 'ping') this.#sendPing(() => undefined);
+    const { lostCode, peer, liveness = LIVENESS_TIMES } = this.#options;
+    if (verdict === 'overslept') {
+      const minutes = Math.round(liveness.suspendedLostAfterMs / 60_000);
+      // Not cut: a peer that goes on after all reads why.
+      this.fail(new AppError(lostCode, `the ${peer} was stopped (Ctrl-Z) for more than ${minutes} minutes`));
+      return;
+    }
     if (verdict !== 'lost') return;
-    const { lostCode, peer } = this.#options;
     this.destroy(new AppError(lostCode, `the ${peer} has been silent for too long`));
   }
 

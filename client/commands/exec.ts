@@ -158,6 +158,7 @@ async function runWith(run: Run): Promise<Outcome> {
       () => openSession(run, backend, parts),
       (opened) => `session with ${formatTarget(target)} (process ${opened.facts.pid})`,
     );
+    signals.announceStopsTo(session);
     return await runProcess(run, session, parts);
   } catch (error) {
     log.attach('agent', await backend.agentLog());
@@ -180,14 +181,19 @@ async function openSession(run: Run, backend: Backend, { dial, Session }: Parts)
     wantsFiles: run.config.feature.fs.mode !== 'local',
     deadlineMs: OPEN_DEADLINE_MS,
     onEvent: (event) => {
-      if (event.$case === 'targetEnded') run.progress.warn('the target has ended: its files answer EIO from here on');
-      else run.progress.warn(`the agent lost its ${event.value.service}`);
+      if (event.$case === 'targetEnded')
+        run.progress.failure('the target has ended: its files answer EIO from here on');
+      else run.progress.failure(`the agent lost its ${event.value.service}: what it served answers EIO`);
       run.log.warn('session event', { event: event.$case });
+    },
+    onOverdue: (what) => {
+      run.log.error('request given up', { what });
+      run.progress.failure(`${what}: the local process got EIO`);
     },
     onLost: (error) => {
       run.log.error('session lost', { code: error.code, message: error.message });
       const logFile = run.log.keep();
-      run.progress.warn(`the session is lost: ${error.message}; files of the target answer EIO (log: ${logFile})`);
+      run.progress.failure(`the session is lost: ${error.message}; files of the target answer EIO (log: ${logFile})`);
     },
   };
   return Session.open(options);

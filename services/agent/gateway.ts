@@ -1,6 +1,7 @@
 // The only door for clients: the Gateway service, whose admitted sessions go to the table.
 
 import type { Logger } from 'pino';
+import { livenessTimes } from '#proto/liveness.ts';
 import { type SessionServer, serveSessions } from '#runtime/rpc.ts';
 import type { Sessions } from './sessions.ts';
 
@@ -8,6 +9,7 @@ export interface GatewayOptions {
   address: string;
   sessionKey: Uint8Array;
   maxSessions: number;
+  clientLostAfterMs: number;
   sessions: Sessions;
   logger: Logger;
 }
@@ -18,6 +20,7 @@ export function openGateway(options: GatewayOptions): Promise<SessionServer> {
     service: 'Gateway',
     key: options.sessionKey,
     maxSessions: options.maxSessions,
+    liveness: livenessTimes(options.clientLostAfterMs),
     logger: options.logger,
     onSession: (incoming) => options.sessions.admit(incoming),
   });

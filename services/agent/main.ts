@@ -5,6 +5,7 @@ import { mkdirSync, statSync } from 'node:fs';
 import { hostname } from 'node:os';
 import type { Logger } from 'pino';
 import { AppError, ERRORS } from '#proto/errors.ts';
+import { LOST_AFTER_MS } from '#proto/liveness.ts';
 import type { ServiceName } from '#proto/subjects.ts';
 import { VERSION } from '#proto/version.ts';
 import { Bus } from '#runtime/bus.ts';
@@ -43,6 +44,8 @@ const SETTINGS = {
   logLevel: oneOf('MIRRORD_LOG_LEVEL', LOG_LEVELS, 'info'),
   logFile: optionalText('MIRRORD_LOG_FILE'),
   exitWithParent: flag('MIRRORD_EXIT_WITH_PARENT'),
+  /** Silence after which a client counts as lost. */
+  clientLostAfterMs: integer('MIRRORD_CLIENT_LOST_AFTER_MS', { min: 500, max: 3_600_000, fallback: LOST_AFTER_MS }),
   maxSessions: integer('MIRRORD_MAX_SESSIONS', { min: 1, max: 10_000, fallback: 64 }),
   maxFileHandles: integer('MIRRORD_MAX_FILE_HANDLES', { min: 1, max: 100_000, fallback: 1_024 }),
   maxConnections: integer('MIRRORD_MAX_CONNECTIONS', { min: 1, max: 60_000, fallback: DEFAULT_LIMITS.connections }),
@@ -99,6 +102,7 @@ async function start(settings: Settings, logger: Logger, shutdown: Shutdown): Pr
     address: settings.gatewayListen,
     sessionKey: settings.sessionKey,
     maxSessions: settings.maxSessions,
+    clientLostAfterMs: settings.clientLostAfterMs,
     sessions,
     logger,
   });

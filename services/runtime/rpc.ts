@@ -1,21 +1,18 @@
-// The serving end of sessions over grpc-js: admits calls by token before a frame is read, makes the two calls of a session
-// one SessionStream, and sees to it that no connection outlives its call.
+// The serving end of sessions, gRPC over node's own HTTP/2: admits calls by token before a frame is read, makes the two
+// calls of a session one SessionStream, and sees to it that no connection outlives its call.
 
-import { Metadata, Server, type ServerDuplexStream } from '@grpc/grpc-js';
+import type { IncomingHttpHeaders, ServerHttp2Stream } from 'node:http2';
 import type { Logger } from 'pino';
-import { AppError, GRPC_STATUS, toErrorDetail } from '#proto/errors.ts';
-import { ErrorDetail } from '#proto/gen/v1/error.ts';
+import { AppError } from '#proto/errors.ts';
+import type { Frame } from '#proto/frame.ts';
+import { MessageReader, MessageWriter } from '#proto/grpc-message.ts';
+import { CONTENT_TYPE, statusHeaders } from '#proto/grpc-status.ts';
 import {
   AUTHORIZATION_KEY,
   DIRECTION_KEY,
-  ERROR_KEY,
-  type IncomingBatch,
-  type OutgoingBatch,
   PAIRING_DEADLINE_MS,
   type SessionService,
-  serverOptions,
-  sessionMethod,
-  windowBytes,
+  sessionPath,
 } from '#proto/grpc-tuning.ts';
 import { type FrameTransport, type SessionHandlers, SessionStream } from '#proto/session-stream.ts';
 import { verifyToken } from '#proto/token.ts';
@@ -42,6 +39,8 @@ export interface ServeOptions {
   /** How the dialling peer is called in messages. */
   peer?: string;
   pairingDeadlineMs?: number;
+  /** How long a peer may be silent. */
+  liveness?: LivenessTimes;
 }
 
 export interface SessionServer {
@@ -56,7 +55,6 @@ export interface SessionServer {
 /** Beside two per session: room for calls that are about to be refused. */
 const SPARE_CONNECTIONS = 64;
 
-type Call = ServerDuplexStream<IncomingBatch, OutgoingBatch>;
 type Direction = 'up' | 'down';
 
 interface HalfOpen {
@@ -66,11 +64,13 @@ interface HalfOpen {
 }
 
 export async function serveSessions(options: ServeOptions): Promise<SessionServer> {
-  const server = new Server(serverOptions());
-  const connections = new Connections(server, windowBytes(options.address));
-  const admission = new Admission(options, connections);
-  server.addService({ session: sessionMethod(options.service) }, { session: (call: Call) => admission.admit(call) });
-  const listening = await listen(options.address, (socket) => connections.injector.injectConnection(socket));
+  const connections = new Connections(options.address, (stream, headers) => {
+    const call = new Call(stream, connections);
+    if (isSessionCall(headers, options.service)) admission.admit(call, headers);
+    else call.refuse(new AppError('UNSUPPORTED', `${headers[':method']} ${headers[':path']} is not served here`));
+  });
+  const admission = new Admission(options);
+  const listening = await listen(options.address, (socket) => connections.accept(socket));
   listening.server.maxConnections = options.maxSessions * 2 + SPARE_CONNECTIONS;
   return {
     address: listening.address,
@@ -84,38 +84,74 @@ export async function serveSessions(options: ServeOptions): Promise<SessionServe
       listening.close();
       admission.close();
       connections.close();
-      server.forceShutdown();
     },
   };
+}
+
+/** `application/grpc`, with or without the name of a codec behind: bytes are bytes. */
+function isSessionCall(headers: IncomingHttpHeaders, service: SessionService): boolean {
+  const isGrpc = headers['content-type']?.startsWith(CONTENT_TYPE) === true;
+  return isGrpc && headers[':method'] === 'POST' && headers[':path'] === sessionPath(service);
+}
+
+/** One call of a peer: accepted, then ended with a status; or refused. */
+class Call {
+  readonly stream: ServerHttp2Stream;
+  readonly #connections: Connections;
+  #status: AppError | null = null;
+
+  constructor(stream: ServerHttp2Stream, connections: Connections) {
+    this.stream = stream;
+    this.#connections = connections;
+  }
+
+  accept(): void {
+    if (this.stream.destroyed) return;
+    this.stream.once('wantTrailers', () => this.stream.sendTrailers(statusHeaders(this.#status)));
+    this.stream.respond({ ':status': 200, 'content-type': CONTENT_TYPE }, { waitForTrailers: true });
+  }
+
+  end(): void {
+    this.stream.end();
+  }
+
+  /** Ends the call with an error, and its connection soon after. */
+  refuse(error: AppError): void {
+    this.#connections.cut(this.stream);
+    if (this.stream.destroyed) return;
+    this.#status = error;
+    if (this.stream.headersSent) {
+      this.stream.end();
+      return;
+    }
+    const headers = { ':status': 200, 'content-type': CONTENT_TYPE, ...statusHeaders(error) };
+    this.stream.respond(headers, { endStream: true });
+    this.stream.resume();
+  }
 }
 
 /** Who may come in, and which two calls belong together. */
 class Admission {
   readonly #options: ServeOptions;
-  readonly #connections: Connections;
   readonly #halfOpen = new Map<string, HalfOpen>();
   readonly #live = new Map<string, SessionStream>();
 
-  constructor(options: ServeOptions, connections: Connections) {
+  constructor(options: ServeOptions) {
     this.#options = options;
-    this.#connections = connections;
   }
 
   get liveSessions(): number {
     return this.#live.size;
   }
 
-  admit(call: Call): void {
-    call.on('error', () => {
-      // A cut call is told by 'cancelled'; without a listener the error would end the process.
-    });
+  admit(call: Call, headers: IncomingHttpHeaders): void {
     try {
-      const { sessionId, direction } = this.#authenticate(call.metadata);
+      const { sessionId, direction } = this.#authenticate(headers);
       this.#pair(sessionId, direction, call);
     } catch (thrown) {
       const error = AppError.from(thrown, 'BUG');
       this.#options.logger.debug({ code: error.code, cause: error.message }, 'call refused');
-      this.#refuse(call, error);
+      call.refuse(error);
     }
   }
 
@@ -127,11 +163,10 @@ class Admission {
     }
   }
 
-  #authenticate(metadata: Metadata): { sessionId: string; direction: Direction } {
-    const [authorization] = metadata.get(AUTHORIZATION_KEY);
-    const bearer = /^Bearer (\S+)$/.exec(String(authorization ?? ''));
+  #authenticate(headers: IncomingHttpHeaders): { sessionId: string; direction: Direction } {
+    const bearer = /^Bearer (\S+)$/.exec(headers[AUTHORIZATION_KEY] ?? '');
     const { sessionId } = verifyToken(this.#options.key, bearer?.[1] ?? '');
-    const [direction] = metadata.get(DIRECTION_KEY);
+    const direction = headers[DIRECTION_KEY];
     if (direction !== 'up' && direction !== 'down') {
       throw new AppError('PROTOCOL_VIOLATION', `metadata ${DIRECTION_KEY} must be up or down`);
     }
@@ -162,10 +197,10 @@ class Admission {
     const timer = setTimeout(() => {
       this.#halfOpen.delete(sessionId);
       const other = direction === 'up' ? 'down' : 'up';
-      this.#refuse(call, new AppError('DEADLINE_EXCEEDED', `no ${other} call within ${pairingDeadlineMs} ms`));
+      call.refuse(new AppError('DEADLINE_EXCEEDED', `no ${other} call within ${pairingDeadlineMs} ms`));
     }, pairingDeadlineMs);
     this.#halfOpen.set(sessionId, { direction, call, timer });
-    call.once('cancelled', () => {
+    call.stream.once('close', () => {
       if (this.#halfOpen.get(sessionId)?.call !== call) return;
       this.#halfOpen.delete(sessionId);
       clearTimeout(timer);
@@ -173,13 +208,14 @@ class Admission {
   }
 
   #begin(sessionId: string, up: Call, down: Call): void {
-    const { peer = 'client', pairingDeadlineMs = PAIRING_DEADLINE_MS } = this.#options;
+    const { peer = 'client', pairingDeadlineMs = PAIRING_DEADLINE_MS, liveness = LIVENESS_TIMES } = this.#options;
     let handlers: SessionHandlers | null = null;
-    const transport = new ServedTransport(up, down, (call, error) => this.#refuse(call, error));
+    const transport = new ServedTransport(up, down);
     const stream = new SessionStream({
       transport,
       peer,
       lostCode: 'CANCELLED',
+      liveness,
       onFrame: (frame) => {
         clearTimeout(firstFrameTimer);
         return handlers?.onFrame(frame);
@@ -202,42 +238,41 @@ class Admission {
     }
     transport.start(stream);
   }
-
-  /** Ends a call with an error: the status for any gRPC tool, the ErrorDetail for our own. */
-  #refuse(call: Call, error: AppError): void {
-    const metadata = new Metadata();
-    metadata.set(ERROR_KEY, Buffer.from(ErrorDetail.encode(toErrorDetail(error)).finish()));
-    call.emit('error', { code: GRPC_STATUS[error.row.status], details: error.message, metadata });
-    this.#connections.cut(call.metadata);
-  }
 }
 
 /** The two calls of one session as the carrier of its frames. */
 class ServedTransport implements FrameTransport {
   readonly #up: Call;
   readonly #down: Call;
-  readonly #refuse: (call: Call, error: AppError) => void;
+  readonly #writer: MessageWriter;
+  #stream: SessionStream | null = null;
 
-  constructor(up: Call, down: Call, refuse: (call: Call, error: AppError) => void) {
+  constructor(up: Call, down: Call) {
     this.#up = up;
     this.#down = down;
-    this.#refuse = refuse;
+    this.#writer = new MessageWriter(down.stream, () => this.#stream?.transportDrained());
   }
 
   start(stream: SessionStream): void {
+    this.#stream = stream;
     for (const call of [this.#up, this.#down]) {
-      call.once('cancelled', () => stream.transportEnded(null));
-      call.sendMetadata(new Metadata());
+      call.stream.once('close', () => stream.transportEnded(null));
+      call.accept();
     }
-    this.#up.on('data', (batch: Buffer) => stream.receive(batch));
-    this.#up.once('end', () => stream.peerEnded());
-    this.#down.on('drain', () => stream.transportDrained());
-    this.#down.once('finish', () => stream.transportEnded(null));
-    this.#down.resume();
+    const reader = new MessageReader((batch) => stream.receive(batch));
+    this.#up.stream.on('data', (chunk: Buffer) => {
+      try {
+        reader.push(chunk);
+      } catch (error) {
+        stream.fail(AppError.from(error, 'BUG'));
+      }
+    });
+    this.#up.stream.once('end', () => stream.peerEnded());
+    this.#down.stream.resume();
   }
 
-  write(batch: OutgoingBatch): boolean {
-    return this.#down.write(batch);
+  write(batch: readonly Frame[]): boolean {
+    return this.#writer.write(batch);
   }
 
   end(): void {
@@ -247,6 +282,6 @@ class ServedTransport implements FrameTransport {
 
   destroy(error: AppError | null): void {
     const reason = error ?? new AppError('CANCELLED', 'the session was cut');
-    for (const call of [this.#up, this.#down]) this.#refuse(call, reason);
+    for (const call of [this.#up, this.#down]) call.refuse(reason);
   }
 }

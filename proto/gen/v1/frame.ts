@@ -33,6 +33,11 @@ export const FrameKind = {
   /** FRAME_KIND_PING - id 0, either way; data is echoed. Measures the round trip and proves the application, not just the kernel, alive. */
   FRAME_KIND_PING: 7,
   FRAME_KIND_PONG: 8,
+  /**
+   * FRAME_KIND_SESSION_SUSPEND - id 0, client: the client will be silent for a while, because it is about to be stopped by job control (Ctrl-Z). The
+   * agent answers as it answers a PING, and takes no silence for a loss until the next batch comes, at most an hour.
+   */
+  FRAME_KIND_SESSION_SUSPEND: 9,
   /** FRAME_KIND_CREDIT - The receiver of `data` on this id may be sent so many more bytes. id 0: for the session as a whole. head: Credit. */
   FRAME_KIND_CREDIT: 16,
   /** FRAME_KIND_CANCEL - The asker no longer wants the answer; the id is free once its answer or ERROR has come. head: empty. */
@@ -77,6 +82,7 @@ export namespace FrameKind {
   export type FRAME_KIND_SESSION_EVENT = typeof FrameKind.FRAME_KIND_SESSION_EVENT;
   export type FRAME_KIND_PING = typeof FrameKind.FRAME_KIND_PING;
   export type FRAME_KIND_PONG = typeof FrameKind.FRAME_KIND_PONG;
+  export type FRAME_KIND_SESSION_SUSPEND = typeof FrameKind.FRAME_KIND_SESSION_SUSPEND;
   export type FRAME_KIND_CREDIT = typeof FrameKind.FRAME_KIND_CREDIT;
   export type FRAME_KIND_CANCEL = typeof FrameKind.FRAME_KIND_CANCEL;
   export type FRAME_KIND_ERROR = typeof FrameKind.FRAME_KIND_ERROR;
