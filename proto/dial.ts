@@ -1,21 +1,23 @@
-// The dialling end of a session: two calls on two connections made into one SessionStream. The only file of proto that
-// loads grpc-js; a client imports it when it is about to dial and not before.
+// The dialling end of a session: two gRPC calls on two connections made into one SessionStream. Speaks gRPC with node's own
+// HTTP/2: what a library would add to the start of a command is more than all that is needed of it here.
 
-import { Client, type ClientDuplexStream, credentials, Metadata, type ServiceError, status } from '@grpc/grpc-js';
-import { AppError, type AppErrorCode, fromErrorDetail } from './errors.ts';
+import http2 from 'node:http2';
+import net from 'node:net';
+import { AppError, type AppErrorCode, GRPC_STATUS } from './errors.ts';
 import type { Frame } from './frame.ts';
-import { ErrorDetail } from './gen/v1/error.ts';
+import { MessageReader, MessageWriter } from './grpc-message.ts';
+import { CONTENT_TYPE, errorOfStatus, type GrpcStatus, readStatus } from './grpc-status.ts';
 import {
   AUTHORIZATION_KEY,
-  clientOptions,
   DIRECTION_KEY,
-  ERROR_KEY,
-  type IncomingBatch,
-  type OutgoingBatch,
+  http2Settings,
+  SESSION_MEMORY_MB,
   type SessionService,
-  sessionMethod,
+  sessionPath,
+  windowBytes,
 } from './grpc-tuning.ts';
 import { type FrameTransport, type SessionHandlers, SessionStream } from './session-stream.ts';
+import { VERSION } from './version.ts';
 
 export interface DialOptions extends SessionHandlers {
   /** `unix:/path` or `host:port`. */
@@ -27,8 +29,6 @@ export interface DialOptions extends SessionHandlers {
   /** Sent with the calls instead of after their acceptance: saves a round trip. */
   opening?: Frame;
 }
-
-type Call = ClientDuplexStream<OutgoingBatch, IncomingBatch>;
 
 interface Peer {
   readonly name: string;
@@ -71,42 +71,146 @@ export async function dial(options: DialOptions): Promise<SessionStream> {
   return stream;
 }
 
+/** One call on a connection of its own. */
+class Call {
+  readonly stream: http2.ClientHttp2Stream;
+  readonly #connection: http2.ClientHttp2Session;
+  readonly #peer: Peer;
+  readonly #onAccepted: () => void;
+  readonly #onEnded: (error: AppError | null) => void;
+  #fault: Error | null = null;
+  #status: GrpcStatus | null = null;
+  #isAccepted = false;
+  #hasEnded = false;
+
+  constructor(
+    options: DialOptions,
+    peer: Peer,
+    direction: 'up' | 'down',
+    onAccepted: () => void,
+    onEnded: (error: AppError | null) => void,
+  ) {
+    this.#peer = peer;
+    this.#onAccepted = onAccepted;
+    this.#onEnded = onEnded;
+    this.#connection = openConnection(options.address);
+    this.#connection.on('error', (error) => this.#failed(error));
+    this.stream = this.#connection.request(
+      {
+        ':method': 'POST',
+        ':path': sessionPath(options.service),
+        'content-type': CONTENT_TYPE,
+        te: 'trailers',
+        'user-agent': `mirrord/${VERSION}`,
+        [AUTHORIZATION_KEY]: `Bearer ${options.token}`,
+        [DIRECTION_KEY]: direction,
+      },
+      { endStream: direction === 'down' },
+    );
+    this.stream.on('error', (error) => this.#failed(error));
+    this.stream.once('response', (headers) => this.#answered(headers));
+    this.stream.once('trailers', (trailers) => this.#setStatus(readStatus(trailers)));
+    // A call ends only when it has been read to its end.
+    this.stream.once('end', () => this.#ended());
+    this.stream.once('close', () => this.#ended());
+  }
+
+  cut(): void {
+    this.#connection.destroy();
+  }
+
+  #answered(headers: http2.IncomingHttpHeaders & http2.IncomingHttpStatusHeader): void {
+    const status = readStatus(headers);
+    if (status !== null) {
+      this.#setStatus(status);
+      this.#ended();
+    } else if (headers[':status'] !== 200) {
+      this.#failed(new Error(`HTTP status ${headers[':status']}, which no gRPC server gives`));
+      this.#ended();
+    } else {
+      this.#isAccepted = true;
+      this.#onAccepted();
+    }
+  }
+
+  #setStatus(status: GrpcStatus | null): void {
+    this.#status ??= status;
+    // What the peer ends a call with an error for is not in its last messages.
+    if (this.#status !== null && this.#status.code !== 0) this.#ended();
+  }
+
+  #failed(error: Error): void {
+    this.#fault ??= error;
+  }
+
+  #ended(): void {
+    if (this.#hasEnded) return;
+    this.#hasEnded = true;
+    this.#onEnded(this.#verdict());
+  }
+
+  /** What the end means: the peer's own word in the trailers, else what the status says, else what the connection did. */
+  #verdict(): AppError | null {
+    const { name, address, lostCode } = this.#peer;
+    if (this.#status === null) {
+      const reason = this.#fault?.message ?? 'the call was cut';
+      const what = this.#isAccepted ? 'lost' : 'cannot reach';
+      return new AppError(lostCode, `${what} the ${name} at ${address}: ${reason}`, {
+        cause: this.#fault ?? undefined,
+      });
+    }
+    if (this.#status.code === 0) return null;
+    try {
+      const own = errorOfStatus(this.#status);
+      if (own !== null) return own;
+    } catch (error) {
+      return AppError.from(error, 'PROTOCOL_VIOLATION');
+    }
+    const reason = `${name} at ${address}: ${this.#status.message}`;
+    switch (this.#status.code) {
+      case GRPC_STATUS.UNAUTHENTICATED:
+        return new AppError('UNAUTHENTICATED', `refused by the ${reason}`);
+      case GRPC_STATUS.UNIMPLEMENTED:
+        return new AppError('UNSUPPORTED', `not served by the ${reason}`);
+      case GRPC_STATUS.RESOURCE_EXHAUSTED:
+        return new AppError('LIMIT_REACHED', `refused by the ${reason}`);
+      case GRPC_STATUS.UNAVAILABLE:
+        return new AppError(lostCode, `cannot reach the ${reason}`);
+      default:
+        return new AppError(lostCode, `lost the ${reason}`);
+    }
+  }
+}
+
 class DialledTransport implements FrameTransport {
-  readonly #clients: Client[];
   readonly #up: Call;
   readonly #down: Call;
-  readonly #peer: Peer;
+  readonly #writer: MessageWriter;
   #stream: SessionStream | null = null;
   #settleAccepted: { resolve: () => void; reject: (error: AppError) => void } | null = null;
   #acceptedCalls = 0;
   #endedCalls = 0;
   #firstError: AppError | null = null;
+  readonly #peer: Peer;
 
   constructor(options: DialOptions, peer: Peer) {
     this.#peer = peer;
-    const calls = (['up', 'down'] as const).map((direction) => {
-      const client = new Client(options.address, credentials.createInsecure(), clientOptions(options.address));
-      const metadata = new Metadata();
-      metadata.set(AUTHORIZATION_KEY, `Bearer ${options.token}`);
-      metadata.set(DIRECTION_KEY, direction);
-      const { path, requestSerialize, responseDeserialize } = sessionMethod(options.service);
-      return { client, call: client.makeBidiStreamRequest(path, requestSerialize, responseDeserialize, metadata) };
-    });
-    this.#clients = calls.map(({ client }) => client);
-    [this.#up, this.#down] = calls.map(({ call }) => call) as [Call, Call];
+    const call = (direction: 'up' | 'down') =>
+      new Call(
+        options,
+        peer,
+        direction,
+        () => this.#onAccepted(),
+        (error) => this.#onEnded(error),
+      );
+    this.#up = call('up');
+    this.#down = call('down');
+    this.#writer = new MessageWriter(this.#up.stream, () => this.#stream?.transportDrained());
   }
 
   attach(stream: SessionStream): void {
     this.#stream = stream;
-    for (const call of [this.#up, this.#down]) {
-      call.on('metadata', () => this.#onAccepted());
-      call.on('error', (error: ServiceError) => this.#onEnded(toAppError(error, this.#peer)));
-      call.on('end', () => this.#onEnded(null));
-    }
-    // A call ends only when it has been read to its end.
-    this.#up.resume();
-    this.#up.on('drain', () => stream.transportDrained());
-    this.#down.end();
+    this.#up.stream.resume();
   }
 
   accepted(deadlineMs: number): Promise<void> {
@@ -130,20 +234,29 @@ class DialledTransport implements FrameTransport {
 
   /** In a later turn of the loop than the promise of `dial`, so that who awaits it holds the stream first. */
   startReading(): void {
-    setImmediate(() => this.#down.on('data', (batch: Buffer) => this.#stream?.receive(batch)));
+    const reader = new MessageReader((batch) => this.#stream?.receive(batch));
+    setImmediate(() => {
+      this.#down.stream.on('data', (chunk: Buffer) => {
+        try {
+          reader.push(chunk);
+        } catch (error) {
+          this.#stream?.destroy(AppError.from(error, 'BUG'));
+        }
+      });
+    });
   }
 
-  write(batch: OutgoingBatch): boolean {
-    return this.#up.write(batch);
+  write(batch: readonly Frame[]): boolean {
+    return this.#writer.write(batch);
   }
 
   end(): void {
-    this.#up.end();
+    this.#up.stream.end();
   }
 
   destroy(): void {
-    for (const call of [this.#up, this.#down]) call.cancel();
-    this.#closeClients();
+    this.#up.cut();
+    this.#down.cut();
   }
 
   #onAccepted(): void {
@@ -156,37 +269,23 @@ class DialledTransport implements FrameTransport {
     this.#endedCalls += 1;
     if (error === null && this.#endedCalls < 2) return;
     this.#stream?.transportEnded(this.#firstError);
-    if (error !== null) this.destroy();
-    this.#closeClients();
-  }
-
-  #closeClients(): void {
-    for (const client of this.#clients) client.close();
+    this.destroy();
   }
 }
 
-/** What a failed call means: the peer's own word in the trailers, else what the status says. */
-function toAppError(error: ServiceError, peer: Peer): AppError {
-  const [detail] = error.metadata?.get(ERROR_KEY) ?? [];
-  if (Buffer.isBuffer(detail)) {
-    try {
-      const { code, message, errno, data } = fromErrorDetail(ErrorDetail.decode(detail));
-      return new AppError(code, message, { errno, data, cause: error });
-    } catch {
-      return new AppError('PROTOCOL_VIOLATION', `the ${peer.name} sent an error that cannot be read`, { cause: error });
-    }
-  }
-  const reason = `${peer.name} at ${peer.address}: ${error.details}`;
-  switch (error.code) {
-    case status.UNAUTHENTICATED:
-      return new AppError('UNAUTHENTICATED', `refused by the ${reason}`, { cause: error });
-    case status.UNIMPLEMENTED:
-      return new AppError('UNSUPPORTED', `not served by the ${reason}`, { cause: error });
-    case status.RESOURCE_EXHAUSTED:
-      return new AppError('LIMIT_REACHED', `refused by the ${reason}`, { cause: error });
-    case status.UNAVAILABLE:
-      return new AppError(peer.lostCode, `cannot reach the ${reason}`, { cause: error });
-    default:
-      return new AppError(peer.lostCode, `lost the ${reason}`, { cause: error });
-  }
+function openConnection(address: string): http2.ClientHttp2Session {
+  const connection = http2.connect('http://localhost', {
+    createConnection: () => connectSocket(address),
+    settings: http2Settings(address),
+    maxSessionMemory: SESSION_MEMORY_MB,
+  });
+  connection.once('connect', () => connection.setLocalWindowSize(windowBytes(address)));
+  return connection;
+}
+
+function connectSocket(address: string): net.Socket {
+  if (address.startsWith('unix:')) return net.connect({ path: address.slice('unix:'.length) });
+  const at = address.lastIndexOf(':');
+  const host = address.slice(0, at).replace(/^\[(.*)\]$/, '$1');
+  return net.connect({ host, port: Number(address.slice(at + 1)), noDelay: true });
 }

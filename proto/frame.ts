@@ -1,5 +1,5 @@
-// Batches of frames as bytes: the hand codec of proto/v1/frame.proto that grpc-js uses in place of the generated one.
-// Encoding is byte for byte what the generated code writes; decoding copies nothing and keeps the limits of the .proto.
+// Batches of frames as bytes: the hand codec of proto/v1/frame.proto, in place of the generated one. Encoding is byte for
+// byte what the generated code writes, and copies no large data; decoding copies nothing and keeps the limits of the .proto.
 
 import { AppError } from './errors.ts';
 import type { FrameKind } from './gen/v1/frame.ts';
@@ -18,6 +18,9 @@ export const MAX_HEAD_BYTES = 128 * 1024;
 export const MAX_DATA_BYTES = 256 * 1024;
 
 export const NO_BYTES: Uint8Array = new Uint8Array(0);
+
+/** Below it a copy costs less than one more piece to write. */
+const LEFT_IN_PLACE_BYTES = 4 * 1024;
 
 const TAG_FRAME = 0x0a;
 const TAG_ID = 0x08;
@@ -40,11 +43,9 @@ export function encodedFrameBytes(frame: Frame): number {
   return 1 + varintBytes(body) + body;
 }
 
-/** One allocation for the whole batch. Throws PROTOCOL_VIOLATION when the frames are beyond the limits. */
+/** The whole batch in one buffer. Throws PROTOCOL_VIOLATION when the frames are beyond the limits. */
 export function encodeBatch(frames: readonly Frame[]): Buffer {
-  const out = Buffer.allocUnsafe(encodedBatchBytes(frames));
-  writeBatch(frames, out, 0);
-  return out;
+  return Buffer.concat(encodeBatchPieces(frames, encodedBatchBytes(frames), 0));
 }
 
 /** Throws PROTOCOL_VIOLATION when the frames are beyond the limits. */
@@ -58,15 +59,28 @@ export function encodedBatchBytes(frames: readonly Frame[]): number {
   return size;
 }
 
-/** Writes what `encodeBatch` returns into the middle of another buffer. Returns the bytes written. */
-export function writeBatch(frames: readonly Frame[], out: Uint8Array, start: number): number {
-  let at = start;
+/**
+ * A batch of `batchBytes` as pieces to write in order, the first with `roomBytes` left free at its start. Data of
+ * LEFT_IN_PLACE_BYTES and more is a piece of its own and stays where it is: it is the caller's until it has been written.
+ */
+export function encodeBatchPieces(frames: readonly Frame[], batchBytes: number, roomBytes: number): Buffer[] {
+  let copiedBytes = roomBytes + batchBytes;
+  for (const { data } of frames) if (data.length >= LEFT_IN_PLACE_BYTES) copiedBytes -= data.length;
+  const out = Buffer.allocUnsafe(copiedBytes);
+  const pieces: Buffer[] = [];
+  let start = 0;
+  let at = roomBytes;
   for (const frame of frames) {
     out[at] = TAG_FRAME;
     at = writeVarint(out, at + 1, bodyBytes(frame));
     at = writeBody(out, at, frame);
+    const { data } = frame;
+    if (data.length < LEFT_IN_PLACE_BYTES) continue;
+    pieces.push(out.subarray(start, at), Buffer.from(data.buffer, data.byteOffset, data.length));
+    start = at;
   }
-  return at - start;
+  if (start < at) pieces.push(out.subarray(start, at));
+  return pieces;
 }
 
 /** Frames whose head and data are views into `bytes`. Throws only PROTOCOL_VIOLATION, whatever the bytes are. */
@@ -178,6 +192,7 @@ function bodyBytes(frame: Frame): number {
   return size;
 }
 
+/** All of the frame but data that stays in place, which comes last. */
 function writeBody(out: Uint8Array, start: number, frame: Frame): number {
   let at = start;
   if (frame.id !== 0) {
@@ -189,8 +204,11 @@ function writeBody(out: Uint8Array, start: number, frame: Frame): number {
     at = writeVarint(out, at + 1, frame.kind);
   }
   if (frame.head.length !== 0) at = writeField(out, at, TAG_HEAD, frame.head);
-  if (frame.data.length !== 0) at = writeField(out, at, TAG_DATA, frame.data);
-  return at;
+  const { data } = frame;
+  if (data.length === 0) return at;
+  if (data.length < LEFT_IN_PLACE_BYTES) return writeField(out, at, TAG_DATA, data);
+  out[at] = TAG_DATA;
+  return writeVarint(out, at + 1, data.length);
 }
 
 function writeField(out: Uint8Array, start: number, tag: number, bytes: Uint8Array): number {

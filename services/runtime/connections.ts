@@ -1,86 +1,74 @@
-// The HTTP/2 connections under our grpc-js servers: their window, which call rides on which, and their end. grpc-js keeps
-// a connection as long as its peer does, and a stopped or unreachable peer keeps it for ever.
+// The HTTP/2 connections under our servers: their settings, which call rides on which, and their end. Node keeps a
+// connection as long as its peer does, and a stopped or unreachable peer keeps it for ever.
 
 import http2 from 'node:http2';
-import { type Metadata, type Server, ServerCredentials } from '@grpc/grpc-js';
+import type { Socket } from 'node:net';
+import { http2Settings, SESSION_MEMORY_MB, windowBytes } from '#proto/grpc-tuning.ts';
 
 /** A connection without a call is cut after this: a call comes with its connection and ends with it. */
 const IDLE_MS = 5_000;
 /** For a refusal to reach a peer that still reads. */
 const CUT_GRACE_MS = 1_000;
-/** Set here on every call, whatever the peer sent under that name. */
-const CONNECTION_KEY = 'mirrord-connection';
+/** Beside the two that say who comes, a handful that tools add. */
+const MAX_HEADER_BYTES = 16 * 1024;
 
-type Injector = ReturnType<Server['createConnectionInjector']>;
+type OnCall = (stream: http2.ServerHttp2Stream, headers: http2.IncomingHttpHeaders) => void;
 
 export class Connections {
-  readonly injector: Injector;
-  readonly #sessions = new Map<string, http2.ServerHttp2Session>();
-  #nextId = 1;
+  readonly #address: string;
+  readonly #onCall: OnCall;
+  readonly #sessions = new Set<http2.ServerHttp2Session>();
 
-  constructor(server: Server, windowBytes: number) {
-    this.injector = this.#createTunedInjector(server, windowBytes);
+  constructor(address: string, onCall: OnCall) {
+    this.#address = address;
+    this.#onCall = onCall;
   }
 
   get size(): number {
     return this.#sessions.size;
   }
 
+  accept(socket: Socket): void {
+    const session = http2.performServerHandshake(socket, {
+      settings: { ...http2Settings(this.#address), maxHeaderListSize: MAX_HEADER_BYTES },
+      maxSessionMemory: SESSION_MEMORY_MB,
+    });
+    session.setLocalWindowSize(windowBytes(this.#address));
+    session.on('error', () => {
+      // Told to each of its calls by 'close'; without a listener the error would end the process.
+    });
+    this.#sessions.add(session);
+    this.#cutWhenIdle(session);
+    session.once('close', () => this.#sessions.delete(session));
+  }
+
   /** Cuts the connection of a call that has been given its error, so that nothing of it waits for its peer. */
-  cut(metadata: Metadata): void {
-    const session = this.#sessions.get(String(metadata.get(CONNECTION_KEY)[0]));
+  cut(stream: http2.ServerHttp2Stream): void {
+    const { session } = stream;
     if (session !== undefined) setTimeout(() => session.destroy(), CUT_GRACE_MS).unref();
   }
 
   close(): void {
-    for (const session of this.#sessions.values()) session.destroy();
-    this.injector.destroy();
+    for (const session of this.#sessions) session.destroy();
   }
 
-  /**
-   * grpc-js has no option for the window of a server, and the default of 64 KiB makes a quarter of the throughput
-   * (grpc/grpc-node#3058). So node's function is ours for the one synchronous call in which grpc-js makes its http2 server.
-   */
-  #createTunedInjector(server: Server, windowBytes: number): Injector {
-    const { createServer } = http2;
-    http2.createServer = ((given: http2.ServerOptions, listener?: never) => {
-      const made = createServer(
-        { ...given, settings: { ...given.settings, initialWindowSize: windowBytes } },
-        listener,
-      );
-      made.on('session', (session) => {
-        session.setLocalWindowSize(windowBytes);
-        this.#track(session);
-      });
-      return made;
-    }) as typeof http2.createServer;
-    try {
-      return server.createConnectionInjector(ServerCredentials.createInsecure());
-    } finally {
-      http2.createServer = createServer;
-    }
-  }
-
-  #track(session: http2.ServerHttp2Session): void {
-    const id = String(this.#nextId);
-    this.#nextId += 1;
-    this.#sessions.set(id, session);
+  #cutWhenIdle(session: http2.ServerHttp2Session): void {
     let calls = 0;
     const timer = setTimeout(() => {
       if (calls === 0) session.destroy();
     }, IDLE_MS);
     timer.unref();
-    session.prependListener('stream', (stream, headers) => {
-      headers[CONNECTION_KEY] = id;
+    session.on('stream', (stream, headers) => {
       calls += 1;
       stream.once('close', () => {
         calls -= 1;
         timer.refresh();
       });
+      stream.on('error', () => {
+        // As of the session.
+      });
+      this.#onCall(stream, headers);
     });
-    session.once('close', () => {
-      clearTimeout(timer);
-      this.#sessions.delete(id);
-    });
+    session.once('close', () => clearTimeout(timer));
   }
 }

@@ -14,6 +14,7 @@ import {
   type SessionService,
   sessionPath,
 } from '#proto/grpc-tuning.ts';
+import { LIVENESS_TIMES, type LivenessTimes } from '#proto/liveness.ts';
 import { type FrameTransport, type SessionHandlers, SessionStream } from '#proto/session-stream.ts';
 import { verifyToken } from '#proto/token.ts';
 import { Connections } from './connections.ts';
