@@ -71,6 +71,9 @@ static const struct call_spec table[] = {
 };
 
 #define COUNT (sizeof(table) / sizeof(table[0]))
+#define NUMBERS 512u
+
+static uint8_t place_of[NUMBERS]; /* 1 + index into the table; 0: not trapped */
 
 const struct call_spec *call_table(size_t *count)
 {
@@ -78,11 +81,15 @@ const struct call_spec *call_table(size_t *count)
 	return table;
 }
 
+__attribute__((constructor)) static void index_table(void)
+{
+	for (size_t i = 0; i < COUNT; i++)
+		place_of[table[i].nr] = (uint8_t)(i + 1);
+}
+
 const struct call_spec *call_find(int nr)
 {
-	for (size_t i = 0; i < COUNT; i++) {
-		if (table[i].nr == nr)
-			return &table[i];
-	}
-	return NULL;
+	unsigned int place = (unsigned int)nr < NUMBERS ? place_of[nr] : 0;
+
+	return place ? &table[place - 1] : NULL;
 }

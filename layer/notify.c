@@ -22,7 +22,6 @@
 #define SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP (1UL << 0)
 #endif
 
-#define THREADS 2
 #define ADOPT_SPAN 256u
 
 static int listener = -1;
@@ -231,20 +230,20 @@ static void *serve(void *unused)
 	}
 }
 
+/* One thread: a call wakes every thread that waits in RECV, which costs more than a second one serves. Nothing here blocks. */
 int notify_start(int fd, bool has_fuse)
 {
+	pthread_t thread;
+	int failed;
+
 	listener = fd;
 	answer_init(fd);
 	remote_init(has_fuse);
 	(void)ioctl(fd, SECCOMP_IOCTL_NOTIF_SET_FLAGS, SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP);
-	for (int i = 0; i < THREADS; i++) {
-		pthread_t thread;
-		int failed = pthread_create(&thread, NULL, serve, NULL);
-
-		if (failed)
-			return -failed;
-		pthread_detach(thread);
-	}
+	failed = pthread_create(&thread, NULL, serve, NULL);
+	if (failed)
+		return -failed;
+	pthread_detach(thread);
 	return 0;
 }
 

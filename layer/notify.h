@@ -4,7 +4,7 @@
 
 #include <stdbool.h>
 
-/* Starts the threads that serve the listener for the rest of this process's life. 0 or -errno. */
+/* Starts the thread that serves the listener for the rest of this process's life. 0 or -errno. */
 int notify_start(int listener, bool has_fuse);
 
 /* After another process died that served the listener: the calls it had received and not answered are let go, with EIO if
