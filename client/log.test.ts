@@ -1,4 +1,6 @@
 import {
+  chmodSync,
+  chownSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
@@ -6,6 +8,7 @@ import {
   readFileSync,
   rmSync,
   statSync,
+  symlinkSync,
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -66,4 +69,31 @@ test('the last twenty logs are kept', () => {
   expect(names.filter((name) => name.startsWith('exec-'))).toHaveLength(20);
   expect(names).toContain('mine.txt');
   expect(existsSync(kept)).toBe(true);
+});
+
+test('a folder that others may write is not written to', () => {
+  mkdirSync(join(state, 'mirrord'));
+  chmodSync(join(state, 'mirrord'), 0o777);
+  const kept = newLog().keep();
+  if (kept !== null) rmSync(kept);
+  expect(readdirSync(join(state, 'mirrord'))).toEqual([]);
+});
+
+test.skipIf(process.geteuid?.() !== 0)('a folder of another user is not written to', () => {
+  mkdirSync(join(state, 'mirrord'));
+  chownSync(join(state, 'mirrord'), 65_534, 65_534);
+  const kept = newLog().keep();
+  if (kept !== null) rmSync(kept);
+  expect(readdirSync(join(state, 'mirrord'))).toEqual([]);
+});
+
+test('a name that is there already, a link perhaps, is not written through', () => {
+  mkdirSync(join(state, 'mirrord'));
+  writeFileSync(join(state, 'precious'), 'mine');
+  symlinkSync('../precious', join(state, 'mirrord', `exec-1970-01-01T00-00-00-000Z-${process.pid}.log`));
+  const log = newLog();
+  log.error('x');
+  const kept = log.keep();
+  if (kept !== null) rmSync(kept);
+  expect(readFileSync(join(state, 'precious'), 'utf8')).toBe('mine');
 });

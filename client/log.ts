@@ -1,7 +1,7 @@
 // The client's log: JSON lines kept in memory and written to a file when something has failed, so that a run that went
 // well leaves nothing behind. Fields are counts, codes and words of ours: no value, no content, no token.
 
-import { appendFileSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
+import { lstatSync, mkdirSync, openSync, readdirSync, rmSync, writeSync } from 'node:fs';
 import { homedir, tmpdir } from 'node:os';
 import { join } from 'node:path';
 
@@ -22,7 +22,7 @@ const KEPT_FILES = 20;
 export class Log {
   readonly #options: LogOptions;
   #held: string[] = [];
-  #file: string | null = null;
+  #file: { path: string; fd: number } | null = null;
 
   constructor(options: LogOptions) {
     this.#options = options;
@@ -51,10 +51,10 @@ export class Log {
   keep(): string | null {
     this.#file ??= this.#openFile();
     if (this.#file !== null && this.#held.length > 0) {
-      this.#append(this.#held.join(''));
+      append(this.#file.fd, this.#held.join(''));
       this.#held = [];
     }
-    return this.#file;
+    return this.#file?.path ?? null;
   }
 
   /** A part of the log of another process of ours, as it is. */
@@ -71,36 +71,43 @@ export class Log {
 
   #store(text: string): void {
     if (this.#file !== null) {
-      this.#append(text);
+      append(this.#file.fd, text);
       return;
     }
     this.#held.push(text);
     if (this.#held.length > MAX_HELD_LINES) this.#held.splice(0, MAX_HELD_LINES / 2);
   }
 
-  #append(text: string): void {
-    try {
-      appendFileSync(this.#file ?? '', text, { mode: 0o600 });
-    } catch {
-      // A full disk must not end the local process.
-    }
-  }
-
-  #openFile(): string | null {
+  #openFile(): { path: string; fd: number } | null {
     const stamp = (this.#options.now?.() ?? new Date()).toISOString().replace(/[:.]/g, '-');
     for (const folder of logFolders(this.#options.env)) {
-      const file = join(folder, `exec-${stamp}-${process.pid}.log`);
+      const path = join(folder, `exec-${stamp}-${process.pid}.log`);
       try {
         mkdirSync(folder, { recursive: true, mode: 0o700 });
-        appendFileSync(file, '', { mode: 0o600 });
+        if (!isOurs(folder)) continue;
+        const fd = openSync(path, 'ax', 0o600);
         sweep(folder);
-        return file;
+        return { path, fd };
       } catch {
         // The next folder, then.
       }
     }
     return null;
   }
+}
+
+function append(fd: number, text: string): void {
+  try {
+    writeSync(fd, text);
+  } catch {
+    // A full disk must not end the local process.
+  }
+}
+
+/** In a folder of somebody else, or one that others may write, a name may be made to lead anywhere. */
+function isOurs(folder: string): boolean {
+  const { uid, mode } = lstatSync(folder);
+  return uid === process.geteuid?.() && (mode & 0o022) === 0;
 }
 
 /** XDG Base Directory Specification: state that should persist, but is of no importance to others. */

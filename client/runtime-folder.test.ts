@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { chownSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
@@ -35,4 +35,17 @@ test('a runtime folder of the system that cannot be used is not needed', async (
   const folder = await makeRuntimeFolder({ XDG_RUNTIME_DIR: join(parent, 'nowhere') });
   expect(folder.startsWith(tmpdir())).toBe(true);
   await removeRuntimeFolder(folder);
+});
+
+test.skipIf(process.geteuid?.() !== 0)('what another user or a link has put under our name is left alone', async () => {
+  const foreign = join(parent, 'mirrord-run-4194304-1-abcDEF');
+  mkdirSync(foreign);
+  writeFileSync(join(foreign, 'theirs'), 'x');
+  chownSync(foreign, 65_534, 65_534);
+  mkdirSync(join(parent, 'precious'));
+  symlinkSync('precious', join(parent, 'mirrord-run-4194304-2-abcDEF'));
+  await makeRuntimeFolder({ XDG_RUNTIME_DIR: parent });
+  expect(readdirSync(foreign)).toEqual(['theirs']);
+  expect(readdirSync(parent)).toContain('precious');
+  expect(readdirSync(parent)).toContain('mirrord-run-4194304-2-abcDEF');
 });

@@ -1,7 +1,7 @@
 // The private folder of one run: the embedded agent's sockets, key and log. Its name says whose it is, so that what a
 // killed client left is found and removed by the next one.
 
-import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { lstat, mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
@@ -23,14 +23,23 @@ export async function removeRuntimeFolder(folder: string): Promise<void> {
   await rm(folder, { recursive: true, force: true });
 }
 
-/** Only folders whose process, by number and start time, is gone; others' cannot be removed and are left. */
+/**
+ * Only folders of ours whose process, by number and start time, is gone. Of ours by owner: in a folder of somebody else a
+ * link may take the place of what is about to be removed.
+ */
 export async function sweepRuntimeFolders(parent: string): Promise<void> {
   const names = await readdir(parent);
   for (const name of names) {
     const [, pid, startTicks] = NAME.exec(name) ?? [];
     if (pid === undefined || (await startTicksOf(pid)) === startTicks) continue;
-    await rm(join(parent, name), { recursive: true, force: true }).catch(() => {});
+    const folder = join(parent, name);
+    if (await isOwnFolder(folder)) await rm(folder, { recursive: true, force: true }).catch(() => {});
   }
+}
+
+async function isOwnFolder(path: string): Promise<boolean> {
+  const found = await lstat(path).catch(() => null);
+  return found?.isDirectory() === true && found.uid === process.geteuid?.();
 }
 
 async function makeIn(parent: string): Promise<string> {
