@@ -34,3 +34,10 @@ test('an error may bring its own advice and exit code', () => {
     exitCode: 127,
   });
 });
+
+test('what others say cannot command the terminal', () => {
+  const { text } = describeFailure(new AppError('NOT_PERMITTED', 'no \u001b]0;title\u0007 \u009b2J\rhere'), null);
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what it is about
+  expect(text).not.toMatch(/[\u0000-\u0009\u000b-\u001f\u007f-\u009f]/);
+  expect(text).toContain('\\u001b]0;title');
+});

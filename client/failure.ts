@@ -39,10 +39,21 @@ export function describeFailure(error: AppError, logFile: string | null): Failur
   if (advice !== undefined) lines.push(`  what to do: ${advice}`);
   if (logFile !== null && !isPlain(error.code)) lines.push(`  log: ${logFile}`);
   const exitCode = error.data?.['exitCode'];
-  return { text: `${lines.join('\n')}\n`, exitCode: typeof exitCode === 'number' ? exitCode : row.exitCode };
+  return {
+    text: `${lines.map(printable).join('\n')}\n`,
+    exitCode: typeof exitCode === 'number' ? exitCode : row.exitCode,
+  };
 }
 
 /** Failures that a log says no more about. */
 export function isPlain(code: AppErrorCode): boolean {
   return code === 'CONFIG_INVALID' || code === 'UNSUPPORTED' || code === 'TARGET_NOT_FOUND';
+}
+
+/** An agent's words and the names in them are not ours: none of them may move the cursor or answer for the terminal. */
+function printable(line: string): string {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what it is about
+  return line.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g, (char) => {
+    return `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`;
+  });
 }
