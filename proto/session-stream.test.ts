@@ -298,3 +298,16 @@ describe('a side that is stopped', () => {
     expect(ends[0]?.message).toContain('silent');
   });
 });
+
+test('a peer that sends PINGs and reads no answer is cut before its answers fill the memory', async () => {
+  const { stream, wire, ends, feed } = open();
+  wire.isFull = true;
+  stream.send(request(1));
+  await turn();
+  for (let batch = 0; batch < 11; batch += 1) {
+    feed(...Array.from({ length: 100 }, () => makeFrame(0, K.FRAME_KIND_PING)));
+    await turn();
+  }
+  expect(wire.isDestroyed).toBe(true);
+  expect(ends).toEqual([expect.objectContaining({ code: 'LIMIT_REACHED' })]);
+});

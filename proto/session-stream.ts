@@ -18,6 +18,9 @@ const DRAINED_BYTES = 128 * 1024;
 /** 40 MiB: 256 answers with full heads and the session credit's worth of data; more is a sender that never waits. */
 const MAX_BUFFERED_BYTES = 40 * 1024 * 1024;
 
+/** Frames about the stream itself that wait: a peer that asks and does not read makes more of them, ours never do. */
+const MAX_URGENT_FRAMES = 1_000;
+
 /** Carries batches. Its owner calls `receive`, `transportDrained`, `peerEnded` and `transportEnded` of the stream. */
 export interface FrameTransport {
   /** False when the peer is behind: the next write comes after `transportDrained`. */
@@ -269,6 +272,11 @@ export class SessionStream {
   #sendUrgent(frame: Frame): void {
     if (this.#state === 'closed' || this.#state === 'ended') return;
     this.#urgent.push(frame);
+    if (this.#urgent.length > MAX_URGENT_FRAMES) {
+      const asked = `the ${this.#options.peer} asks and does not read: ${this.#urgent.length} answers wait for it`;
+      this.destroy(new AppError('LIMIT_REACHED', asked));
+      return;
+    }
     this.#scheduleFlush();
   }
 
