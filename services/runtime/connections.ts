@@ -9,6 +9,8 @@ import { http2Settings, SESSION_MEMORY_MB, windowBytes } from '#proto/grpc-tunin
 const IDLE_MS = 5_000;
 /** For a refusal to reach a peer that still reads. */
 const CUT_GRACE_MS = 1_000;
+/** Connections that have not said who they are: one more, and the one that has been silent longest makes room for it. */
+export const MAX_STRANGERS = 64;
 /** Beside the two that say who comes, a handful that tools add. */
 const MAX_HEADER_BYTES = 16 * 1024;
 
@@ -18,6 +20,8 @@ export class Connections {
   readonly #address: string;
   readonly #onCall: OnCall;
   readonly #sessions = new Set<http2.ServerHttp2Session>();
+  /** In the order of their arrival. */
+  readonly #strangers = new Set<http2.ServerHttp2Session>();
 
   constructor(address: string, onCall: OnCall) {
     this.#address = address;
@@ -37,9 +41,19 @@ export class Connections {
     session.on('error', () => {
       // Told to each of its calls by 'close'; without a listener the error would end the process.
     });
+    this.#makeRoom();
     this.#sessions.add(session);
+    this.#strangers.add(session);
     this.#cutWhenIdle(session);
-    session.once('close', () => this.#sessions.delete(session));
+    session.once('close', () => {
+      this.#sessions.delete(session);
+      this.#strangers.delete(session);
+    });
+  }
+
+  /** The call has said who it is: its connection does not make room for strangers. */
+  admitted({ session }: http2.ServerHttp2Stream): void {
+    if (session !== undefined) this.#strangers.delete(session as http2.ServerHttp2Session);
   }
 
   /** Cuts the connection of a call that has been given its error, so that nothing of it waits for its peer. */
@@ -50,6 +64,14 @@ export class Connections {
 
   close(): void {
     for (const session of this.#sessions) session.destroy();
+  }
+
+  #makeRoom(): void {
+    if (this.#strangers.size < MAX_STRANGERS) return;
+    const [eldest] = this.#strangers;
+    if (eldest === undefined) return;
+    this.#strangers.delete(eldest);
+    eldest.destroy();
   }
 
   #cutWhenIdle(session: http2.ServerHttp2Session): void {

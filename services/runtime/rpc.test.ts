@@ -259,3 +259,51 @@ test('somebody who does not answer is DEADLINE_EXCEEDED', async () => {
   await expect(dialling).rejects.toMatchObject({ code: 'DEADLINE_EXCEEDED' });
   mute.close();
 });
+
+test('strangers who take every connection and say nothing do not keep a client out', async () => {
+  const { address } = await serve({ maxSessions: 1 });
+  const strangers = Array.from({ length: 200 }, () => {
+    const socket = net.connect({ path: address.slice('unix:'.length) });
+    return socket.on('error', () => undefined);
+  });
+  await Promise.all(strangers.map((socket) => new Promise((resolve) => socket.once('connect', resolve))));
+  const dialled = await connect(address);
+  expect(server?.connections).toBeLessThanOrEqual(64 + 2);
+  dialled.stream.send(ping);
+  expect((await dialled.next()).id).toBe(1);
+  await closeInOrder(dialled);
+  for (const socket of strangers) socket.destroy();
+});
+
+test('a head that never ends, calls of other kinds and garbage end with their connection, and cost others nothing', async () => {
+  const { address } = await serve();
+  const dialled = await connect(address);
+  const preface = Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n');
+  const frame = (type: number, flags: number, stream: number, payload: Buffer) => {
+    const head = Buffer.alloc(9);
+    head.writeUIntBE(payload.length, 0, 3);
+    head.writeUInt8(type, 3);
+    head.writeUInt8(flags, 4);
+    head.writeUInt32BE(stream, 5);
+    return Buffer.concat([head, payload]);
+  };
+  const settings = frame(4, 0, 0, Buffer.alloc(0));
+  const continuation = frame(9, 0, 1, Buffer.alloc(16_384, 0x20));
+  const ping8 = frame(6, 0, 0, Buffer.alloc(8));
+  const attacks = {
+    'CONTINUATION without end': [preface, settings, frame(1, 0, 1, Buffer.alloc(0)), ...Array(200).fill(continuation)],
+    'PINGs whose answers are not read': [preface, settings, ...Array(200_000).fill(ping8)],
+    'no HTTP/2': [Buffer.alloc(100_000, 'GET / HTTP/1.1\r\n')],
+  };
+  for (const [name, bytes] of Object.entries(attacks)) {
+    const socket = net.connect({ path: address.slice('unix:'.length) });
+    socket.on('error', () => undefined);
+    socket.pause();
+    await new Promise((resolve) => socket.write(Buffer.concat(bytes), resolve));
+    await expect.poll(() => server?.connections, { timeout: 8_000, message: name }).toBe(2);
+    socket.destroy();
+  }
+  dialled.stream.send(ping);
+  expect((await dialled.next()).id).toBe(1);
+  await closeInOrder(dialled);
+}, 30_000);

@@ -17,7 +17,7 @@ import {
 import { LIVENESS_TIMES, type LivenessTimes } from '#proto/liveness.ts';
 import { type FrameTransport, type SessionHandlers, SessionStream } from '#proto/session-stream.ts';
 import { verifyToken } from '#proto/token.ts';
-import { Connections } from './connections.ts';
+import { Connections, MAX_STRANGERS } from './connections.ts';
 import { listen } from './listen.ts';
 
 export interface IncomingSession {
@@ -53,8 +53,8 @@ export interface SessionServer {
   close(): void;
 }
 
-/** Beside two per session: room for calls that are about to be refused. */
-const SPARE_CONNECTIONS = 64;
+/** Beside two per session: strangers, and as many that are being closed. */
+const SPARE_CONNECTIONS = MAX_STRANGERS * 2;
 
 type Direction = 'up' | 'down';
 
@@ -106,6 +106,11 @@ class Call {
     this.#connections = connections;
   }
 
+  /** It has said who it is. */
+  admitted(): void {
+    this.#connections.admitted(this.stream);
+  }
+
   accept(): void {
     if (this.stream.destroyed) return;
     this.stream.once('wantTrailers', () => this.stream.sendTrailers(statusHeaders(this.#status)));
@@ -148,6 +153,7 @@ class Admission {
   admit(call: Call, headers: IncomingHttpHeaders): void {
     try {
       const { sessionId, direction } = this.#authenticate(headers);
+      call.admitted();
       this.#pair(sessionId, direction, call);
     } catch (thrown) {
       const error = AppError.from(thrown, 'BUG');
