@@ -1,0 +1,233 @@
+// One connection or datagram socket of the target's network, dialled by the agent, as the client holds it: an id of the
+// session, what waits to be sent under the agent's credit, and its end. Flows of the local process use it, and DNS.
+//
+// It ends by one of: both directions ended in order; RESET of the agent (a dial that failed included); `reset` of its owner;
+// the end of the session. `onEnd` tells of each but the owner's own, once, and nothing comes after.
+
+import { SendCredit } from '#proto/credits.ts';
+import { AppError, fromErrorDetail, toErrorDetail } from '#proto/errors.ts';
+import { type Frame, MAX_DATA_BYTES, makeFrame, NO_BYTES } from '#proto/frame.ts';
+import { ErrorDetail } from '#proto/gen/v1/error.ts';
+import { Credit, FrameKind } from '#proto/gen/v1/frame.ts';
+import { Connect, Connected, Datagram, Transport } from '#proto/gen/v1/network.ts';
+import { decodeHead } from '#proto/session-stream.ts';
+import { type Address, fromSocketAddress, toSocketAddress } from '#proto/socket-address.ts';
+import { WireTransport } from '#proto/wire.ts';
+import type { ConnectionReceiver, NetworkSession } from '../session.ts';
+import type { Uplink } from './uplink.ts';
+
+export interface ConnectionHandlers {
+  onConnected(local: Address | null, peer: Address | null, creditBytes: number): void;
+  /** peer: of a datagram of an unconnected socket. Views into a received batch. */
+  onData(data: Uint8Array, peer: Address | null): void | Promise<void>;
+  onHalfClose(): void;
+  /** On a datagram socket, which lives on. */
+  onError(error: AppError): void;
+  /** Bytes that were given to `send` have left it. */
+  onSent(bytes: number): void;
+  /** null: in order. */
+  onEnd(error: AppError | null): void;
+}
+
+export interface ConnectionOptions {
+  readonly session: NetworkSession;
+  readonly uplink: Uplink;
+  readonly transport: WireTransport;
+  /** null: an unconnected datagram socket, of this family. */
+  readonly peer: Address | null;
+  readonly family?: 4 | 6;
+  /** Sent with the dial; a datagram that is not empty. */
+  readonly firstData?: Uint8Array;
+}
+
+const TRANSPORTS = {
+  [WireTransport.TCP]: Transport.TRANSPORT_TCP,
+  [WireTransport.UDP]: Transport.TRANSPORT_UDP,
+  [WireTransport.UNIX_STREAM]: Transport.TRANSPORT_UNIX_STREAM,
+  [WireTransport.UNIX_SEQPACKET]: Transport.TRANSPORT_UNIX_SEQPACKET,
+};
+const AF_INET = 2;
+const AF_INET6 = 10;
+/** Of one write of a stream, so that others get their turn. */
+const PIECE_BYTES = 64 * 1024;
+
+interface Piece {
+  data: Uint8Array;
+  readonly head: Uint8Array;
+}
+
+export class AgentConnection implements ConnectionReceiver {
+  readonly #options: ConnectionOptions;
+  readonly #handlers: ConnectionHandlers;
+  readonly #id: number;
+  readonly #isStream: boolean;
+  readonly #resume = () => this.#pump();
+  readonly #queue: Piece[] = [];
+  #credit: SendCredit | null = null;
+  #state: 'dialling' | 'open' | 'ended' = 'dialling';
+  #isEnding = false;
+  #hasSentEnd = false;
+  #hasPeerEnded = false;
+
+  constructor(options: ConnectionOptions, handlers: ConnectionHandlers) {
+    this.#options = options;
+    this.#handlers = handlers;
+    const { session, transport, peer, family, firstData = NO_BYTES } = options;
+    this.#isStream = transport === WireTransport.TCP || transport === WireTransport.UNIX_STREAM;
+    this.#id = session.openConnection(this);
+    const head = Connect.encode({
+      transport: TRANSPORTS[transport],
+      peer: peer === null ? undefined : toSocketAddress(peer),
+      family: peer !== null ? 0 : family === 6 ? AF_INET6 : AF_INET,
+      deadlineMs: 0,
+    }).finish();
+    session.send(makeFrame(this.#id, FrameKind.FRAME_KIND_CONNECT, head, firstData));
+  }
+
+  get isOpen(): boolean {
+    return this.#state === 'open';
+  }
+
+  /** Kept until there is a connection, credit and room. peer: of a datagram of an unconnected socket. Not copied at once. */
+  send(data: Uint8Array, peer: Address | null = null): void {
+    if (this.#state === 'ended' || this.#isEnding) return;
+    const head = peer === null ? NO_BYTES : Datagram.encode({ peer: toSocketAddress(peer) }).finish();
+    this.#queue.push({ data, head });
+    this.#pump();
+    // What waits for long must not hold on to the chunk that it came in.
+    const last = this.#queue.at(-1);
+    if (last?.data === data && data.length * 2 < data.buffer.byteLength) last.data = Buffer.from(data);
+  }
+
+  /** Our direction ends when all is sent. */
+  end(): void {
+    if (this.#state === 'ended' || this.#isEnding) return;
+    this.#isEnding = true;
+    this.#pump();
+  }
+
+  /** Over at once; what waits is dropped. */
+  reset(): void {
+    if (this.#state === 'ended') return;
+    const error = toErrorDetail(new AppError('CANCELLED', 'reset by the local process'));
+    this.#tell(FrameKind.FRAME_KIND_RESET, ErrorDetail.encode(error).finish());
+    this.#close();
+  }
+
+  /** The agent may send so many more bytes. */
+  grant(bytes: number): void {
+    if (bytes > 0 && this.#state === 'open' && !this.#hasPeerEnded) {
+      this.#tell(FrameKind.FRAME_KIND_CREDIT, Credit.encode({ bytes }).finish());
+    }
+  }
+
+  receive(frame: Frame): void | Promise<void> {
+    switch (frame.kind) {
+      case FrameKind.FRAME_KIND_CONNECTED:
+        this.#onConnected(frame);
+        return undefined;
+      case FrameKind.FRAME_KIND_DATA:
+        return this.#onData(frame);
+      case FrameKind.FRAME_KIND_CREDIT:
+        this.#credit?.grant(decodeHead(Credit.decode, frame.head).bytes);
+        this.#pump();
+        return undefined;
+      case FrameKind.FRAME_KIND_HALF_CLOSE:
+        this.#onHalfClose();
+        return undefined;
+      case FrameKind.FRAME_KIND_RESET:
+        this.#fail(fromErrorDetail(decodeHead(ErrorDetail.decode, frame.head)));
+        return undefined;
+      case FrameKind.FRAME_KIND_ERROR:
+        this.#handlers.onError(fromErrorDetail(decodeHead(ErrorDetail.decode, frame.head)));
+        return undefined;
+      default:
+        throw new AppError('PROTOCOL_VIOLATION', `frame of kind ${frame.kind} on connection ${this.#id}`);
+    }
+  }
+
+  lost(error: AppError): void {
+    this.#fail(error);
+  }
+
+  #onConnected(frame: Frame): void {
+    if (this.#state !== 'dialling') throw new AppError('PROTOCOL_VIOLATION', `connection ${this.#id} connected twice`);
+    const { local, peer, creditBytes } = decodeHead(Connected.decode, frame.head);
+    this.#state = 'open';
+    this.#credit = new SendCredit(creditBytes);
+    this.#handlers.onConnected(fromSocketAddress(local), fromSocketAddress(peer), creditBytes);
+    this.#pump();
+  }
+
+  #onData(frame: Frame): void | Promise<void> {
+    if (this.#state !== 'open' || this.#hasPeerEnded) {
+      throw new AppError('PROTOCOL_VIOLATION', `data on connection ${this.#id} where none may come`);
+    }
+    const peer = frame.head.length === 0 ? null : fromSocketAddress(decodeHead(Datagram.decode, frame.head).peer);
+    return this.#handlers.onData(frame.data, peer);
+  }
+
+  #onHalfClose(): void {
+    if (this.#hasPeerEnded) return;
+    this.#hasPeerEnded = true;
+    this.#handlers.onHalfClose();
+    this.#endWhenBothDid();
+  }
+
+  #pump(): void {
+    if (this.#state !== 'open' || this.#credit === null) return;
+    const { uplink } = this.#options;
+    while (this.#queue.length > 0) {
+      if (uplink.isFull) {
+        uplink.whenWritable(this.#resume);
+        return;
+      }
+      if (!this.#sendFirst(this.#queue[0] as Piece, this.#credit)) return;
+    }
+    if (!this.#isEnding || this.#hasSentEnd) return;
+    this.#hasSentEnd = true;
+    this.#tell(FrameKind.FRAME_KIND_HALF_CLOSE);
+    this.#endWhenBothDid();
+  }
+
+  /** False where the credit does not reach. */
+  #sendFirst(piece: Piece, credit: SendCredit): boolean {
+    const { length } = piece.data;
+    const bytes = this.#isStream ? Math.min(length, PIECE_BYTES, credit.availableBytes) : length;
+    if (!this.#isStream && length > MAX_DATA_BYTES) {
+      // No kernel takes so large a packet either (SO_SNDBUF).
+      this.#queue.shift();
+      this.#handlers.onError(new AppError('CONNECTION_FAILED', `packet of ${length} bytes`, { errno: 90 }));
+      return true;
+    }
+    if ((bytes === 0 && length > 0) || !credit.take(bytes)) return false;
+    this.#tell(FrameKind.FRAME_KIND_DATA, piece.head, bytes === length ? piece.data : piece.data.subarray(0, bytes));
+    if (bytes === length) this.#queue.shift();
+    else piece.data = piece.data.subarray(bytes);
+    this.#handlers.onSent(bytes);
+    return this.#state === 'open';
+  }
+
+  #endWhenBothDid(): void {
+    if (!this.#hasSentEnd || !this.#hasPeerEnded || this.#state === 'ended') return;
+    this.#close();
+    this.#handlers.onEnd(null);
+  }
+
+  #fail(error: AppError): void {
+    if (this.#state === 'ended') return;
+    this.#close();
+    this.#handlers.onEnd(error);
+  }
+
+  #close(): void {
+    this.#state = 'ended';
+    this.#queue.length = 0;
+    this.#options.uplink.forget(this.#resume);
+    this.#options.session.closeConnection(this.#id);
+  }
+
+  #tell(kind: FrameKind, head: Uint8Array = NO_BYTES, data: Uint8Array = NO_BYTES): void {
+    this.#options.session.send(makeFrame(this.#id, kind, head, data));
+  }
+}

@@ -1,0 +1,279 @@
+// Answers what the supervisor asks about connections of the local process, and carries them: each socket is a flow, by the
+// id of the question that began it. Where a peer is reached is the policy's matter; how, the flow's.
+
+import { ERRNO } from '#proto/errno.ts';
+import { AppError } from '#proto/errors.ts';
+import { type Address, addressText, type InternetAddress } from '#proto/socket-address.ts';
+import { WireError, type WireFrame, WireKind, WireTransport } from '#proto/wire.ts';
+import { replyResult } from '#proto/wire-client.ts';
+import { decodeNetRequest, replyConnected, replyFlowAddress, replyHere, type WireNetRequest } from '#proto/wire-net.ts';
+import type { NetworkSession } from '../session.ts';
+import { DatagramFlow, type DatagramResolver } from './datagram-flow.ts';
+import { type Flow, type FlowHost, type FlowLink, socketErrno } from './flow.ts';
+import type { OutgoingDecision } from './outgoing-filter.ts';
+import { SourceBook } from './source-book.ts';
+import { StreamFlow, type StreamTap } from './stream-flow.ts';
+import { Uplink } from './uplink.ts';
+
+/** Where peers are reached: policy.ts has the one that the configuration asks for. */
+export interface OutgoingPolicy {
+  /** Rejects where a name of the filter could not be looked up. */
+  decide(peer: Address, transport: WireTransport, pid: number): Promise<OutgoingDecision> | OutgoingDecision;
+}
+
+export interface NetworkResolver extends DatagramResolver {
+  /** Watches answers over TCP of this server; null where it is none. */
+  tap(peer: Address): StreamTap | null;
+}
+
+export interface NetworkOptions {
+  readonly session: NetworkSession;
+  readonly policy: OutgoingPolicy;
+  /** null: names are looked up on this machine. */
+  readonly resolver: NetworkResolver | null;
+  /** A sentence for the user, once each. */
+  readonly onTrouble: (error: AppError) => void;
+}
+
+type Connect = Extract<WireNetRequest, { kind: typeof WireKind.CONNECT }>;
+
+/** What the agent gives a session; beyond it the dial fails as by a table of descriptors that is full. */
+const MAX_FLOWS = 4_096;
+/** Peers of one unconnected socket that were allowed, and texts that were told. Beyond, the oldest is forgotten. */
+const MAX_REMEMBERED = 1_024;
+
+export class Network implements FlowHost {
+  readonly session: NetworkSession;
+  readonly uplink: Uplink;
+  readonly #options: NetworkOptions;
+  readonly #flows = new Map<bigint, Flow>();
+  /** CONNECTs whose place is being decided. The value: somebody still waits. */
+  readonly #deciding = new Map<bigint, { isWanted: boolean }>();
+  readonly #allowed = new Map<bigint, Set<string>>();
+  readonly #told = new Set<string>();
+  readonly #sources = new SourceBook();
+  #link: FlowLink | null = null;
+  #lostDatagrams = 0;
+
+  constructor(options: NetworkOptions) {
+    this.#options = options;
+    this.session = options.session;
+    this.uplink = new Uplink(options.session);
+  }
+
+  /** Once, before the first frame. */
+  attach(link: FlowLink): void {
+    this.#link = link;
+  }
+
+  get link(): FlowLink {
+    if (this.#link === null) throw new AppError('BUG', 'the network has no link');
+    return this.#link;
+  }
+
+  get flows(): number {
+    return this.#flows.size;
+  }
+
+  get lostDatagrams(): number {
+    return this.#lostDatagrams;
+  }
+
+  ended(id: bigint): void {
+    this.#flows.delete(id);
+    this.#allowed.delete(id);
+  }
+
+  lost(datagrams: number): void {
+    this.#lostDatagrams += datagrams;
+  }
+
+  learnSource(local: Address | null, peer: Address | null): void {
+    this.#sources.learn(local, peer);
+  }
+
+  /** Refusals of the agent are for the user; what the target's kernel says is the local process's. */
+  tell(error: AppError): void {
+    if (error.code === 'CONNECTION_FAILED' || error.code === 'DEADLINE_EXCEEDED' || error.code === 'AGENT_LOST') return;
+    if (this.#told.has(error.message)) return;
+    if (this.#told.size >= MAX_REMEMBERED) this.#told.clear();
+    this.#told.add(error.message);
+    this.#options.onTrouble(error);
+  }
+
+  /** Throws WireError for what breaks the protocol. Frames of flows that are over are no fault. */
+  receive(frame: WireFrame): void {
+    if (frame.kind === WireKind.FLOW_DATA) {
+      this.#flows.get(frame.id)?.receive(frame.body);
+      return;
+    }
+    if (frame.kind === WireKind.CANCEL) {
+      this.#cancel(frame.id);
+      return;
+    }
+    const request = decodeNetRequest(frame.kind, frame.body);
+    switch (request.kind) {
+      case WireKind.CONNECT:
+        this.#assertNew(frame.id);
+        void this.#connect(frame.id, request);
+        return;
+      case WireKind.UDP_OPEN:
+        this.#assertNew(frame.id);
+        this.#openUnconnected(frame.id, request.family);
+        return;
+      case WireKind.UDP_PEER:
+        void this.#decidePeer(frame.id, request.flow, request.peer);
+        return;
+      case WireKind.FLOW_ADDRESS:
+        void this.#tellAddress(frame.id, request.flow);
+        return;
+      case WireKind.FLOW_CREDIT:
+        this.#flows.get(frame.id)?.handedOn(request.bytes);
+        return;
+      case WireKind.FLOW_HALF_CLOSE:
+        this.#flows.get(frame.id)?.halfClose();
+        return;
+      case WireKind.FLOW_RESET:
+        this.#flows.get(frame.id)?.reset();
+    }
+  }
+
+  /** The link is closed: nobody is left to hear of any flow. */
+  close(): void {
+    for (const flow of [...this.#flows.values()]) flow.reset();
+    for (const one of this.#deciding.values()) one.isWanted = false;
+  }
+
+  #assertNew(id: bigint): void {
+    if (this.#flows.has(id) || this.#deciding.has(id)) throw new WireError(`flow ${id} was begun twice`);
+  }
+
+  #cancel(id: bigint): void {
+    const deciding = this.#deciding.get(id);
+    if (deciding !== undefined) deciding.isWanted = false;
+    else this.#flows.get(id)?.reset();
+  }
+
+  async #connect(id: bigint, { peer, transport, pid }: Connect): Promise<void> {
+    const state = { isWanted: true };
+    this.#deciding.set(id, state);
+    try {
+      const decision = await this.#options.policy.decide(peer, transport, pid);
+      this.#deciding.delete(id);
+      if (!state.isWanted) this.link.send(replyResult(id, -ERRNO.EINTR));
+      else if (decision.where === 'local') this.link.send(replyHere(id, decision.localAddress ?? null));
+      else if (decision.where === 'refuse') this.link.send(replyResult(id, -(decision.errno ?? ERRNO.EACCES)));
+      else if (decision.where === 'mock') this.link.send(replyConnected(id, peer, peer));
+      else this.#connectRemote(id, transport, peer);
+    } catch (thrown) {
+      this.#deciding.delete(id);
+      const error = AppError.from(thrown, 'BUG');
+      this.tell(error);
+      this.link.send(replyResult(id, -socketErrno(error)));
+    }
+  }
+
+  #connectRemote(id: bigint, transport: WireTransport, peer: Address): void {
+    const refusal = this.#refusal();
+    if (refusal !== 0) this.link.send(replyResult(id, -refusal));
+    else if (transport === WireTransport.UDP) this.#connectDatagram(id, peer);
+    else {
+      const tap = this.#options.resolver?.tap(peer) ?? null;
+      this.#flows.set(id, new StreamFlow(id, this, transport, peer, tap));
+    }
+  }
+
+  #refusal(): number {
+    if (this.session.lost !== null) return ERRNO.ENETDOWN;
+    return this.#flows.size >= MAX_FLOWS ? ERRNO.EMFILE : 0;
+  }
+
+  /** Answered at once where the target has reached such a peer before; else when its kernel has said yes or no. */
+  #connectDatagram(id: bigint, peer: Address): void {
+    if (peer.kind !== 'internet') {
+      this.link.send(replyResult(id, -ERRNO.EAFNOSUPPORT));
+      return;
+    }
+    const errno = this.#sources.unreachable(peer);
+    if (errno !== 0) {
+      this.link.send(replyResult(id, -errno));
+      return;
+    }
+    const isNameServer = this.#options.resolver?.serves(peer) === true;
+    const guess = this.#sources.guess(peer, id);
+    const isProbed = isNameServer || guess !== null;
+    const flow = new DatagramFlow(id, this, {
+      peer,
+      family: peer.ip.length === 4 ? 4 : 6,
+      resolver: isNameServer ? this.#options.resolver : null,
+      mayReach: () => true,
+      guessLocal: () => (isProbed ? this.#sources.guess(peer, id) : null),
+      isProbe: !isProbed,
+    });
+    this.#flows.set(id, flow);
+    if (isProbed) this.link.send(replyConnected(id, null, peer));
+    else void this.#answerProbe(id, flow, peer);
+  }
+
+  async #answerProbe(id: bigint, flow: DatagramFlow, peer: InternetAddress): Promise<void> {
+    try {
+      const local = await flow.localAddress();
+      flow.isProbe = false;
+      this.link.send(replyConnected(id, local, peer));
+    } catch (thrown) {
+      const errno = socketErrno(AppError.from(thrown, 'BUG'));
+      if (errno === ERRNO.ENETUNREACH || errno === ERRNO.EADDRNOTAVAIL) this.#sources.learnUnreachable(peer, errno);
+      this.link.send(replyResult(id, -errno));
+    }
+  }
+
+  #openUnconnected(id: bigint, family: 4 | 6): void {
+    const refusal = this.#refusal();
+    if (refusal !== 0) {
+      this.link.send(replyResult(id, -refusal));
+      return;
+    }
+    const allowed = new Set<string>();
+    this.#allowed.set(id, allowed);
+    const flow = new DatagramFlow(id, this, {
+      peer: null,
+      family,
+      resolver: this.#options.resolver,
+      mayReach: (peer) => allowed.has(addressText(peer)),
+      guessLocal: null,
+      isProbe: false,
+    });
+    this.#flows.set(id, flow);
+    this.link.send(replyConnected(id, null, null));
+  }
+
+  async #decidePeer(id: bigint, flow: bigint, peer: Address): Promise<void> {
+    try {
+      const decision = await this.#options.policy.decide(peer, WireTransport.UDP, 0);
+      const allowed = this.#allowed.get(flow);
+      if (decision.where === 'local') this.link.send(replyHere(id, decision.localAddress ?? null));
+      else if (decision.where === 'refuse') this.link.send(replyResult(id, -(decision.errno ?? ERRNO.EACCES)));
+      else if (allowed === undefined) this.link.send(replyResult(id, -ERRNO.ENETDOWN));
+      else {
+        const [oldest] = allowed;
+        if (allowed.size >= MAX_REMEMBERED && oldest !== undefined) allowed.delete(oldest);
+        allowed.add(addressText(peer));
+        this.link.send(replyResult(id, 0));
+      }
+    } catch (thrown) {
+      const error = AppError.from(thrown, 'BUG');
+      this.tell(error);
+      this.link.send(replyResult(id, -socketErrno(error)));
+    }
+  }
+
+  async #tellAddress(id: bigint, flowId: bigint): Promise<void> {
+    try {
+      const flow = this.#flows.get(flowId);
+      if (flow === undefined) this.link.send(replyResult(id, -ERRNO.ENOTCONN));
+      else this.link.send(replyFlowAddress(id, await flow.localAddress()));
+    } catch (thrown) {
+      this.link.send(replyResult(id, -socketErrno(AppError.from(thrown, 'BUG'))));
+    }
+  }
+}
