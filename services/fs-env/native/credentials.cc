@@ -1,4 +1,5 @@
-// setfsuid(2) alone leaves the groups and does nothing about a root without capabilities, so both are set as well.
+// Effective ids, not only setfsuid(2)'s: settings below /proc/sys are opened by euid. Groups and capabilities are set as well,
+// the latter because a root without them is a user like others. Real and saved ids stay ours, so that we find back.
 #include "credentials.h"
 
 #include <linux/capability.h>
@@ -14,16 +15,6 @@ namespace fs_env {
 
 namespace {
 
-constexpr uint64_t bit(int capability)
-{
-	return uint64_t{1} << capability;
-}
-
-// Those that decide about files and that a change of fsuid turns on and off (capabilities(7), "Effect of user ID changes").
-constexpr uint64_t FILE_CAPABILITIES = bit(CAP_CHOWN) | bit(CAP_DAC_OVERRIDE) | bit(CAP_DAC_READ_SEARCH) |
-				       bit(CAP_FOWNER) | bit(CAP_FSETID) | bit(CAP_LINUX_IMMUTABLE) |
-				       bit(CAP_MAC_OVERRIDE) | bit(CAP_MKNOD) | bit(CAP_SYS_RESOURCE);
-
 struct KernelCapabilities {
 	struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
 	struct __user_cap_data_struct data[2] = {};
@@ -38,13 +29,10 @@ struct KernelCapabilities {
 	}
 };
 
-// setfsuid(2) tells no errors: the new id is read back by asking for an impossible one.
+// Raw, for this thread alone. The ids about files follow the effective ones (credentials(7)).
 bool set_ids(const Credentials &wanted)
 {
-	syscall(SYS_setfsgid, wanted.gid);
-	syscall(SYS_setfsuid, wanted.uid);
-	return static_cast<gid_t>(syscall(SYS_setfsgid, -1)) == wanted.gid &&
-	       static_cast<uid_t>(syscall(SYS_setfsuid, -1)) == wanted.uid;
+	return syscall(SYS_setresgid, -1, wanted.gid, -1) == 0 && syscall(SYS_setresuid, -1, wanted.uid, -1) == 0;
 }
 
 thread_local std::optional<Credentials> assumed;
@@ -59,12 +47,12 @@ void separate_thread()
 
 Credentials own_credentials()
 {
-	return Credentials{geteuid(), getegid(), {}, ~uint64_t{0}};
+	return Credentials{getuid(), getgid(), {}, ~uint64_t{0}};
 }
 
 int assume(const Credentials &credentials)
 {
-	if (geteuid() != 0 || assumed == credentials)
+	if (getuid() != 0 || assumed == credentials)
 		return 0;
 	assumed.reset();
 	KernelCapabilities own;
@@ -77,9 +65,8 @@ int assume(const Credentials &credentials)
 	if (syscall(SYS_setgroups, credentials.groups.size(), credentials.groups.data()) != 0)
 		return errno;
 	if (!set_ids(credentials))
-		return EPERM;
-	own.set_effective((own.permitted() & ~FILE_CAPABILITIES) |
-			  (own.permitted() & FILE_CAPABILITIES & credentials.capabilities));
+		return errno;
+	own.set_effective(own.permitted() & credentials.capabilities);
 	if (!own.write())
 		return errno;
 	assumed = credentials;

@@ -13,7 +13,7 @@ struct Credentials {
 	uid_t uid = 0;
 	gid_t gid = 0;
 	std::vector<gid_t> groups;
-	// The capabilities about files that the process has (capabilities(7)), as bits.
+	// Those in effect (capabilities(7)), as bits.
 	uint64_t capabilities = 0;
 
 	bool operator==(const Credentials &other) const
@@ -30,7 +30,7 @@ void separate_thread();
 // As this process was started.
 Credentials own_credentials();
 
-// From here on the thread's file operations have these rights, or fail with an errno (0: done). Without root there is
+// From here on the thread has these rights and no others; or an errno (0: done). Without root there is
 // nothing to put on and we remain who we are.
 int assume(const Credentials &credentials);
 

@@ -116,6 +116,9 @@ Credentials Target::credentials()
 	if (now - read_at_ < CREDENTIALS_LIFETIME)
 		return credentials_;
 	std::string status;
+	// Looking at a process of another user needs our own rights.
+	if (assume(own_credentials()) != 0)
+		return credentials_;
 	// Of a process that has ended the last ones count, until its end is told.
 	if (read_all(process_.get(), "status", STATUS_BYTES, &status) == 0)
 		credentials_ = parse_credentials(status, has_own_user_namespace(process_.get()));

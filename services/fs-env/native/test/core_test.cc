@@ -128,7 +128,8 @@ static void test_rights(const Target &target, const std::string &folder)
 	std::string secret = folder + "/secret";
 	close(open(secret.c_str(), O_CREAT | O_WRONLY, 0600));
 	chmod(folder.c_str(), 0755);
-	bool refused = false, allowed = false, powerless = false, grouped = false;
+	bool refused = false, allowed = false, powerless = false, grouped = false,
+	     contained = false;
 	std::thread([&] {
 		separate_thread();
 		assume(Credentials{1234, 1234, {}, 0});
@@ -136,6 +137,10 @@ static void test_rights(const Target &target, const std::string &folder)
 		assume(own_credentials());
 		allowed = chown(secret.c_str(), 5, 77) == 0 && chmod(secret.c_str(), 0640) == 0 &&
 			  errno_of(open_file(target, {secret, O_RDONLY, 0, 0, 1})) == 0;
+		assume(Credentials{1234, 1234, {}, 0});
+		// Both are asked for by euid and by capabilities that are not about files.
+		contained = open("/proc/sys/kernel/core_pattern", O_WRONLY | O_CLOEXEC) < 0 && errno == EACCES &&
+			    open("/proc/1/environ", O_RDONLY | O_CLOEXEC) < 0 && errno == EACCES;
 		assume(Credentials{0, 0, {}, 0});
 		powerless = errno_of(open_file(target, {secret, O_RDONLY, 0, 0, 1})) == EACCES;
 		assume(Credentials{1234, 1234, {77}, 0});
@@ -144,6 +149,7 @@ static void test_rights(const Target &target, const std::string &folder)
 	ok(refused, "another user's file is refused");
 	ok(allowed, "our own rights come back");
 	ok(grouped, "groups count");
+	ok(contained, "neither settings of the kernel nor other processes are open to a user without rights to them");
 	ok(powerless, "a root without capabilities is a user like others");
 	struct stat st;
 	ok(geteuid() == 0 && stat(secret.c_str(), &st) == 0, "other threads keep their rights");
