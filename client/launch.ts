@@ -8,7 +8,7 @@ import { AppError } from '#proto/errors.ts';
 import { WireCan, WireLogLevel } from '#proto/wire.ts';
 import { LayerLink, type LinkHandlers, type Setup } from './layer/link.ts';
 import type { Log } from './log.ts';
-import type { Signals } from './signals.ts';
+import { type Signals, signalName } from './signals.ts';
 import type { Outcome } from './terminal.ts';
 
 export interface LaunchOptions {
@@ -26,6 +26,8 @@ export interface LaunchOptions {
    * lacks on this machine.
    */
   onReady: (lines: string[]) => void;
+  /** The local process has ended so; we wait for as many processes that it left. */
+  onBackground: (outcome: Outcome, left: number) => void;
 }
 
 /** Shells': the command was found but cannot be run, and was not found (POSIX sh, 2.8.2). */
@@ -53,6 +55,8 @@ class Launch {
   readonly #helloTimer: NodeJS.Timeout;
   #hasStarted = false;
   #failure: AppError | null = null;
+  /** Ends the waiting for processes that the local process left. */
+  #giveUp: (outcome: Outcome) => void = () => {};
 
   constructor(child: ChildProcess, options: LaunchOptions) {
     this.#child = child;
@@ -64,6 +68,7 @@ class Launch {
       onStarted: (pid) => this.#started(pid),
       onFailed: (result, what) => this.#failed(result, what),
       onLog: (level, text) => this.#logged(level, text),
+      onEnded: (status, left) => this.#leftBehind(outcomeOf(status), left),
       onClosed: (error) => this.#linkClosed(error),
     });
     this.#helloTimer = setTimeout(() => {
@@ -81,6 +86,7 @@ class Launch {
         this.#link.close();
         act();
       };
+      this.#giveUp = (outcome) => done(() => resolve(outcome));
       this.#child.once('error', (cause) => {
         done(() => reject(new AppError('BUG', `the supervisor could not be started: ${cause.message}`, { cause })));
       });
@@ -97,8 +103,9 @@ class Launch {
   #greeted(capabilities: number, lines: string[]): Setup {
     clearTimeout(this.#helloTimer);
     const { log, onReady, setup } = this.#options;
-    log.info('supervisor ready', { capabilities, hasFuse: (capabilities & WireCan.FUSE) !== 0 });
-    onReady(lines);
+    const hasFuse = (capabilities & WireCan.FUSE) !== 0;
+    log.info('supervisor ready', { capabilities, hasFuse, says: lines.join('; ') });
+    onReady(hasFuse ? [] : lines);
     return setup;
   }
 
@@ -106,6 +113,13 @@ class Launch {
     this.#hasStarted = true;
     this.#options.log.info('local process started', { pid });
     this.#options.signals.localProcessStarted(pid);
+  }
+
+  #leftBehind(outcome: Outcome, left: number): void {
+    const { log, onBackground, signals } = this.#options;
+    log.info('local process ended, others go on', { left });
+    onBackground(outcome, left);
+    signals.othersGoOn(() => this.#giveUp(outcome));
   }
 
   #failed(result: number, what: string): void {
@@ -138,4 +152,10 @@ class Launch {
     const how = signal ?? `exit code ${code}`;
     return new AppError('BUG', `the supervisor ended before the local process started (${how})`);
   }
+}
+
+/** wait(2): the low seven bits are the signal, the next byte is the exit code. */
+function outcomeOf(status: number): Outcome {
+  const number = status & 0x7f;
+  return number === 0 ? { kind: 'exit', code: (status >> 8) & 0xff } : { kind: 'signal', signal: signalName(number) };
 }

@@ -11,6 +11,9 @@ const RELAYED: readonly NodeJS.Signals[] = ['SIGTERM', 'SIGHUP', 'SIGUSR1', 'SIG
 /** Ends us while there is no local process to decide. */
 const ENDING: ReadonlySet<NodeJS.Signals> = new Set(['SIGTERM', 'SIGHUP', 'SIGINT', 'SIGQUIT']);
 
+/** A signal so soon after the end of the local process is the one that ended it, not another. */
+const SAME_SIGNAL_MS = 200;
+
 /** What must know that we will stand still; a session. */
 export interface Pausable {
   suspend(): Promise<void>;
@@ -27,6 +30,7 @@ export class Signals {
   #isStopping = false;
   /** The local process was stopped by us, because it was not by the terminal. */
   #hasStoppedLocal = false;
+  #others: { sinceMs: number; giveUp: () => void } | null = null;
 
   constructor(isForeground: () => boolean = isForegroundGroup) {
     this.#isForeground = isForeground;
@@ -69,6 +73,12 @@ export class Signals {
     this.#localPid = null;
   }
 
+  /** The local process has ended and others of its run have not: the next signal that asks us to end gives them up. */
+  othersGoOn(giveUp: () => void): void {
+    this.#localPid = null;
+    this.#others = { sinceMs: performance.now(), giveUp };
+  }
+
   /** Gives the signals back their defaults. */
   close(): void {
     for (const [signal, handler] of this.#handlers) process.off(signal, handler);
@@ -76,6 +86,11 @@ export class Signals {
   }
 
   #receive(signal: NodeJS.Signals): void {
+    if (this.#others !== null) {
+      const isNew = performance.now() - this.#others.sinceMs > SAME_SIGNAL_MS;
+      if (ENDING.has(signal) && isNew) this.#others.giveUp();
+      return;
+    }
     if (this.#localPid === null) {
       if (!ENDING.has(signal)) return;
       this.#ending ??= signal;
@@ -140,6 +155,7 @@ export function isForegroundGroup(): boolean {
   }
 }
 
-export function signalNumber(signal: NodeJS.Signals): number {
-  return constants.signals[signal];
+export function signalName(number: number): NodeJS.Signals {
+  const names = Object.keys(constants.signals) as NodeJS.Signals[];
+  return names.find((name) => constants.signals[name] === number) ?? 'SIGKILL';
 }

@@ -26,7 +26,7 @@ static void store_le(uint8_t *at, uint64_t v, unsigned bytes)
 
 static bool is_known_kind(uint16_t kind)
 {
-	return (kind >= WIRE_HELLO && kind <= WIRE_FAILED) ||
+	return (kind >= WIRE_HELLO && kind <= WIRE_FAILED) || kind == WIRE_ENDED ||
 	       (kind >= WIRE_SETUP && kind <= WIRE_REPLY) ||
 	       (kind >= WIRE_OPEN && kind <= WIRE_DECIDE) ||
 	       (kind >= WIRE_READ && kind <= WIRE_RELEASE) ||

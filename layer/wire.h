@@ -27,6 +27,7 @@ enum wire_kind {
 	WIRE_LOG = 3,     /* u8 level (0 error, 1 warn, 2 info, 3 debug), str text */
 	WIRE_CANCEL = 4,  /* id of a request nobody waits for any more; its REPLY is still expected */
 	WIRE_FAILED = 5,  /* i32 -errno, str what: the local process could not be started (its exit code follows shells: 126/127) */
+	WIRE_ENDED = 7,   /* u32 status as of waitpid, u32 count: the local process has ended, and processes it left go on */
 
 	/* ---- client to supervisor ---- */
 	WIRE_SETUP = 16, /* u32 features (WIRE_FEATURE_*), u32 inline_bytes, rules (see rules.h); once, answers HELLO */

@@ -148,12 +148,52 @@ void worker_wait_for_all(void (*when_first_ends)(void))
 	}
 }
 
+static bool is_zombie(pid_t pid)
+{
+	char path[48], line[512], *state;
+	FILE *file;
+	bool is_dead = true;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+	file = fopen(path, "re");
+	if (!file)
+		return true;
+	if (fgets(line, sizeof(line), file) && (state = strrchr(line, ')')))
+		is_dead = state[1] == ' ' && state[2] == 'Z';
+	fclose(file);
+	return is_dead;
+}
+
+/* Processes that have become ours because their parents ended; those below them count as theirs. */
+static uint32_t count_left(void)
+{
+	char path[64];
+	FILE *file;
+	pid_t pid;
+	uint32_t count = 0;
+	siginfo_t info = {0};
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/children", getpid());
+	file = fopen(path, "re");
+	if (!file)
+		return waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == 0;
+	while (fscanf(file, "%d", &pid) == 1)
+		count += !is_zombie(pid);
+	fclose(file);
+	return count;
+}
+
 static void tell_of_background(void)
 {
-	siginfo_t info;
+	uint8_t body[8];
+	struct wire_writer w = {body, body + sizeof(body), 0};
+	uint32_t left = count_left();
 
-	if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == 0)
-		link_log(2, "the program has ended; the session lasts until its background processes end too");
+	if (left == 0)
+		return;
+	wire_put_u32(&w, (uint32_t)shared->status);
+	wire_put_u32(&w, left);
+	link_tell(WIRE_ENDED, 0, body, sizeof(body));
 }
 
 void worker_run(char **argv, int keeper)

@@ -61,6 +61,7 @@ const request: fc.Arbitrary<WireRequest> = fc.oneof(
   fc.record({ kind: kind(K.LOG), level: fc.nat(3), text }),
   fc.record({ kind: kind(K.CANCEL) }),
   fc.record({ kind: kind(K.FAILED), result: fc.integer(), what: text }),
+  fc.record({ kind: kind(K.ENDED), status: u32, left: u32 }),
   fc.record({ kind: kind(K.OPEN), pid: u32, flags: u32, mode: u32, path: bytes }),
   fc.record({ kind: kind(K.STAT), flags: u32, path: bytes }),
   fc.record({ kind: kind(K.ACCESS), mode: u32, flags: u32, path: bytes }),

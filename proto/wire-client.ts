@@ -27,6 +27,7 @@ export type WireRequest =
   | { kind: typeof WireKind.LOG; level: number; text: string }
   | { kind: typeof WireKind.CANCEL }
   | { kind: typeof WireKind.FAILED; result: number; what: string }
+  | { kind: typeof WireKind.ENDED; status: number; left: number }
   | { kind: typeof WireKind.OPEN; pid: number; flags: number; mode: number; path: Buffer }
   | { kind: typeof WireKind.STAT; flags: number; path: Buffer }
   | { kind: typeof WireKind.ACCESS; mode: number; flags: number; path: Buffer }
@@ -78,6 +79,8 @@ function readNote(kind: WireKind, reader: BodyReader): WireRequest {
       return { kind };
     case WireKind.FAILED:
       return { kind, result: reader.i32(), what: reader.str().toString() };
+    case WireKind.ENDED:
+      return { kind, status: reader.u32(), left: reader.u32() };
     default:
       throw new WireError(`kind ${kind} is not for the client`);
   }

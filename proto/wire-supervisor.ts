@@ -32,6 +32,9 @@ function writeNote(request: WireRequest, body: BodyWriter): void {
     case WireKind.FAILED:
       body.i32(request.result).str(Buffer.from(request.what));
       return;
+    case WireKind.ENDED:
+      body.u32(request.status).u32(request.left);
+      return;
   }
 }
 

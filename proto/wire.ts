@@ -15,6 +15,7 @@ export const WireKind = {
   LOG: 3,
   CANCEL: 4,
   FAILED: 5,
+  ENDED: 7,
   SETUP: 16,
   REPLY: 17,
   OPEN: 32,

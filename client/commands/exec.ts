@@ -222,10 +222,17 @@ async function runProcess(run: Run, session: Session, parts: Parts): Promise<Out
     signals,
     log,
     onReady: (lines) => {
-      for (const line of lines) progress.info(line);
+      for (const line of lines) progress.warn(line);
       progress.ready();
     },
+    onBackground: (outcome, left) => progress.info(describeBackground(outcome, left)),
   });
+}
+
+function describeBackground(outcome: Outcome, left: number): string {
+  const how = outcome.kind === 'exit' ? `exit code ${outcome.code}` : outcome.signal;
+  const others = left === 1 ? 'a process' : `${left} processes`;
+  return `mirrord: the command has ended (${how}), but left ${others} in the background: waiting; Ctrl-C ends that`;
 }
 
 async function localEnvironment(

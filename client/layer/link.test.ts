@@ -38,6 +38,7 @@ async function openLink(changes: Partial<LinkHandlers> = {}) {
   const replies: WireFrame[] = [];
   const handlers: LinkHandlers = {
     onHello: () => SETUP,
+    onEnded: () => {},
     onStarted: () => {},
     onFailed: () => {},
     onLog: () => {},

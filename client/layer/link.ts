@@ -16,6 +16,7 @@ export type Question = Exclude<
       | typeof WireKind.LOG
       | typeof WireKind.CANCEL
       | typeof WireKind.FAILED
+      | typeof WireKind.ENDED
       | typeof WireKind.RELEASE;
   }
 >;
@@ -31,6 +32,8 @@ export interface LinkHandlers {
   onStarted(pid: number): void;
   /** The local process could not be started: -errno, and what was tried. */
   onFailed(result: number, what: string): void;
+  /** The local process has ended, `status` as of waitpid(2), and so many processes that it left go on. */
+  onEnded(status: number, left: number): void;
   onLog(level: number, text: string): void;
   /** The reply's pieces, made with the replies of wire-client.ts. What it throws or rejects with becomes an errno. */
   answer(id: bigint, question: Question, signal: AbortSignal): Promise<Buffer[]> | Buffer[];
@@ -124,6 +127,9 @@ export class LayerLink {
         return;
       case WireKind.FAILED:
         this.#handlers.onFailed(request.result, request.what);
+        return;
+      case WireKind.ENDED:
+        this.#handlers.onEnded(request.status, request.left);
         return;
       case WireKind.LOG:
         this.#handlers.onLog(request.level, request.text);

@@ -16,6 +16,8 @@ export interface Run {
   readonly outcome: Promise<Outcome>;
   /** Resolves when stdout holds the text. */
   said(text: string): Promise<void>;
+  /** Resolves when stderr holds the text. */
+  complained(text: string): Promise<void>;
   /** All of stdout so far. */
   stdout(): string;
 }
@@ -58,13 +60,20 @@ export class ExecHarness {
       child.once('error', reject);
       child.once('close', (code, signal) => resolve({ code, signal, stdout, stderr }));
     });
-    const said = (text: string) =>
+    const holds = (read: () => string) => (text: string) =>
       until(`the output holds ${JSON.stringify(text)}`, () => {
-        if (stdout.includes(text)) return true;
+        if (read().includes(text)) return true;
         if (child.exitCode !== null) throw new Error(`it ended with ${child.exitCode}: ${stdout}${stderr}`);
         return false;
       });
-    const run = { child, pid: child.pid ?? 0, outcome, said, stdout: () => stdout };
+    const run: Run = {
+      child,
+      pid: child.pid ?? 0,
+      outcome,
+      said: holds(() => stdout),
+      complained: holds(() => stderr),
+      stdout: () => stdout,
+    };
     this.#runs.push(run);
     return run;
   }

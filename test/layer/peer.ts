@@ -51,6 +51,7 @@ export class Peer {
   readonly logs: string[] = [];
   readonly hello: { capabilities: number; lines: string[] } = { capabilities: 0, lines: [] };
   failed: { result: number; what: string } | undefined;
+  left: { status: number; left: number } | undefined;
   readonly ended: Promise<Ended>;
   readonly started: Promise<number>;
   readonly #options: PeerOptions;
@@ -104,6 +105,7 @@ export class Peer {
       this.#write(setupFrame({ features: 3, inlineBytes: this.#options.inlineBytes ?? 65_536, rules: rules() }));
     } else if (request.kind === WireKind.STARTED) this.#onStarted(request.pid);
     else if (request.kind === WireKind.FAILED) this.failed = request;
+    else if (request.kind === WireKind.ENDED) this.left = request;
     else if (request.kind === WireKind.LOG) this.logs.push(request.text);
     else if (request.kind === WireKind.RELEASE) this.#release(request.handle);
     else if (request.kind !== WireKind.CANCEL) {

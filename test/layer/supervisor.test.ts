@@ -209,7 +209,8 @@ describe('start and end', () => {
       '-c',
       'setsid bash -c "read x < /remote/plain; until test -e /remote/go; do sleep 0.05; done; echo \\$x" & exit 3',
     ]);
-    await until(() => running.peer.logs.some((line) => line.includes('background')));
+    await until(() => running.peer.left !== undefined);
+    expect(running.peer.left).toMatchObject({ status: 3 << 8, left: 1 });
     fs.writeFileSync(path.join(folder, 'go'), '');
     const ended = await running;
     fs.rmSync(path.join(folder, 'go'));
