@@ -13,6 +13,7 @@ import type { Bus } from '#runtime/bus.ts';
 import { lookupService } from '#runtime/discovery.ts';
 import type { IncomingSession } from '#runtime/rpc.ts';
 import type { Outgoing } from './outgoing/outgoing.ts';
+import { trustedServiceAddress } from './service-address.ts';
 import { Session, type SessionLimits } from './session.ts';
 import { targetText } from './target.ts';
 
@@ -50,7 +51,8 @@ export class Sessions {
     const session = new Session(sessionId, stream, {
       logger,
       limits,
-      findFsEnv: async () => (await lookupService(bus, node, 'fs-env', LOOKUP_TIMEOUT_MS)).address,
+      findFsEnv: async () =>
+        trustedServiceAddress((await lookupService(bus, node, 'fs-env', LOOKUP_TIMEOUT_MS)).address),
       mintToken: (id) => mintToken(sessionKey, id, SERVICE_TOKEN_TTL_S),
       openNetwork: (target, link) => outgoing.openSession(target, link),
       onOpened: (opened, opening) => this.#publishOpened(opened, opening),
