@@ -40,6 +40,12 @@ interface Mapping {
 
 type FileSettings = Config['feature']['fs'];
 
+/** A file of this machine that is read in place of one that tells how names are looked up. */
+export interface NameFile {
+  readonly path: string;
+  readonly instead: string;
+}
+
 /** Well below what one SETUP can carry. */
 const MAX_WIRE_BYTES = 1 << 20;
 const RULE_HEAD_BYTES = 6;
@@ -48,16 +54,23 @@ export class FileRules {
   readonly mode: FileSettings['mode'];
   readonly #mappings: readonly Mapping[];
   readonly #rules: readonly Rule[];
+  readonly #nameFiles: readonly NameFile[];
 
-  private constructor(mode: FileSettings['mode'], mappings: readonly Mapping[], rules: readonly Rule[]) {
+  private constructor(
+    mode: FileSettings['mode'],
+    mappings: readonly Mapping[],
+    rules: readonly Rule[],
+    nameFiles: readonly NameFile[],
+  ) {
     this.mode = mode;
     this.#mappings = mappings;
     this.#rules = rules;
+    this.#nameFiles = nameFiles;
   }
 
   /** Throws CONFIG_INVALID for a pattern that is none; a loaded configuration holds none of those. */
-  static compile(fs: FileSettings, context: RuleContext): FileRules {
-    if (fs.mode === 'local') return new FileRules('local', [], []);
+  static compile(fs: FileSettings, context: RuleContext, nameFiles: readonly NameFile[] = []): FileRules {
+    if (fs.mode === 'local') return new FileRules('local', [], [], nameFiles);
     const mappings = fs.mapping.map(([text, replacement]) => {
       const pattern = compiled('mapping', text);
       return { pattern, replacement, literals: literalsOf(pattern) };
@@ -69,11 +82,13 @@ export class FileRules {
       ...userRules('local', fs.local, RuleVerdict.LOCAL),
       ...builtInRules(context),
     ];
-    return new FileRules(fs.mode, mappings, rules);
+    return new FileRules(fs.mode, mappings, rules, nameFiles);
   }
 
   /** Some 2 µs. `isRelative` says otherwise than the path's first character only where the caller knows better. */
   decide(path: string, isWrite: boolean, isRelative = !path.startsWith('/')): Decision {
+    const nameFile = isWrite ? undefined : this.#nameFiles.find((one) => one.path === path);
+    if (nameFile !== undefined) return { where: 'local', path: nameFile.instead, rule: 'feature.network.dns' };
     if (this.mode === 'local') return { where: 'local', path, rule: 'feature.fs.mode is local' };
     if (isRelative)
       return this.#match(path, isWrite, true) ?? { where: 'local', path, rule: 'relative paths are local' };
@@ -88,8 +103,13 @@ export class FileRules {
 
   /** The same as literal comparisons. First that matches decides; ASK means `decide`. */
   toWire(): WireRule[] {
-    if (this.mode === 'local') return [wireRule({ op: RuleOp.ALWAYS, text: '', isExact: true }, RuleVerdict.LOCAL)];
-    const wire: WireRule[] = [];
+    const wire = this.#nameFiles.map(({ path }) => ({
+      ...wireRule({ op: RuleOp.EXACT, text: path, isExact: false }, RuleVerdict.ASK),
+      readsOnly: true,
+    }));
+    if (this.mode === 'local') {
+      return [...wire, wireRule({ op: RuleOp.ALWAYS, text: '', isExact: true }, RuleVerdict.LOCAL)];
+    }
     for (const { literals, pattern } of this.#mappings) {
       // Whatever the comparison says, the new path has to come from here.
       for (const one of literals) wire.push(wireRule({ ...one, isExact: false }, RuleVerdict.ASK, pattern.foldsCase));
@@ -106,7 +126,7 @@ export class FileRules {
 
   /** Bits of WireFeature: which calls must be looked at for the rules to hold. */
   features(): number {
-    if (this.mode === 'local') return 0;
+    if (this.mode === 'local') return this.#nameFiles.length > 0 ? WireFeature.FILES_READ : 0;
     const reaches = ({ verdict, readsOnly }: Rule) =>
       !readsOnly && (verdict === RuleVerdict.REMOTE || verdict === RuleVerdict.NOT_FOUND);
     const changesWrites = this.mode === 'write' || this.#mappings.length > 0 || this.#rules.some(reaches);

@@ -8,6 +8,7 @@ import { AppError } from '#proto/errors.ts';
 import { WireCan, WireLogLevel } from '#proto/wire.ts';
 import { LayerLink, type LinkHandlers, type Setup } from './layer/link.ts';
 import type { Log } from './log.ts';
+import type { Network } from './network/network.ts';
 import { type Signals, signalName } from './signals.ts';
 import type { Outcome } from './terminal.ts';
 
@@ -19,6 +20,8 @@ export interface LaunchOptions {
   cwd: string;
   setup: Setup;
   files: Pick<LinkHandlers, 'answer' | 'release'>;
+  /** null: connections of the local process are its own. */
+  network: Network | null;
   signals: Signals;
   log: Log;
   /**
@@ -69,8 +72,10 @@ class Launch {
       onFailed: (result, what) => this.#failed(result, what),
       onLog: (level, text) => this.#logged(level, text),
       onEnded: (status, left) => this.#leftBehind(outcomeOf(status), left),
+      receiveNet: (frame) => options.network?.receive(frame),
       onClosed: (error) => this.#linkClosed(error),
     });
+    options.network?.attach(this.#link);
     this.#helloTimer = setTimeout(() => {
       this.#failure = new AppError('BUG', `the supervisor said nothing within ${HELLO_DEADLINE_MS} ms`);
       child.kill('SIGKILL');
@@ -141,6 +146,7 @@ class Launch {
   }
 
   #linkClosed(error: AppError | null): void {
+    this.#options.network?.close();
     if (error === null) return;
     this.#options.log.error('link to the supervisor broken', { code: error.code, message: error.message });
   }

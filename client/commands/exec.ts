@@ -9,8 +9,10 @@ import type { Backend } from '../backend.ts';
 import type { Config } from '../config/schema/root.ts';
 import { findExecutable } from '../executable.ts';
 import { describeFailure, isPlain } from '../failure.ts';
+import type { NameFile } from '../file-rules.ts';
 import { agentFile, supervisorFile } from '../installation.ts';
 import { Log } from '../log.ts';
+import type { Network } from '../network/network.ts';
 import { Progress, parseProgressMode } from '../progress.ts';
 import type { Session, SessionOptions } from '../session.ts';
 import { Signals } from '../signals.ts';
@@ -127,15 +129,18 @@ function requireExecutable(command: string, searchPath: string, cwd: string): st
 
 /** What a session needs, gRPC above all: loaded while the agent starts. */
 async function loadParts() {
-  const [{ dial }, { Session }, { launch }, { Files }, { FileRules }, { buildEnvironment }] = await Promise.all([
-    import('#proto/dial.ts'),
-    import('../session.ts'),
-    import('../launch.ts'),
-    import('../layer/files.ts'),
-    import('../file-rules.ts'),
-    import('../environment.ts'),
-  ]);
-  return { dial, Session, launch, Files, FileRules, buildEnvironment };
+  const [{ dial }, { Session }, { launch }, { Files }, { FileRules }, { buildEnvironment }, network, nameFiles] =
+    await Promise.all([
+      import('#proto/dial.ts'),
+      import('../session.ts'),
+      import('../launch.ts'),
+      import('../layer/files.ts'),
+      import('../file-rules.ts'),
+      import('../environment.ts'),
+      import('../network/open-network.ts'),
+      import('../network/name-files.ts'),
+    ]);
+  return { dial, Session, launch, Files, FileRules, buildEnvironment, ...network, ...nameFiles };
 }
 
 type Parts = Awaited<ReturnType<typeof loadParts>>;
@@ -170,7 +175,7 @@ async function runWith(run: Run): Promise<Outcome> {
   }
 }
 
-async function openSession(run: Run, backend: Backend, { dial, Session }: Parts): Promise<Session> {
+async function openSession(run: Run, backend: Backend, { dial, Session, networkFeatures }: Parts): Promise<Session> {
   run.signals.abortSignal.throwIfAborted();
   const options: SessionOptions = {
     dial,
@@ -179,6 +184,7 @@ async function openSession(run: Run, backend: Backend, { dial, Session }: Parts)
     target: run.target,
     wantsEnvironment: true,
     wantsFiles: run.config.feature.fs.mode !== 'local',
+    wantsNetwork: networkFeatures(run.config) !== 0,
     deadlineMs: OPEN_DEADLINE_MS,
     onEvent: (event) => {
       if (event.$case === 'targetEnded')
@@ -200,25 +206,44 @@ async function openSession(run: Run, backend: Backend, { dial, Session }: Parts)
 }
 
 async function runProcess(run: Run, session: Session, parts: Parts): Promise<Outcome> {
+  const nameFiles = run.config.feature.network.dns.enabled
+    ? await parts.writeNameFiles(run.terminal.env, session.facts, run.config.feature.fs.mode)
+    : null;
+  try {
+    return await runWithFiles(run, session, parts, nameFiles?.files ?? []);
+  } finally {
+    await nameFiles?.remove();
+  }
+}
+
+async function runWithFiles(
+  run: Run,
+  session: Session,
+  parts: Parts,
+  nameFiles: readonly NameFile[],
+): Promise<Outcome> {
   const { config, terminal, progress, signals, log } = run;
   const { launch, Files, FileRules } = parts;
   const { fs } = config.feature;
-  const rules = FileRules.compile(fs, {
+  const context = {
     home: terminal.env['HOME'] ?? '',
     cwd: terminal.cwd,
     tmp: terminal.env['TMPDIR'] || tmpdir(),
     executable: run.executable,
-  });
+  };
+  const rules = FileRules.compile(fs, context, nameFiles);
   const inlineBytes = Math.min(fs.readonly_file_buffer, MAX_INLINE_BYTES);
   const env = await localEnvironment(run, session, parts);
+  const network = networkOf(run, session, parts);
   signals.abortSignal.throwIfAborted();
   return launch({
     supervisorFile: supervisorFile(terminal.env),
     command: run.command,
     env,
     cwd: terminal.cwd,
-    setup: { features: rules.features(), inlineBytes, rules: rules.toWire() },
+    setup: { features: rules.features() | parts.networkFeatures(config), inlineBytes, rules: rules.toWire() },
     files: new Files({ session, rules, inlineBytes }),
+    network,
     signals,
     log,
     onReady: (lines) => {
@@ -233,6 +258,18 @@ function describeBackground(outcome: Outcome, left: number): string {
   const how = outcome.kind === 'exit' ? `exit code ${outcome.code}` : outcome.signal;
   const others = left === 1 ? 'a process' : `${left} processes`;
   return `mirrord: the command has ended (${how}), but left ${others} in the background: waiting; Ctrl-C ends that`;
+}
+
+function networkOf(run: Run, session: Session, { networkFeatures, openNetwork }: Parts): Network | null {
+  const { config, progress, log } = run;
+  if (networkFeatures(config) === 0) return null;
+  const onTrouble = (error: AppError) => {
+    progress.warn(error.message);
+    log.warn('connection refused', { code: error.code, message: error.message });
+  };
+  const { network, warnings } = openNetwork({ config, session, facts: session.facts, onTrouble });
+  for (const warning of warnings) progress.warn(warning);
+  return network;
 }
 
 async function localEnvironment(

@@ -1,11 +1,12 @@
 // experimental: switches of how mirrord's preloaded library works. The layer here works at system calls and has none of
 // the machinery that they switch.
 
-import { ignored, key, noEffect, planned, section } from './dsl.ts';
+import { isNetworkBuilt } from '../../network/switch.ts';
+import { ignored, key, noEffect, planned, section, works } from './dsl.ts';
 import { bool, nonEmptyText, optional, text, u64 } from './values.ts';
 
 const NO_PRELOAD = noEffect('it switches machinery of a preloaded library, and the layer here works at system calls');
-const OUTGOING = planned('the outgoing network');
+const OUTGOING = isNetworkBuilt ? works : planned('the outgoing network');
 const MACOS = ignored('of macOS only');
 
 export const experimental = section(

@@ -1,14 +1,15 @@
 // feature.network: traffic to and from the local process. Described and checked; what is not built is refused.
 
-import { key, operatorOnly, planned, section, textFor, toggle } from './dsl.ts';
+import { isNetworkBuilt } from '../../network/switch.ts';
+import { key, operatorOnly, planned, section, textFor, toggle, works } from './dsl.ts';
 import { addressFilter, httpFilter } from './http-filter.ts';
 import { patternList } from './patterns.ts';
 import { anything, bool, isPlainObject, oneOf, optional, portList, portPairs } from './values.ts';
 
 const modes = oneOf('mirror', 'steal', 'off');
 const INCOMING = planned('incoming traffic');
-const OUTGOING = planned('the outgoing network');
-const DNS = planned('name lookups in the target');
+const OUTGOING = isNetworkBuilt ? works : planned('the outgoing network');
+const DNS = isNetworkBuilt ? works : planned('name lookups in the target');
 
 const tlsDelivery = optional({
   ...anything({ type: 'object' }),
@@ -47,11 +48,11 @@ const incoming = section(
 const outgoing = section(
   'Connections that the local process makes.',
   {
-    tcp: key(bool, false, 'TCP from the target.', {
+    tcp: key(bool, isNetworkBuilt, 'TCP from the target.', {
       env: ['MIRRORD_TCP_OUTGOING'],
       flag: '--no-tcp-outgoing',
     }),
-    udp: key(bool, false, 'UDP from the target.', {
+    udp: key(bool, isNetworkBuilt, 'UDP from the target.', {
       env: ['MIRRORD_UDP_OUTGOING'],
       flag: '--no-udp-outgoing',
     }),
@@ -71,7 +72,7 @@ const outgoing = section(
 const dns = section(
   'Names.',
   {
-    enabled: key(bool, false, 'Names are looked up in the target.', {
+    enabled: key(bool, isNetworkBuilt, 'Names are looked up in the target.', {
       env: ['MIRRORD_REMOTE_DNS'],
       flag: '--no-remote-dns',
     }),
@@ -92,7 +93,7 @@ export const featureNetwork = section(
     dns,
     ipv6: key(bool, true, 'false: the local process cannot make IPv6 sockets.', {
       env: ['MIRRORD_ENABLE_IPV6'],
-      status: planned('the network'),
+      status: isNetworkBuilt ? works : planned('the network'),
     }),
   },
   { shorts: [toggle({ incoming: true, outgoing: true, dns: true }, { incoming: false, outgoing: false, dns: false })] },
