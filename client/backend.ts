@@ -1,7 +1,7 @@
 // Where the agent is and what admits us: one that runs already, named by the environment, or one of our own for targets
 // of this machine.
 
-import { readFile } from 'node:fs/promises';
+import { readFile, stat } from 'node:fs/promises';
 import { AppError } from '#proto/errors.ts';
 import { mintToken, newSessionId, parseSessionKey } from '#proto/token.ts';
 import { type EmbeddedOptions, startEmbedded } from './embedded.ts';
@@ -39,7 +39,7 @@ async function givenBackend(address: string, env: NodeJS.ProcessEnv): Promise<Ba
   assertAddress(address);
   const keyFile = env['MIRRORD_AGENT_KEY_FILE'] || null;
   if (keyFile === null) {
-    throw new AppError('CONFIG_INVALID', 'MIRRORD_AGENT_ADDRESS is set but MIRRORD_AGENT_KEY_FILE is not');
+    throw refusal('MIRRORD_AGENT_ADDRESS is set but MIRRORD_AGENT_KEY_FILE is not');
   }
   const key = await readKey(keyFile);
   const token = mintToken(key, newSessionId(), TOKEN_TTL_S);
@@ -64,14 +64,30 @@ async function embeddedBackend({ env, log, embedded, signal }: BackendOptions): 
 function assertAddress(address: string): void {
   if (/^unix:\/./.test(address) || /^(?:127\.0\.0\.1|\[::1\]|localhost):[1-9][0-9]{0,4}$/.test(address)) return;
   const wanted = 'unix:/path or 127.0.0.1:port';
-  throw new AppError('CONFIG_INVALID', `MIRRORD_AGENT_ADDRESS is ${JSON.stringify(address)}; it must be ${wanted}`);
+  throw refusal(`MIRRORD_AGENT_ADDRESS is ${JSON.stringify(address)}; it must be ${wanted}`);
+}
+
+function refusal(message: string, cause?: unknown): AppError {
+  const advice =
+    'both variables lead to an agent that runs already; without MIRRORD_AGENT_ADDRESS mirrord starts one of its own here.';
+  return new AppError('CONFIG_INVALID', message, { cause, data: { advice } });
 }
 
 async function readKey(path: string): Promise<Buffer> {
   try {
+    const { mode } = await stat(path);
+    if ((mode & 0o077) !== 0) {
+      throw new AppError('CONFIG_INVALID', `mode ${(mode & 0o777).toString(8)} lets others read it: chmod 600`);
+    }
     return parseSessionKey(await readFile(path, 'utf8'));
   } catch (cause) {
-    const { message } = AppError.from(cause, 'CONFIG_INVALID');
-    throw new AppError('CONFIG_INVALID', `MIRRORD_AGENT_KEY_FILE: ${message}`, { cause });
+    throw refusal(`MIRRORD_AGENT_KEY_FILE: ${path}: ${faultOf(cause)}`, cause);
   }
+}
+
+function faultOf(cause: unknown): string {
+  const { code } = Object(cause) as NodeJS.ErrnoException;
+  if (code === 'ENOENT') return 'there is no such file';
+  if (code === 'EACCES') return 'this user may not read it';
+  return AppError.from(cause, 'CONFIG_INVALID').message;
 }

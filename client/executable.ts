@@ -3,7 +3,10 @@
 import { accessSync, constants, statSync } from 'node:fs';
 import { delimiter, resolve } from 'node:path';
 
-export type Found = { kind: 'found'; path: string } | { kind: 'not-found' } | { kind: 'not-executable'; path: string };
+export type Found =
+  | { kind: 'found'; path: string }
+  | { kind: 'not-found' }
+  | { kind: 'not-executable' | 'folder'; path: string };
 
 export function findExecutable(command: string, searchPath: string, cwd: string): Found {
   const candidates = command.includes('/')
@@ -11,6 +14,7 @@ export function findExecutable(command: string, searchPath: string, cwd: string)
     : searchPath.split(delimiter).map((folder) => resolve(cwd, folder || '.', command));
   let unusable: Found = { kind: 'not-found' };
   for (const path of candidates) {
+    if (command.includes('/') && isFolder(path)) return { kind: 'folder', path };
     if (!isFile(path)) continue;
     if (isExecutable(path)) return { kind: 'found', path };
     unusable = { kind: 'not-executable', path };
@@ -20,6 +24,10 @@ export function findExecutable(command: string, searchPath: string, cwd: string)
 
 function isFile(path: string): boolean {
   return statSync(path, { throwIfNoEntry: false })?.isFile() ?? false;
+}
+
+function isFolder(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;
 }
 
 function isExecutable(path: string): boolean {

@@ -20,7 +20,7 @@ const ADVICE: Readonly<Partial<Record<AppErrorCode, string>>> = {
     'check the name given with --target; pid/N wants a process that runs, container/NAME one that is up.',
   TARGET_GONE: 'the target has ended or was restarted; start again when it runs.',
   UNAUTHENTICATED: 'the agent does not accept our token: check that MIRRORD_AGENT_KEY_FILE is the agent’s own key.',
-  NOT_PERMITTED: 'reading another process needs its owner’s rights, or root.',
+  NOT_PERMITTED: 'run mirrord as the owner of the target’s process, or as root (sudo mirrord exec ...).',
   CONFIG_INVALID: 'correct it and run the command again; `mirrord exec --help` lists the flags.',
   LIMIT_REACHED: 'end other sessions or raise the limit named above.',
   DEADLINE_EXCEEDED: 'the agent is there but slow or stuck; try again, and look at its log.',
@@ -35,7 +35,9 @@ export function describeFailure(error: AppError, logFile: string | null): Failur
   const row = ERRORS[error.code];
   const special = error.data?.['advice'];
   const advice = typeof special === 'string' ? special : ADVICE[error.code];
-  const lines = [`mirrord: ${error.message}`, `  whose move: ${WHOSE_MOVE[row.move]}`];
+  const move = error.data?.['move'];
+  const whose = typeof move === 'string' && Object.hasOwn(WHOSE_MOVE, move) ? (move as Move) : row.move;
+  const lines = [`mirrord: ${error.message}`, `  whose move: ${WHOSE_MOVE[whose]}`];
   if (advice !== undefined) lines.push(`  what to do: ${advice}`);
   if (logFile !== null && !isPlain(error.code)) lines.push(`  log: ${logFile}`);
   const exitCode = error.data?.['exitCode'];

@@ -130,12 +130,8 @@ class Launch {
   #failed(result: number, what: string): void {
     this.#options.log.error('local process not started', { errno: -result, what });
     if (this.#hasStarted) return;
-    const exitCode = -result === ERRNO.ENOENT ? EXIT_NOT_FOUND : EXIT_CANNOT_RUN;
-    this.#failure = new AppError(
-      'CONFIG_INVALID',
-      `${this.#options.command[0]} cannot be run: ${what} (${errnoName(-result)})`,
-      { errno: -result, data: { exitCode } },
-    );
+    const [command = ''] = this.#options.command;
+    this.#failure = what.startsWith(`${command}: `) ? commandFailure(command, -result) : machineFailure(what, -result);
   }
 
   #logged(level: number, text: string): void {
@@ -164,4 +160,28 @@ class Launch {
 function outcomeOf(status: number): Outcome {
   const number = status & 0x7f;
   return number === 0 ? { kind: 'exit', code: (status >> 8) & 0xff } : { kind: 'signal', signal: signalName(number) };
+}
+
+/** It was found before: what the kernel misses is what it names. */
+function commandFailure(command: string, errno: number): AppError {
+  const isMissing = errno === ERRNO.ENOENT;
+  const why = isMissing ? 'its interpreter (the #! line, or the dynamic loader) does not exist' : errnoName(errno);
+  return new AppError('CONFIG_INVALID', `${command} cannot be run: ${why}`, {
+    errno,
+    data: {
+      exitCode: isMissing ? EXIT_NOT_FOUND : EXIT_CANNOT_RUN,
+      advice: 'does it run without mirrord? If so, please report it with the log.',
+    },
+  });
+}
+
+/** The supervisor's own word on what this machine refuses it. */
+function machineFailure(what: string, errno: number): AppError {
+  const message = `the local process cannot be started: ${what} (${errnoName(errno)})`;
+  const advice = 'see Limits in README.md for what this machine must have.';
+  if (errno === ERRNO.EBUSY) return new AppError('CONFIG_INVALID', message, { errno, data: { advice } });
+  if (errno === ERRNO.EPERM || errno === ERRNO.EACCES) {
+    return new AppError('NOT_PERMITTED', message, { errno, data: { advice } });
+  }
+  return new AppError('UNSUPPORTED', message, { errno, data: { advice, move: 'admin' } });
 }

@@ -153,7 +153,7 @@ class Call {
   #verdict(): AppError | null {
     const { name, address, lostCode } = this.#peer;
     if (this.#status === null) {
-      const reason = this.#fault?.message ?? 'the call was cut';
+      const reason = this.#fault === null ? 'the call was cut' : reasonOf(this.#fault);
       const what = this.#isAccepted ? 'lost' : 'cannot reach';
       return new AppError(lostCode, `${what} the ${name} at ${address}: ${reason}`, {
         cause: this.#fault ?? undefined,
@@ -180,6 +180,20 @@ class Call {
         return new AppError(lostCode, `lost the ${reason}`);
     }
   }
+}
+
+const REASONS: Readonly<Record<string, string>> = {
+  ECONNREFUSED: 'nobody listens there',
+  ENOENT: 'there is no such socket',
+  EACCES: 'this user may not open the socket',
+  ECONNRESET: 'the connection was cut',
+  EPIPE: 'the connection was cut',
+};
+
+/** What the system said: node's http2 tells of the stream that was cancelled by it. */
+function reasonOf(error: Error): string {
+  const cause = error.cause instanceof Error ? error.cause : error;
+  return REASONS[(cause as NodeJS.ErrnoException).code ?? ''] ?? cause.message;
 }
 
 class DialledTransport implements FrameTransport {

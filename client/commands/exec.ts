@@ -120,11 +120,15 @@ function pathAfterOverrides(config: Config, env: NodeJS.ProcessEnv): string {
 function requireExecutable(command: string, searchPath: string, cwd: string): string {
   const found = findExecutable(command, searchPath, cwd);
   if (found.kind === 'found') return found.path;
+  const advice =
+    found.kind === 'not-executable'
+      ? `chmod +x ${found.path}, or name the program that reads it before it.`
+      : 'name a program of this machine: COMMAND runs here, not in the target.';
   const [what, exitCode] =
-    found.kind === 'not-found' ? [`${command}: command not found`, 127] : [`${found.path}: not executable`, 126];
-  throw new AppError('CONFIG_INVALID', what, {
-    data: { exitCode, advice: 'name a program of this machine: COMMAND runs here, not in the target.' },
-  });
+    found.kind === 'not-found'
+      ? [`${command}: command not found`, 127]
+      : [`${found.path}: ${found.kind === 'folder' ? 'is a folder' : 'not executable'}`, 126];
+  throw new AppError('CONFIG_INVALID', what, { data: { exitCode, advice } });
 }
 
 /** What a session needs, gRPC above all: loaded while the agent starts. */

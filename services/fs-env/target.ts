@@ -63,7 +63,10 @@ async function readFact(target: Target, path: string): Promise<Buffer> {
 function refusal(pid: number, errno: number, step: string): AppError {
   const said = `process ${pid}: ${step}: ${errnoName(errno)}`;
   if (errno === ERRNO.ESRCH) return new AppError('TARGET_GONE', `${said}: it has ended, or its id is another's`);
-  if (errno === ERRNO.EACCES || errno === ERRNO.EPERM) return new AppError('NOT_PERMITTED', said, { errno });
+  if (errno === ERRNO.EACCES || errno === ERRNO.EPERM) {
+    const user = process.geteuid?.();
+    return new AppError('NOT_PERMITTED', `${said}: the agent, user ${user}, may not look into that process`, { errno });
+  }
   if (errno === ERRNO.E2BIG) return tooLarge(FACTS_BYTES);
   return new AppError('FILE_FAILED', said, { errno });
 }

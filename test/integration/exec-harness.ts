@@ -22,6 +22,13 @@ export interface Run {
   stdout(): string;
 }
 
+export interface Start {
+  variables?: Readonly<Record<string, string>>;
+  onTerminal?: boolean;
+  /** What starts mirrord: a program and its arguments. */
+  under?: readonly string[];
+}
+
 export class ExecHarness {
   readonly folder = mkdtempSync(path.join(tmpdir(), 'mirrord-exec-test-'));
   readonly #runs: Run[] = [];
@@ -39,8 +46,8 @@ export class ExecHarness {
   }
 
   /** On a terminal of its own, what is written to stdin is typed there, and stdout shows the screen. */
-  start(words: readonly string[], { variables = {}, onTerminal = false } = {}): Run {
-    const command = [mirrord, ...words];
+  start(words: readonly string[], { variables = {}, onTerminal = false, under = [] }: Start = {}): Run {
+    const command = [...under, mirrord, ...words];
     const [file = '', ...rest] = onTerminal ? ['script', '-qec', command.map(quoted).join(' '), '/dev/null'] : command;
     const child = spawn(file, rest, {
       cwd: this.folder,
@@ -78,7 +85,7 @@ export class ExecHarness {
     return run;
   }
 
-  run(words: readonly string[], options: Parameters<ExecHarness['start']>[1] = {}): Promise<Outcome> {
+  run(words: readonly string[], options: Start = {}): Promise<Outcome> {
     const run = this.start(words, options);
     run.child.stdin?.end();
     return run.outcome;
