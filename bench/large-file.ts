@@ -1,80 +1,126 @@
-// One large remote file, read by `cat` through mirrord. The baseline is the same bytes asked for on the same kind of
-// session, without a local process: reads of 256 KiB, sixteen on their way at a time. What lies between the two is the
-// layer: supervisor, FUSE and the client's read-ahead.
+// One large remote file, read by `dd` through mirrord. The baseline is the same bytes asked for on the same kind of
+// session by a process as young as mirrord's client, without a layer: reads of 256 KiB, twelve on their way at a time as
+// the client's read-ahead has them. What lies between the two is the layer: supervisor, FUSE and the client's part of both.
 
+import { type ChildProcess, fork } from 'node:child_process';
+import { once } from 'node:events';
 import { closeSync, ftruncateSync, mkdirSync, openSync, readFileSync } from 'node:fs';
 import path from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { Session } from '../client/session.ts';
 import { dial } from '../proto/dial.ts';
 import { mintToken, newSessionId, parseSessionKey } from '../proto/token.ts';
 import { Whole } from '../test/fixtures/whole.ts';
-import { printTable, takeTurns } from './table.ts';
+import { startDelayRelay } from './delay-relay.ts';
+import { median, printTable } from './table.ts';
 
 const MIB = Number(process.argv[2] ?? 1024);
 const ROUNDS = Number(process.argv[3] ?? 3);
-const SIZE = MIB * 2 ** 20;
+/** Over a distance it is the window that is asked for, not the processor: less will do. */
+const FAR_MIB = Math.min(MIB, 128);
 const FILE = '/srv/large.bin';
 const READ_BYTES = 256 * 1024;
-const READS_IN_FLIGHT = 16;
+const READS_IN_FLIGHT = 12;
 
-const rows: (string | number)[][] = [];
-for (const listen of [undefined, '127.0.0.1:0']) {
-  const whole = await Whole.start({ variables: { SHOP_MODE: 'bench' }, ...(listen === undefined ? {} : { listen }) });
-  try {
-    const file = path.join(whole.target.root, FILE);
-    mkdirSync(path.dirname(file), { recursive: true });
-    const fd = openSync(file, 'w');
-    ftruncateSync(fd, SIZE);
-    closeSync(fd);
-    const session = await openSession(whole);
-    const work = whole.makeWork('root');
-    const exec = async (script: string) => {
-      const { code, stdout, stderr } = await whole.exec(['sh', '-c', script], { work, deadlineMs: 600_000 });
-      if (code !== 0) throw new Error(`${script} ended with ${code}: ${stderr}`);
-      return stdout;
-    };
-    const ms = await takeTurns(ROUNDS, {
-      start: async () => void (await exec('true')),
-      cat: async () => {
-        const bytes = Number(await exec(`cat ${FILE} | wc -c`));
-        if (bytes !== SIZE) throw new Error(`cat read ${bytes} bytes`);
-      },
-      stream: () => copy(session),
-    });
-    await session.close();
-    const hop = listen === undefined ? 'unix socket' : 'TCP';
-    const streamRate = (MIB / ms.stream) * 1000;
-    const catRate = (MIB / (ms.cat - ms.start)) * 1000;
-    rows.push(
-      [`plain session, ${hop}`, ms.stream, streamRate, 1],
-      [`cat, ${hop}`, ms.cat - ms.start, catRate, catRate / streamRate],
-    );
-  } finally {
-    await whole.close();
-  }
+interface Order {
+  readonly address: string;
+  readonly keyFile: string;
+  readonly pid: number;
+  readonly bytes: number;
 }
-printTable(
-  `${MIB} MiB of the target, medians of ${ROUNDS} runs in turns, without the start; at least 0.8 of the plain session`,
-  ['reader', 'ms', 'MiB/s', 'ratio'],
-  rows,
-);
 
-function openSession(whole: Whole): Promise<Session> {
-  const key = parseSessionKey(readFileSync(path.join(whole.base, 'key'), 'utf8'));
-  return Session.open({
+async function main(): Promise<void> {
+  const rows: (string | number)[][] = [];
+  const near = await Whole.start({ variables: { SHOP_MODE: 'bench' } });
+  try {
+    rows.push(...(await compare(near, 'unix socket', near.address, MIB)));
+  } finally {
+    await near.close();
+  }
+  const far = await Whole.start({ variables: { SHOP_MODE: 'bench' }, listen: '127.0.0.1:0' });
+  try {
+    rows.push(...(await compare(far, 'TCP', far.address, MIB)));
+    for (const roundTripMs of [20, 100]) {
+      const relay = await startDelayRelay(far.address, roundTripMs);
+      rows.push(...(await compare(far, `TCP, ${roundTripMs} ms`, relay.address, FAR_MIB)));
+      await relay.close();
+    }
+  } finally {
+    await far.close();
+  }
+  printTable(
+    `a file of the target, medians of ${ROUNDS} runs in turns, starts left out; at least 0.8 of the plain session`,
+    ['reader', 'MiB', 'ms', 'MiB/s', 'ratio', 'least', 'most'],
+    rows,
+  );
+}
+
+async function compare(whole: Whole, hop: string, address: string, mib: number): Promise<(string | number)[][]> {
+  const bytes = mib * 2 ** 20;
+  const file = path.join(whole.target.root, FILE);
+  mkdirSync(path.dirname(file), { recursive: true });
+  const fd = openSync(file, 'w');
+  ftruncateSync(fd, bytes);
+  closeSync(fd);
+  const order: Order = { address, keyFile: path.join(whole.base, 'key'), pid: whole.target.pid, bytes };
+  const layer: number[] = [];
+  const plain: number[] = [];
+  for (let round = 0; round <= ROUNDS; round++) {
+    const ms = [await readThroughLayer(whole, order), await readPlain(order)] as const;
+    // The first warms the page cache.
+    if (round === 0) continue;
+    layer.push(ms[0]);
+    plain.push(ms[1]);
+  }
+  const ratios = layer.map((ms, i) => (plain[i] as number) / ms);
+  const rate = (ms: number) => (mib / ms) * 1000;
+  return [
+    [`plain session, ${hop}`, mib, median(plain), rate(median(plain)), 1, '', ''],
+    [`dd, ${hop}`, mib, median(layer), rate(median(layer)), median(ratios), Math.min(...ratios), Math.max(...ratios)],
+  ];
+}
+
+/** By the reader's own clock: the start of mirrord is not in it. */
+async function readThroughLayer(whole: Whole, { address, bytes }: Order): Promise<number> {
+  const { code, stdout, stderr } = await whole.exec(['dd', `if=${FILE}`, 'of=/dev/null', 'bs=256K'], {
+    variables: { MIRRORD_AGENT_ADDRESS: address, LC_ALL: 'C' },
+    deadlineMs: 600_000,
+  });
+  const [, copied, seconds] = /^(\d+) bytes.* copied, ([\d.e+-]+) s/m.exec(stderr) ?? [];
+  if (code !== 0 || Number(copied) !== bytes) throw new Error(`dd ended with ${code}: ${stdout}${stderr}`);
+  return Number(seconds) * 1000;
+}
+
+async function readPlain(order: Order): Promise<number> {
+  const child: ChildProcess = fork(fileURLToPath(import.meta.url), {
+    env: { ...process.env, BENCH_ORDER: JSON.stringify(order) },
+  });
+  const [ms] = (await once(child, 'message')) as [number];
+  if (child.exitCode === null) await once(child, 'exit');
+  return ms;
+}
+
+async function runPlain({ address, keyFile, pid, bytes }: Order): Promise<void> {
+  const key = parseSessionKey(readFileSync(keyFile, 'utf8'));
+  const session = await Session.open({
     dial,
-    address: whole.address,
+    address,
     token: mintToken(key, newSessionId(), 60),
-    target: { kind: 'pid', pid: whole.target.pid },
+    target: { kind: 'pid', pid },
     wantsEnvironment: false,
     wantsFiles: true,
     deadlineMs: 10_000,
     onEvent: () => {},
     onLost: () => {},
   });
+  const startedAt = performance.now();
+  await copy(session, bytes);
+  process.send?.(performance.now() - startedAt);
+  await session.close();
+  process.disconnect();
 }
 
-async function copy(session: Session): Promise<void> {
+async function copy(session: Session, bytes: number): Promise<void> {
   const open = { path: Buffer.from(FILE), flags: 0, mode: 0, inlineBytes: 0 };
   const { reply } = await session.request({ $case: 'open', value: open });
   if (reply.result?.$case !== 'opened') throw new Error(`open: errno ${reply.errno}`);
@@ -82,7 +128,7 @@ async function copy(session: Session): Promise<void> {
   let offset = 0;
   let received = 0;
   const readOn = async () => {
-    while (offset < SIZE) {
+    while (offset < bytes) {
       const value = { handle, offset: BigInt(offset), length: READ_BYTES };
       offset += READ_BYTES;
       const { data } = await session.request({ $case: 'read', value });
@@ -91,5 +137,9 @@ async function copy(session: Session): Promise<void> {
   };
   await Promise.all(Array.from({ length: READS_IN_FLIGHT }, readOn));
   session.tell({ $case: 'close', value: { handle } });
-  if (received !== SIZE) throw new Error(`received ${received} bytes`);
+  if (received !== bytes) throw new Error(`received ${received} bytes`);
 }
+
+const order = process.env['BENCH_ORDER'];
+if (order === undefined) await main();
+else await runPlain(JSON.parse(order) as Order);
