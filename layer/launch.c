@@ -22,6 +22,7 @@ static const int ignored[] = {SIGINT,  SIGQUIT, SIGTERM, SIGHUP,  SIGTSTP, SIGTT
 
 static struct sigaction inherited[IGNORED];
 static sigset_t inherited_mask;
+static struct rlimit inherited_core;
 
 void launch_ignore_signals(void)
 {
@@ -32,6 +33,16 @@ void launch_ignore_signals(void)
 		sigaction(ignored[i], &ignore, &inherited[i]);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, &inherited_mask);
+}
+
+void launch_forbid_core(void)
+{
+	struct rlimit none;
+
+	getrlimit(RLIMIT_CORE, &inherited_core);
+	none = inherited_core;
+	none.rlim_cur = 0;
+	setrlimit(RLIMIT_CORE, &none);
 }
 
 static void restore_signals(void)
@@ -116,6 +127,7 @@ static void be_the_process(const struct launch *launch, int socket)
 		_exit(126);
 	close(listener);
 	restore_signals();
+	setrlimit(RLIMIT_CORE, &inherited_core);
 	execvp(launch->argv[0], launch->argv);
 	say(socket, -errno, -1);
 	_exit(errno == ENOENT ? 127 : 126);

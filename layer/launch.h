@@ -18,6 +18,9 @@ struct launch {
 /* Remembers how signals were when we were started and makes keeper and worker deaf to those of the terminal. */
 void launch_ignore_signals(void);
 
+/* No core file of ours, which would hold what was read of the target; the local process gets its own limit back. */
+void launch_forbid_core(void);
+
 /* Forks. 0 or -errno; the listener is there, and execve waits for it to be served. */
 int launch(struct launch *launch);
 

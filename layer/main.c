@@ -27,6 +27,7 @@ int main(int argc, char **argv)
 		return 126;
 	}
 	launch_ignore_signals();
+	launch_forbid_core();
 	prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
 	if (shared_create() != 0 || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0) {
 		perror("mirrord-supervisor");

@@ -273,3 +273,13 @@ describe('deaths', () => {
     expect([await isGone(app), await isGone(worker)]).toEqual([true, true]);
   });
 });
+
+describe('a core file', () => {
+  it('is never written of keeper and worker, and of the program as its limit says', async () => {
+    const script = 'ulimit -c; grep -h core /proc/$PPID/limits /proc/$(ps -o ppid= $PPID | tr -d " ")/limits';
+    const ended = await run(['bash', '-c', script], { prefix: ['prlimit', '--core=4096:8192'] });
+    const [own, ...ours] = ended.stdout.trim().split('\n');
+    expect(own).toBe('4');
+    expect(ours.map((line) => line.split(/\s{2,}/)[1])).toEqual(['0', '0']);
+  });
+});
