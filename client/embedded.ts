@@ -32,8 +32,17 @@ const END_DEADLINE_MS = 5_000;
 /** The end of a log; what failed stands there. */
 const LOG_TAIL_BYTES = 64 * 1024;
 
-/** Removes the folder when the client, which would do it, is not there any more. $1 folder, $2 client, $3... agent. */
-const KEEPER = 'folder=$1 client=$2; shift 2; "$@"; code=$?; kill -0 "$client" 2>&- || rm -rf -- "$folder"; exit $code';
+/**
+ * Around the agent. Writes no core files, which would hold the target's variables; removes the folder when the client, which
+ * would do it, is not there any more; and takes with it what a killed agent had just started. $1 folder, $2 client, $3...
+ * agent.
+ */
+const KEEPER = [
+  'ulimit -c 0; folder=$1 client=$2; shift 2; "$@"; code=$?',
+  'kill -0 "$client" 2>&- || rm -rf -- "$folder"',
+  '[ $code -le 128 ] || kill -KILL 0',
+  'exit $code',
+].join('\n');
 
 /** Rejects with SERVICE_UNAVAILABLE and the agent's own words, DEADLINE_EXCEEDED or CANCELLED; nothing is left then. */
 export async function startEmbedded(options: EmbeddedOptions): Promise<EmbeddedAgent> {
@@ -141,14 +150,23 @@ async function putAway(child: ChildProcess | null, folder: string): Promise<void
 
 /** Asked by closing its stdin; after the deadline its whole process group is killed. */
 async function end(child: ChildProcess | null): Promise<void> {
+  // Also where the shell around the agent is gone: it is the agent that reads.
+  child?.stdin?.end();
   if (child?.pid === undefined || child.exitCode !== null || child.signalCode !== null) return;
   const exited = once(child, 'exit');
   child.ref();
-  child.stdin?.end();
   const group = -child.pid;
-  const timer = setTimeout(() => process.kill(group, 'SIGKILL'), END_DEADLINE_MS);
+  const timer = setTimeout(() => killGroup(group), END_DEADLINE_MS);
   await exited;
   clearTimeout(timer);
+}
+
+function killGroup(group: number): void {
+  try {
+    process.kill(group, 'SIGKILL');
+  } catch {
+    // It has ended meanwhile.
+  }
 }
 
 async function readTail(file: string): Promise<string> {

@@ -9,6 +9,8 @@ export interface ChildOptions {
   name: string;
   command: string;
   args: readonly string[];
+  /** Options of setpriv(1), beside the death signal. */
+  privileges?: readonly string[];
   /** Replaces the environment. */
   env: NodeJS.ProcessEnv;
   logger: Logger;
@@ -57,11 +59,11 @@ export class Child {
   }
 
   #start(): void {
-    const { name, command, args, env, onLine, logger } = this.#options;
+    const { name, command, args, env, onLine, logger, privileges = [] } = this.#options;
     this.#startedMs = performance.now();
     // The kernel kills it when we die by SIGKILL too (prctl(2) PR_SET_PDEATHSIG); a service of ours also sees the end of
     // its standard input, which covers the moment before setpriv has set it.
-    const child = spawn('setpriv', ['--pdeathsig', 'KILL', '--', command, ...args], {
+    const child = spawn('setpriv', ['--pdeathsig', 'KILL', '--no-new-privs', ...privileges, '--', command, ...args], {
       env,
       stdio: ['pipe', 'ignore', onLine === undefined ? 'inherit' : 'pipe'],
     });

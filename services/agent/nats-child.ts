@@ -20,6 +20,9 @@ const READY_DEADLINE_MS = 5_000;
 /** A port that was free may be taken before nats-server has it. */
 const ATTEMPTS = 3;
 
+/** It opens a port and reads one file of ours. Without root there are none to give up. */
+const NO_CAPABILITIES = ['--inh-caps=-all', '--ambient-caps=-all', '--bounding-set=-all'];
+
 export async function startNats(runtimeDir: string, logger: Logger): Promise<NatsChild> {
   for (let attempt = 1; ; attempt += 1) {
     try {
@@ -45,6 +48,7 @@ async function startOnce(runtimeDir: string, logger: Logger): Promise<NatsChild>
     name: 'nats-server',
     command: 'nats-server',
     args: ['--config', configPath],
+    privileges: process.geteuid?.() === 0 ? NO_CAPABILITIES : [],
     env: { PATH: process.env['PATH'] },
     logger,
     onLine: (line) => {
@@ -74,7 +78,10 @@ async function startOnce(runtimeDir: string, logger: Logger): Promise<NatsChild>
 function natsConfig(port: number, token: string): string {
   return [
     `listen: "127.0.0.1:${port}"`,
-    `authorization { token: "${token}" }`,
+    `authorization { token: "${token}", timeout: 1 }`,
+    // Ours are two or three; every local user may knock, and what has no token is cut after that second.
+    'max_connections: 256',
+    'max_control_line: 4096',
     // More than any announcement; what is larger does not belong on the bus.
     'max_payload: 65536',
     '',

@@ -37,6 +37,8 @@ export class Shutdown {
       };
     });
     for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) this.#host.on(name, () => this.#request(name));
+    // Left to Node it opens a debugger on loopback, to every user of the machine.
+    this.#host.on('SIGUSR1', () => undefined);
     if (options.exitWithParent) {
       const { stdin } = this.#host;
       const parentEnded = () => this.#request('parent ended');
