@@ -133,6 +133,18 @@ no_node:
 	return NULL;
 }
 
+bool fuse_open_may_wait(const struct wire_stat *stat)
+{
+	bool is_known = false;
+
+	if (root_fd < 0)
+		return false;
+	pthread_mutex_lock(&fuse_lock);
+	is_known = node_is_known(stat);
+	pthread_mutex_unlock(&fuse_lock);
+	return is_known;
+}
+
 int fuse_open(const struct fuse_file *file)
 {
 	int flags = (file->flags & LOCAL_FLAGS) | O_CLOEXEC | O_NOFOLLOW, fd = -ENOMEM;

@@ -46,6 +46,12 @@ struct fuse_file {
 int fuse_open(const struct fuse_file *file);
 
 /*
+ * Whether fuse_open of this file waits for reads and writes in flight: the kernel may hold pages of it. Then it must not be
+ * called on the thread that answers them.
+ */
+bool fuse_open_may_wait(const struct wire_stat *stat);
+
+/*
  * If fd (a descriptor of this process) or the magic link /proc/... at `proc_path` refers to our file system: writes the
  * target's path of it (no NUL counted) and returns its length; 0 if it is not ours; -errno.
  */

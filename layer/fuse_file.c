@@ -71,6 +71,9 @@ static void answer_open(uint64_t unique, struct opened *opened)
 	uint32_t handle;
 
 	if (opened->node->type != S_IFDIR) {
+		/* Pages of shared mappings are written by msync and munmap. We close descriptors on the thread that
+		 * answers writes: our close must not wait for one (Linux 5.16). */
+		out.open_flags |= FOPEN_NOFLUSH;
 		if (needs_direct_io(opened->node, opened->flags))
 			out.open_flags |= FOPEN_DIRECT_IO;
 		else if (opened->keeps_cache)

@@ -26,7 +26,7 @@ static struct node **node_bucket(uint64_t dev, uint64_t ino)
 	return &nodes[((dev * 31 + ino) * UINT64_C(0x9e3779b97f4a7c15) >> 32) % BUCKETS];
 }
 
-static bool is_node_of(const struct node *node, const struct wire_stat *stat)
+bool node_is_of(const struct node *node, const struct wire_stat *stat)
 {
 	return node->ino == stat->ino && node->dev == stat->dev &&
 	       node->type == (stat->mode & S_IFMT) && node->btime_ns == stat->btime_ns;
@@ -37,12 +37,24 @@ static bool is_same_content(const struct wire_stat *a, const struct wire_stat *b
 	return a->size == b->size && a->mtime_ns == b->mtime_ns && a->ctime_ns == b->ctime_ns;
 }
 
+static struct node *node_find(const struct wire_stat *stat)
+{
+	struct node *node = *node_bucket(stat->dev, stat->ino);
+
+	while (node && !node_is_of(node, stat))
+		node = node->next_by_key;
+	return node;
+}
+
+bool node_is_known(const struct wire_stat *stat)
+{
+	return node_find(stat) != NULL;
+}
+
 struct node *node_take(const struct wire_stat *stat, bool *is_unchanged)
 {
-	struct node **bucket = node_bucket(stat->dev, stat->ino), *node = *bucket;
+	struct node **bucket = node_bucket(stat->dev, stat->ino), *node = node_find(stat);
 
-	while (node && !is_node_of(node, stat))
-		node = node->next_by_key;
 	*is_unchanged = node && is_same_content(&node->stat, stat);
 	if (node) {
 		node_update(node, stat);

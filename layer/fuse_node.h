@@ -75,6 +75,8 @@ extern pthread_mutex_t fuse_lock;
 
 /* Finds or makes the node of stat, and pins it. *is_unchanged: it was known and its content is the same. */
 struct node *node_take(const struct wire_stat *stat, bool *is_unchanged);
+bool node_is_known(const struct wire_stat *stat);
+bool node_is_of(const struct node *node, const struct wire_stat *stat);
 void node_unpin(struct node *node);
 void node_forget(struct node *node, uint64_t lookups);
 void node_update(struct node *node, const struct wire_stat *stat);

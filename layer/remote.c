@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "apart.h"
 #include "copy.h"
 #include "fuse.h"
 #include "kernel_stat.h"
@@ -190,6 +191,16 @@ static void finish(void *arg, int32_t result, const uint8_t *body, size_t len)
 	pending_finish(p);
 }
 
+static void finish_apart(void *arg, int32_t result, const uint8_t *body, size_t len)
+{
+	const struct pending *p = arg;
+
+	if (p->spec->op == CALL_OPEN || p->spec->op == CALL_EXEC)
+		apart_finish_open(finish, arg, result, body, len);
+	else
+		finish(arg, result, body, len);
+}
+
 void remote_start(const struct remote_call *call, uint64_t key)
 {
 	uint8_t body[BODY_MAX];
@@ -217,5 +228,5 @@ void remote_start(const struct remote_call *call, uint64_t key)
 		p->args[5] = call->open_mode & 07777 & ~tracee_umask(p->tid);
 	memcpy(p->path->text, call->path->text, call->path->len + 1);
 	p->path->len = call->path->len;
-	(void)link_request((uint16_t)kind, body, (size_t)(w.at - body), NULL, 0, finish, p);
+	(void)link_request((uint16_t)kind, body, (size_t)(w.at - body), NULL, 0, finish_apart, p);
 }
