@@ -8,6 +8,9 @@
 #define NO CALL_NONE
 #define R WIRE_FEATURE_FILES_READ
 #define W WIRE_FEATURE_FILES_WRITE
+#define N WIRE_FEATURE_NETWORK
+#define U (WIRE_FEATURE_NETWORK | WIRE_FEATURE_UNIX)
+#define C (WIRE_FEATURE_NETWORK | WIRE_FEATURE_UNIX | WIRE_FEATURE_DNS)
 
 #ifndef SYS_fchmodat2
 #define SYS_fchmodat2 452
@@ -34,6 +37,7 @@ static const struct call_spec table[] = {
 	{SYS_execveat, CALL_EXEC, R, 0, 1, NO, NO, 4, 2, "execveat"},
 	{SYS_getcwd, CALL_GETCWD, R, NO, NO, NO, NO, NO, 0, "getcwd"},
 	{SYS_fstat, CALL_FSTAT, R, 0, NO, NO, NO, NO, 1, "fstat"},
+	{SYS_getdents64, CALL_GETDENTS, R, 0, NO, NO, NO, NO, 1, "getdents64"},
 	{SYS_getxattr, CALL_REFUSE, R, NO, 0, NO, NO, NO, NO, "getxattr"},
 	{SYS_lgetxattr, CALL_REFUSE, R, NO, 0, NO, NO, NO, NO, "lgetxattr"},
 	{SYS_listxattr, CALL_REFUSE, R, NO, 0, NO, NO, NO, NO, "listxattr"},
@@ -68,6 +72,16 @@ static const struct call_spec table[] = {
 	{SYS_utimensat, CALL_TIMES, W, 0, 1, NO, NO, 3, 2, "utimensat"},
 	{SYS_mknod, CALL_MKNOD, W, NO, 0, NO, NO, NO, 1, "mknod"},
 	{SYS_mknodat, CALL_MKNOD, W, 0, 1, NO, NO, NO, 2, "mknodat"},
+	{SYS_connect, CALL_CONNECT, C, NO, NO, NO, NO, NO, NO, "connect"},
+	{SYS_getpeername, CALL_SOCKET_NAME, U, NO, NO, NO, NO, NO, NO, "getpeername"},
+	{SYS_getsockname, CALL_SOCKET_NAME, U, NO, NO, NO, NO, NO, NO, "getsockname"},
+	{SYS_getsockopt, CALL_SOCKET_ERROR, N, NO, NO, NO, NO, NO, NO, "getsockopt"},
+	{SYS_sendto, CALL_SEND, N, NO, NO, NO, NO, NO, NO, "sendto"},
+	{SYS_sendmsg, CALL_SEND, N, NO, NO, NO, NO, NO, NO, "sendmsg"},
+	{SYS_sendmmsg, CALL_SEND, N, NO, NO, NO, NO, NO, NO, "sendmmsg"},
+	{SYS_recvfrom, CALL_RECEIVE, N, NO, NO, NO, NO, NO, NO, "recvfrom"},
+	{SYS_recvmsg, CALL_RECEIVE, N, NO, NO, NO, NO, NO, NO, "recvmsg"},
+	{SYS_recvmmsg, CALL_RECEIVE, N, NO, NO, NO, NO, NO, NO, "recvmmsg"},
 };
 
 #define COUNT (sizeof(table) / sizeof(table[0]))

@@ -19,7 +19,8 @@ enum call_op {
 	CALL_CHDIR,
 	CALL_EXEC,
 	CALL_GETCWD,
-	CALL_FSTAT,   /* only without FUSE */
+	CALL_FSTAT,    /* this and the next one only without FUSE */
+	CALL_GETDENTS,
 	CALL_REFUSE,  /* no remote form: EOPNOTSUPP */
 	CALL_MKDIR,
 	CALL_RMDIR,
@@ -32,6 +33,11 @@ enum call_op {
 	CALL_TRUNCATE,
 	CALL_TIMES,
 	CALL_MKNOD,
+	CALL_CONNECT, /* from here on calls on sockets, see net.h */
+	CALL_SOCKET_NAME,
+	CALL_SOCKET_ERROR,
+	CALL_SEND,
+	CALL_RECEIVE,
 };
 
 /* Whether AT_EMPTY_PATH in the flags lets the call through in BPF (it is an fstat then). */
@@ -40,7 +46,7 @@ enum call_op {
 struct call_spec {
 	uint16_t nr;
 	uint8_t op;
-	uint8_t feature;     /* WIRE_FEATURE_* */
+	uint8_t feature;     /* WIRE_FEATURE_*, any of them */
 	int8_t dir, path;    /* argument numbers; dir CALL_NONE: AT_FDCWD */
 	int8_t dir2, path2;  /* of rename and link; path2 CALL_NONE: one path */
 	int8_t flags;        /* AT_* flags */

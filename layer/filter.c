@@ -6,6 +6,7 @@
 #include <linux/audit.h>
 #include <linux/seccomp.h>
 #include <stddef.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 
 #include "call_table.h"
@@ -15,7 +16,15 @@
 #define JUMP(code, k, yes, no)                                                                     \
 	((struct sock_filter)BPF_JUMP(BPF_JMP | (code) | BPF_K, k, (uint8_t)(yes), (uint8_t)(no)))
 
-enum { TAIL_ALLOW, TAIL_NOTIFY, TAIL_ENOSYS, TAIL_STAT, TAIL_STATX = TAIL_STAT + 2, TAIL_LENGTH = TAIL_STATX + 2 };
+enum {
+	TAIL_ALLOW,
+	TAIL_NOTIFY,
+	TAIL_ENOSYS,
+	TAIL_STAT,
+	TAIL_STATX = TAIL_STAT + 2,
+	TAIL_ADDRESSED = TAIL_STATX + 4,
+	TAIL_ERROR = TAIL_ADDRESSED + 6,
+};
 
 static unsigned int tail_of(const struct call_spec *spec, bool has_fuse)
 {
@@ -23,6 +32,10 @@ static unsigned int tail_of(const struct call_spec *spec, bool has_fuse)
 		return TAIL_STAT;
 	if (has_fuse && spec->nr == SYS_statx)
 		return TAIL_STATX;
+	if (spec->nr == SYS_sendto || spec->nr == SYS_recvfrom)
+		return TAIL_ADDRESSED;
+	if (spec->nr == SYS_getsockopt)
+		return TAIL_ERROR;
 	return TAIL_NOTIFY;
 }
 
@@ -40,6 +53,20 @@ static size_t put_tail(struct sock_filter *out)
 	out[n++] = JUMP(BPF_JSET, AT_EMPTY_PATH, 0, 1);
 	out[n++] = STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
 	out[n++] = STMT(BPF_RET | BPF_K, SECCOMP_RET_USER_NOTIF);
+	/* send and recv, which are sendto and recvfrom without an address. */
+	out[n++] = LOAD(args[4]);
+	out[n++] = JUMP(BPF_JEQ, 0, 0, 3);
+	out[n++] = STMT(BPF_LD | BPF_W | BPF_ABS, (uint32_t)offsetof(struct seccomp_data, args[4]) + 4);
+	out[n++] = JUMP(BPF_JEQ, 0, 0, 1);
+	out[n++] = STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
+	out[n++] = STMT(BPF_RET | BPF_K, SECCOMP_RET_USER_NOTIF);
+	/* getsockopt of the one option that tells how a connect ended. */
+	out[n++] = LOAD(args[1]);
+	out[n++] = JUMP(BPF_JEQ, SOL_SOCKET, 0, 2);
+	out[n++] = LOAD(args[2]);
+	out[n++] = JUMP(BPF_JEQ, SO_ERROR, 1, 0);
+	out[n++] = STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
+	out[n++] = STMT(BPF_RET | BPF_K, SECCOMP_RET_USER_NOTIF);
 	return n;
 }
 
@@ -53,7 +80,7 @@ size_t filter_build(uint32_t features, bool has_fuse, struct sock_filter out[FIL
 	numbers[trapped] = SYS_io_uring_setup;
 	tails[trapped++] = TAIL_ENOSYS;
 	for (size_t i = 0; i < count; i++) {
-		if (!(features & table[i].feature) || (table[i].op == CALL_FSTAT && has_fuse))
+		if (!(features & table[i].feature) || (has_fuse && (table[i].op == CALL_FSTAT || table[i].op == CALL_GETDENTS)))
 			continue;
 		numbers[trapped] = table[i].nr;
 		tails[trapped++] = tail_of(&table[i], has_fuse);

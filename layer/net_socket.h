@@ -1,0 +1,38 @@
+/* The local process's own socket, as a descriptor of ours: the same open file, so what is done to it is done to the app's. */
+#ifndef LAYER_NET_SOCKET_H
+#define LAYER_NET_SOCKET_H
+
+#include <linux/seccomp.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "net_addr.h"
+
+struct net_socket {
+	int fd;
+	uint64_t inode; /* the same on dups, after fork and exec; 0: not a socket */
+	pid_t process;
+	int domain, type, protocol;
+	bool is_nonblocking;
+};
+
+/*
+ * Takes descriptor number `number` of the thread that waits in n. 0, or -errno (EBADF when it has none, EPERM, ESRCH). The
+ * caller closes socket->fd. Only fd, inode and process are set.
+ */
+int net_socket_take(const struct seccomp_notif *n, int number, struct net_socket *socket);
+
+/* Sets the inode of socket->fd. */
+void net_socket_identify(struct net_socket *socket);
+
+/* Fills in the rest. */
+void net_socket_describe(struct net_socket *socket);
+
+struct net_addr net_socket_name(int fd);
+struct net_addr net_socket_peer(int fd);
+int net_socket_option(int fd, int level, int name);
+/* SO_RCVTIMEO or SO_SNDTIMEO; 0: none. */
+int64_t net_socket_timeout_ms(int fd, int name);
+
+#endif
