@@ -1,14 +1,16 @@
 // A datagram socket of the local process: connected to one peer, or sending to several. Its socket in the target is opened
 // when there is something to send, and again after it has idled away: a probe that connects and never sends costs nothing.
 // What is sent to a name server goes to the DNS relay instead.
+//
+// Between supervisor and client datagrams are under no credit: what does not fit is lost, as on any network, and counted.
 
-import { ReceiveCredit, SendCredit } from '#proto/credits.ts';
+import { ReceiveCredit } from '#proto/credits.ts';
 import { ERRNO } from '#proto/errno.ts';
 import { AppError } from '#proto/errors.ts';
 import { NO_BYTES } from '#proto/frame.ts';
 import { type Address, addressText, type InternetAddress } from '#proto/socket-address.ts';
-import { WIRE_FLOW_CREDIT_BYTES, WireError, WireTransport } from '#proto/wire.ts';
-import { flowCredit, flowDatagram, flowReset, readDatagram } from '#proto/wire-net.ts';
+import { WireError, WireTransport } from '#proto/wire.ts';
+import { flowDatagram, flowReset, readDatagram } from '#proto/wire-net.ts';
 import { AgentConnection, type ConnectionHandlers } from './agent-connection.ts';
 import { type Flow, type FlowHost, socketErrno, whenTaken } from './flow.ts';
 
@@ -38,19 +40,21 @@ export interface DatagramFlowOptions {
   readonly isProbe: boolean;
 }
 
+/** Bytes that wait for the agent, of one socket; what a kernel would hold for it (net.core.wmem_max, some times over). */
+const MAX_WAITING_BYTES = 1024 * 1024;
+/** Of the link: the supervisor takes datagrams at once, unless it is held up for long. */
+const MAX_LINK_BYTES = 4 * 1024 * 1024;
+
 export class DatagramFlow implements Flow, ConnectionHandlers {
   readonly #id: bigint;
   readonly #host: FlowHost;
   readonly #options: DatagramFlowOptions;
-  readonly #receiveCredit = new ReceiveCredit(WIRE_FLOW_CREDIT_BYTES);
   #connection: AgentConnection | null = null;
-  /** Of the agent; granted again at once: what the supervisor has no room for is lost here, as datagrams may be. */
+  /** Of the agent; granted again at once. */
   #agentCredit: ReceiveCredit | null = null;
-  readonly #linkCredit = new SendCredit(WIRE_FLOW_CREDIT_BYTES);
+  #waitingBytes = 0;
   #local: Address | null = null;
   #waiters: Waiter[] = [];
-  /** The first datagram went with the dial, outside of the agent's credit. */
-  #firstBytes = 0;
   #isOver = false;
   isProbe: boolean;
 
@@ -64,20 +68,15 @@ export class DatagramFlow implements Flow, ConnectionHandlers {
   receive(body: Buffer): void {
     if (this.#isOver) return;
     const { peer, data } = readDatagram(body);
-    try {
-      this.#receiveCredit.received(data.length);
-    } catch (cause) {
-      throw new WireError('more data of a flow than was granted', { cause });
-    }
     const to = this.#options.peer ?? peer;
     if (to === null || to.kind !== 'internet') throw new WireError('a datagram without a peer');
-    if (this.#options.peer === null && !this.#options.mayReach(to)) this.onSent(data.length);
+    if (this.#options.peer === null && !this.#options.mayReach(to)) this.#host.lost(1);
     else if (this.#options.resolver?.serves(to)) this.#ask(this.#options.resolver, data, to);
     else this.#send(data, this.#options.peer === null ? to : null);
   }
 
-  handedOn(bytes: number): void {
-    this.#linkCredit.grant(bytes);
+  handedOn(): void {
+    // No credit here.
   }
 
   /** A datagram socket has no half. What was sent still goes out. */
@@ -104,8 +103,6 @@ export class DatagramFlow implements Flow, ConnectionHandlers {
     this.#agentCredit = new ReceiveCredit(creditBytes);
     this.#local = local;
     this.#host.learnSource(local, this.#options.peer);
-    if (this.#firstBytes > 0) this.onSent(this.#firstBytes);
-    this.#firstBytes = 0;
     if (local !== null) for (const { resolve } of this.#waiters.splice(0)) resolve(local);
   }
 
@@ -129,13 +126,13 @@ export class DatagramFlow implements Flow, ConnectionHandlers {
   }
 
   onSent(bytes: number): void {
-    const grantBytes = this.#receiveCredit.consumed(bytes);
-    if (grantBytes > 0 && !this.#isOver) this.#host.link.send(flowCredit(this.#id, grantBytes));
+    this.#waitingBytes -= bytes;
   }
 
   onEnd(error: AppError | null): void {
     this.#connection = null;
     this.#agentCredit = null;
+    this.#waitingBytes = 0;
     const isIdle = error?.code === 'DEADLINE_EXCEEDED';
     // The next datagram opens another socket; the name of the former is of no use to anybody.
     if (isIdle && !this.#isOver) {
@@ -151,19 +148,22 @@ export class DatagramFlow implements Flow, ConnectionHandlers {
 
   #deliver(from: Address | null, data: Uint8Array): void {
     if (this.#isOver) return;
-    if (this.#linkCredit.take(data.length)) this.#host.link.send(flowDatagram(this.#id, from, data));
-    else this.#host.lost(1);
+    if (this.#host.link.waitingBytes > MAX_LINK_BYTES) this.#host.lost(1);
+    else this.#host.link.send(flowDatagram(this.#id, from, data));
   }
 
   #send(data: Buffer, to: Address | null): void {
     if (this.#connection === null) {
+      // With the dial, so that it is there after one way and not three.
       const isFirst = to === null && data.length > 0;
       this.#dial(isFirst ? data : NO_BYTES);
-      if (isFirst) {
-        this.#firstBytes = data.length;
-        return;
-      }
+      if (isFirst) return;
     }
+    if (this.#waitingBytes + data.length > MAX_WAITING_BYTES) {
+      this.#host.lost(1);
+      return;
+    }
+    this.#waitingBytes += data.length;
     this.#connection?.send(data, to);
   }
 
@@ -190,7 +190,6 @@ export class DatagramFlow implements Flow, ConnectionHandlers {
         if (isConnected && !this.#isOver) this.onError(error);
       },
     );
-    this.onSent(data.length);
   }
 
   #over(error: AppError | null): void {

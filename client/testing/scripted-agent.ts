@@ -43,6 +43,8 @@ export class ScriptedAgent {
       FrameKind.FRAME_KIND_SESSION_OPENED,
       SessionOpened.encode({ sessionId: 's1', agentVersion: 'test', facts: FACTS, limits: this.limits }).finish(),
     );
+  /** What it does with frames of connections. */
+  onConnection: (frame: Frame) => void = () => {};
   #stream: SessionStream | null = null;
 
   constructor(script: Script = () => ({})) {
@@ -102,6 +104,8 @@ export class ScriptedAgent {
       this.asked.push(operation);
       const answer = this.script(operation, frame.data, frame.id);
       if (answer !== null && operation.$case !== 'close') this.answer(frame.id, answer);
+    } else if (frame.id !== 0) {
+      this.onConnection({ ...frame, head: Buffer.from(frame.head), data: Buffer.from(frame.data) });
     }
   }
 }
