@@ -51,6 +51,9 @@ int fuse_open(const struct fuse_file *file);
  */
 bool fuse_open_may_wait(const struct wire_stat *stat);
 
+/* The process has changed something by path: what the kernel knows of open files is void. Never waits. */
+void fuse_forget_attributes(void);
+
 /*
  * If fd (a descriptor of this process) or the magic link /proc/... at `proc_path` refers to our file system: writes the
  * target's path of it (no NUL counted) and returns its length; 0 if it is not ours; -errno.

@@ -17,6 +17,7 @@ pthread_mutex_t fuse_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct node *nodes[BUCKETS];
 static struct name *names[BUCKETS];
 static uint64_t last_number;
+static size_t open_nodes;
 /* Names whose files are closed, oldest first. */
 static struct name *closed_first, *closed_last;
 static unsigned closed_count;
@@ -80,6 +81,21 @@ void node_update(struct node *node, const struct wire_stat *stat)
 	if (!is_same_content(&node->stat, stat))
 		node->version++;
 	node->stat = *stat;
+}
+
+size_t node_list_open(uint64_t *ids, size_t max)
+{
+	size_t count = 0;
+
+	if (max > open_nodes)
+		max = open_nodes;
+	for (size_t i = 0; i < BUCKETS && count < max; i++) {
+		for (struct node *node = nodes[i]; node && count < max; node = node->next_by_key) {
+			if (node->opened)
+				ids[count++] = (uintptr_t)node;
+		}
+	}
+	return count;
 }
 
 static void closed_add(struct name *name)
@@ -211,6 +227,7 @@ void opened_link(struct opened *opened)
 	closed_remove(opened->name);
 	opened->name->opened++;
 	opened->node->reopened += opened->is_reopened;
+	open_nodes += !opened->node->opened;
 	opened->next = opened->node->opened;
 	opened->node->opened = opened;
 }
@@ -222,6 +239,7 @@ void opened_unlink(struct opened *opened)
 	while (*at != opened)
 		at = &(*at)->next;
 	*at = opened->next;
+	open_nodes -= !opened->node->opened;
 	opened->node->reopened -= opened->is_reopened;
 	if (--opened->name->opened == 0)
 		closed_add(opened->name);

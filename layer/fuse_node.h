@@ -77,6 +77,8 @@ extern pthread_mutex_t fuse_lock;
 struct node *node_take(const struct wire_stat *stat, bool *is_unchanged);
 bool node_is_known(const struct wire_stat *stat);
 bool node_is_of(const struct node *node, const struct wire_stat *stat);
+/* The ids of nodes with open files, `max` at most. */
+size_t node_list_open(uint64_t *ids, size_t max);
 void node_unpin(struct node *node);
 void node_forget(struct node *node, uint64_t lookups);
 void node_update(struct node *node, const struct wire_stat *stat);

@@ -191,10 +191,18 @@ static void finish(void *arg, int32_t result, const uint8_t *body, size_t len)
 	pending_finish(p);
 }
 
+/* What changed in the target by this call's path. */
+static void tell_change(const struct pending *p, int32_t result)
+{
+	if (result >= 0 && p->spec->feature == WIRE_FEATURE_FILES_WRITE)
+		fuse_forget_attributes();
+}
+
 static void finish_apart(void *arg, int32_t result, const uint8_t *body, size_t len)
 {
 	const struct pending *p = arg;
 
+	tell_change(p, result);
 	if (p->spec->op == CALL_OPEN || p->spec->op == CALL_EXEC)
 		apart_finish_open(finish, arg, result, body, len);
 	else
