@@ -3,7 +3,7 @@
 
 import { readFile, stat } from 'node:fs/promises';
 import { AppError } from '#proto/errors.ts';
-import { mintToken, newSessionId, parseSessionKey } from '#proto/token.ts';
+import { mintToken, newSessionId, parseSessionKey, proofOfKey } from '#proto/token.ts';
 import { type EmbeddedOptions, startEmbedded } from './embedded.ts';
 import type { Log } from './log.ts';
 
@@ -11,6 +11,8 @@ export interface Backend {
   /** `unix:/path` or `host:port`. */
   readonly address: string;
   readonly token: string;
+  /** By which the agent shows that it is the one that has the key. */
+  readonly proof: string;
   /** True when we started it, and so are the ones who end it. */
   readonly isEmbedded: boolean;
   /** Ends what we started and removes its files. Idempotent. */
@@ -42,22 +44,25 @@ async function givenBackend(address: string, env: NodeJS.ProcessEnv): Promise<Ba
     throw refusal('MIRRORD_AGENT_ADDRESS is set but MIRRORD_AGENT_KEY_FILE is not');
   }
   const key = await readKey(keyFile);
-  const token = mintToken(key, newSessionId(), TOKEN_TTL_S);
-  return { address, token, isEmbedded: false, close: async () => {}, agentLog: async () => '' };
+  return { address, ...admission(key), isEmbedded: false, close: async () => {}, agentLog: async () => '' };
 }
 
 async function embeddedBackend({ env, log, embedded, signal }: BackendOptions): Promise<Backend> {
   const { randomBytes } = await import('node:crypto');
   const key = randomBytes(32);
   const agent = await startEmbedded({ ...embedded, env, log, key, signal });
-  const token = mintToken(key, newSessionId(), TOKEN_TTL_S);
   return {
     address: agent.address,
-    token,
+    ...admission(key),
     isEmbedded: true,
     close: () => agent.close(),
     agentLog: () => agent.readLog(),
   };
+}
+
+function admission(key: Uint8Array): { token: string; proof: string } {
+  const token = mintToken(key, newSessionId(), TOKEN_TTL_S);
+  return { token, proof: proofOfKey(key, token) };
 }
 
 /** The token travels in the clear: only where no one else listens. */

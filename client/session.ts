@@ -65,6 +65,8 @@ export interface SessionOptions {
   dial: (options: DialOptions) => Promise<SessionStream>;
   address: string;
   token: string;
+  /** Of the agent; without it whoever answers is taken for it. */
+  proof?: string;
   target: Target;
   wantsEnvironment: boolean;
   wantsFiles: boolean;
@@ -133,6 +135,7 @@ export class Session implements FileSession, NetworkSession {
       address: options.address,
       service: 'Gateway',
       token: options.token,
+      ...(options.proof === undefined ? {} : { proof: options.proof }),
       deadlineMs: options.deadlineMs,
       opening,
       onFrame: (frame) => {

@@ -11,6 +11,7 @@ import {
   AUTHORIZATION_KEY,
   DIRECTION_KEY,
   http2Settings,
+  PROOF_KEY,
   SESSION_MEMORY_MB,
   type SessionService,
   sessionPath,
@@ -24,6 +25,8 @@ export interface DialOptions extends SessionHandlers {
   address: string;
   service: SessionService;
   token: string;
+  /** What a peer that knows the key answers the token with (token.ts, proofOfKey). Without it nobody is asked for one. */
+  proof?: string;
   /** For both calls to be accepted. */
   deadlineMs: number;
   /** Sent with the calls instead of after their acceptance: saves a round trip. */
@@ -76,11 +79,13 @@ class Call {
   readonly stream: http2.ClientHttp2Stream;
   readonly #connection: http2.ClientHttp2Session;
   readonly #peer: Peer;
+  readonly #proof: string | undefined;
   readonly #onAccepted: () => void;
   readonly #onEnded: (error: AppError | null) => void;
   #fault: Error | null = null;
   #status: GrpcStatus | null = null;
   #isAccepted = false;
+  #isImpostor = false;
   #hasEnded = false;
 
   constructor(
@@ -91,6 +96,7 @@ class Call {
     onEnded: (error: AppError | null) => void,
   ) {
     this.#peer = peer;
+    this.#proof = options.proof;
     this.#onAccepted = onAccepted;
     this.#onEnded = onEnded;
     this.#connection = openConnection(options.address);
@@ -127,6 +133,9 @@ class Call {
     } else if (headers[':status'] !== 200) {
       this.#failed(new Error(`HTTP status ${headers[':status']}, which no gRPC server gives`));
       this.#ended();
+    } else if (this.#proof !== undefined && headers[PROOF_KEY] !== this.#proof) {
+      this.#isImpostor = true;
+      this.#ended();
     } else {
       this.#isAccepted = true;
       this.#onAccepted();
@@ -152,6 +161,9 @@ class Call {
   /** What the end means: the peer's own word in the trailers, else what the status says, else what the connection did. */
   #verdict(): AppError | null {
     const { name, address, lostCode } = this.#peer;
+    if (this.#isImpostor) {
+      return new AppError('UNAUTHENTICATED', `who answers for the ${name} at ${address} does not know the session key`);
+    }
     if (this.#status === null) {
       const reason = this.#fault === null ? 'the call was cut' : reasonOf(this.#fault);
       const what = this.#isAccepted ? 'lost' : 'cannot reach';

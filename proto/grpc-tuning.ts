@@ -9,6 +9,8 @@ export type SessionService = 'Gateway' | 'FsEnv';
 export const DIRECTION_KEY = 'mirrord-direction';
 /** `Bearer TOKEN` (token.ts). */
 export const AUTHORIZATION_KEY = 'authorization';
+/** In the head of an accepted call's answer: that the server knows the key too (token.ts, proofOfKey). */
+export const PROOF_KEY = 'mirrord-proof';
 /** In the trailers of a call that failed: an ErrorDetail. */
 export const ERROR_KEY = 'mirrord-error-bin';
 

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { AppError } from './errors.ts';
-import { isSessionId, mintToken, newSessionId, parseSessionKey, verifyToken } from './token.ts';
+import { isSessionId, mintToken, newSessionId, parseSessionKey, proofOfKey, verifyToken } from './token.ts';
 
 const key = Buffer.alloc(32, 1);
 const nowS = 1_800_000_000;
@@ -64,4 +64,13 @@ test('a new session id may stand in a name', () => {
 test('a key is 64 hex digits, and a bad one is not repeated in the error', () => {
   expect(parseSessionKey(`${'ab'.repeat(32)}\n`)).toEqual(Buffer.alloc(32, 0xab));
   expect(() => parseSessionKey('geheim')).toThrow('not 6 characters');
+});
+
+test('a proof of the key is of one key and one token, and no token', () => {
+  const [one, other] = [Buffer.alloc(32, 1), Buffer.alloc(32, 2)];
+  const token = mintToken(one, 'session-one', 60);
+  const proof = proofOfKey(one, token);
+  expect(proofOfKey(other, token)).not.toBe(proof);
+  expect(proofOfKey(one, mintToken(one, 'session-two', 60))).not.toBe(proof);
+  expect(token).not.toContain(proof);
 });

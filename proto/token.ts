@@ -43,6 +43,11 @@ export function verifyToken(key: Uint8Array, token: string, nowS = Date.now() / 
   return { sessionId, expiresAtS };
 }
 
+/** What an end that knows the key answers a token with: who has none may take a place, but not be taken for us. */
+export function proofOfKey(key: Uint8Array, token: string): string {
+  return mac(key, `proof.${token}`);
+}
+
 /** The session key from its file's text: 64 hex digits. The text is never repeated in the error. */
 export function parseSessionKey(text: string): Buffer {
   const hex = text.trim();

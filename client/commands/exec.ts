@@ -185,6 +185,7 @@ async function openSession(run: Run, backend: Backend, { dial, Session, networkF
     dial,
     address: backend.address,
     token: backend.token,
+    proof: backend.proof,
     target: run.target,
     wantsEnvironment: true,
     wantsFiles: run.config.feature.fs.mode !== 'local',

@@ -14,6 +14,8 @@ export interface FileRelayOptions {
   /** Of fs-env. */
   address: string;
   token: string;
+  /** That it is fs-env and nobody in its place. */
+  proof: string;
   attach: AttachTarget;
   client: SessionStream;
   /** Requests in flight; beyond it a request is answered with LIMIT_REACHED. */
@@ -83,11 +85,12 @@ export class FileRelay {
   }
 
   #dialOptions(): DialOptions {
-    const { address, token, attach, deadlineMs } = this.#options;
+    const { address, token, proof, attach, deadlineMs } = this.#options;
     return {
       address,
       service: 'FsEnv',
       token,
+      proof,
       deadlineMs,
       opening: makeFrame(0, FrameKind.FRAME_KIND_SESSION_OPEN, AttachTarget.encode(attach).finish()),
       onFrame: (frame) => this.#receive(frame),

@@ -32,8 +32,8 @@ export interface SessionWorld {
   readonly limits: SessionLimits;
   /** Where fs-env serves. Rejects with SERVICE_UNAVAILABLE. */
   findFsEnv(): Promise<string>;
-  /** For the stream of this session to a service of the node. */
-  mintToken(sessionId: string): string;
+  /** For the stream of this session to a service of the node, and what the service answers it with. */
+  mintToken(sessionId: string): { token: string; proof: string };
   /** Opens nothing yet: the first connection does. */
   openNetwork(target: TargetIdentity, link: OutgoingLink): OutgoingSession;
   onOpened(session: Session, opening: OpenSession): void;
@@ -173,7 +173,7 @@ export class Session implements SessionHandlers {
     const { limits } = this.#world;
     const { relay, facts } = await FileRelay.open({
       address: await this.#world.findFsEnv(),
-      token: this.#world.mintToken(this.sessionId),
+      ...this.#world.mintToken(this.sessionId),
       attach: { pid, startTimeTicks, containerId, ...pickWants(opening) },
       client: this.#stream,
       maxRequests: limits.requests,

@@ -7,7 +7,7 @@ import { AgentHeartbeat, SessionClosedEvent, SessionOpenedEvent } from '#proto/g
 import type { OpenSession } from '#proto/gen/v1/session.ts';
 import type { SessionHandlers } from '#proto/session-stream.ts';
 import { ANNOUNCE_EVERY_MS, agentHeartbeat, sessionClosed, sessionOpened } from '#proto/subjects.ts';
-import { mintToken } from '#proto/token.ts';
+import { mintToken, proofOfKey } from '#proto/token.ts';
 import { VERSION } from '#proto/version.ts';
 import type { Bus } from '#runtime/bus.ts';
 import { lookupService } from '#runtime/discovery.ts';
@@ -53,7 +53,10 @@ export class Sessions {
       limits,
       findFsEnv: async () =>
         trustedServiceAddress((await lookupService(bus, node, 'fs-env', LOOKUP_TIMEOUT_MS)).address),
-      mintToken: (id) => mintToken(sessionKey, id, SERVICE_TOKEN_TTL_S),
+      mintToken: (id) => {
+        const token = mintToken(sessionKey, id, SERVICE_TOKEN_TTL_S);
+        return { token, proof: proofOfKey(sessionKey, token) };
+      },
       openNetwork: (target, link) => outgoing.openSession(target, link),
       onOpened: (opened, opening) => this.#publishOpened(opened, opening),
       onClosed: (closed, error) => this.#remove(closed, error),

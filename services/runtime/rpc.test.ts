@@ -11,7 +11,7 @@ import { type Frame, makeFrame, NO_BYTES } from '#proto/frame.ts';
 import { FrameKind } from '#proto/gen/v1/frame.ts';
 import { sessionPath } from '#proto/grpc-tuning.ts';
 import type { SessionHandlers, SessionStream } from '#proto/session-stream.ts';
-import { mintToken } from '#proto/token.ts';
+import { mintToken, proofOfKey } from '#proto/token.ts';
 import { type IncomingSession, type ServeOptions, type SessionServer, serveSessions } from './rpc.ts';
 
 const key = Buffer.alloc(32, 7);
@@ -75,7 +75,11 @@ interface Dialled {
   closed: Promise<AppError | null>;
 }
 
-async function connect(address: string, token = mintToken(key, 'session-one', 60)): Promise<Dialled> {
+async function connect(
+  address: string,
+  token = mintToken(key, 'session-one', 60),
+  proof = proofOfKey(key, token),
+): Promise<Dialled> {
   const frames: Frame[] = [];
   let wake: () => void = () => undefined;
   let close: (error: AppError | null) => void;
@@ -86,6 +90,7 @@ async function connect(address: string, token = mintToken(key, 'session-one', 60
     address,
     service: 'Gateway',
     token,
+    proof,
     deadlineMs: 5_000,
     onFrame: (frame) => {
       frames.push(frame);
@@ -307,3 +312,13 @@ test('a head that never ends, calls of other kinds and garbage end with their co
   expect((await dialled.next()).id).toBe(1);
   await closeInOrder(dialled);
 }, 30_000);
+
+test('who has taken the place of a server without its key is not taken for it', async () => {
+  const { address } = await serve();
+  const token = mintToken(key, 'session-one', 60);
+  const ours = proofOfKey(Buffer.alloc(32, 9), token);
+  await expect(connect(address, token, ours)).rejects.toMatchObject({
+    code: 'UNAUTHENTICATED',
+    message: expect.stringContaining('does not know the session key'),
+  });
+});

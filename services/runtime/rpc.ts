@@ -11,12 +11,13 @@ import {
   AUTHORIZATION_KEY,
   DIRECTION_KEY,
   PAIRING_DEADLINE_MS,
+  PROOF_KEY,
   type SessionService,
   sessionPath,
 } from '#proto/grpc-tuning.ts';
 import { LIVENESS_TIMES, type LivenessTimes } from '#proto/liveness.ts';
 import { type FrameTransport, type SessionHandlers, SessionStream } from '#proto/session-stream.ts';
-import { verifyToken } from '#proto/token.ts';
+import { proofOfKey, verifyToken } from '#proto/token.ts';
 import { Connections, MAX_STRANGERS } from './connections.ts';
 import { listen } from './listen.ts';
 
@@ -100,21 +101,24 @@ class Call {
   readonly stream: ServerHttp2Stream;
   readonly #connections: Connections;
   #status: AppError | null = null;
+  #proof = '';
 
   constructor(stream: ServerHttp2Stream, connections: Connections) {
     this.stream = stream;
     this.#connections = connections;
   }
 
-  /** It has said who it is. */
-  admitted(): void {
+  /** It has said who it is; `proof` tells it who we are. */
+  admitted(proof: string): void {
+    this.#proof = proof;
     this.#connections.admitted(this.stream);
   }
 
   accept(): void {
     if (this.stream.destroyed) return;
     this.stream.once('wantTrailers', () => this.stream.sendTrailers(statusHeaders(this.#status)));
-    this.stream.respond({ ':status': 200, 'content-type': CONTENT_TYPE }, { waitForTrailers: true });
+    const headers = { ':status': 200, 'content-type': CONTENT_TYPE, [PROOF_KEY]: this.#proof };
+    this.stream.respond(headers, { waitForTrailers: true });
   }
 
   end(): void {
@@ -152,8 +156,8 @@ class Admission {
 
   admit(call: Call, headers: IncomingHttpHeaders): void {
     try {
-      const { sessionId, direction } = this.#authenticate(headers);
-      call.admitted();
+      const { sessionId, direction, proof } = this.#authenticate(headers);
+      call.admitted(proof);
       this.#pair(sessionId, direction, call);
     } catch (thrown) {
       const error = AppError.from(thrown, 'BUG');
@@ -170,14 +174,15 @@ class Admission {
     }
   }
 
-  #authenticate(headers: IncomingHttpHeaders): { sessionId: string; direction: Direction } {
-    const bearer = /^Bearer (\S+)$/.exec(headers[AUTHORIZATION_KEY] ?? '');
-    const { sessionId } = verifyToken(this.#options.key, bearer?.[1] ?? '');
+  #authenticate(headers: IncomingHttpHeaders): { sessionId: string; direction: Direction; proof: string } {
+    const { key } = this.#options;
+    const [, token = ''] = /^Bearer (\S+)$/.exec(headers[AUTHORIZATION_KEY] ?? '') ?? [];
+    const { sessionId } = verifyToken(key, token);
     const direction = headers[DIRECTION_KEY];
     if (direction !== 'up' && direction !== 'down') {
       throw new AppError('PROTOCOL_VIOLATION', `metadata ${DIRECTION_KEY} must be up or down`);
     }
-    return { sessionId, direction };
+    return { sessionId, direction, proof: proofOfKey(key, token) };
   }
 
   #pair(sessionId: string, direction: Direction, call: Call): void {

@@ -1,6 +1,7 @@
 // What other users of the machine see and reach of a run: nothing that helps them.
 
-import { chmodSync, lstatSync, readdirSync, readFileSync } from 'node:fs';
+import { chmodSync, lstatSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import http2 from 'node:http2';
 import net from 'node:net';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -121,4 +122,20 @@ describe.skipIf(!can.root.yes)(`a run on a machine with other users (${can.root.
     expect(debuggers).toBeNull();
     expect(readFileSync(path.join(folder, 'agent.log'), 'utf8')).not.toContain('Debugger');
   });
+});
+
+test('who has taken an agent’s place is not believed: no program starts with what it says', async () => {
+  const harness = new ExecHarness();
+  const impostor = http2.createServer();
+  impostor.on('stream', (stream) => stream.respond({ ':status': 200, 'content-type': 'application/grpc' }));
+  const socket = path.join(harness.folder, 'gateway.sock');
+  await new Promise<void>((resolve) => impostor.listen(socket, resolve));
+  writeFileSync(path.join(harness.folder, 'key'), 'ab'.repeat(32), { mode: 0o600 });
+  const { code, stdout, stderr } = await harness.run(['exec', '-t', 'pid/1', '--', 'echo', 'started'], {
+    variables: { MIRRORD_AGENT_ADDRESS: `unix:${socket}`, MIRRORD_AGENT_KEY_FILE: path.join(harness.folder, 'key') },
+  });
+  expect([code, stdout]).toEqual([3, '']);
+  expect(stderr).toContain('does not know the session key');
+  impostor.close();
+  harness.close();
 });
