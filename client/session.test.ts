@@ -123,10 +123,18 @@ test('when the agent is lost, what waits and what comes later fails with EIO at 
 
 test('a request that is not answered ends at its deadline and says what it waited for', async () => {
   const agent = new ScriptedAgent(() => null);
-  const session = await open(agent, { requestDeadlineMs: 1 });
+  const overdue: string[] = [];
+  const session = await open(agent, { requestDeadlineMs: 1, onOverdue: (what) => overdue.push(what) });
+  let isPipeSettled = false;
+  const settle = () => {
+    isPipeSettled = true;
+  };
+  session.request(OPEN, { hasNoDeadline: true }).then(settle, settle);
   const error = await refusal(session.request(STAT));
-  expect(error.code).toBe('DEADLINE_EXCEEDED');
+  expect(error).toMatchObject({ code: 'DEADLINE_EXCEEDED', localErrno: 5 });
   expect(error.message).toContain('stat');
+  expect(overdue).toEqual([error.message]);
+  expect(isPipeSettled).toBe(false);
   await until(() => agent.frames.some(({ kind }) => kind === FrameKind.FRAME_KIND_CANCEL));
 });
 
@@ -187,4 +195,32 @@ test('an answer to nothing ends the session as a violation', async () => {
   agent.answer(77, {});
   await until(() => lost.length === 1);
   expect(lost[0]?.code).toBe('PROTOCOL_VIOLATION');
+});
+
+test('time in which we were stopped is nobody’s delay', async () => {
+  const agent = new ScriptedAgent(() => null);
+  const session = await open(agent, { requestDeadlineMs: 30_000 });
+  const request = session.request(STAT);
+  await until(() => agent.asked.length === 1);
+  const clock = await open(new ScriptedAgent(() => null), { requestDeadlineMs: 1 });
+  // As after Ctrl-Z and fg an hour later: the clock has gone on, the timers have not.
+  const now = performance.now.bind(performance);
+  vi.spyOn(performance, 'now').mockImplementation(() => now() + 3_600_000);
+  // Deadlines have been looked at when this one has passed.
+  await refusal(clock.request(STAT));
+  agent.answer(agent.frames.find(({ kind }) => kind === FrameKind.FRAME_KIND_FILE_REQUEST)?.id ?? 0, {});
+  expect((await request).reply.errno).toBe(0);
+  expect(lost).toEqual([]);
+});
+
+test('a stop is announced, and over when the session resumes', async () => {
+  const agent = new ScriptedAgent();
+  const session = await open(agent);
+  await session.suspend();
+  const request = session.request(STAT);
+  await new Promise((resolve) => setImmediate(resolve));
+  expect(agent.asked).toEqual([]);
+  session.resume();
+  await request;
+  expect(agent.asked).toHaveLength(1);
 });

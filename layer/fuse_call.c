@@ -5,9 +5,11 @@
  */
 #include <errno.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "fuse_server.h"
 
@@ -136,6 +138,32 @@ static bool is_dying(uint32_t pid)
 	return !exists || (pending >> 8 & 1);
 }
 
+/*
+ * Signals by which somebody at a keyboard or a timer ends a wait. Of a pipe everybody expects EINTR for them; others
+ * (SIGCHLD, SIGWINCH, those of profilers and of Go) come so often that few programs are ready for it.
+ */
+#define INTERRUPTING (1ull << (SIGINT - 1) | 1ull << (SIGHUP - 1) | 1ull << (SIGQUIT - 1) | \
+		      1ull << (SIGTERM - 1) | 1ull << (SIGALRM - 1))
+
+static bool is_interrupted(uint32_t pid)
+{
+	char path[64], line[128];
+	uint64_t pending, all = 0;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/%" PRIu32 "/status", pid);
+	file = fopen(path, "re");
+	if (!file)
+		return false;
+	while (fgets(line, sizeof(line), file)) {
+		if (sscanf(line, "SigPnd: %" SCNx64, &pending) == 1 ||
+		    sscanf(line, "ShdPnd: %" SCNx64, &pending) == 1)
+			all |= pending;
+	}
+	fclose(file);
+	return all & INTERRUPTING;
+}
+
 void call_interrupt(uint64_t unique)
 {
 	struct call *call;
@@ -151,7 +179,8 @@ void call_interrupt(uint64_t unique)
 	pthread_mutex_unlock(&fuse_lock);
 	if (!call)
 		return;
-	if (is_dying(call->pid)) {
+	if (is_dying(call->pid) ||
+	    (call->node->type != S_IFREG && call->node->type != S_IFDIR && is_interrupted(call->pid))) {
 		call_answer(call, -EINTR, NULL, 0);
 		if (link_id)
 			link_tell(WIRE_CANCEL, link_id, NULL, 0);

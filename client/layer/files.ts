@@ -59,7 +59,7 @@ export class Files {
 
   /** Rejects with the AppError of the session; what the target's kernel says is an answer. */
   answer(id: bigint, question: Question, signal: AbortSignal): Promise<Buffer[]> | Buffer[] {
-    if ('handle' in question) return this.#handles.answer(id, question);
+    if ('handle' in question) return this.#handles.answer(id, question, signal);
     if ('from' in question) return this.#answerPair(id, question);
     return this.#answerPath(id, question, signal);
   }
@@ -144,9 +144,9 @@ export class Files {
     if (reply.errno !== 0) return replyResult(id, -reply.errno);
     const { handle, stat } = expectOpened(reply);
     if (handle === 0) return replyOpenedInline(id, stat, data);
-    const file = this.#openFiles.add(handle, path, flags, stat, (offset, length) =>
-      this.#handles.fetch(handle, offset, length),
-    );
+    const fetch = (offset: number, length: number) => this.#handles.fetch(handle, offset, length);
+    const fetchStream = (offset: number, length: number) => this.#handles.fetch(handle, offset, length, true);
+    const file = this.#openFiles.add(handle, path, flags, stat, fetch, fetchStream);
     if (isWriteOpen(flags)) this.#openFiles.changed(file.identity);
     return replyOpenedHandle(id, handle, stat);
   }

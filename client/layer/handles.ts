@@ -13,6 +13,7 @@ import type { Fetched } from './read-ahead.ts';
 import { expectDirectory, expectStat, expectStatFs, expectWritten } from './replies.ts';
 import { attributesOf } from './set-attributes.ts';
 import type { StatCache } from './stat-cache.ts';
+import type { StreamReader } from './stream-reader.ts';
 
 export type HandleQuestion = Extract<Question, { handle: number }>;
 type Asked<Kind> = Extract<Question, { kind: Kind }>;
@@ -33,12 +34,14 @@ export class HandleQuestions {
     this.#stats = stats;
   }
 
-  answer(id: bigint, question: HandleQuestion): Promise<Buffer[]> | Buffer[] {
+  answer(id: bigint, question: HandleQuestion, signal: AbortSignal): Promise<Buffer[]> | Buffer[] {
     const file = this.#openFiles.get(question.handle);
     if (file === null) return replyResult(id, -ERRNO.EBADF);
     switch (question.kind) {
       case WireKind.READ:
-        return this.#read(id, file, question);
+        return file.stream === null
+          ? this.#read(id, file, question)
+          : this.#readStream(id, file.stream, question, signal);
       case WireKind.WRITE:
         return this.#write(id, file, question);
       case WireKind.FSTAT:
@@ -54,9 +57,9 @@ export class HandleQuestions {
     }
   }
 
-  async fetch(handle: number, offset: number, length: number): Promise<Fetched> {
+  async fetch(handle: number, offset: number, length: number, hasNoDeadline = false): Promise<Fetched> {
     const value = { handle, offset: BigInt(offset), length };
-    const { reply, data } = await this.#session.request({ $case: 'read', value });
+    const { reply, data } = await this.#session.request({ $case: 'read', value }, { hasNoDeadline });
     return { errno: reply.errno, data };
   }
 
@@ -65,6 +68,16 @@ export class HandleQuestions {
     // Offsets beyond what a double can count are those of /proc/PID/mem: never read in order.
     if (question.offset > BigInt(Number.MAX_SAFE_INTEGER - length)) return this.#readFar(id, file, question);
     const { errno, chunks, bytes } = await file.reader.read(Number(question.offset), length);
+    return replyChunks(id, errno === 0 ? bytes : -errno, chunks);
+  }
+
+  async #readStream(
+    id: bigint,
+    stream: StreamReader,
+    question: Asked<typeof WireKind.READ>,
+    signal: AbortSignal,
+  ): Promise<Buffer[]> {
+    const { errno, chunks, bytes } = await stream.read(question.length, signal);
     return replyChunks(id, errno === 0 ? bytes : -errno, chunks);
   }
 
@@ -84,7 +97,8 @@ export class HandleQuestions {
         const data = question.data.subarray(written, written + MAX_DATA_BYTES);
         const value = { handle: file.handle, offset: question.offset + BigInt(written) };
         await this.#session.drained();
-        const { reply } = await this.#session.request({ $case: 'write', value }, { data });
+        const hasNoDeadline = file.stream !== null;
+        const { reply } = await this.#session.request({ $case: 'write', value }, { data, hasNoDeadline });
         errno = reply.errno;
         if (errno !== 0) break;
         const bytes = expectWritten(reply);

@@ -55,7 +55,7 @@ export class LayerLink {
   readonly #socket: Duplex;
   readonly #handlers: LinkHandlers;
   readonly #decoder = new WireDecoder();
-  /** null: a question about an open file, which is answered whether anybody waits or not. */
+  /** null: a question about an open file other than READ, which is answered whether anybody waits or not. */
   readonly #open = new Map<bigint, AbortController | null>();
   #drainWaiters: (() => void)[] = [];
   #heldBytes = 0;
@@ -157,7 +157,8 @@ export class LayerLink {
 
   #answer(frame: WireFrame, question: Question): void {
     if (this.#open.has(frame.id)) throw new AppError('PROTOCOL_VIOLATION', `request ${frame.id} was asked twice`);
-    const controller = 'handle' in question ? null : new AbortController();
+    const mayBeGivenUp = !('handle' in question) || question.kind === WireKind.READ;
+    const controller = mayBeGivenUp ? new AbortController() : null;
     this.#open.set(frame.id, controller);
     this.#heldBytes += frame.body.length;
     void this.#settle(frame, question, controller?.signal ?? NEVER);

@@ -2,7 +2,8 @@
 // file, so that a write through one is seen through all.
 
 import type { FileStat } from '#proto/gen/v1/fs_env.ts';
-import { type Fetch, ReadAhead, type ReadAheadBudget } from './read-ahead.ts';
+import { type Fetch, PIECE_BYTES, ReadAhead, type ReadAheadBudget } from './read-ahead.ts';
+import { StreamReader } from './stream-reader.ts';
 
 export interface OpenFile {
   readonly handle: number;
@@ -11,9 +12,14 @@ export interface OpenFile {
   /** Device and inode of the target: the same for every handle of one file. */
   readonly identity: string;
   readonly reader: ReadAhead;
+  /** Of what has no positions: pipes, devices. */
+  readonly stream: StreamReader | null;
 }
 
 const O_APPEND = 0o2000;
+const TYPE_MASK = 0o170000;
+const REGULAR = 0o100000;
+const FOLDER = 0o040000;
 
 export class OpenFiles {
   readonly #byHandle = new Map<number, OpenFile>();
@@ -28,13 +34,14 @@ export class OpenFiles {
     return this.#byHandle.size;
   }
 
-  add(handle: number, path: Buffer, flags: number, stat: FileStat, fetch: Fetch): OpenFile {
+  add(handle: number, path: Buffer, flags: number, stat: FileStat, fetch: Fetch, fetchStream = fetch): OpenFile {
     const file: OpenFile = {
       handle,
       path,
       isAppending: (flags & O_APPEND) !== 0,
       identity: identityOf(stat),
       reader: new ReadAhead(fetch, this.#budget, Number(stat.size)),
+      stream: hasPositions(stat) ? null : new StreamReader(fetchStream, PIECE_BYTES),
     };
     this.#byHandle.set(handle, file);
     const same = this.#byIdentity.get(file.identity);
@@ -68,6 +75,11 @@ export class OpenFiles {
   allChanged(): void {
     for (const file of this.#byHandle.values()) file.reader.invalidate();
   }
+}
+
+function hasPositions({ mode }: FileStat): boolean {
+  const type = mode & TYPE_MASK;
+  return type === REGULAR || type === FOLDER;
 }
 
 export function identityOf(stat: FileStat): string {

@@ -6,6 +6,7 @@ import { MAX_DATA_BYTES } from '#proto/frame.ts';
 import { FileReply, type FileRequest, type SetAttributes, type Time } from '#proto/gen/v1/fs_env.ts';
 import type { Handles, OpenHandle } from './handles.ts';
 import { type Answer, native, type OpenFile, type Target, type TimeChange } from './native/index.ts';
+import { whenReady } from './wait-ready.ts';
 
 export type FileOperation = NonNullable<FileRequest['op']>;
 
@@ -18,6 +19,7 @@ export interface FileWorld {
 export type Runner = (call: () => Promise<Answer>) => Promise<Answer>;
 
 const MAX_ENTRIES = 1_000;
+const O_NONBLOCK = 0o4000;
 
 /** Called in the order in which requests come: the turn at a handle is taken at once, whenever it comes. */
 export function performOperation(
@@ -63,7 +65,7 @@ async function performOpen(world: FileWorld, open: Of<'open'>['value'], run: Run
     file = answer.file;
     return answer;
   } finally {
-    world.handles.fill(handle, file);
+    world.handles.fill(handle, file, (open.flags & O_NONBLOCK) === 0);
   }
 }
 
@@ -75,15 +77,24 @@ function performOnHandle(
 ): Promise<Answer> {
   const open = handles.get(operation.value.handle);
   if (open === null) return Promise.resolve(errnoAnswer('EBADF'));
-  const { file } = open;
+  const { file, patience } = open;
+  const { handle } = operation.value;
+  // Between two tries nobody's turn is taken: others, and the end of the file, need not wait.
+  const waiting = (isAlone: boolean, act: () => Promise<Answer>) =>
+    whenReady({
+      patience,
+      act: () => inTurn(open, isAlone, run, act),
+      stat: () => inTurn(open, false, run, () => native.statFile(target, file)),
+      isWanted: () => handles.get(handle) === open,
+    });
   switch (operation.$case) {
     case 'read': {
       const { offset, length } = operation.value;
       if (length > MAX_DATA_BYTES) return Promise.resolve(errnoAnswer('EINVAL'));
-      return inTurn(open, false, run, () => native.read(target, file, offset, length));
+      return waiting(false, () => native.read(target, file, offset, length));
     }
     case 'write':
-      return inTurn(open, true, run, () => native.write(target, file, operation.value.offset, data as Buffer));
+      return waiting(true, () => native.write(target, file, operation.value.offset, data as Buffer));
     case 'readDir': {
       const { cookie, entries } = operation.value;
       return inTurn(open, true, run, () => native.readDir(target, file, cookie, Math.min(entries, MAX_ENTRIES)));

@@ -3,11 +3,13 @@
 
 import { native, type OpenFile } from './native/index.ts';
 import { Turns } from './turns.ts';
+import type { Patience } from './wait-ready.ts';
 
 export interface OpenHandle {
   readonly file: OpenFile;
   /** Order among the requests on it. */
   readonly turns: Turns;
+  readonly patience: Patience;
 }
 
 const MAX_HANDLE = 0xffff_ffff;
@@ -38,13 +40,13 @@ export class Handles {
   }
 
   /** Tells what became of a reserved number; null: the open left no file. */
-  fill(handle: number, file: OpenFile | null): void {
+  fill(handle: number, file: OpenFile | null, mayWait = true): void {
     if (this.#isClosed) {
       if (file !== null) native.closeFile(file);
     } else if (file === null) {
       this.#handles.delete(handle);
     } else {
-      this.#handles.set(handle, { file, turns: new Turns() });
+      this.#handles.set(handle, { file, turns: new Turns(), patience: { mayWait, hasHadWriter: false } });
     }
   }
 
