@@ -189,7 +189,7 @@ int fuse_open(const struct fuse_file *file)
 	return fd;
 }
 
-ssize_t fuse_path_of(const char *proc_path, char *out, size_t out_len)
+static ssize_t path_of(const char *proc_path, bool is_directory, char *out, size_t out_len)
 {
 	struct statx stx;
 	struct name *name;
@@ -202,7 +202,7 @@ ssize_t fuse_path_of(const char *proc_path, char *out, size_t out_len)
 	/* Not stat: that may ask the client. */
 	if (statx(AT_FDCWD, proc_path, AT_STATX_DONT_SYNC, 0, &stx) != 0)
 		return -errno;
-	if (makedev(stx.stx_dev_major, stx.stx_dev_minor) != device)
+	if (makedev(stx.stx_dev_major, stx.stx_dev_minor) != device || (is_directory && !S_ISDIR(stx.stx_mode)))
 		return 0;
 	len = readlink(proc_path, link, sizeof(link) - 1);
 	if (len < 0)
@@ -219,4 +219,14 @@ ssize_t fuse_path_of(const char *proc_path, char *out, size_t out_len)
 		memcpy(out, name->path, (size_t)(len = (ssize_t)name->path_len));
 	pthread_mutex_unlock(&fuse_lock);
 	return len;
+}
+
+ssize_t fuse_path_of(const char *proc_path, char *out, size_t out_len)
+{
+	return path_of(proc_path, false, out, out_len);
+}
+
+ssize_t fuse_directory_of(const char *proc_path, char *out, size_t out_len)
+{
+	return path_of(proc_path, true, out, out_len);
 }

@@ -59,6 +59,8 @@ void fuse_forget_attributes(void);
  * target's path of it (no NUL counted) and returns its length; 0 if it is not ours; -errno.
  */
 ssize_t fuse_path_of(const char *proc_path, char *out, size_t out_len);
+/* The same; 0 also for what is no directory: paths relative to that are the kernel's to refuse. */
+ssize_t fuse_directory_of(const char *proc_path, char *out, size_t out_len);
 
 /* st_dev of every descriptor that fuse_open made; 0 before fuse_start. */
 uint64_t fuse_device(void);

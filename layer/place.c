@@ -194,7 +194,7 @@ static enum place find_relative(pid_t tid, int dir, struct place_path *path, boo
 			snprintf(link, sizeof(link), "/proc/%d/cwd", tid);
 		else
 			snprintf(link, sizeof(link), "/proc/%d/fd/%d", tid, dir);
-		len = fuse_path_of(link, directory, sizeof(directory));
+		len = fuse_directory_of(link, directory, sizeof(directory));
 	}
 	if (len > 0)
 		return prepend(path, directory, (size_t)len, 0) ? PLACE_REMOTE : PLACE_LOCAL;
