@@ -1,11 +1,12 @@
-// `mirrord explain PATH...`: where a path would be read and written, and by which rule, as `mirrord exec` from the same
-// folder with the same configuration would have it. Asks nobody: no agent is needed.
+// `mirrord explain PATH|HOST:PORT...`: where a path would be read and written, or a connection go, and by which rule, as
+// `mirrord exec` from the same folder with the same configuration would have it. Asks nobody: no agent is needed.
 
 import { tmpdir } from 'node:os';
 import { AppError } from '#proto/errors.ts';
 import type { ParsedArguments } from '../arguments.ts';
 import { type Decision, FileRules } from '../file-rules.ts';
 import { exit, type Outcome, type Terminal } from '../terminal.ts';
+import { addressToText, explainAddress, isAddress } from './explain-address.ts';
 
 interface Explanation {
   path: string;
@@ -15,7 +16,8 @@ interface Explanation {
 
 export async function explain(args: ParsedArguments, terminal: Terminal): Promise<Outcome> {
   const { loadConfig } = await import('../config/load.ts');
-  if (args.words.length === 0) throw new AppError('CONFIG_INVALID', 'a path is missing: mirrord explain PATH');
+  if (args.words.length === 0)
+    throw new AppError('CONFIG_INVALID', 'a path is missing: mirrord explain PATH, or HOST:PORT');
   const configFile = args.flags['config-file'];
   const { config, warnings } = await loadConfig({
     flags: args.overrides,
@@ -30,13 +32,16 @@ export async function explain(args: ParsedArguments, terminal: Terminal): Promis
     tmp: terminal.env['TMPDIR'] || tmpdir(),
     executable: '',
   });
-  const explained = args.words.map((path) => ({
-    path,
-    read: rules.decide(path, false),
-    write: rules.decide(path, true),
-  }));
+  const explained = args.words.map((word) =>
+    isAddress(word)
+      ? explainAddress(word, config)
+      : { path: word, read: rules.decide(word, false), write: rules.decide(word, true) },
+  );
+  const isWriteOnly = args.flags['write'] !== undefined;
   if (args.flags['json'] !== undefined) terminal.out(`${JSON.stringify(explained, null, 2)}\n`);
-  else for (const one of explained) terminal.out(toText(one, args.flags['write'] !== undefined));
+  else {
+    for (const one of explained) terminal.out('address' in one ? addressToText(one) : toText(one, isWriteOnly));
+  }
   return exit(0);
 }
 

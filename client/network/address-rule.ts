@@ -50,6 +50,7 @@ export function fitsPort(rule: AddressRule, protocol: Protocol, port: number): b
 /** Whatever its name may be. */
 export function fitsIp({ host }: AddressRule, { ip }: InternetAddress): boolean {
   if (host.kind !== 'prefix') return host.kind === 'any';
+  if (ip.length === 0) return false;
   const mapped = toMapped(ip);
   const whole = host.bits >> 3;
   for (let at = 0; at < whole; at += 1) if (mapped[at] !== host.network[at]) return false;

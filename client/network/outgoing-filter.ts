@@ -15,7 +15,7 @@ import {
 import { WireTransport } from '#proto/wire.ts';
 import type { Config } from '../config/schema/root.ts';
 import { compilePattern } from '../file-rules/pattern.ts';
-import { type AddressRule, fitsIp, fitsPort, type Protocol, parseAddressRule } from './address-rule.ts';
+import { type AddressRule, fitsIp, fitsPort, normalName, type Protocol, parseAddressRule } from './address-rule.ts';
 
 export interface OutgoingDecision {
   /** mock: answered as connected, and nothing is ever heard of it. */
@@ -45,6 +45,8 @@ type NetworkSettings = Config['feature']['network'];
 const DNS_PORT = 53;
 const ECHO_PORT = 7;
 const KEY = 'feature.network.outgoing';
+/** No address, and so in no prefix. */
+const NO_PREFIX = new Uint8Array(0);
 
 export class OutgoingFilter {
   readonly #settings: NetworkSettings;
@@ -92,6 +94,16 @@ export class OutgoingFilter {
     if (peer.kind === 'unix') return this.#decideUnix(peer);
     const protocol: Protocol = transport === WireTransport.UDP ? 'udp' : 'tcp';
     return this.#decideAlways(peer, protocol) ?? this.#decideByFilter(peer, protocol, names);
+  }
+
+  /** Before it is known what the name means. `unless`: entries that its addresses may fit instead. */
+  decideName(name: string, port: number, protocol: Protocol): { decision: OutgoingDecision; unless: string[] } {
+    const transport = protocol === 'udp' ? WireTransport.UDP : WireTransport.TCP;
+    const peer: InternetAddress = { kind: 'internet', ip: NO_PREFIX, port, scopeId: 0 };
+    const decision = this.decide(peer, transport, { isAddressOf: (one) => one === normalName(name) });
+    const isAlways = this.#decideAlways(peer, protocol) !== null;
+    const prefixes = this.#rules.filter((rule) => rule.host.kind === 'prefix' && fitsPort(rule, protocol, port));
+    return { decision, unless: isAlways ? [] : prefixes.map(({ text }) => text) };
   }
 
   /** Names of the filter on which this decision depends and of which the book knows nothing. */
