@@ -33,7 +33,7 @@ async function listenUnix(server: net.Server, socketPath: string): Promise<Liste
     throw new AppError('NOT_PERMITTED', `another process listens on ${socketPath}`);
   }
   rmSync(temporaryPath, { force: true });
-  await listening(server, { path: temporaryPath }, socketPath);
+  await listeningForUs(server, temporaryPath, socketPath);
   chmodSync(temporaryPath, 0o600);
   renameSync(temporaryPath, socketPath);
   return {
@@ -44,6 +44,16 @@ async function listenUnix(server: net.Server, socketPath: string): Promise<Liste
       rmSync(socketPath, { force: true });
     },
   };
+}
+
+/** bind(2) makes the file with what the umask leaves, within the call: nobody else can connect before chmod either. */
+function listeningForUs(server: net.Server, socketPath: string, name: string): Promise<void> {
+  const umask = process.umask(0o177);
+  try {
+    return listening(server, { path: socketPath }, name);
+  } finally {
+    process.umask(umask);
+  }
 }
 
 async function listenTcp(server: net.Server, address: string): Promise<Listening> {
