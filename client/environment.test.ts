@@ -143,5 +143,14 @@ test('a file with a fault is told by its line and without its content', async ()
 });
 
 test('the default exclusions are complete', () => {
-  expect(EXCLUDED_BY_DEFAULT.size).toBe(22 + 7 + 10);
+  expect(EXCLUDED_BY_DEFAULT.size).toBe(22 + 2 + 7 + 10);
+});
+
+test('what the target loads into its own programs, and settings of a mirrord there, do not come along', async () => {
+  const names = ['LD_PRELOAD', 'LD_AUDIT', 'MIRRORD_LAYER_FUSE', 'MIRRORD_AGENT_KEY_FILE', 'KEPT'];
+  const remote = names.map((name) => ({ name: Buffer.from(name), value: Buffer.from('/x.so') }));
+  const given = (include: string[] | null) =>
+    buildEnvironment({ remote, local: { MIRRORD_LAYER_FUSE: 'off' }, config: { ...DEFAULTS, include } });
+  expect((await given(null)).env).toEqual({ KEPT: '/x.so', MIRRORD_LAYER_FUSE: 'off' });
+  expect((await given(['LD_*', 'MIRRORD_*'])).fromTarget).toEqual(['LD_PRELOAD', 'LD_AUDIT']);
 });

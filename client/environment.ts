@@ -33,6 +33,8 @@ export interface Environment {
 export const EXCLUDED_BY_DEFAULT: ReadonlySet<string> = new Set([
   ...['PATH', 'HOME', 'HOMEPATH', 'PWD', 'CLASSPATH', 'JAVA_EXE', 'JAVA_HOME', 'JAVA_TOOL_OPTIONS', '_JAVA_OPTIONS'],
   ...['CATALINA_HOME', 'PYTHONPATH', 'RUBYLIB', 'RUBYOPT', 'GEM_HOME', 'GEM_PATH', 'GOPATH', 'GOMODCACHE', 'RUST_LOG'],
+  // Code of the target's libc and machine would be loaded into every program started here.
+  ...['LD_PRELOAD', 'LD_AUDIT'],
   ...['MIRRORD_LOG', 'DOTNET_EnableDiagnostics', 'DOTNET_STARTUP_HOOKS', 'BUNDLER_VERSION'],
   ...['APP_CONFIG', 'BIN_PATH', 'FORCE_RUBY_PLATFORM', 'GEMFILE', 'GEM_PATH', 'PATH', 'WITHOUT'].map(
     (name) => `BUNDLE_${name}`,
@@ -42,6 +44,9 @@ export const EXCLUDED_BY_DEFAULT: ReadonlySet<string> = new Set([
   ),
   ...['MANPATH', 'PATH', 'RB_USER_INSTALL', 'RUBYLIB', 'RUBYOPT'].map((name) => `BUNDLER_ORIG_${name}`),
 ]);
+
+/** What runs beside the target has settings of its own; ours are those of this machine. */
+const OURS = /^MIRRORD_/;
 
 /** Rejects with CONFIG_INVALID when the env_file cannot be read. */
 export async function buildEnvironment(input: EnvironmentInput): Promise<Environment> {
@@ -77,7 +82,7 @@ function selectRemote({ remote, config }: EnvironmentInput, warnings: string[]) 
       warnings.push(`a variable of the target is left out: its name is not UTF-8 (${shown(variable.name)})`);
       continue;
     }
-    if (name === '' || !isWanted(name)) continue;
+    if (name === '' || OURS.test(name) || !isWanted(name)) continue;
     const value = decode(variable.value);
     if (value !== null) {
       values.set(name, value);
