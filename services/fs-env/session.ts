@@ -24,7 +24,7 @@ export interface SessionLimits {
   readonly requests: number;
 }
 
-/** Eight sessions that hang leave room in the addon's pool for others (native/pool.cc). */
+/** As many sessions as there are by default may hang, each with all of these, and leave room for others (native/pool.cc). */
 const MAX_RUNNING = 8;
 /** Answers wait to be sent: above it no operation begins. */
 const BEHIND_BYTES = 1024 * 1024;

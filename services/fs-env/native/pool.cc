@@ -13,8 +13,9 @@ namespace fs_env {
 
 namespace {
 
-// Eight operations of eight sessions may hang before a ninth session notices; an idle thread costs a few KiB.
-constexpr size_t MAX_THREADS = 64;
+// Eight operations of each of 64 sessions, so that no session's file system that hangs holds up another session; an idle
+// thread costs a few KiB, and none is made before it is needed.
+constexpr size_t MAX_THREADS = 512;
 
 struct Pool {
 	std::mutex mutex;

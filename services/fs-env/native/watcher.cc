@@ -1,6 +1,7 @@
 // epoll(7): a pidfd becomes readable when its process ends (pidfd_open(2)).
 #include "watcher.h"
 
+#include <fcntl.h>
 #include <sys/epoll.h>
 
 #include <cerrno>
@@ -83,7 +84,7 @@ uint64_t watch_end(SharedDescriptor pidfd, std::function<void(bool)> on_end)
 	event.events = EPOLLIN;
 	event.data.u64 = id;
 	// A descriptor stands once in an epoll: each watch has its own copy.
-	auto copy = std::make_shared<Descriptor>(dup(pidfd->get()));
+	auto copy = std::make_shared<Descriptor>(fcntl(pidfd->get(), F_DUPFD_CLOEXEC, 0));
 	if (!copy->valid() || epoll_ctl(own.epoll, EPOLL_CTL_ADD, copy->get(), &event) != 0)
 		return 0;
 	own.watches.emplace(id, Watch{std::move(copy), std::move(on_end)});
