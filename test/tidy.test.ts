@@ -144,6 +144,17 @@ describe('files', () => {
     expect(silent).toEqual([]);
   });
 
+  test('every descriptor made in native code is closed on exec, so that no program we start inherits it', () => {
+    const making =
+      /\b(?:open|openat|socket|socketpair|memfd_create|pipe2?|dup|accept4?|epoll_create1?|eventfd)\([^;]*;/g;
+    const leaking = files
+      .filter((file) => /^(layer\/[^/]+\.c|services\/[a-z-]+\/native\/[^/]+\.cc)$/.test(file))
+      .flatMap((file) => [...read(file).matchAll(making)].map(([statement]) => `${file}: ${statement}`))
+      // The flags of some are made up before.
+      .filter((statement) => !/CLOEXEC|\bflags\b/.test(statement));
+    expect(leaking).toEqual([]);
+  });
+
   test('every shell script parses', () => {
     const scripts = files.filter((file) => /^#!.*\bbash\b/.test(read(file).slice(0, 40)));
     expect(scripts).toContain('scripts/setup');
