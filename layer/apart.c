@@ -99,6 +99,7 @@ static bool may_wait(int32_t result, const uint8_t *body, size_t len)
 void apart_finish_open(link_done done, void *arg, int32_t result, const uint8_t *body, size_t len)
 {
 	struct answer_apart *answer = may_wait(result, body, len) ? malloc(sizeof(*answer) + len) : NULL;
+	bool is_queued = false;
 
 	if (answer) {
 		*answer = (struct answer_apart){.done = done, .arg = arg, .result = result, .len = len};
@@ -110,11 +111,11 @@ void apart_finish_open(link_done done, void *arg, int32_t result, const uint8_t 
 			queued++;
 			pthread_cond_signal(&has_work);
 			answer = NULL;
-			body = NULL;
+			is_queued = true;
 		}
 		pthread_mutex_unlock(&lock);
 	}
 	free(answer);
-	if (body)
+	if (!is_queued)
 		done(arg, result, body, len);
 }
