@@ -60,6 +60,18 @@ static int inject(const struct answer *answer, uint64_t id)
 	return answer_value(id, -errno);
 }
 
+int answer_give(const struct answer *answer, uint64_t id)
+{
+	struct seccomp_notif_addfd add = {
+		.id = id,
+		.srcfd = (uint32_t)answer->fd,
+		.newfd_flags = O_CLOEXEC,
+	};
+	int fd = ioctl(listener, SECCOMP_IOCTL_NOTIF_ADDFD, &add);
+
+	return fd < 0 ? -errno : fd;
+}
+
 int answer_deliver(const struct answer *answer, uint64_t id, pid_t tid)
 {
 	int failed;
@@ -80,7 +92,7 @@ int answer_deliver(const struct answer *answer, uint64_t id, pid_t tid)
 
 void answer_drop(struct answer *answer)
 {
-	if (answer->how == ANSWER_DESCRIPTOR && answer->fd >= 0)
+	if (answer->fd >= 0)
 		close(answer->fd);
 	free(answer->data);
 	answer->data = NULL;

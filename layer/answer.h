@@ -10,12 +10,17 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-enum answer_how { ANSWER_VALUE, ANSWER_CONTINUE, ANSWER_DESCRIPTOR };
+enum answer_how {
+	ANSWER_VALUE,
+	ANSWER_CONTINUE,
+	ANSWER_DESCRIPTOR,
+	ANSWER_INJECT, /* the thread does the call itself, on the descriptor (inject.h) */
+};
 
 struct answer {
 	enum answer_how how;
 	int64_t value;    /* or -errno */
-	int fd;           /* ANSWER_DESCRIPTOR: ours, closed by answer_drop */
+	int fd;           /* ANSWER_DESCRIPTOR, ANSWER_INJECT: ours, closed by answer_drop */
 	bool is_cloexec;
 	uint64_t addr;    /* where `len` bytes of data go first; 0: nowhere */
 	size_t len;
@@ -27,6 +32,9 @@ void answer_init(int listener);
 /* 0, or -ENOENT when the call waits no longer. Does not drop the answer. */
 int answer_deliver(const struct answer *answer, uint64_t id, pid_t tid);
 void answer_drop(struct answer *answer);
+
+/* Gives the descriptor of ANSWER_INJECT, closed by an execve, without ending the wait: its number there, or -errno. */
+int answer_give(const struct answer *answer, uint64_t id);
 
 int answer_value(uint64_t id, int64_t value);
 int answer_continue(uint64_t id);

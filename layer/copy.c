@@ -3,16 +3,15 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "copy_known.h"
 #include "link.h"
 
-#define KNOWN 1024u
 #define PIECE (256u << 10)
 
 struct copy {
@@ -22,23 +21,11 @@ struct copy {
 	struct wire_stat stat;
 };
 
-struct known {
-	ino_t ino;
-	struct wire_stat stat;
-};
-
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static struct known known[KNOWN];
-static unsigned int next_known;
-static dev_t device;
-
-/* Consumes the descriptor of the writer; a read-only one comes back. */
-static int seal(int fd, const struct wire_stat *from)
+int copy_seal(int fd, const struct pending *p, const struct wire_stat *from)
 {
 	struct timespec times[2] = {{from->atime_ns / 1000000000, from->atime_ns % 1000000000},
 				    {from->mtime_ns / 1000000000, from->mtime_ns % 1000000000}};
 	char path[40];
-	struct stat st;
 	int result;
 
 	(void)futimens(fd, times);
@@ -48,19 +35,12 @@ static int seal(int fd, const struct wire_stat *from)
 	if (result < 0)
 		result = -errno;
 	(void)fchmod(fd, from->mode & 07777);
-	if (result >= 0 && fstat(fd, &st) == 0) {
-		pthread_mutex_lock(&lock);
-		device = st.st_dev;
-		known[next_known].ino = st.st_ino;
-		known[next_known].stat = *from;
-		next_known = (next_known + 1) % KNOWN;
-		pthread_mutex_unlock(&lock);
-	}
+	copy_remember(fd, from, p->path->text, p->path->len);
 	close(fd);
 	return result;
 }
 
-static int create(void)
+int copy_create(void)
 {
 	int fd = memfd_create("mirrord", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 
@@ -80,9 +60,9 @@ static int append(int fd, const uint8_t *data, size_t len)
 	return 0;
 }
 
-int copy_of_content(const struct fuse_file *file)
+int copy_of_content(const struct pending *p, const struct fuse_file *file)
 {
-	int fd = create();
+	int fd = copy_create();
 	int failed = fd < 0 ? fd : append(fd, file->content, file->content_len);
 
 	if (failed) {
@@ -90,7 +70,7 @@ int copy_of_content(const struct fuse_file *file)
 			close(fd);
 		return failed;
 	}
-	return seal(fd, &file->stat);
+	return copy_seal(fd, p, &file->stat);
 }
 
 static void release(uint32_t handle)
@@ -113,7 +93,7 @@ static void finish_copy(struct pending *p, int result)
 		close(copy->fd);
 		p->answer.value = result;
 	} else {
-		result = seal(copy->fd, &copy->stat);
+		result = copy_seal(copy->fd, p, &copy->stat);
 		p->answer.value = result < 0 ? result : 0;
 		p->answer.how = result < 0 ? ANSWER_VALUE : ANSWER_DESCRIPTOR;
 		p->answer.fd = result;
@@ -150,15 +130,10 @@ static void fetch(struct pending *p)
 	(void)link_request(WIRE_READ, body, sizeof(body), NULL, 0, fetched, p);
 }
 
-static int refusal(const struct pending *p, const struct fuse_file *file)
+static int refusal(const struct fuse_file *file)
 {
-	if ((p->open_flags & O_ACCMODE) != O_RDONLY) {
-		link_log(1, "files: a remote file was opened for writing, which needs FUSE on this "
-			    "machine; it got EROFS");
-		return -EROFS;
-	}
 	if (!S_ISREG(file->stat.mode)) {
-		link_log(1, "files: a remote directory or special file was opened, which needs FUSE "
+		link_log(1, "files: a remote special file was opened, which needs FUSE "
 			    "on this machine; it got EOPNOTSUPP");
 		return -EOPNOTSUPP;
 	}
@@ -173,14 +148,14 @@ static int refusal(const struct pending *p, const struct fuse_file *file)
 bool copy_start(struct pending *p, const struct fuse_file *file)
 {
 	struct copy *copy;
-	int result = refusal(p, file);
+	int result = refusal(file);
 
 	copy = result == 0 ? malloc(sizeof(*copy)) : NULL;
 	if (result == 0 && !copy)
 		result = -ENOMEM;
 	if (result == 0) {
 		*copy = (struct copy){.handle = file->handle, .stat = file->stat};
-		result = copy->fd = create();
+		result = copy->fd = copy_create();
 	}
 	if (result < 0) {
 		free(copy);
@@ -191,23 +166,4 @@ bool copy_start(struct pending *p, const struct fuse_file *file)
 	p->copy = copy;
 	fetch(p);
 	return false;
-}
-
-bool copy_stat(pid_t tid, int fd, struct wire_stat *stat)
-{
-	bool is_found = false;
-	struct stat st;
-	char path[48];
-
-	snprintf(path, sizeof(path), "/proc/%d/fd/%d", tid, fd);
-	if (stat == NULL || fstatat(AT_FDCWD, path, &st, 0) != 0)
-		return false;
-	pthread_mutex_lock(&lock);
-	for (unsigned int i = 0; st.st_dev == device && i < KNOWN && !is_found; i++) {
-		is_found = known[i].ino == st.st_ino && st.st_ino != 0;
-		if (is_found)
-			*stat = known[i].stat;
-	}
-	pthread_mutex_unlock(&lock);
-	return is_found;
 }

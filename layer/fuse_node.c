@@ -200,8 +200,9 @@ uint64_t name_take_stale(void)
 	if (!name || (closed_count <= CLOSED_NAMES_MAX && name->node->names == name))
 		return 0;
 	number = name->number;
-	/* A re-opened file may show any name of its node: they stay as long as the node. */
-	if (name->node->reopened)
+	/* A re-opened file may show any name of its node, a closed directory may be somebody's working one: their names
+	 * stay as long as the node, which the kernel forgets when nobody uses it. */
+	if (name->node->reopened || S_ISDIR(name->node->type))
 		closed_remove(name);
 	else
 		name_remove(name);

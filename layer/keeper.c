@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "launch.h"
+#include "net.h"
 #include "notify.h"
 #include "place.h"
 #include "rules.h"
@@ -92,7 +93,7 @@ static bool load_rules(int fd)
 	if (body == MAP_FAILED)
 		return false;
 	r = (struct wire_reader){body, body + st.st_size, 0};
-	(void)wire_get_u32(&r);
+	net_start_dead(wire_get_u32(&r));
 	(void)wire_get_u32(&r);
 	rules = rules_parse(&r);
 	place_init(rules);

@@ -10,9 +10,12 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "copy.h"
+#include "copy_known.h"
+#include "give.h"
 #include "kernel_stat.h"
 #include "link.h"
+#include "listing.h"
+#include "net.h"
 #include "remote.h"
 #include "shared.h"
 #include "tracee.h"
@@ -90,19 +93,30 @@ static void answer_cwd(const struct seccomp_notif *n)
 	(void)answer_deliver(&answer, n->id, (pid_t)n->pid);
 }
 
-static void answer_fstat(const struct seccomp_notif *n)
+/* Of a descriptor: fstat, or newfstatat and statx with an empty path. */
+static void answer_fstat(const struct seccomp_notif *n, const struct call_spec *spec)
 {
 	struct wire_stat from;
 	struct stat to;
-	struct answer answer = {.addr = n->data.args[1], .data = (uint8_t *)&to, .fd = -1};
+	struct statx tox;
+	struct answer answer = {.addr = n->data.args[spec->extra], .fd = -1};
 
 	if (!place_has_given() || !copy_stat((pid_t)n->pid, (int)n->data.args[0], &from)) {
 		(void)answer_continue(n->id);
 		return;
 	}
 	kernel_stat(&from, &to);
-	answer.len = sizeof(to);
+	kernel_statx(&from, &tox);
+	answer.data = spec->op == CALL_STATX ? (uint8_t *)&tox : (uint8_t *)&to;
+	answer.len = spec->op == CALL_STATX ? sizeof(tox) : sizeof(to);
 	(void)answer_deliver(&answer, n->id, (pid_t)n->pid);
+}
+
+/* No path, or an empty one, where the flags say that this means the descriptor. */
+static bool is_of_descriptor(const struct seccomp_notif *n, const struct call_spec *spec)
+{
+	return (spec->op == CALL_STAT || spec->op == CALL_STATX) && spec->flags >= 0 &&
+	       (n->data.args[spec->flags] & AT_EMPTY_PATH);
 }
 
 /* Reads the second path. False: the kernel shall say what is wrong. */
@@ -144,11 +158,6 @@ static void answer_remote(struct remote_call *call, int place)
 		(void)answer_value(n->id, place < 0 ? place : -ENOENT);
 		return;
 	}
-	if (place == PLACE_REMOTE && (op == CALL_CHDIR || op == CALL_EXEC)) {
-		link_log(1, "files: %s of a remote path is not possible; it got EACCES", call->spec->name);
-		(void)answer_value(n->id, -EACCES);
-		return;
-	}
 	if (place == PLACE_REMOTE && op == CALL_READLINK &&
 	    (int32_t)n->data.args[call->spec->extra + 1] <= 0) {
 		(void)answer_value(n->id, -EINVAL);
@@ -159,6 +168,12 @@ static void answer_remote(struct remote_call *call, int place)
 		remote_start(call, key);
 }
 
+/* Programs come from this machine wherever it has them, whatever the rules say of reading the same path. */
+static bool is_local_program(const char *path)
+{
+	return path[0] == '/' && faccessat(AT_FDCWD, path, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
 static void handle_path(const struct seccomp_notif *n, const struct call_spec *spec)
 {
 	struct place_path path, path2;
@@ -167,10 +182,19 @@ static void handle_path(const struct seccomp_notif *n, const struct call_spec *s
 	ssize_t len = tracee_read_path(tid, n->data.args[spec->path], path.text);
 	int place, dir = directory_of(n, spec->dir);
 
-	path.len = len > 0 ? (size_t)len : 0;
+	path.len = call.asked_len = len > 0 ? (size_t)len : 0;
 	call.is_write = is_write_call(n, spec);
+	if (len <= 0 && is_of_descriptor(n, spec)) {
+		answer_fstat(n, spec);
+		return;
+	}
 	/* An empty or unreadable path: the kernel has the right errno for it. */
 	if (len <= 0 || (spec->op == CALL_OPEN && !read_open(n, &call))) {
+		(void)answer_continue(n->id);
+		return;
+	}
+	call.open_flags |= spec->op == CALL_CHDIR ? O_DIRECTORY : spec->op == CALL_EXEC ? O_NONBLOCK : 0;
+	if (spec->op == CALL_EXEC && is_local_program(path.text)) {
 		(void)answer_continue(n->id);
 		return;
 	}
@@ -194,16 +218,26 @@ static void handle_path(const struct seccomp_notif *n, const struct call_spec *s
 		answer_remote(&call, place);
 }
 
+static void answer_getdents(const struct seccomp_notif *n)
+{
+	if (!place_has_given() || !listing_answer(n))
+		(void)answer_continue(n->id);
+}
+
 static void handle(const struct seccomp_notif *n)
 {
 	const struct call_spec *spec = n->pid ? call_find(n->data.nr) : NULL;
 
 	if (!spec)
 		(void)answer_continue(n->id);
+	else if (spec->op >= CALL_CONNECT)
+		net_call(n);
 	else if (spec->op == CALL_GETCWD)
 		answer_cwd(n);
 	else if (spec->op == CALL_FSTAT)
-		answer_fstat(n);
+		answer_fstat(n, spec);
+	else if (spec->op == CALL_GETDENTS)
+		answer_getdents(n);
 	else
 		handle_path(n, spec);
 }
@@ -238,7 +272,7 @@ int notify_start(int fd, bool has_fuse)
 
 	listener = fd;
 	answer_init(fd);
-	remote_init(has_fuse);
+	give_init(has_fuse);
 	(void)ioctl(fd, SECCOMP_IOCTL_NOTIF_SET_FLAGS, SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP);
 	failed = pthread_create(&thread, NULL, serve, NULL);
 	if (failed)

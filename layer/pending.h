@@ -17,7 +17,10 @@ struct pending {
 	struct pending *next;
 	uint64_t id;          /* of the notification that waits last */
 	uint64_t key;         /* of call, arguments and paths */
-	uint64_t request;     /* on the link */
+	uint64_t serial;      /* tells it from another one in the same memory */
+	uint64_t request;     /* on the link; 0: not known yet */
+	bool is_cancelled;
+	int64_t alone_since_ms; /* nobody waits, as the last sweep found; 0: somebody did */
 	bool is_finished;
 	int64_t expires_ms;
 	struct answer answer;
@@ -25,8 +28,10 @@ struct pending {
 	/* What the completion needs. */
 	const struct call_spec *spec;
 	pid_t tid;
+	uint64_t ip;          /* where the thread goes on */
+	size_t asked_len;     /* of the path in the process's memory */
 	uint64_t args[6];
-	bool is_write, is_asked;
+	bool is_write, is_asked, is_decided; /* the last: asked where it leads, nothing else */
 	uint32_t open_flags;
 	struct place_path *path;
 	struct copy *copy;    /* without FUSE */
@@ -39,6 +44,9 @@ bool pending_resume(const struct seccomp_notif *notif, uint64_t key);
 
 /* NULL: no memory. */
 struct pending *pending_add(const struct seccomp_notif *notif, const struct call_spec *spec, uint64_t key);
+
+/* What to CANCEL if nobody takes the call up again. The call may be over by now. */
+void pending_set_request(pid_t tid, uint64_t serial, uint64_t request);
 
 /* Delivers pending->answer, or keeps it. pending must not be used afterwards. */
 void pending_finish(struct pending *pending);

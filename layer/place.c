@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "copy_known.h"
 #include "fuse.h"
 #include "tracee.h"
 
@@ -37,6 +38,14 @@ void place_descriptor_given(void)
 bool place_has_given(void)
 {
 	return __atomic_load_n(&has_given, __ATOMIC_ACQUIRE);
+}
+
+/* As fuse_path_of, for descriptors of either kind. */
+static ssize_t path_of(const char *proc_path, char *out, size_t out_len)
+{
+	ssize_t len = fuse_path_of(proc_path, out, out_len);
+
+	return len != 0 ? len : copy_path_of(proc_path, out, out_len);
 }
 
 static struct cached *slot_of(const struct place_path *path, bool is_write)
@@ -143,7 +152,7 @@ static size_t split_magic(pid_t tid, const char *path, char *link, size_t link_l
 		return 0;
 	if (strncmp(path + name, "fd/", 3) == 0)
 		at = skip_digits(path, name + 3);
-	else if (strncmp(path + name, "cwd", 3) == 0)
+	else if (strncmp(path + name, "cwd", 3) == 0 || strcmp(path + name, "exe") == 0)
 		at = name + 3;
 	else
 		return 0;
@@ -160,7 +169,7 @@ static enum place find_magic(pid_t tid, struct place_path *path)
 {
 	char link[80], target[PATH_MAX];
 	size_t at = split_magic(tid, path->text, link, sizeof(link));
-	ssize_t len = at > 0 ? fuse_path_of(link, target, sizeof(target)) : 0;
+	ssize_t len = at > 0 ? path_of(link, target, sizeof(target)) : 0;
 	bool has_rest;
 
 	if (len <= 0)
@@ -179,7 +188,7 @@ size_t place_cwd(pid_t tid, char *out, size_t out_len)
 	if (!place_has_given())
 		return 0;
 	snprintf(link, sizeof(link), "/proc/%d/cwd", tid);
-	len = fuse_path_of(link, out, out_len);
+	len = path_of(link, out, out_len);
 	return len > 0 ? (size_t)len : 0;
 }
 
@@ -195,6 +204,8 @@ static enum place find_relative(pid_t tid, int dir, struct place_path *path, boo
 		else
 			snprintf(link, sizeof(link), "/proc/%d/fd/%d", tid, dir);
 		len = fuse_directory_of(link, directory, sizeof(directory));
+		if (len == 0)
+			len = copy_path_of(link, directory, sizeof(directory));
 	}
 	if (len > 0)
 		return prepend(path, directory, (size_t)len, 0) ? PLACE_REMOTE : PLACE_LOCAL;

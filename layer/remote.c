@@ -8,21 +8,15 @@
 #include <unistd.h>
 
 #include "apart.h"
-#include "copy.h"
 #include "fuse.h"
+#include "give.h"
 #include "kernel_stat.h"
 #include "link.h"
+#include "mapped_call.h"
 #include "remote_body.h"
 #include "tracee.h"
 
 #define BODY_MAX (2 * PLACE_PATH_MAX + 128)
-
-static bool has_fuse;
-
-void remote_init(bool fuse)
-{
-	has_fuse = fuse;
-}
 
 static void give_data(struct pending *p, int argument, const void *data, size_t len, int64_t value)
 {
@@ -72,71 +66,22 @@ static void finish_readlink(struct pending *p, struct wire_reader *r)
 	give_data(p, p->spec->extra, text.data, room, (int64_t)room);
 }
 
-static void give_descriptor(struct pending *p, int fd)
-{
-	p->answer.value = fd < 0 ? fd : 0;
-	if (fd < 0)
-		return;
-	p->answer.how = ANSWER_DESCRIPTOR;
-	p->answer.fd = fd;
-	p->answer.is_cloexec = p->open_flags & O_CLOEXEC;
-	place_descriptor_given();
-}
-
-static int open_mapped(const struct pending *p, struct wire_bytes path)
-{
-	char text[PATH_MAX];
-	int fd;
-
-	if (path.len == 0 || path.len >= sizeof(text))
-		return -ENAMETOOLONG;
-	memcpy(text, path.data, path.len);
-	text[path.len] = '\0';
-	fd = open(text, (int)p->open_flags | O_CLOEXEC | O_NOCTTY, (mode_t)p->args[5]);
-	return fd < 0 ? -errno : fd;
-}
-
-/* True: the answer is complete. */
-static bool finish_open(struct pending *p, struct wire_reader *r)
-{
-	uint8_t how = wire_get_u8(r);
-	struct fuse_file file = {.path = p->path->text, .path_len = p->path->len};
-	struct wire_bytes content;
-
-	if (how == WIRE_OPENED_MAPPED) {
-		give_descriptor(p, open_mapped(p, wire_get_str(r)));
-		return true;
-	}
-	file.flags = (int)p->open_flags & ~O_PATH;
-	file.handle = how == WIRE_OPENED_HANDLE ? wire_get_u32(r) : 0;
-	wire_get_stat(r, &file.stat);
-	if (how == WIRE_OPENED_INLINE) {
-		content = wire_get_blob(r);
-		file.content = content.data;
-		file.content_len = content.len;
-	}
-	if (r->bad || how > WIRE_OPENED_MAPPED) {
-		p->answer.value = -EIO;
-		return true;
-	}
-	if (has_fuse) {
-		give_descriptor(p, fuse_open(&file));
-		return true;
-	}
-	if (how == WIRE_OPENED_HANDLE)
-		return copy_start(p, &file);
-	give_descriptor(p, copy_of_content(&file));
-	return true;
-}
-
 static void finish_decide(struct pending *p, struct wire_reader *r)
 {
 	uint8_t verdict = wire_get_u8(r);
 
-	if (verdict == VERDICT_LOCAL || verdict == VERDICT_MAPPED)
+	if (verdict == VERDICT_LOCAL)
 		p->answer.how = ANSWER_CONTINUE;
+	else if (verdict == VERDICT_NOT_FOUND)
+		p->answer.value = -ENOENT;
+	else if (p->spec->op == CALL_OPEN && verdict == VERDICT_MAPPED)
+		give_mapped(p, wire_get_str(r));
+	else if (p->spec->op == CALL_OPEN)
+		p->answer.value = -EROFS;
+	else if (verdict == VERDICT_MAPPED)
+		mapped_call(p, wire_get_str(r));
 	else
-		p->answer.value = verdict == VERDICT_NOT_FOUND ? -ENOENT : -EOPNOTSUPP;
+		p->answer.value = -EOPNOTSUPP;
 }
 
 static bool finish_result(struct pending *p, const uint8_t *body, size_t len)
@@ -144,9 +89,15 @@ static bool finish_result(struct pending *p, const uint8_t *body, size_t len)
 	struct wire_reader r = {body, body + len, 0};
 	bool is_complete = true;
 
+	if (p->is_decided) {
+		finish_decide(p, &r);
+		return true;
+	}
 	switch (p->spec->op) {
 	case CALL_OPEN:
-		is_complete = finish_open(p, &r);
+	case CALL_CHDIR:
+	case CALL_EXEC:
+		is_complete = give_opened(p, &r);
 		break;
 	case CALL_STAT:
 	case CALL_STATX:
@@ -157,12 +108,6 @@ static bool finish_result(struct pending *p, const uint8_t *body, size_t len)
 		break;
 	case CALL_STATFS:
 		finish_statfs(p, &r);
-		break;
-	case CALL_CHDIR:
-	case CALL_EXEC:
-	case CALL_REFUSE:
-	case CALL_MKNOD:
-		finish_decide(p, &r);
 		break;
 	default:
 		p->answer.value = 0;
@@ -213,10 +158,12 @@ void remote_start(const struct remote_call *call, uint64_t key)
 {
 	uint8_t body[BODY_MAX];
 	struct wire_writer w = {body, body + sizeof(body), 0};
-	uint64_t id = call->notif->id;
+	uint64_t id = call->notif->id, serial, request;
 	struct pending *p;
 	int kind = remote_body(call, &w);
 
+	if (kind == -EROFS)
+		link_log(1, "files: a remote file was opened for writing, which needs FUSE on this machine; it got EROFS");
 	if (kind <= 0 || w.bad) {
 		(void)answer_value(id, w.bad ? -ENAMETOOLONG : kind < 0 ? kind : -EOPNOTSUPP);
 		return;
@@ -232,9 +179,13 @@ void remote_start(const struct remote_call *call, uint64_t key)
 	p->is_write = call->is_write;
 	p->is_asked = call->is_asked;
 	p->open_flags = call->open_flags;
+	p->asked_len = call->asked_len;
+	p->is_decided = kind == WIRE_DECIDE;
 	if (call->spec->op == CALL_OPEN)
 		p->args[5] = call->open_mode & 07777 & ~tracee_umask(p->tid);
 	memcpy(p->path->text, call->path->text, call->path->len + 1);
 	p->path->len = call->path->len;
-	(void)link_request((uint16_t)kind, body, (size_t)(w.at - body), NULL, 0, finish_apart, p);
+	serial = p->serial;
+	request = link_request((uint16_t)kind, body, (size_t)(w.at - body), NULL, 0, finish_apart, p);
+	pending_set_request((pid_t)call->notif->pid, serial, request);
 }

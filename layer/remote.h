@@ -12,11 +12,10 @@ struct remote_call {
 	const struct seccomp_notif *notif;
 	const struct call_spec *spec;
 	const struct place_path *path, *path2; /* path2 of rename and link, or the text of a symlink */
+	size_t asked_len; /* of the path as the process gave it */
 	uint32_t open_flags, open_mode;
 	bool is_write, is_asked;
 };
-
-void remote_init(bool has_fuse);
 
 /* Never blocks. Answers the call itself when it cannot be asked. */
 void remote_start(const struct remote_call *call, uint64_t key);

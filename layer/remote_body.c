@@ -7,6 +7,7 @@
 #include <sys/syscall.h>
 #include <time.h>
 
+#include "give.h"
 #include "tracee.h"
 
 static void put_path(struct wire_writer *w, const struct place_path *path)
@@ -117,6 +118,14 @@ static int put_open(const struct remote_call *call, struct wire_writer *w)
 	return WIRE_OPEN;
 }
 
+/* Without FUSE it must not be opened for writing, which might create or truncate it: where it leads is asked first. */
+static int put_decide(const struct remote_call *call, struct wire_writer *w)
+{
+	wire_put_u8(w, call->is_write);
+	put_path(w, call->path);
+	return WIRE_DECIDE;
+}
+
 static int put_two(const struct remote_call *call, struct wire_writer *w)
 {
 	wire_put_u32(w, flags_of(call));
@@ -135,6 +144,11 @@ int remote_body(const struct remote_call *call, struct wire_writer *w)
 {
 	switch (call->spec->op) {
 	case CALL_OPEN:
+		if (!call->is_write || give_can_write())
+			return put_open(call, w);
+		return call->is_asked ? put_decide(call, w) : -EROFS;
+	case CALL_CHDIR:
+	case CALL_EXEC:
 		return put_open(call, w);
 	case CALL_STAT:
 	case CALL_STATX:
@@ -168,9 +182,6 @@ int remote_body(const struct remote_call *call, struct wire_writer *w)
 	case CALL_TIMES:
 		return put_setattr(call, w);
 	default:
-		if (!call->is_asked)
-			return 0;
-		wire_put_u8(w, call->is_write);
-		return put_one(w, call->path, WIRE_DECIDE);
+		return call->is_asked ? put_decide(call, w) : 0;
 	}
 }

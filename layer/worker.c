@@ -2,6 +2,7 @@
 #include "worker.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,13 +16,17 @@
 #include "keeper.h"
 #include "launch.h"
 #include "link.h"
+#include "net.h"
 #include "notify.h"
 #include "place.h"
 #include "probe.h"
 #include "shared.h"
+#include "stops.h"
 
 #define CLIENT_FD 3
 #define SETUP_DEADLINE_MS 10000
+
+static pthread_t outcome_thread;
 
 static void fail(int error, int code, const char *what)
 {
@@ -100,11 +105,27 @@ static void receive_setup(struct launch *launch, int keeper)
 	free(buf);
 }
 
-static void start(struct launch *state, int keeper)
+/* A thread of its own: the command's own execve may need the one that reaps (stops.h). */
+static void *tell_outcome(void *arg)
 {
+	struct launch *state = arg;
 	uint8_t body[4];
 	struct wire_writer w = {body, body + sizeof(body), 0};
 	char what[256];
+	int failed = launch_outcome(state);
+
+	if (failed) {
+		snprintf(what, sizeof(what), "%s: %s", state->argv[0],
+			 failed == -ENOENT ? "command not found" : strerror(-failed));
+		fail(failed, failed == -ENOENT ? 127 : 126, what);
+	}
+	wire_put_u32(&w, (uint32_t)state->pid);
+	link_tell(WIRE_STARTED, 0, body, sizeof(body));
+	return NULL;
+}
+
+static void start(struct launch *state, int keeper)
+{
 	int failed;
 
 	failed = launch(state);
@@ -113,19 +134,16 @@ static void start(struct launch *state, int keeper)
 	shared->app = state->pid;
 	keeper_send_listener(keeper, state->listener);
 	close(keeper);
+	failed = net_start(state->features);
+	if (failed)
+		link_log(0, "network: not redirected, because there is no loopback (errno %d)", -failed);
 	failed = link_start();
 	if (!failed)
 		failed = notify_start(state->listener, state->has_fuse);
+	if (!failed)
+		failed = -pthread_create(&outcome_thread, NULL, tell_outcome, state);
 	if (failed)
 		fail(failed, 126, "no threads to serve the program");
-	failed = launch_outcome(state);
-	if (failed) {
-		snprintf(what, sizeof(what), "%s: %s", state->argv[0],
-			 failed == -ENOENT ? "command not found" : strerror(-failed));
-		fail(failed, failed == -ENOENT ? 127 : 126, what);
-	}
-	wire_put_u32(&w, (uint32_t)state->pid);
-	link_tell(WIRE_STARTED, 0, body, sizeof(body));
 }
 
 void worker_wait_for_all(void (*when_first_ends)(void))
@@ -139,7 +157,8 @@ void worker_wait_for_all(void (*when_first_ends)(void))
 			continue;
 		if (pid < 0)
 			return;
-		if (pid != shared->app)
+		stops_deliver(pid, status);
+		if (pid != shared->app || WIFSTOPPED(status))
 			continue;
 		shared->status = status;
 		shared->has_ended = true;
@@ -187,8 +206,10 @@ static void tell_of_background(void)
 {
 	uint8_t body[8];
 	struct wire_writer w = {body, body + sizeof(body), 0};
-	uint32_t left = count_left();
+	uint32_t left;
 
+	pthread_join(outcome_thread, NULL);
+	left = count_left();
 	if (left == 0)
 		return;
 	wire_put_u32(&w, (uint32_t)shared->status);
