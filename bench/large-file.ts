@@ -12,7 +12,7 @@ import { dial } from '../proto/dial.ts';
 import { mintToken, newSessionId, parseSessionKey } from '../proto/token.ts';
 import { Whole } from '../test/fixtures/whole.ts';
 import { startDelayRelay } from './delay-relay.ts';
-import { median, printTable } from './table.ts';
+import { median, printTable, ratios } from './table.ts';
 
 const MIB = Number(process.argv[2] ?? 1024);
 const ROUNDS = Number(process.argv[3] ?? 3);
@@ -72,11 +72,10 @@ async function compare(whole: Whole, hop: string, address: string, mib: number):
     layer.push(ms[0]);
     plain.push(ms[1]);
   }
-  const ratios = layer.map((ms, i) => (plain[i] as number) / ms);
   const rate = (ms: number) => (mib / ms) * 1000;
   return [
     [`plain session, ${hop}`, mib, median(plain), rate(median(plain)), 1, '', ''],
-    [`dd, ${hop}`, mib, median(layer), rate(median(layer)), median(ratios), Math.min(...ratios), Math.max(...ratios)],
+    [`dd, ${hop}`, mib, median(layer), rate(median(layer)), ...ratios(plain, layer)],
   ];
 }
 

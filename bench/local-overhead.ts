@@ -5,7 +5,7 @@ import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { run } from '../test/fixtures/run.ts';
 import { SYSTEM_PATH, Whole } from '../test/fixtures/whole.ts';
-import { median, printTable } from './table.ts';
+import { median, printTable, ratios } from './table.ts';
 
 const ROUNDS = Number(process.argv[2] ?? 5);
 const workloads = [
@@ -50,11 +50,11 @@ try {
       native.push(...(await times(false)));
       mirrord.push(...(await times(true)));
     }
-    rows.push([name, median(native), median(mirrord), median(mirrord) / median(native), `<= ${limit}`]);
+    rows.push([name, median(native), median(mirrord), ...ratios(mirrord, native), `<= ${limit}`]);
   }
   printTable(
     `programs that touch nothing remote, medians of ${ROUNDS * REPEATS} runs in turns`,
-    ['program', 'native ms', 'mirrord ms', 'ratio', 'wanted'],
+    ['program', 'native ms', 'mirrord ms', 'ratio', 'least', 'most', 'wanted'],
     rows,
   );
 } finally {

@@ -15,7 +15,7 @@ import type { SessionHandlers, SessionStream } from '../proto/session-stream.ts'
 import { mintToken, newSessionId } from '../proto/token.ts';
 import { BENCH_KEY, FRAME_BYTES, runRole } from './relay-roles.ts';
 import { PlainSocket } from './relay-socket.ts';
-import { printTable, takeTurns } from './table.ts';
+import { median, printTable, ratios, timeTurns } from './table.ts';
 
 const ROUNDS = Number(process.argv[2] ?? 7);
 const FRAMES = (Number(process.argv[3] ?? 256) * 2 ** 20) / FRAME_BYTES;
@@ -43,7 +43,7 @@ async function main(): Promise<void> {
       await run();
       cpu.set(name, (cpu.get(name) ?? 0) + cpuMs(pids) - before);
     };
-    const ms = await takeTurns(ROUNDS, {
+    const ms = await timeTurns(ROUNDS, {
       socketOne: counted('socketOne', () => socketOne.receive(FRAMES)),
       sessionOne: counted('sessionOne', () => sessionOne.receive(FRAMES)),
       readsOne: counted('readsOne', () => sessionOne.read(FRAMES)),
@@ -53,11 +53,13 @@ async function main(): Promise<void> {
     });
     const row = (text: string, name: keyof typeof ms, baseline: keyof typeof ms) => {
       const cpuUs = ((cpu.get(name) ?? 0) * 1000) / (FRAMES * (ROUNDS + 1));
-      return [text, ms[name], (FRAMES * FRAME_BYTES) / 2 ** 20 / (ms[name] / 1000), ms[baseline] / ms[name], cpuUs];
+      const medianMs = median(ms[name]);
+      const rate = (FRAMES * FRAME_BYTES) / 2 ** 20 / (medianMs / 1000);
+      return [text, medianMs, rate, ...ratios(ms[baseline], ms[name]), cpuUs];
     };
     printTable(
       `${FRAMES} frames of 64 KiB, medians of ${ROUNDS} runs in turns; at least 0.8 of the plain socket`,
-      ['way', 'ms', 'MiB/s', 'ratio', 'CPU us a frame, all processes'],
+      ['way', 'ms', 'MiB/s', 'ratio', 'least', 'most', 'CPU us a frame, all processes'],
       [
         row('one hop: plain framed socket', 'socketOne', 'socketOne'),
         row('one hop: session', 'sessionOne', 'socketOne'),

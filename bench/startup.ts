@@ -3,7 +3,7 @@
 
 import { run } from '../test/fixtures/run.ts';
 import { SYSTEM_PATH, Whole } from '../test/fixtures/whole.ts';
-import { printTable, takeTurns } from './table.ts';
+import { median, printTable, ratios, timeTurns } from './table.ts';
 
 const ROUNDS = Number(process.argv[2] ?? 11);
 const programs = [['true'], ['node', '-e', '0'], ['python3', '-c', '0']];
@@ -17,29 +17,30 @@ try {
   };
   const rows: (string | number)[][] = [];
   for (const command of programs) {
-    const ms = await takeTurns(ROUNDS, {
+    const ms = await timeTurns(ROUNDS, {
       native: () => native(command),
       mirrord: async () => expectGood(await whole.exec(command, { work }), command),
     });
-    rows.push([command.join(' '), ms.native, ms.mirrord, ms.mirrord - ms.native, ms.mirrord / ms.native]);
+    const [alone, mirrord] = [median(ms.native), median(ms.mirrord)];
+    rows.push([command.join(' '), alone, mirrord, mirrord - alone, ...ratios(ms.mirrord, ms.native)]);
   }
   printTable(
     `start of a program, medians of ${ROUNDS} interleaved runs; the agent runs already`,
-    ['program', 'native ms', 'mirrord ms', 'added ms', 'ratio'],
+    ['program', 'native ms', 'mirrord ms', 'added ms', 'ratio', 'least', 'most'],
     rows,
   );
 
   const version = [`${whole.installed}/bin/mirrord`, '--version'];
-  const ms = await takeTurns(ROUNDS * 2, {
+  const ms = await timeTurns(ROUNDS * 2, {
     node: () => native(['node', '-e', '0']),
     version: () => native(version),
   });
   printTable(
     'the command line itself; at most 1.5',
-    ['command', 'ms', 'ratio'],
+    ['command', 'ms', 'ratio', 'least', 'most'],
     [
-      ['node -e 0', ms.node, 1],
-      ['mirrord --version', ms.version, ms.version / ms.node],
+      ['node -e 0', median(ms.node), 1, '', ''],
+      ['mirrord --version', median(ms.version), ...ratios(ms.version, ms.node)],
     ],
   );
 } finally {

@@ -25,11 +25,11 @@ export function median(values: readonly number[]): number {
   return sorted.length % 2 === 1 ? (sorted[middle] ?? 0) : ((sorted[middle - 1] ?? 0) + (sorted[middle] ?? 0)) / 2;
 }
 
-/** Medians in ms of `rounds` interleaved runs of each variant, after one that does not count. */
-export async function takeTurns<Name extends string>(
+/** Times in ms of `rounds` interleaved runs of each variant, after one that does not count. */
+export async function timeTurns<Name extends string>(
   rounds: number,
   variants: Record<Name, () => Promise<void>>,
-): Promise<Record<Name, number>> {
+): Promise<Record<Name, number[]>> {
   const names = Object.keys(variants) as Name[];
   const times = Object.fromEntries(names.map((name) => [name, [] as number[]])) as Record<Name, number[]>;
   for (let round = 0; round <= rounds; round++) {
@@ -39,5 +39,11 @@ export async function takeTurns<Name extends string>(
       if (round > 0) times[name].push(performance.now() - startedAt);
     }
   }
-  return Object.fromEntries(names.map((name) => [name, median(times[name])])) as Record<Name, number>;
+  return times;
+}
+
+/** What each round says of `part` to `whole`: median, least, most. Steadier than the ratio of two medians. */
+export function ratios(part: readonly number[], whole: readonly number[]): [number, number, number] {
+  const each = part.map((value, round) => value / (whole[round] as number));
+  return [median(each), Math.min(...each), Math.max(...each)];
 }
