@@ -2,12 +2,14 @@
 #include "probe.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -17,12 +19,18 @@
 #define CHILD_HAS_SYNC 1
 #define CHILD_HAS_ADDFD_SEND 2
 
+/* Whether a process below us can be traced as rewrite.c does. It is left running. */
+static bool can_trace(pid_t pid)
+{
+	return ptrace(PTRACE_SEIZE, pid, 0, PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACEEXEC) == 0;
+}
+
 struct outcome {
 	int error;
 	unsigned int has;
 };
 
-static void try_in_child(int out)
+static void try_in_child(int parent)
 {
 	struct sock_filter allow[] = {BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)};
 	struct sock_fprog program = {1, allow};
@@ -41,7 +49,9 @@ static void try_in_child(int out)
 		if (ioctl(fd, SECCOMP_IOW(4, uint64_t), 1) == 0)
 			outcome.has |= CHILD_HAS_SYNC;
 	}
-	(void)!write(out, &outcome, sizeof(outcome));
+	(void)!write(parent, &outcome, sizeof(outcome));
+	/* Until it has been tried out. */
+	(void)!read(parent, &outcome, 1);
 }
 
 static int yama_scope(void)
@@ -74,21 +84,24 @@ static int explain(int error, char *why, size_t why_len)
 int probe(uint32_t *can, char *why, size_t why_len)
 {
 	struct outcome outcome = {.error = EIO};
-	int pipe_fds[2];
+	int pair[2];
 	ssize_t got;
 	pid_t pid;
 
 	*can = 0;
-	if (pipe2(pipe_fds, O_CLOEXEC) != 0)
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0)
 		return -errno;
 	pid = fork();
 	if (pid == 0) {
-		try_in_child(pipe_fds[1]);
+		close(pair[0]);
+		try_in_child(pair[1]);
 		_exit(0);
 	}
-	close(pipe_fds[1]);
-	got = read(pipe_fds[0], &outcome, sizeof(outcome));
-	close(pipe_fds[0]);
+	close(pair[1]);
+	got = read(pair[0], &outcome, sizeof(outcome));
+	if (got == (ssize_t)sizeof(outcome) && can_trace(pid))
+		*can |= WIRE_CAN_PTRACE;
+	close(pair[0]);
 	while (pid > 0 && waitpid(pid, NULL, 0) < 0 && errno == EINTR)
 		;
 	if (got != (ssize_t)sizeof(outcome) || outcome.error)

@@ -57,6 +57,9 @@ static const char *fuse_line(enum fuse_way way)
 	}
 }
 
+static const char no_ptrace[] =
+	"files: ptrace(2) is forbidden here: remote directories cannot be entered (chdir), remote programs cannot be run";
+
 static bool say_hello(uint32_t can)
 {
 	const char *setting = getenv("MIRRORD_LAYER_FUSE");
@@ -78,8 +81,10 @@ static bool say_hello(uint32_t can)
 			 "remote directories cannot be listed, files over 64 MiB cannot be read", why);
 	wire_put_u32(&w, WIRE_VERSION);
 	wire_put_u32(&w, can | (way != FUSE_NONE ? WIRE_CAN_FUSE : 0u));
-	wire_put_u32(&w, 1);
+	wire_put_u32(&w, can & WIRE_CAN_PTRACE ? 1 : 2);
 	wire_put_str(&w, line, strlen(line));
+	if (!(can & WIRE_CAN_PTRACE))
+		wire_put_str(&w, no_ptrace, strlen(no_ptrace));
 	link_tell(WIRE_HELLO, 0, body, (size_t)(w.at - body));
 	return way != FUSE_NONE;
 }

@@ -164,16 +164,17 @@ static bool connection_exists(unsigned device_minor)
 	return access(path, F_OK) == 0;
 }
 
-/* Holds a descriptor until told, then says what reading gives. */
-static void hold(int fd, int go, int answer)
+/* Holds a descriptor until told, then says what reading gives. Its own end of `go` would keep it waiting for ever. */
+static void hold(int fd, const int *go, const int *answer)
 {
 	int error;
 	char c;
 
 	close(fuse_device_fd);
-	if (read(go, &c, 1) == 1) {
+	close(go[1]);
+	if (read(go[0], &c, 1) == 1) {
 		error = pread(fd, &c, 1, 0) == -1 ? errno : 0;
-		(void)!write(answer, &error, sizeof(error));
+		(void)!write(answer[1], &error, sizeof(error));
 	}
 	_exit(0);
 }
@@ -190,13 +191,14 @@ static void supervise(const int *go, const int *answer)
 	char why[512];
 	int fd;
 
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	fuse_start(why, sizeof(why));
 	fake_start("/etc");
 	fd = fake_open("/hostname", O_RDONLY, 0, 0);
 	report.device_minor = minor(fuse_device());
 	report.holder = fork();
 	if (report.holder == 0)
-		hold(fd, go[0], answer[1]);
+		hold(fd, go, answer);
 	(void)!write(answer[1], &report, sizeof(report));
 	for (;;)
 		pause();
@@ -217,6 +219,8 @@ static int supervisor_is_killed(void)
 	supervisor = fork();
 	if (supervisor == 0)
 		supervise(go, answer);
+	close(go[0]);
+	close(answer[1]);
 	if (read(answer[0], &report, sizeof(report)) != sizeof(report) ||
 	    !connection_exists(report.device_minor))
 		return 1;
