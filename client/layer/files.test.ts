@@ -95,6 +95,22 @@ test('a small file costs one request for open, stat and content', async () => {
   expect(agent.asked[0]).toMatchObject({ $case: 'open', value: { inlineBytes: 100_000 } });
 });
 
+test('a small file that the local process may change keeps its handle, and its first read costs nothing', async () => {
+  decide = (path) => ({ where: 'remote', path });
+  agent.script = () => ({ result: opened(6, statOf({ size: 5n })), data: Buffer.from('hello') });
+  expect(readOpened((await ask(open('/data/small'))).rest)).toMatchObject({ how: WireOpened.HANDLE, handle: 6 });
+  expect((await ask(read(6, 0, 4096))).rest.rest().toString()).toBe('hello');
+  expect(agent.asked).toHaveLength(1);
+  expect(agent.asked[0]).toMatchObject({ $case: 'open', value: { inlineBytes: 100_000, keepOpen: true } });
+});
+
+test('one that it may only read keeps no handle', async () => {
+  decide = (path, isWrite) => ({ where: isWrite ? 'local' : 'remote', path });
+  agent.script = () => ({ result: opened(0, statOf({ size: 5n })), data: Buffer.from('hello') });
+  expect(readOpened((await ask(open('/data/small'))).rest)).toMatchObject({ how: WireOpened.INLINE });
+  expect(agent.asked[0]).toMatchObject({ value: { keepOpen: false } });
+});
+
 test('a file opened for writing and a directory never come inline', async () => {
   await openHandle('/data/log', 3, O_WRONLY | O_CREAT);
   await openHandle('/data', 4, O_DIRECTORY);

@@ -137,7 +137,9 @@ export class Files {
   ): Promise<Buffer[]> {
     const { flags, mode } = question;
     const inlineBytes = isWriteOpen(flags) || (flags & O_DIRECTORY) !== 0 ? 0 : this.#inlineBytes;
-    const operation: FileOperation = { $case: 'open', value: { path, flags, mode, inlineBytes } };
+    // What the local process may rename, unlink and write while it has it open is known by more than its name.
+    const keepOpen = inlineBytes > 0 && placeOf(this.#rules, question.path, true).kind === 'remote';
+    const operation: FileOperation = { $case: 'open', value: { path, flags, mode, inlineBytes, keepOpen } };
     const { reply, data } = isWriteOpen(flags)
       ? await this.#changing(operation, () => this.#stats.forgetAll(), signal)
       : await this.#session.request(operation, { signal });
@@ -148,6 +150,7 @@ export class Files {
     const fetchStream = (offset: number, length: number) => this.#handles.fetch(handle, offset, length, true);
     const file = this.#openFiles.add(handle, path, flags, stat, fetch, fetchStream);
     if (isWriteOpen(flags)) this.#openFiles.changed(file.identity);
+    if (data.length > 0) file.reader.offer(data);
     return replyOpenedHandle(id, handle, stat);
   }
 

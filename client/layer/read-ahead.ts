@@ -25,6 +25,8 @@ const MAX_WINDOW_BYTES = 3 * 1024 * 1024;
 /** The kernel sends the reads of its own read-ahead in parallel: so far out of order, or two reads, is still in order. */
 const TOLERANCE_BYTES = 256 * 1024;
 const MAX_AGE_MS = 5_000;
+/** What came with the open says where the file ends, which the local kernel believes for a second (layer/fuse_server.h). */
+const MAX_AGE_OF_WHOLE_MS = 1_000;
 
 /** Bytes that all files of a session together may hold ahead of their readers. At the limit files read without. */
 export class ReadAheadBudget {
@@ -65,6 +67,7 @@ interface Piece {
   readonly answer: Promise<Fetched>;
   /** Of the budget; 0 for what a reader waits for. */
   readonly chargedBytes: number;
+  readonly maxAgeMs: number;
   arrivedMs: number | null;
   isDropped: boolean;
 }
@@ -102,7 +105,16 @@ export class ReadAhead {
     return result;
   }
 
-  /** Our own write changed the file: nothing fetched before it may be given out after it. */
+  /** The whole file, which came with its open: the first read costs no round trip. */
+  offer(data: Uint8Array): void {
+    const nowMs = this.#now();
+    if (data.length >= PIECE_BYTES || !this.#budget.take(data.length, nowMs)) return;
+    const answer = Promise.resolve({ errno: 0, data });
+    const times = { maxAgeMs: MAX_AGE_OF_WHOLE_MS, arrivedMs: nowMs, isDropped: false };
+    this.#insert([{ start: 0, end: PIECE_BYTES, answer, chargedBytes: data.length, ...times }]);
+  }
+
+  /** The file has changed: nothing fetched before may be given out from now on. */
   invalidate(sizeBytes: number | null = null): void {
     this.#dropWhere(() => true);
     if (sizeBytes !== null) this.#sizeBytes = sizeBytes;
@@ -115,7 +127,7 @@ export class ReadAhead {
 
   /** A reader slower than the line lets pieces grow old: it gets a smaller window. */
   expire(nowMs: number): void {
-    const isOld = (piece: Piece) => piece.arrivedMs !== null && nowMs - piece.arrivedMs > MAX_AGE_MS;
+    const isOld = (piece: Piece) => piece.arrivedMs !== null && nowMs - piece.arrivedMs > piece.maxAgeMs;
     if (!this.#pieces.some(isOld)) return;
     this.#dropWhere(isOld);
     this.#windowBytes = Math.floor(this.#windowBytes / 4);
@@ -172,7 +184,7 @@ export class ReadAhead {
 
   #begin(start: number, end: number, chargedBytes: number): Piece {
     const answer = this.#fetch(start, end - start);
-    const piece: Piece = { start, end, answer, chargedBytes, arrivedMs: null, isDropped: false };
+    const piece: Piece = { start, end, answer, chargedBytes, maxAgeMs: MAX_AGE_MS, arrivedMs: null, isDropped: false };
     const arrived = () => {
       piece.arrivedMs = this.#now();
       if (piece.isDropped) this.#budget.give(chargedBytes);

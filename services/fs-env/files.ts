@@ -61,7 +61,8 @@ async function performOpen(world: FileWorld, open: Of<'open'>['value'], run: Run
   let file: OpenFile | null = null;
   try {
     const inlineBytes = Math.min(open.inlineBytes, MAX_DATA_BYTES);
-    const answer = await run(() => native.open(world.target, open.path, open.flags, open.mode, inlineBytes, handle));
+    const { path, flags, mode, keepOpen } = open;
+    const answer = await run(() => native.open(world.target, path, flags, mode, inlineBytes, handle, keepOpen ?? false));
     file = answer.file;
     return answer;
   } finally {

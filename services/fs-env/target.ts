@@ -53,7 +53,7 @@ export async function attachTarget(request: AttachTarget): Promise<AttachedTarge
 
 /** Empty where there is none, or none that the target may read. */
 async function readFact(target: Target, path: string): Promise<Buffer> {
-  const { data, file } = await native.open(target, Buffer.from(path), 0, 0, FACT_BYTES, 0);
+  const { data, file } = await native.open(target, Buffer.from(path), 0, 0, FACT_BYTES, 0, false);
   if (file === null) return data;
   const answer = await native.read(target, file, 0n, FACT_BYTES);
   native.closeFile(file);

@@ -75,10 +75,15 @@ export interface Open {
    * handle is kept. At most 256 KiB. 0: never.
    */
   inlineBytes: number;
+  /**
+   * A handle is kept also when the content comes: the file can still be asked about, read and changed when its name is
+   * another file's.
+   */
+  keepOpen?: boolean | undefined;
 }
 
 export interface Opened {
-  /** 0 when the content is in `data`. Valid in this session until Close. */
+  /** 0 when the content is in `data` and nothing is kept. Valid in this session until Close. */
   handle: number;
   stat: FileStat | undefined;
 }
@@ -689,7 +694,7 @@ export const FileReply: MessageFns<FileReply> = {
 };
 
 function createBaseOpen(): Open {
-  return { path: Buffer.alloc(0), flags: 0, mode: 0, inlineBytes: 0 };
+  return { path: Buffer.alloc(0), flags: 0, mode: 0, inlineBytes: 0, keepOpen: undefined };
 }
 
 export const Open: MessageFns<Open> = {
@@ -705,6 +710,9 @@ export const Open: MessageFns<Open> = {
     }
     if (message.inlineBytes !== 0) {
       writer.uint32(32).uint32(message.inlineBytes);
+    }
+    if (message.keepOpen !== undefined) {
+      writer.uint32(40).bool(message.keepOpen);
     }
     return writer;
   },
@@ -752,6 +760,14 @@ export const Open: MessageFns<Open> = {
             }
 
             message.inlineBytes = reader.uint32();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.keepOpen = reader.bool();
             continue;
           }
         }

@@ -78,7 +78,7 @@ void close_target(Arguments info)
 Napi::Value open_at_path(Arguments info)
 {
 	OpenRequest request{bytes_at(info, 1), number_at(info, 2), number_at(info, 3), number_at(info, 4),
-			    number_at(info, 5)};
+			    number_at(info, 5), boolean_at(info, 6)};
 	return run_as(info.Env(), target_at(info, 0),
 		      [request = std::move(request)](const Target &target) { return open_file(target, request); });
 }

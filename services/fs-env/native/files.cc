@@ -107,8 +107,10 @@ Reply open_file(const Target &target, const OpenRequest &request)
 	if (may_inline && stat.stx_size <= request.inline_bytes) {
 		std::vector<uint8_t> data;
 		if (read_whole(fd, request.inline_bytes, stat.stx_size, &data)) {
-			Reply reply = opened(0, stat);
+			Reply reply = opened(request.keeps_open ? request.handle : 0, stat);
 			reply.data = std::move(data);
+			if (request.keeps_open)
+				reply.file = std::make_shared<Descriptor>(std::move(file));
 			return reply;
 		}
 	}

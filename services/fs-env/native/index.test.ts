@@ -100,7 +100,7 @@ test('a page of a directory is encoded as the generated code reads it, and holds
   mkdirSync(at('names'));
   const names = ['a', 'ü', 'x'.repeat(255), ' ', '-'];
   for (const name of names) writeFileSync(path.join(folder, 'names', name), '');
-  const opened = await native.open(target, at('names'), constants.O_DIRECTORY, 0, 0, 5);
+  const opened = await native.open(target, at('names'), constants.O_DIRECTORY, 0, 0, 5, false);
   expect(resultOf(opened, 'opened').handle).toBe(5);
   const page = resultOf(await native.readDir(target, opened.file as OpenFile, 0n, 1_000), 'directory');
   const found = page.entries.map(({ name }) => name.toString()).sort();
@@ -128,8 +128,20 @@ test('the facts of a file system are those of statfs', async () => {
   });
 });
 
+test('a small file comes with its content, and is kept open when that is asked for', async () => {
+  writeFileSync(at('small'), 'small');
+  const whole = await native.open(target, at('small'), constants.O_RDONLY, 0, 100, 5, false);
+  expect([whole.data.toString(), whole.file, resultOf(whole, 'opened').handle]).toEqual(['small', null, 0]);
+  const kept = await native.open(target, at('small'), constants.O_RDONLY, 0, 100, 5, true);
+  expect([kept.data.toString(), resultOf(kept, 'opened').handle]).toEqual(['small', 5]);
+  const file = kept.file as OpenFile;
+  rmSync(at('small'));
+  expect(resultOf(await native.statFile(target, file), 'stat').links).toBe(0);
+  native.closeFile(file);
+});
+
 test('reads, writes, short reads and errors are what the kernel says', async () => {
-  const opened = await native.open(target, at('rw'), constants.O_RDWR | constants.O_CREAT, 0o600, 0, 1);
+  const opened = await native.open(target, at('rw'), constants.O_RDWR | constants.O_CREAT, 0o600, 0, 1, false);
   const file = opened.file as OpenFile;
   const content = Buffer.alloc(200_000, 'ab');
   expect(resultOf(await native.write(target, file, 10n, content), 'written').bytes).toBe(200_000);
@@ -141,10 +153,10 @@ test('reads, writes, short reads and errors are what the kernel says', async () 
   expect(errnoOf(await native.sync(target, file, true))).toBe(0);
   native.closeFile(file);
   expect(readFileSync(at('rw')).subarray(10).equals(content)).toBe(true);
-  expect(errnoOf(await native.open(target, at('none'), 0, 0, 0, 1))).toBe(ERRNO.ENOENT);
-  expect(errnoOf(await native.open(target, Buffer.from('relative'), 0, 0, 0, 1))).toBe(ERRNO.EINVAL);
-  expect(errnoOf(await native.open(target, Buffer.from('/a\0b'), 0, 0, 0, 1))).toBe(ERRNO.EINVAL);
-  expect(errnoOf(await native.open(target, Buffer.alloc(0), 0, 0, 0, 1))).toBe(ERRNO.ENOENT);
+  expect(errnoOf(await native.open(target, at('none'), 0, 0, 0, 1, false))).toBe(ERRNO.ENOENT);
+  expect(errnoOf(await native.open(target, Buffer.from('relative'), 0, 0, 0, 1, false))).toBe(ERRNO.EINVAL);
+  expect(errnoOf(await native.open(target, Buffer.from('/a\0b'), 0, 0, 0, 1, false))).toBe(ERRNO.EINVAL);
+  expect(errnoOf(await native.open(target, Buffer.alloc(0), 0, 0, 0, 1, false))).toBe(ERRNO.ENOENT);
 });
 
 test('wrong arguments throw and name their place', () => {
@@ -156,10 +168,10 @@ test('wrong arguments throw and name their place', () => {
     [() => native.attach(1.5, 0n, 0), 'argument 1'],
     [() => native.attach(Number.NaN, 0n, 0), 'argument 1'],
     [() => native.attach(-1, 0n, 0), 'argument 1'],
-    [() => native.open(target, '/path' as never, 0, 0, 0, 0), 'argument 2'],
-    [() => native.open(target, at('x'), 2 ** 32, 0, 0, 0), 'argument 3'],
-    [() => native.open({} as never, at('x'), 0, 0, 0, 0), 'argument 1'],
-    [() => native.open(undefined as never, at('x'), 0, 0, 0, 0), 'argument 1'],
+    [() => native.open(target, '/path' as never, 0, 0, 0, 0, false), 'argument 2'],
+    [() => native.open(target, at('x'), 2 ** 32, 0, 0, 0, false), 'argument 3'],
+    [() => native.open({} as never, at('x'), 0, 0, 0, 0, false), 'argument 1'],
+    [() => native.open(undefined as never, at('x'), 0, 0, 0, 0, false), 'argument 1'],
     [() => native.read(target, target as never, 0n, 1), 'argument 2'],
     [() => native.read(target, Object.create(target) as never, 0n, 1), 'argument 2'],
     [() => native.statPath(target, at('x'), 1 as never), 'argument 3'],
@@ -178,7 +190,7 @@ test('wrong arguments throw and name their place', () => {
 
 test('what was closed is refused, and what runs on it goes on', async () => {
   writeFileSync(at('closing'), 'content');
-  const { file } = await native.open(target, at('closing'), 0, 0, 0, 1);
+  const { file } = await native.open(target, at('closing'), 0, 0, 0, 1, false);
   const reading = Array.from({ length: 50 }, () => native.read(target, file as OpenFile, 0n, 100));
   native.closeFile(file as OpenFile);
   for (const { data } of await Promise.all(reading)) expect(data.toString()).toBe('content');
@@ -222,8 +234,8 @@ test('no descriptor is left behind', async () => {
     await native.link(other as Target, at('closing'), at('linked'), 0);
     await native.rename(other as Target, at('linked'), at('moved'), 0);
     await native.unlink(other as Target, at('moved'));
-    await native.open(other as Target, at('closing'), 0, 0, 100, 1);
-    await native.open(other as Target, at('closing/none'), 0, 0, 100, 1);
+    await native.open(other as Target, at('closing'), 0, 0, 100, 1, false);
+    await native.open(other as Target, at('closing/none'), 0, 0, 100, 1, false);
   }
   // Files of the tests before may have been closed meanwhile.
   expect(open()).toBeLessThanOrEqual(before);
@@ -239,7 +251,7 @@ test('two threads of one process use it side by side, and one may end while call
     native.attach(process.pid, 0n, 0).then(async ({ target }) => {
       native.waitForEnd(target);
       await native.statPath(target, Buffer.from('/'), false);
-      for (let i = 0; i < 200; i++) native.open(target, Buffer.from('/proc/self/status'), 0, 0, 65536, 1);
+      for (let i = 0; i < 200; i++) native.open(target, Buffer.from('/proc/self/status'), 0, 0, 65536, 1, false);
       require('node:worker_threads').parentPort.postMessage('busy');
       process.exit();
     });`;

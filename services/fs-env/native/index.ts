@@ -48,7 +48,15 @@ interface Addon {
   /** What runs goes on; what comes throws. */
   closeTarget(target: Target): void;
   /** `handle` is only written into the answer. */
-  open(target: Target, path: Buffer, flags: number, mode: number, inlineBytes: number, handle: number): Promise<Answer>;
+  open(
+    target: Target,
+    path: Buffer,
+    flags: number,
+    mode: number,
+    inlineBytes: number,
+    handle: number,
+    keepsOpen: boolean,
+  ): Promise<Answer>;
   closeFile(file: OpenFile): void;
   read(target: Target, file: OpenFile, offset: bigint, length: number): Promise<Answer>;
   /** `data` is copied. */

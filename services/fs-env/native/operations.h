@@ -20,6 +20,8 @@ struct OpenRequest {
 	uint32_t inline_bytes;
 	// What the caller will know the file by.
 	uint32_t handle;
+	// A handle is kept also when the content is given.
+	bool keeps_open = false;
 };
 Reply open_file(const Target &target, const OpenRequest &request);
 Reply read_file(const Descriptor &file, uint64_t offset, uint32_t length);
