@@ -34,6 +34,8 @@ export interface PeerOptions {
   /** Starts the supervisor by way of another program: setpriv, another supervisor. */
   prefix?: string[];
   cwd?: string;
+  /** A folder of this machine that the rules call remote too; the target has nothing there. */
+  alsoRemote?: string;
 }
 
 export interface Ended {
@@ -102,7 +104,13 @@ export class Peer {
   async #receive(id: bigint, request: WireRequest): Promise<void> {
     if (request.kind === WireKind.HELLO) {
       Object.assign(this.hello, { capabilities: request.capabilities, lines: request.lines });
-      this.#write(setupFrame({ features: 3, inlineBytes: this.#options.inlineBytes ?? 65_536, rules: rules() }));
+      this.#write(
+        setupFrame({
+          features: 3,
+          inlineBytes: this.#options.inlineBytes ?? 65_536,
+          rules: rules(this.#options.alsoRemote),
+        }),
+      );
     } else if (request.kind === WireKind.STARTED) this.#onStarted(request.pid);
     else if (request.kind === WireKind.FAILED) this.failed = request;
     else if (request.kind === WireKind.ENDED) this.left = request;
@@ -132,7 +140,8 @@ export class Peer {
   }
 
   #real(path: Buffer): string {
-    return path.toString().replace(/^\/remote/, this.#options.folder);
+    const text = path.toString();
+    return text.startsWith('/remote') ? text.replace('/remote', this.#options.folder) : `${this.#options.folder}/none`;
   }
 
   #answer(id: bigint, request: WireRequest): Buffer[] {
@@ -234,7 +243,7 @@ export class Peer {
   }
 }
 
-function rules(): WireRule[] {
+function rules(alsoRemote: string | undefined): WireRule[] {
   const rule = (op: RuleOp, verdict: RuleVerdict, literal: string): WireRule => ({
     op,
     verdict,
@@ -247,6 +256,7 @@ function rules(): WireRule[] {
     rule(RuleOp.PREFIX, RuleVerdict.ASK, '/remote/ask/'),
     rule(RuleOp.EXACT, RuleVerdict.NOT_FOUND, '/remote/hidden'),
     rule(RuleOp.DIR, RuleVerdict.REMOTE, '/remote'),
+    ...(alsoRemote === undefined ? [] : [rule(RuleOp.DIR, RuleVerdict.REMOTE, alsoRemote)]),
   ];
 }
 
