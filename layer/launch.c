@@ -66,64 +66,51 @@ static int install(const struct launch *launch)
 	return fd < 0 ? -errno : fd;
 }
 
-/* An outcome and, when there is one, a descriptor. */
-static void say(int socket, int outcome, int fd)
+/* What a child says: an outcome and, when there is one, the number of its listener. */
+struct saying {
+	int outcome, listener;
+};
+
+/* By write(2): sendmsg may be one of the calls that nobody answers yet. */
+static void say(int socket, int outcome, int listener)
 {
-	struct iovec part = {&outcome, sizeof(outcome)};
-	union {
-		char bytes[CMSG_SPACE(sizeof(int))];
-		struct cmsghdr align;
-	} control;
-	struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
+	struct saying saying = {outcome, listener};
 
-	memset(&control, 0, sizeof(control));
-	if (fd >= 0) {
-		struct cmsghdr *head;
-
-		message.msg_control = control.bytes;
-		message.msg_controllen = sizeof(control.bytes);
-		head = CMSG_FIRSTHDR(&message);
-		head->cmsg_level = SOL_SOCKET;
-		head->cmsg_type = SCM_RIGHTS;
-		head->cmsg_len = CMSG_LEN(sizeof(int));
-		memcpy(CMSG_DATA(head), &fd, sizeof(int));
-	}
-	(void)sendmsg(socket, &message, MSG_NOSIGNAL);
+	(void)!write(socket, &saying, sizeof(saying));
 }
 
-/* 1: *outcome and perhaps *fd are set; 0: the other end is closed; -errno. */
-static int hear(int socket, int *outcome, int *fd)
+/* 1: *saying is set; 0: the other end is closed; -errno. */
+static int hear(int socket, struct saying *saying)
 {
-	struct iovec part = {outcome, sizeof(*outcome)};
-	union {
-		char bytes[CMSG_SPACE(sizeof(int))];
-		struct cmsghdr align;
-	} control;
-	struct msghdr message = {.msg_iov = &part,
-				 .msg_iovlen = 1,
-				 .msg_control = control.bytes,
-				 .msg_controllen = sizeof(control.bytes)};
-	struct cmsghdr *head;
 	ssize_t n;
 
-	*fd = -1;
 	do
-		n = recvmsg(socket, &message, MSG_CMSG_CLOEXEC);
+		n = read(socket, saying, sizeof(*saying));
 	while (n < 0 && errno == EINTR);
-	if (n <= 0)
-		return n < 0 ? -errno : 0;
-	head = CMSG_FIRSTHDR(&message);
-	if (head && head->cmsg_type == SCM_RIGHTS)
-		memcpy(fd, CMSG_DATA(head), sizeof(int));
-	return 1;
+	return n < 0 ? -errno : n > 0;
+}
+
+/* The child keeps it until it is told that we have it. */
+static int take_listener(const struct launch *launch, int number)
+{
+	int pidfd = (int)syscall(SYS_pidfd_open, launch->pid, 0);
+	int fd = pidfd < 0 ? -1 : (int)syscall(SYS_pidfd_getfd, pidfd, number, 0);
+	int failed = fd < 0 ? -errno : 0;
+
+	if (pidfd >= 0)
+		close(pidfd);
+	if (!failed && write(launch->status_fd, "", 1) != 1)
+		failed = -EIO;
+	return failed ? failed : fd;
 }
 
 static void be_the_process(const struct launch *launch, int socket)
 {
 	int listener = install(launch);
+	char byte;
 
 	say(socket, listener < 0 ? listener : 0, listener);
-	if (listener < 0)
+	if (listener < 0 || read(socket, &byte, 1) != 1)
 		_exit(126);
 	close(listener);
 	restore_signals();
@@ -135,7 +122,8 @@ static void be_the_process(const struct launch *launch, int socket)
 
 int launch(struct launch *launch)
 {
-	int pair[2], outcome = -EIO, got;
+	struct saying saying = {-EIO, -1};
+	int pair[2], got;
 
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0)
 		return -errno;
@@ -146,18 +134,22 @@ int launch(struct launch *launch)
 	launch->status_fd = pair[0];
 	if (launch->pid < 0)
 		return -errno;
-	got = hear(pair[0], &outcome, &launch->listener);
+	got = hear(pair[0], &saying);
 	if (got <= 0)
 		return got < 0 ? got : -EIO;
-	return outcome < 0 ? outcome : launch->listener < 0 ? -EIO : 0;
+	if (saying.outcome < 0)
+		return saying.outcome;
+	launch->listener = take_listener(launch, saying.listener);
+	return launch->listener < 0 ? launch->listener : 0;
 }
 
 int launch_outcome(struct launch *launch)
 {
-	int outcome = 0, fd, got = hear(launch->status_fd, &outcome, &fd);
+	struct saying saying;
+	int got = hear(launch->status_fd, &saying);
 
 	close(launch->status_fd);
-	return got > 0 ? outcome : 0;
+	return got > 0 ? saying.outcome : 0;
 }
 
 void launch_exit_like(int status)
