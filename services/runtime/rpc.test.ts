@@ -150,24 +150,32 @@ test('the socket of a living server is not taken away from it', async () => {
   });
 });
 
-test('many megabytes echoed both ways at once arrive whole and in order', async () => {
-  const { address } = await serve();
-  const dialled = await connect(address);
-  const count = 200;
-  const send = async () => {
+test.each(['unix', 'tcp'])(
+  'many megabytes echoed both ways at once over %s arrive whole and in order',
+  async (where) => {
+    const { address } = await serve(where === 'tcp' ? { address: '127.0.0.1:0' } : {});
+    const dialled = await connect(address);
+    const count = 200;
+    const send = async () => {
+      for (let id = 1; id <= count; id += 1) {
+        dialled.stream.send(makeFrame(id, FrameKind.FRAME_KIND_FILE_REQUEST, NO_BYTES, Buffer.alloc(128 * 1024, id)));
+        await dialled.stream.drained();
+      }
+    };
+    const sent = send();
     for (let id = 1; id <= count; id += 1) {
-      dialled.stream.send(makeFrame(id, FrameKind.FRAME_KIND_FILE_REQUEST, NO_BYTES, Buffer.alloc(128 * 1024, id)));
-      await dialled.stream.drained();
+      const frame = await dialled.next();
+      expect([frame.id, frame.data.length, frame.data[0], frame.data.at(-1)]).toEqual([
+        id,
+        131_072,
+        id & 255,
+        id & 255,
+      ]);
     }
-  };
-  const sent = send();
-  for (let id = 1; id <= count; id += 1) {
-    const frame = await dialled.next();
-    expect([frame.id, frame.data.length, frame.data[0], frame.data.at(-1)]).toEqual([id, 131_072, id & 255, id & 255]);
-  }
-  await sent;
-  await closeInOrder(dialled);
-});
+    await sent;
+    await closeInOrder(dialled);
+  },
+);
 
 test.each([
   ['a token of another key', mintToken(Buffer.alloc(32, 8), 'session-one', 60)],
