@@ -58,6 +58,10 @@ export class Peer {
   readonly started: Promise<number>;
   readonly #options: PeerOptions;
   readonly #socket: Duplex;
+  /** Requests that the supervisor gave up; their replies come at once. */
+  readonly cancelled: bigint[] = [];
+  readonly #delays = new Map<bigint, AbortController>();
+  readonly #said = { stdout: '', stderr: '' };
   readonly #handles = new Map<number, { fd: number; names: fs.Dirent<Buffer>[] | undefined; path: string }>();
   #nextHandle = 1;
   #onStarted: (pid: number) => void = () => undefined;
@@ -74,7 +78,7 @@ export class Peer {
     this.started = new Promise((resolve) => {
       this.#onStarted = resolve;
     });
-    const said = { stdout: '', stderr: '' };
+    const said = this.#said;
     this.child.stdout?.on('data', (chunk) => {
       said.stdout += chunk;
     });
@@ -97,6 +101,15 @@ export class Peer {
     this.#socket.destroy();
   }
 
+  /** What the program has printed so far. */
+  get stdout(): string {
+    return this.#said.stdout;
+  }
+
+  get openHandles(): number {
+    return this.#handles.size;
+  }
+
   count(kind: WireKind): number {
     return this.asked.filter((request) => request.kind === kind).length;
   }
@@ -116,9 +129,12 @@ export class Peer {
     else if (request.kind === WireKind.ENDED) this.left = request;
     else if (request.kind === WireKind.LOG) this.logs.push(request.text);
     else if (request.kind === WireKind.RELEASE) this.#release(request.handle);
-    else if (request.kind !== WireKind.CANCEL) {
+    else if (request.kind === WireKind.CANCEL) {
+      this.cancelled.push(id);
+      this.#delays.get(id)?.abort();
+    } else {
       this.asked.push(request);
-      if (this.#options.delayMs) await delay(this.#options.delayMs);
+      await this.#delay(id);
       let reply: Buffer[];
       try {
         reply = this.#answer(id, request);
@@ -127,6 +143,14 @@ export class Peer {
       }
       this.#write(reply);
     }
+  }
+
+  async #delay(id: bigint): Promise<void> {
+    if (!this.#options.delayMs) return;
+    const controller = new AbortController();
+    this.#delays.set(id, controller);
+    await delay(this.#options.delayMs, undefined, { signal: controller.signal }).catch(() => undefined);
+    this.#delays.delete(id);
   }
 
   #write(pieces: Buffer[]): void {
