@@ -34,12 +34,13 @@ const LOG_TAIL_BYTES = 64 * 1024;
 
 /**
  * Around the agent. Writes no core files, which would hold the target's variables; removes the folder when the client, which
- * would do it, is not there any more; and takes with it what a killed agent had just started. $1 folder, $2 client, $3...
- * agent.
+ * would do it, is not there any more, or dead and not yet waited for; and takes with it what a killed agent had just
+ * started. $1 folder, $2 client, $3... agent.
  */
 const KEEPER = [
   'ulimit -c 0; folder=$1 client=$2; shift 2; "$@"; code=$?',
-  'kill -0 "$client" 2>&- || rm -rf -- "$folder"',
+  'lives() { read -r stat <"/proc/$client/stat" && case $stat in *") Z "*) return 1 ;; esac; }',
+  'lives 2>/dev/null || rm -rf -- "$folder"',
   '[ $code -le 128 ] || kill -KILL 0',
   'exit $code',
 ].join('\n');
