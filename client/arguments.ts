@@ -132,8 +132,8 @@ export const COMMANDS: readonly CommandRow[] = [
   },
   {
     name: 'explain',
-    usage: 'explain [FLAGS] PATH...',
-    help: 'where a path would be read from, and by which rule',
+    usage: 'explain [FLAGS] PATH|HOST:PORT...',
+    help: 'where a path would be read from or a connection go, and by which rule',
     flags: [
       CONFIG_FLAG,
       FS_FLAG,

@@ -1,0 +1,166 @@
+// `mirrord exec` with the network of a target behind which there is another that nothing else reaches: what is answered
+// from there has gone the whole way.
+
+import path from 'node:path';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { BEYOND, BEYOND_V6, type Peer, startNetwork, type TargetNetwork } from '../fixtures/network.ts';
+import { ExecHarness } from './exec-harness.ts';
+
+const fixture = (name: string) => path.join(import.meta.dirname, '../fixtures', name);
+const TARGET = '10.99.0.1';
+
+let network: TargetNetwork;
+let names: Peer;
+let harness: ExecHarness;
+
+beforeAll(async () => {
+  network = await startNetwork({
+    files: {
+      '/etc/resolv.conf': `nameserver ${BEYOND}\nsearch shop.test\n`,
+      '/etc/hosts': `127.0.0.1 localhost\n${BEYOND} by-file\n`,
+    },
+  });
+  const web = [process.execPath, fixture('web-server.mjs'), `${BEYOND}:8080`, `${BEYOND_V6}:8080`];
+  await network.serve(network.beyond, web);
+  names = await network.serve(network.beyond, [
+    process.execPath,
+    fixture('name-server.mjs'),
+    BEYOND,
+    `web.shop.test/A=${BEYOND}`,
+    'alias.shop.test/CNAME=web.shop.test',
+    'service.shop.test/SRV=8080 web.shop.test',
+    `large.shop.test/TXT=${'x'.repeat(2000)}`,
+  ]);
+});
+
+afterAll(async () => {
+  await network?.[Symbol.asyncDispose]();
+});
+
+afterEach(async () => {
+  await harness.leavesNothing();
+  harness.close();
+});
+
+function run(words: readonly string[], variables: Record<string, string> = {}) {
+  harness = new ExecHarness();
+  const env = { MIRRORD_EXPERIMENTAL_NETWORK: '1', ...variables };
+  return harness.run(['exec', '-t', `pid/${network.target.pid}`, '--', ...words], { variables: env });
+}
+
+const curl = (...words: string[]) => run(['curl', '-sS', '--max-time', '20', ...words]);
+
+describe('curl', () => {
+  test('reaches what only the target reaches, from the address of the target', async () => {
+    expect(await curl(`http://${BEYOND}:8080/`)).toMatchObject({ code: 0, stdout: expect.stringContaining(TARGET) });
+  });
+
+  test('over IPv6', async () => {
+    expect(await curl(`http://[${BEYOND_V6}]:8080/`)).toMatchObject({
+      code: 0,
+      stdout: expect.stringContaining('fd99::1'),
+    });
+  });
+
+  test('takes and gives much', async () => {
+    const large = await curl('-o', '/dev/null', '-w', '%{size_download}', `http://${BEYOND}:8080/large`);
+    expect(large).toMatchObject({ code: 0, stdout: String(8 << 20) });
+  });
+
+  test('is refused where the target is refused', async () => {
+    expect(await curl(`http://${BEYOND}:8081/`)).toMatchObject({ code: 7 });
+  });
+
+  test('by a name of the target', async () => {
+    expect(await curl('http://web.shop.test:8080/')).toMatchObject({
+      code: 0,
+      stdout: expect.stringContaining(TARGET),
+    });
+    await names.line('asked web.shop.test A udp');
+  });
+
+  test('by a name of its search list, an alias, and a name of its hosts file', async () => {
+    for (const name of ['web', 'alias', 'by-file']) {
+      expect(await curl(`http://${name}:8080/`)).toMatchObject({ code: 0, stdout: expect.stringContaining(TARGET) });
+      await harness.leavesNothing();
+      harness.close();
+    }
+    expect(await curl('http://nobody.shop.test:8080/')).toMatchObject({ code: 6 });
+  });
+});
+
+describe('what stays here', () => {
+  test('is what the filter says', async () => {
+    const config = JSON.stringify({ feature: { network: { outgoing: { filter: { local: [`${BEYOND}`] } } } } });
+    const words = ['curl', '-sS', '--connect-timeout', '2', `http://${BEYOND}:8080/`];
+    harness = new ExecHarness();
+    const { writeFileSync } = await import('node:fs');
+    writeFileSync(path.join(harness.folder, 'mirrord.json'), config);
+    const outcome = await harness.run(
+      ['exec', '-f', 'mirrord.json', '-t', `pid/${network.target.pid}`, '--', ...words],
+      { variables: { MIRRORD_EXPERIMENTAL_NETWORK: '1' } },
+    );
+    expect(outcome.code).not.toBe(0);
+    expect(outcome.stdout).toBe('');
+  });
+
+  test('is a port that the local process itself listens on', async () => {
+    const script = `
+      const http = require('node:http');
+      const server = http.createServer((_q, r) => r.end('own'));
+      server.listen(0, '127.0.0.1', () => {
+        http.get({ port: server.address().port, host: '127.0.0.1' }, (r) => {
+          r.setEncoding('utf8').on('data', (t) => { process.stdout.write(t); process.exit(0); });
+        });
+      });`;
+    expect(await run([process.execPath, '-e', script])).toMatchObject({ code: 0, stdout: 'own' });
+  });
+});
+
+const node = (script: string) => run([process.execPath, '-e', script]);
+
+describe('Node', () => {
+  test('is told by errno why a connection failed, and of both addresses where it did not', async () => {
+    const script = `
+      const net = require('node:net');
+      net.connect(8081, '${BEYOND}').on('error', (error) => {
+        const socket = net.connect(8080, '${BEYOND}', () => {
+          console.log(error.code, error.syscall, socket.localAddress, socket.remoteAddress, socket.remotePort);
+          socket.destroy();
+        });
+      });`;
+    expect(await node(script)).toMatchObject({ code: 0, stdout: `ECONNREFUSED connect ${TARGET} ${BEYOND} 8080\n` });
+  });
+
+  test('sends datagrams from a socket that is not connected, and hears who answers', async () => {
+    const script = `
+      const dgram = require('node:dgram').createSocket('udp4');
+      const query = Buffer.from('12340100000100000000000003776562' + '0473686f700474657374000001' + '0001', 'hex');
+      dgram.on('message', (data, from) => { console.log(data.length > 30, from.address, from.port); dgram.close(); });
+      dgram.send(query, 53, '${BEYOND}');`;
+    expect(await node(script)).toMatchObject({ code: 0, stdout: `true ${BEYOND} 53\n` });
+  });
+});
+
+describe('resolvers', () => {
+  test('of c-ares, which Node has beside that of libc: SRV, and TXT over TCP after a truncated answer', async () => {
+    const script = `
+      const dns = require('node:dns').promises;
+      (async () => {
+        const [srv] = await dns.resolveSrv('service.shop.test');
+        const [txt] = await dns.resolveTxt('large.shop.test');
+        const no = await dns.resolve4('nobody.shop.test').catch((error) => error.code);
+        console.log(srv.port, srv.name, txt.join('').length, no);
+      })();`;
+    expect(await node(script)).toMatchObject({ code: 0, stdout: '8080 web.shop.test 2000 ENOTFOUND\n' });
+    await names.line('asked large.shop.test TXT tcp');
+  });
+
+  test('of Python and of getent, by glibc', async () => {
+    const script = 'import socket; print(socket.gethostbyname("web.shop.test"))';
+    expect(await run(['/usr/bin/python3', '-c', script])).toMatchObject({ code: 0, stdout: `${BEYOND}\n` });
+    await harness.leavesNothing();
+    harness.close();
+    expect((await run(['getent', 'hosts', 'web'])).stdout).toContain(BEYOND);
+  });
+});
