@@ -254,6 +254,15 @@ test('a session cut by the client is told to the server', async () => {
   expect(ended[0]?.error).toMatchObject({ code: 'CANCELLED' });
 });
 
+test('a client that hangs up without closing the session is cut off', async () => {
+  const { address } = await serve();
+  const first = await connect(address);
+  first.stream.end();
+  expect(await first.closed).toMatchObject({ code: 'CANCELLED' });
+  await expect.poll(() => server?.connections, { timeout: 5_000 }).toBe(0);
+  expect(ended[0]?.error).toMatchObject({ code: 'CANCELLED' });
+});
+
 test('nobody at the address is AGENT_LOST', async () => {
   await expect(connect(`unix:${directory}/nobody.sock`)).rejects.toMatchObject({ code: 'AGENT_LOST' });
 });

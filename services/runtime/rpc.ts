@@ -279,7 +279,11 @@ class ServedTransport implements FrameTransport {
         stream.fail(AppError.from(error, 'BUG'));
       }
     });
-    this.#up.stream.once('end', () => stream.peerEnded());
+    this.#up.stream.once('end', () => {
+      stream.peerEnded();
+      // A peer that hangs up without a word may leave its calls and connections open for ever.
+      if (stream.isClosed) this.destroy(null);
+    });
     this.#down.stream.resume();
   }
 
