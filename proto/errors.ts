@@ -7,7 +7,7 @@ import { ErrorCode, type ErrorDetail } from './gen/v1/error.ts';
 /** Who can do something about it; decides what the CLI advises. */
 export type Move = 'user' | 'target' | 'cluster' | 'admin' | 'us';
 
-/** Names and numbers of gRPC statuses in use (grpc.io "Status codes"); here so that the client need not load grpc-js. */
+/** Names and numbers of gRPC statuses in use (grpc.io "Status codes"). */
 export const GRPC_STATUS = {
   CANCELLED: 1,
   UNKNOWN: 2,
