@@ -293,7 +293,8 @@ turn(); s = dial(9); s.sendall(b'1'); s.recv(1)`);
     const before = descriptorsOf(worker);
     await until(() => running.peer.open.some((flow) => flow.port === 9), 'the last connection');
     await until(() => running.peer.open.length === 1, 'the end of the others');
-    await until(() => descriptorsOf(worker) <= before + 1, 'the descriptors of ended connections closed');
+    // The open connection and the pidfd of the process.
+    await until(() => descriptorsOf(worker) <= before + 2, 'the descriptors of ended connections closed');
     running.peer.hangUp();
     await running;
   });
