@@ -254,3 +254,15 @@ test('a decision takes less than five microseconds', () => {
   }
   expect(Math.min(...rounds)).toBeLessThan(5);
 });
+
+test('files that tell how names are looked up are read from their stand-ins in every mode, and written where they are', () => {
+  const context = { home: '', cwd: '', tmp: '', executable: '' };
+  const nameFiles = [{ path: '/etc/nsswitch.conf', instead: '/run/ours' }];
+  for (const mode of ['local', 'read'] as const) {
+    const compiled = FileRules.compile({ ...DEFAULTS, mode }, context, nameFiles);
+    expect(compiled.decide('/etc/nsswitch.conf', false)).toMatchObject({ where: 'local', path: '/run/ours' });
+    expect(compiled.decide('/etc/nsswitch.conf', true)).toMatchObject({ where: 'local', path: '/etc/nsswitch.conf' });
+    expect(compiled.features() & WireFeature.FILES_READ).toBe(WireFeature.FILES_READ);
+    expect(compiled.toWire()[0]).toMatchObject({ verdict: RuleVerdict.ASK, readsOnly: true });
+  }
+});

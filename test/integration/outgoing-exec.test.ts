@@ -79,6 +79,11 @@ describe('curl', () => {
     await names.line('asked web.shop.test A udp');
   });
 
+  test('by a name of the target while all files are of this machine', async () => {
+    const outcome = await run(['getent', 'hosts', 'web', 'by-file'], { MIRRORD_FILE_MODE: 'local' });
+    expect(outcome.stdout.split('\n').filter((line) => line.startsWith(BEYOND))).toHaveLength(2);
+  });
+
   test('by a name of its search list, an alias, and a name of its hosts file', async () => {
     for (const name of ['web', 'alias', 'by-file']) {
       expect(await curl(`http://${name}:8080/`)).toMatchObject({ code: 0, stdout: expect.stringContaining(TARGET) });

@@ -1,5 +1,6 @@
 // The filters of feature.network: of HTTP requests, of addresses and of names.
 
+import { readAddressRule } from '../../network/address-rule.ts';
 import { key, planned, type Reading, section, toggle, type ValueType } from './dsl.ts';
 import { pattern } from './patterns.ts';
 import { anything, isPlainObject, nonEmptyText, optional, portList } from './values.ts';
@@ -84,12 +85,6 @@ export function addressFilter(kind: 'outgoing' | 'dns'): ValueType<AddressFilter
   };
 }
 
-const ADDRESS =
-  /^(?:(tcp|udp|any):\/\/)?(?:(\[[0-9a-f:.]+\])(\/\d{1,3})?|([0-9.]+)(\/\d{1,2})|([a-z0-9_*.-]+))?(?::(\d{1,5}))?$/i;
-
 function isAddress(entry: string, kind: 'outgoing' | 'dns'): boolean {
-  const match = ADDRESS.exec(entry);
-  if (match === null || entry === '') return false;
-  const [, protocol, , , , , , port] = match;
-  return !(kind === 'dns' && protocol !== undefined) && Number(port ?? 0) <= 65_535;
+  return readAddressRule(entry) !== null && !(kind === 'dns' && entry.includes('://'));
 }
