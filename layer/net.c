@@ -9,6 +9,7 @@
 #include "link.h"
 #include "net_connect.h"
 #include "net_datagram.h"
+#include "net_dial.h"
 #include "net_flow.h"
 #include "net_gate.h"
 #include "net_loop.h"
@@ -49,7 +50,7 @@ static void stream_frame(struct flow *flow, const struct wire_frame *frame)
 			net_stream_reset(flow, (int)value);
 		break;
 	case WIRE_FLOW_DIALING:
-		net_connect_dialing(flow);
+		net_dial_goes_on(flow);
 		break;
 	}
 }

@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "link.h"
-#include "net_connect.h"
+#include "net_dial.h"
 #include "net_diag.h"
 #include "net_loop.h"
 #include "net_peer.h"
@@ -113,7 +113,7 @@ void net_datagram_pump(struct flow *flow)
 			n = recv(flow->fd, buffer, 1, MSG_DONTWAIT | MSG_PEEK);
 			if (n >= 0) {
 				flow_set_state(flow, FLOW_ASKED);
-				net_connect_ask(flow);
+				net_dial_ask(flow);
 				return;
 			}
 		} else {
@@ -239,7 +239,7 @@ void net_datagram_look(struct flow *flow, int64_t now_ms)
 void net_datagram_lost(struct flow *flow)
 {
 	if (flow->state == FLOW_ASKED && flow->fd < 0 && !flow->is_unconnected) {
-		net_connect_lost(flow, ENETDOWN);
+		net_dial_lost(flow, ENETDOWN);
 		return;
 	}
 	(void)held_answer(held_take(&flow->held), -ENETDOWN, false);

@@ -8,8 +8,8 @@
 #include <unistd.h>
 
 #include "link.h"
-#include "net_connect.h"
 #include "net_datagram.h"
+#include "net_dial.h"
 #include "net_flow.h"
 #include "net_gate.h"
 #include "net_receive.h"
@@ -50,7 +50,7 @@ static void serve_flow(uint64_t inode, uint32_t events)
 	if (!flow || flow->fd < 0)
 		return;
 	if (flow->state == FLOW_MEETING) {
-		net_connect_met(flow);
+		net_dial_met(flow);
 		return;
 	}
 	if (flow->transport == WIRE_TRANSPORT_UDP) {

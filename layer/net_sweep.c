@@ -4,8 +4,8 @@
 #include <errno.h>
 
 #include "link.h"
-#include "net_connect.h"
 #include "net_datagram.h"
+#include "net_dial.h"
 #include "net_diag.h"
 #include "net_flow.h"
 #include "net_receive.h"
@@ -51,7 +51,7 @@ static void look_at(struct flow *flow, int64_t now, bool *hurry)
 		if (is_orphan(flow))
 			net_stream_abort(flow, ECONNRESET);
 	} else if (flow->state == FLOW_MEETING && age > LOOK_MS) {
-		net_connect_lost(flow, ECONNABORTED);
+		net_dial_lost(flow, ECONNABORTED);
 	}
 }
 
@@ -87,6 +87,6 @@ void net_sweep_all(void)
 		else if (flow->state == FLOW_OPEN)
 			net_stream_abort(flow, ECONNRESET);
 		else
-			net_connect_lost(flow, ENETDOWN);
+			net_dial_lost(flow, ENETDOWN);
 	}
 }
