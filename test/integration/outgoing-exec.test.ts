@@ -147,6 +147,38 @@ describe('Node', () => {
   });
 });
 
+describe('many connections', () => {
+  test('are open at once, each answered', async () => {
+    const script = `
+      const http = require('node:http');
+      const agent = new http.Agent({ maxSockets: Infinity });
+      let left = 200, bad = 0;
+      const done = () => { left -= 1; if (left === 0) console.log('bad', bad); };
+      for (let count = 0; count < 200; count += 1) {
+        http.get({ host: '${BEYOND}', port: 8080, agent }, (r) => { r.resume(); r.on('end', done); })
+          .on('error', () => { bad += 1; done(); });
+      }`;
+    expect(await node(script)).toMatchObject({ code: 0, stdout: 'bad 0\n' });
+  });
+
+  test('end at once when the agent is killed, and later ones say that the network is down', async () => {
+    const script = `
+      const net = require('node:net');
+      const socket = net.connect(8080, '${BEYOND}', () => console.log('open'));
+      socket.on('error', () => {});
+      socket.on('close', () => {
+        console.log('closed');
+        net.connect(8080, '${BEYOND}').on('error', (error) => console.log(error.code));
+      });`;
+    harness = new ExecHarness();
+    const words = ['exec', '-t', `pid/${network.target.pid}`, '--', process.execPath, '-e', script];
+    const run = harness.start(words, { variables: { MIRRORD_EXPERIMENTAL_NETWORK: '1' } });
+    await run.said('open');
+    process.kill(harness.process('dist/agent.js'), 'SIGKILL');
+    expect((await run.outcome).stdout).toBe('open\nclosed\nENETDOWN\n');
+  });
+});
+
 describe('resolvers', () => {
   test('of c-ares, which Node has beside that of libc: SRV, and TXT over TCP after a truncated answer', async () => {
     const script = `
