@@ -241,7 +241,7 @@ async function runWithFiles(
   const env = await localEnvironment(run, session, parts);
   const network = networkOf(run, session, parts);
   signals.abortSignal.throwIfAborted();
-  return launch({
+  const outcome = await launch({
     supervisorFile: supervisorFile(terminal.env),
     command: run.command,
     env,
@@ -255,8 +255,10 @@ async function runWithFiles(
       for (const line of lines) progress.warn(line);
       progress.ready();
     },
-    onBackground: (outcome, left) => progress.info(describeBackground(outcome, left)),
+    onBackground: (ended, left) => progress.info(describeBackground(ended, left)),
   });
+  if (network !== null) log.info('network ends', { lostDatagrams: network.lostDatagrams });
+  return outcome;
 }
 
 function describeBackground(outcome: Outcome, left: number): string {

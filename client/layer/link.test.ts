@@ -7,6 +7,7 @@ import { ERRNO } from '#proto/errno.ts';
 import { AppError } from '#proto/errors.ts';
 import { encodeFrame, WireDecoder, type WireFrame, WireKind } from '#proto/wire.ts';
 import { replyRead, replyResult, type WireRequest } from '#proto/wire-client.ts';
+import { encodeNetRequest, flowData } from '#proto/wire-net.ts';
 import { decodeReply, decodeSetup, encodeRequest } from '#proto/wire-supervisor.ts';
 import { LayerLink, type LinkHandlers } from './link.ts';
 
@@ -187,4 +188,41 @@ test('questions that are open when the link closes are given up', async () => {
   supervisor.destroy();
   await until(() => closed.length === 1);
   expect(signal).toMatchObject({ aborted: true });
+});
+
+test('frames of connections go their own way, and what answers them is sent', async () => {
+  const seen: [number, bigint][] = [];
+  const { link, say, supervisor, replies } = await openLink({
+    receiveNet: (frame) => seen.push([frame.kind, frame.id]),
+  });
+  for (const piece of encodeNetRequest(5n, { kind: WireKind.UDP_OPEN, pid: 1, family: 4 })) supervisor.write(piece);
+  say(5n, { kind: WireKind.CANCEL });
+  await until(() => seen.length === 2);
+  expect(seen).toEqual([
+    [WireKind.UDP_OPEN, 5n],
+    [WireKind.CANCEL, 5n],
+  ]);
+  link.send(replyResult(5n, -ERRNO.EINTR));
+  await until(() => replies.length === 1);
+  expect(link.openQuestions).toBe(0);
+});
+
+test('who sends much can wait until the supervisor has taken it, or is gone', async () => {
+  const { link, supervisor } = await openLink();
+  await link.drained();
+  supervisor.pause();
+  for (let count = 0; count < 4; count += 1) link.send(flowData(1n, Buffer.alloc(1 << 20)));
+  let isDrained = false;
+  const drained = link.drained().then(() => {
+    isDrained = true;
+  });
+  await new Promise((resolve) => setImmediate(resolve));
+  expect([isDrained, link.waitingBytes > 0]).toEqual([false, true]);
+  supervisor.resume();
+  await drained;
+  supervisor.pause();
+  for (let count = 0; count < 4; count += 1) link.send(flowData(1n, Buffer.alloc(1 << 20)));
+  const closed = link.drained();
+  link.close();
+  await closed;
 });

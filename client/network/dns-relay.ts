@@ -174,6 +174,7 @@ export class DnsRelay implements NetworkResolver {
     if (query === null) return Promise.resolve([]);
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => reject(new Error(`${name} was not looked up in time`)), LOOKUP_DEADLINE_MS);
+      timer.unref();
       const done = (act: () => void) => {
         clearTimeout(timer);
         act();

@@ -64,6 +64,9 @@ function askServer(query: Buffer, server: InternetAddress, deadlineMs: number): 
       resolve(answer);
     };
     const timer = setTimeout(() => done(null), deadlineMs);
+    // A question that nobody waits for any more must not keep the client.
+    timer.unref();
+    socket.unref();
     socket.on('error', () => done(null));
     socket.on('message', (data) => {
       const isOurs = data.length >= 2 && data.readUInt16BE(0) === query.readUInt16BE(0);

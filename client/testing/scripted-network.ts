@@ -1,7 +1,7 @@
 // Both ends of the client's network for tests: the supervisor's, as frames of the wire, and the agent's, as frames of a
 // session in memory. Between them the client's own code.
 
-import { vi } from 'vitest';
+import { setTimeout as delay } from 'node:timers/promises';
 import { AppError, toErrorDetail } from '#proto/errors.ts';
 import { type Frame, makeFrame } from '#proto/frame.ts';
 import { ErrorDetail } from '#proto/gen/v1/error.ts';
@@ -16,6 +16,7 @@ import { Session } from '../session.ts';
 import { ScriptedAgent } from './scripted-agent.ts';
 
 export const at = (ip: string, port: number) => internet(parseIp(ip) as Uint8Array, port);
+const DEADLINE_MS = 4_500;
 export const LOCAL = at('10.99.0.1', 40_001);
 
 export interface Reply {
@@ -166,8 +167,13 @@ export class ScriptedNetwork {
     this.agent.stream.send(makeFrame(id, kind, head, data));
   }
 
-  until(isTrue: () => boolean): Promise<void> {
-    return vi.waitUntil(isTrue, { timeout: 5_000, interval: 1 }).then(() => {});
+  /** Looks again until it is so: frames cross in later turns of the loop. */
+  async until(isTrue: () => boolean): Promise<void> {
+    const endMs = performance.now() + DEADLINE_MS;
+    while (!isTrue()) {
+      if (performance.now() > endMs) throw new Error(`not so within ${DEADLINE_MS} ms: ${isTrue}`);
+      await delay(1);
+    }
   }
 
   /** Everything that was sent before has arrived on both sides. */
