@@ -66,7 +66,7 @@ static bool say_hello(uint32_t can)
 	uint8_t body[2048];
 	struct wire_writer w = {body, body + sizeof(body), 0};
 	enum fuse_way way = FUSE_NONE;
-	char why[512] = "", line[768];
+	char why[512] = "", line[1024];
 
 	if (setting && strcmp(setting, "off") == 0)
 		snprintf(why, sizeof(why), "MIRRORD_LAYER_FUSE=off");
@@ -78,7 +78,8 @@ static bool say_hello(uint32_t can)
 	else
 		snprintf(line, sizeof(line),
 			 "files: private copies, because there is no FUSE (%s); remote files cannot be written, "
-			 "remote directories cannot be listed, files over 64 MiB cannot be read", why);
+			 "remote directories cannot be entered (chdir), remote programs cannot be run, "
+			 "files over 64 MiB cannot be read", why);
 	wire_put_u32(&w, WIRE_VERSION);
 	wire_put_u32(&w, can | (way != FUSE_NONE ? WIRE_CAN_FUSE : 0u));
 	wire_put_u32(&w, can & WIRE_CAN_PTRACE ? 1 : 2);

@@ -6,13 +6,10 @@ import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { can, canRun } from '../can.ts';
 import { run } from '../fixtures/run.ts';
-import { answers, FOLDER, VARIABLES, writeTargetFiles } from '../fixtures/target-files.ts';
+import { FOLDER, VARIABLES, writeTargetFiles } from '../fixtures/target-files.ts';
 import { SYSTEM_PATH, USERS, Whole } from '../fixtures/whole.ts';
 import { compilePrograms } from './compile.ts';
 import { addBuiltFiles, languages, type Program, TOOLCHAINS, tools } from './matrix.ts';
-
-/** Variable, text and stat: the questions before the listing. */
-const wholeFileAnswers = answers(VARIABLES).split('list=')[0] ?? '';
 
 const machine = [can.root, can.nats, canRun(...TOOLCHAINS)].find(({ yes }) => !yes) ?? can.root;
 
@@ -38,8 +35,6 @@ describe.skipIf(!machine.yes)(`programs (${machine.why})`, () => {
       const said = `${outcome.stdout}\n${outcome.stderr}`;
       if (user === 'nobody without FUSE' && program.withoutFuse !== undefined) {
         expect(said).toMatch(program.withoutFuse);
-        // What needs no descriptor of FUSE is as ever.
-        if (languages.includes(program)) expect(said).toContain(wholeFileAnswers);
         return;
       }
       const stdout = program.prints ?? (await printedNatively(program));
