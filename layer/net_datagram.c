@@ -243,6 +243,8 @@ void net_datagram_lost(struct flow *flow)
 		return;
 	}
 	(void)held_answer(held_take(&flow->held), -ENETDOWN, false);
+	if (!flow->is_unconnected && flow->fd >= 0)
+		refuse(flow);
 	for (struct net_peer *peer = flow->peers; peer; peer = peer->next)
 		(void)held_answer(held_take(&peer->held), -ENETDOWN, false);
 	flow_destroy(flow);

@@ -22,7 +22,7 @@ void net_datagram_tell(const struct flow *flow, const struct net_addr *to, const
 /* Now and then: does the socket still exist, is the flow still used? May destroy it. */
 void net_datagram_look(struct flow *flow, int64_t now_ms);
 
-/* The link is dead. */
+/* The link is dead, or the client wants to hear of it no more. Destroys it. */
 void net_datagram_lost(struct flow *flow);
 
 #endif

@@ -100,7 +100,10 @@ void net_dial_lost(struct flow *flow, int error)
 {
 	switch (flow->state) {
 	case FLOW_ASKED:
-		fail_at_once(flow, error);
+		if (flow->transport == WIRE_TRANSPORT_UDP && flow->fd >= 0)
+			net_datagram_lost(flow);
+		else
+			fail_at_once(flow, error);
 		break;
 	case FLOW_DIALING:
 		flow->error = error;
