@@ -30,6 +30,11 @@ int net_loop_watch(int fd, enum loop_kind kind, uint64_t key, uint32_t events)
 	return epoll_ctl(set, EPOLL_CTL_ADD, fd, &event) == 0 ? 0 : -errno;
 }
 
+void net_loop_unwatch(int fd)
+{
+	(void)epoll_ctl(set, EPOLL_CTL_DEL, fd, NULL);
+}
+
 void net_loop_wake(void)
 {
 	uint64_t one = 1;

@@ -13,8 +13,10 @@ enum loop_kind { LOOP_WAKE, LOOP_FLOW, LOOP_GATE, LOOP_PARKED };
 /* 0 or -errno. */
 int net_loop_start(void);
 
-/* Watches fd; the kind and key say whose it is. A closed descriptor is watched no longer. 0 or -errno. */
+/* Watches fd; the kind and key say whose it is. A descriptor that only we had is watched no longer when it is
+ * closed; one of the app's sockets must be unwatched before. 0 or -errno. */
 int net_loop_watch(int fd, enum loop_kind kind, uint64_t key, uint32_t events);
+void net_loop_unwatch(int fd);
 
 /* Any thread: look at everything now (room on the link, or its end). */
 void net_loop_wake(void);

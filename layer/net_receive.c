@@ -100,6 +100,7 @@ static void drop(struct parked **at)
 
 	*at = parked->next;
 	shared_forget(parked->n.id);
+	net_loop_unwatch(parked->fd);
 	close(parked->fd);
 	free(parked);
 	__atomic_sub_fetch(&count, 1, __ATOMIC_RELAXED);
