@@ -113,10 +113,10 @@ except BlockingIOError: print(0.09 < time.monotonic() - s < 2)`,
 #include <sys/socket.h>
 int main(void){int s=socket(AF_INET,SOCK_DGRAM,0);struct sockaddr_in to[5];struct iovec v[5];struct mmsghdr m[5];char d[5][64];memset(m,0,sizeof(m));
 for(int i=0;i<5;i++){memset(&to[i],0,sizeof(to[i]));to[i].sin_family=AF_INET;to[i].sin_port=htons(60+i);to[i].sin_addr.s_addr=inet_addr("10.9.9.9");
-v[i]=(struct iovec){d[i],(size_t)sprintf(d[i],"message %d",i)-(i==4)};m[i].msg_hdr=(struct msghdr){.msg_name=&to[i],.msg_namelen=sizeof(to[i]),.msg_iov=&v[i],.msg_iovlen=1};}
+v[i]=(struct iovec){d[i],(size_t)sprintf(d[i],"message %d",i)};m[i].msg_hdr=(struct msghdr){.msg_name=&to[i],.msg_namelen=sizeof(to[i]),.msg_iov=&v[i],.msg_iovlen=1};}
 int sent=0;while(sent<5){int n=sendmmsg(s,m+sent,5-sent,0);if(n<=0)return 1;sent+=n;}
 int seen=0,ok=0;while(seen<5){for(int i=0;i<5;i++){v[i].iov_len=64;m[i].msg_hdr.msg_namelen=sizeof(to[i]);}int n=recvmmsg(s,m,5,MSG_WAITFORONE,0);if(n<=0)return 2;
-for(int i=0;i<n;i++){int k=d[i][8]-'0';if(ntohs(to[i].sin_port)==(k>=0&&k<5?60+k:64)&&m[i].msg_len==(ntohs(to[i].sin_port)==64?8:9))ok++;}seen+=n;}
+for(int i=0;i<n;i++){int k=d[i][8]-'0';if(ntohs(to[i].sin_port)==60+k&&m[i].msg_len==9)ok++;}seen+=n;}
 printf("%d\\n",ok);return 0;}`,
     );
     expect((await shop.run([binary])).stdout).toBe('5\n');
