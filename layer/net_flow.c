@@ -81,7 +81,7 @@ struct flow *flow_new(uint64_t id, const struct net_socket *socket)
 	flow->link = last;
 	*last = flow;
 	last = &flow->next;
-	count++;
+	__atomic_add_fetch(&count, 1, __ATOMIC_RELAXED);
 	flow_set_id(flow, id);
 	return flow;
 }
@@ -123,7 +123,7 @@ unsigned int flow_count_unconnected(void)
 void flow_set_unconnected(struct flow *flow)
 {
 	flow->is_unconnected = true;
-	unconnected++;
+	__atomic_add_fetch(&unconnected, 1, __ATOMIC_RELAXED);
 }
 
 static void remove_id(struct flow *flow)
@@ -210,8 +210,9 @@ void flow_destroy(struct flow *flow)
 	else
 		last = flow->link;
 	ended -= is_over(flow->state);
-	unconnected -= flow->is_unconnected;
-	count--;
+	if (flow->is_unconnected)
+		__atomic_sub_fetch(&unconnected, 1, __ATOMIC_RELAXED);
+	__atomic_sub_fetch(&count, 1, __ATOMIC_RELAXED);
 	free(flow);
 }
 

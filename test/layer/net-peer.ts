@@ -158,14 +158,18 @@ export class NetPeer {
     this.asked.push(request);
     switch (request.kind) {
       case WireKind.CONNECT:
-        return this.#connect(id, request);
+        await this.#connect(id, request);
+        return;
       case WireKind.UDP_OPEN:
         this.#open(id, WireTransport.UDP, 0);
-        return this.#write(replyConnected(id, null, null));
+        this.#write(replyConnected(id, null, null));
+        return;
       case WireKind.UDP_PEER:
-        return this.#write(isHere(request.peer) ? replyHere(id, null) : replyResult(id, -errnoOf(request.peer)));
+        this.#write(isHere(request.peer) ? replyHere(id, null) : replyResult(id, -errnoOf(request.peer)));
+        return;
       case WireKind.FLOW_ADDRESS:
-        return this.#write(replyFlowAddress(id, internet(Buffer.from([10, 1, 2, 3]), 5353)));
+        this.#write(replyFlowAddress(id, internet(Buffer.from([10, 1, 2, 3]), 5353)));
+        return;
       case WireKind.FLOW_CREDIT:
         if (flow) {
           flow.credit += request.bytes;
@@ -206,12 +210,18 @@ export class NetPeer {
 
   async #connect(id: bigint, request: Extract<WireNetRequest, { kind: typeof WireKind.CONNECT }>): Promise<void> {
     const { peer, transport } = request;
-    if (peer.kind === 'internet' && isHere(peer)) return this.#write(replyHere(id, null));
+    if (peer.kind === 'internet' && isHere(peer)) {
+      this.#write(replyHere(id, null));
+      return;
+    }
     const isUdp = transport === WireTransport.UDP;
     if (!isUdp && request.isNonBlocking && this.#options.saysDialing !== false) this.#write(flowDialing(id));
     if (!isUdp && this.#options.dialMs) await delay(this.#options.dialMs);
     const errno = isUdp ? 0 : errnoOf(peer);
-    if (errno) return this.#write(replyResult(id, -errno));
+    if (errno) {
+      this.#write(replyResult(id, -errno));
+      return;
+    }
     const port = peer.kind === 'internet' ? peer.port : Port.ECHO;
     const flow = this.#open(id, transport, port);
     const isV6 = peer.kind === 'internet' && peer.ip.length === 16;
@@ -225,16 +235,21 @@ export class NetPeer {
   #greet(flow: Flow): void {
     switch (flow.port) {
       case Port.GREETING:
-        return this.#send(flow, Buffer.from('welcome\n'));
+        this.#send(flow, Buffer.from('welcome\n'));
+        return;
       case Port.HALF_CLOSE:
-        return this.#write(flowHalfClose(flow.id));
+        this.#write(flowHalfClose(flow.id));
+        return;
       case Port.RESET:
-        return this.reset(flow, 104);
+        this.reset(flow, 104);
+        return;
       case Port.DATA_THEN_RESET:
         this.#send(flow, Buffer.alloc(200_000, 'd'));
-        return this.reset(flow, 104);
+        this.reset(flow, 104);
+        return;
       case Port.FLOOD:
-        return this.#send(flow, Buffer.alloc(8 << 20, 'f'));
+        this.#send(flow, Buffer.alloc(8 << 20, 'f'));
+        return;
     }
   }
 
@@ -262,7 +277,10 @@ export class NetPeer {
   #receiveData(id: bigint, body: Buffer): void {
     const flow = this.flows.get(id);
     if (!flow) return;
-    if (flow.transport === WireTransport.UDP) return this.#receiveDatagram(flow, body);
+    if (flow.transport === WireTransport.UDP) {
+      this.#receiveDatagram(flow, body);
+      return;
+    }
     flow.received += body.length;
     flow.ungranted += body.length;
     this.largestUngranted = Math.max(this.largestUngranted, flow.ungranted);
@@ -282,13 +300,19 @@ export class NetPeer {
     const port = peer?.kind === 'internet' ? peer.port : flow.port;
     flow.received += data.length;
     if (port === Port.DISCARD) return;
-    if (port === Port.REFUSED) return this.reset(flow, 111);
+    if (port === Port.REFUSED) {
+      this.reset(flow, 111);
+      return;
+    }
     this.#write(flowDatagram(flow.id, peer, Buffer.from(data)));
   }
 }
 
 function isHere(address: Address): boolean {
-  return address.kind === 'internet' && (address.ip[0] === 127 || (address.ip.length === 16 && address.ip[15] === 1 && address.ip[0] === 0));
+  return (
+    address.kind === 'internet' &&
+    (address.ip[0] === 127 || (address.ip.length === 16 && address.ip[15] === 1 && address.ip[0] === 0))
+  );
 }
 
 function errnoOf(address: Address): number {

@@ -110,7 +110,11 @@ for kind in socket.SOCK_STREAM, socket.SOCK_SEQPACKET:
 
   it('of resolver caches do not exist', async () => {
     const ended = await shop.run(
-      ['python3', '-c', "import socket\ntry: socket.socket(socket.AF_UNIX).connect('/run/nscd/socket')\nexcept OSError as e: print(e.errno)"],
+      [
+        'python3',
+        '-c',
+        "import socket\ntry: socket.socket(socket.AF_UNIX).connect('/run/nscd/socket')\nexcept OSError as e: print(e.errno)",
+      ],
       { features: 4 | 8 },
     );
     expect(ended.stdout).toBe('2\n');
@@ -120,7 +124,11 @@ for kind in socket.SOCK_STREAM, socket.SOCK_SEQPACKET:
 describe('without the feature', () => {
   it('nothing of the network is trapped', async () => {
     const ended = await shop.run(
-      ['python3', '-c', "import socket\nl = socket.create_server(('127.0.0.1', 0)); s = socket.create_connection(l.getsockname()); print(s.getpeername() == l.getsockname())"],
+      [
+        'python3',
+        '-c',
+        "import socket\nl = socket.create_server(('127.0.0.1', 0)); s = socket.create_connection(l.getsockname()); print(s.getpeername() == l.getsockname())",
+      ],
       { features: 0 },
     );
     expect(ended.stdout).toBe('True\n');

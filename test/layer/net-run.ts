@@ -4,8 +4,8 @@ import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import type { Ended } from './peer.ts';
 import { NetPeer, type NetPeerOptions } from './net-peer.ts';
+import type { Ended } from './peer.ts';
 
 export class Workshop {
   readonly folder = fs.mkdtempSync(path.join(os.tmpdir(), 'mirrord-net-'));
