@@ -85,6 +85,25 @@ describe('a connect', () => {
     expect(scripted.ends).toEqual([]);
   });
 
+  test.each([
+    [true, 1],
+    [false, 0],
+  ])('of a socket that does not block (%s) is told to dial before the target has answered', async (is, times) => {
+    const scripted = await open();
+    scripted.say(3n, {
+      kind: WireKind.CONNECT,
+      pid: 1,
+      transport: WireTransport.TCP,
+      isNonBlocking: is,
+      peer: PEER,
+    });
+    const end = await scripted.end(0);
+    expect(scripted.replies.size).toBe(0);
+    expect(scripted.told.filter(({ kind }) => kind === WireKind.FLOW_DIALING)).toHaveLength(times);
+    scripted.refuse(end, ERRNO.ECONNREFUSED);
+    expect((await scripted.reply(3n)).result).toBe(-ERRNO.ECONNREFUSED);
+  });
+
   test('whose names cannot be looked up fails and is told of', async () => {
     const scripted = await open(() =>
       Promise.reject(new AppError('SERVICE_UNAVAILABLE', 'needs db', { errno: ERRNO.EHOSTUNREACH })),

@@ -6,7 +6,14 @@ import { AppError } from '#proto/errors.ts';
 import { type Address, addressText, type InternetAddress } from '#proto/socket-address.ts';
 import { WireError, type WireFrame, WireKind, WireTransport } from '#proto/wire.ts';
 import { replyResult } from '#proto/wire-client.ts';
-import { decodeNetRequest, replyConnected, replyFlowAddress, replyHere, type WireNetRequest } from '#proto/wire-net.ts';
+import {
+  decodeNetRequest,
+  flowDialing,
+  replyConnected,
+  replyFlowAddress,
+  replyHere,
+  type WireNetRequest,
+} from '#proto/wire-net.ts';
 import type { NetworkSession } from '../session.ts';
 import { DatagramFlow, type DatagramResolver } from './datagram-flow.ts';
 import { type Flow, type FlowHost, type FlowLink, socketErrno } from './flow.ts';
@@ -154,7 +161,8 @@ export class Network implements FlowHost {
     else this.#flows.get(id)?.reset();
   }
 
-  async #connect(id: bigint, { peer, transport, pid }: Connect): Promise<void> {
+  async #connect(id: bigint, question: Connect): Promise<void> {
+    const { peer, transport, pid } = question;
     const state = { isWanted: true };
     this.#deciding.set(id, state);
     try {
@@ -164,7 +172,7 @@ export class Network implements FlowHost {
       else if (decision.where === 'local') this.link.send(replyHere(id, decision.localAddress ?? null));
       else if (decision.where === 'refuse') this.link.send(replyResult(id, -(decision.errno ?? ERRNO.EACCES)));
       else if (decision.where === 'mock') this.link.send(replyConnected(id, peer, peer));
-      else this.#connectRemote(id, transport, peer);
+      else this.#connectRemote(id, question);
     } catch (thrown) {
       this.#deciding.delete(id);
       const error = AppError.from(thrown, 'BUG');
@@ -173,11 +181,13 @@ export class Network implements FlowHost {
     }
   }
 
-  #connectRemote(id: bigint, transport: WireTransport, peer: Address): void {
+  #connectRemote(id: bigint, { peer, transport, isNonBlocking }: Connect): void {
     const refusal = this.#refusal();
     if (refusal !== 0) this.link.send(replyResult(id, -refusal));
     else if (transport === WireTransport.UDP) this.#connectDatagram(id, peer);
     else {
+      // From here on the dial decides: the program may go on while it takes its time.
+      if (isNonBlocking) this.link.send(flowDialing(id));
       const tap = this.#options.resolver?.tap(peer) ?? null;
       this.#flows.set(id, new StreamFlow(id, this, transport, peer, tap));
     }
