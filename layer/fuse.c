@@ -140,7 +140,7 @@ bool fuse_open_may_wait(const struct wire_stat *stat)
 	if (root_fd < 0)
 		return false;
 	pthread_mutex_lock(&fuse_lock);
-	is_known = node_is_known(stat);
+	is_known = node_find(stat) != NULL;
 	pthread_mutex_unlock(&fuse_lock);
 	return is_known;
 }

@@ -51,8 +51,11 @@ int fuse_open(const struct fuse_file *file);
  */
 bool fuse_open_may_wait(const struct wire_stat *stat);
 
-/* The process has changed something by path: what the kernel knows of open files is void. Never waits. */
-void fuse_forget_attributes(void);
+/*
+ * The process has changed a file by path: what the kernel knows of it as an open file is void. stat: how it is now, NULL
+ * when that is not known. Never waits.
+ */
+void fuse_path_changed(const char *path, size_t len, const struct wire_stat *stat);
 
 /*
  * If fd (a descriptor of this process) or the magic link /proc/... at `proc_path` refers to our file system: writes the

@@ -1,15 +1,15 @@
 /*
  * What the process changed by path. The kernel keeps the attributes of an open file for a second, and would show them
- * through its descriptor although the process itself has just truncated, linked or renamed the file by its name. Which
- * descriptors a path meant only the target knows, so all are asked about again. Pages follow: the kernel drops them when
- * it sees another size or time.
+ * through its descriptor although the process itself has just truncated, linked or renamed the file by its name. Pages
+ * follow: the kernel drops them when it sees another size or time.
+ *
+ * Only the file that changed is told of: a kernel that is asking for the attributes of another one would not believe the
+ * answer on its way, and go on with the size it has.
  */
+#include <string.h>
 #include <unistd.h>
 
 #include "fuse_server.h"
-
-/* More open files than this are asked about when their second is over. */
-#define NODES_MAX 512u
 
 static void forget(uint64_t nodeid)
 {
@@ -21,14 +21,13 @@ static void forget(uint64_t nodeid)
 	(void)!writev(fuse_device_fd, parts, 2);
 }
 
-void fuse_forget_attributes(void)
+void fuse_path_changed(const char *path, size_t len, const struct wire_stat *stat)
 {
-	uint64_t ids[NODES_MAX];
-	size_t count;
+	uint64_t nodeid;
 
 	pthread_mutex_lock(&fuse_lock);
-	count = node_list_open(ids, NODES_MAX);
+	nodeid = (uintptr_t)(stat ? node_find(stat) : node_open_as(path, len));
 	pthread_mutex_unlock(&fuse_lock);
-	for (size_t i = 0; i < count; i++)
-		forget(ids[i]);
+	if (nodeid)
+		forget(nodeid);
 }

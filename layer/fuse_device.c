@@ -40,10 +40,19 @@ int fuse_answer_parts(uint64_t unique, struct iovec *parts, int count)
 	return written < 0 ? -errno : 0;
 }
 
+/* The kernel takes no other answer, and its caller would wait for ever. WIRE_LOCAL: the file may not be written from here. */
+static int error_of(int error)
+{
+	if (error == WIRE_LOCAL)
+		return -EROFS;
+	return error > 0 || error <= -512 ? -EIO : error;
+}
+
 void fuse_answer(uint64_t unique, int error, const void *data, size_t len)
 {
-	struct fuse_out_header head = {
-	    .len = (uint32_t)(sizeof(head) + (error ? 0 : len)), .error = error, .unique = unique};
+	struct fuse_out_header head = {.len = (uint32_t)(sizeof(head) + (error ? 0 : len)),
+				       .error = error_of(error),
+				       .unique = unique};
 	struct iovec parts[2] = {{&head, sizeof(head)}, {(void *)data, len}};
 	ssize_t written;
 

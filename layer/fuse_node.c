@@ -38,18 +38,13 @@ static bool is_same_content(const struct wire_stat *a, const struct wire_stat *b
 	return a->size == b->size && a->mtime_ns == b->mtime_ns && a->ctime_ns == b->ctime_ns;
 }
 
-static struct node *node_find(const struct wire_stat *stat)
+struct node *node_find(const struct wire_stat *stat)
 {
 	struct node *node = *node_bucket(stat->dev, stat->ino);
 
 	while (node && !node_is_of(node, stat))
 		node = node->next_by_key;
 	return node;
-}
-
-bool node_is_known(const struct wire_stat *stat)
-{
-	return node_find(stat) != NULL;
 }
 
 struct node *node_take(const struct wire_stat *stat, bool *is_unchanged)
@@ -83,19 +78,19 @@ void node_update(struct node *node, const struct wire_stat *stat)
 	node->stat = *stat;
 }
 
-size_t node_list_open(uint64_t *ids, size_t max)
+struct node *node_open_as(const char *path, size_t len)
 {
-	size_t count = 0;
+	for (size_t i = 0; open_nodes > 0 && i < BUCKETS; i++) {
+		for (struct node *node = nodes[i]; node; node = node->next_by_key) {
+			const struct name *name = node->opened ? node->names : NULL;
 
-	if (max > open_nodes)
-		max = open_nodes;
-	for (size_t i = 0; i < BUCKETS && count < max; i++) {
-		for (struct node *node = nodes[i]; node && count < max; node = node->next_by_key) {
-			if (node->opened)
-				ids[count++] = (uintptr_t)node;
+			while (name && (name->path_len != len || memcmp(name->path, path, len) != 0))
+				name = name->next;
+			if (name)
+				return node;
 		}
 	}
-	return count;
+	return NULL;
 }
 
 static void closed_add(struct name *name)

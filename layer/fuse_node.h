@@ -75,10 +75,10 @@ extern pthread_mutex_t fuse_lock;
 
 /* Finds or makes the node of stat, and pins it. *is_unchanged: it was known and its content is the same. */
 struct node *node_take(const struct wire_stat *stat, bool *is_unchanged);
-bool node_is_known(const struct wire_stat *stat);
+struct node *node_find(const struct wire_stat *stat);
 bool node_is_of(const struct node *node, const struct wire_stat *stat);
-/* The ids of nodes with open files, `max` at most. */
-size_t node_list_open(uint64_t *ids, size_t max);
+/* One with a file that is open by this path. */
+struct node *node_open_as(const char *path, size_t len);
 void node_unpin(struct node *node);
 void node_forget(struct node *node, uint64_t lookups);
 void node_update(struct node *node, const struct wire_stat *stat);

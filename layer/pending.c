@@ -54,6 +54,7 @@ uint64_t pending_key(const struct seccomp_notif *notif, const char *path, const 
 static void destroy(struct pending *p)
 {
 	answer_drop(&p->answer);
+	free(p->replaced);
 	free(p->path);
 	free(p);
 }

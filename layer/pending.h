@@ -34,6 +34,7 @@ struct pending {
 	bool is_write, is_asked, is_decided; /* the last: asked where it leads, nothing else */
 	uint32_t open_flags;
 	struct place_path *path;
+	char *replaced;       /* where RENAME leads; may be NULL */
 	struct copy *copy;    /* without FUSE */
 };
 

@@ -137,17 +137,28 @@ static void finish(void *arg, int32_t result, const uint8_t *body, size_t len)
 }
 
 /* What changed in the target by this call's path. */
-static void tell_change(const struct pending *p, int32_t result)
+static void tell_change(const struct pending *p, int32_t result, const uint8_t *body, size_t len)
 {
-	if (result >= 0 && p->spec->feature == WIRE_FEATURE_FILES_WRITE)
-		fuse_forget_attributes();
+	struct wire_reader r = {body, body + len, 0};
+	struct wire_stat stat;
+	uint8_t op = p->spec->op;
+
+	if (result < 0 || p->spec->feature != WIRE_FEATURE_FILES_WRITE)
+		return;
+	wire_get_stat(&r, &stat);
+	if (op == CALL_CHMOD || op == CALL_CHOWN || op == CALL_TRUNCATE || op == CALL_TIMES)
+		fuse_path_changed(p->path->text, p->path->len, r.bad ? NULL : &stat);
+	else
+		fuse_path_changed(p->path->text, p->path->len, NULL);
+	if (p->replaced)
+		fuse_path_changed(p->replaced, strlen(p->replaced), NULL);
 }
 
 static void finish_apart(void *arg, int32_t result, const uint8_t *body, size_t len)
 {
 	const struct pending *p = arg;
 
-	tell_change(p, result);
+	tell_change(p, result, body, len);
 	if (p->spec->op == CALL_OPEN || p->spec->op == CALL_EXEC)
 		apart_finish_open(finish, arg, result, body, len);
 	else
@@ -185,6 +196,8 @@ void remote_start(const struct remote_call *call, uint64_t key)
 		p->args[5] = call->open_mode & 07777 & ~tracee_umask(p->tid);
 	memcpy(p->path->text, call->path->text, call->path->len + 1);
 	p->path->len = call->path->len;
+	if (call->spec->op == CALL_RENAME)
+		p->replaced = strdup(call->path2->text);
 	serial = p->serial;
 	request = link_request((uint16_t)kind, body, (size_t)(w.at - body), NULL, 0, finish_apart, p);
 	pending_set_request((pid_t)call->notif->pid, serial, request);
