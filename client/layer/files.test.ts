@@ -104,6 +104,14 @@ test('a small file that the local process may change keeps its handle, and its f
   expect(agent.asked[0]).toMatchObject({ $case: 'open', value: { inlineBytes: 100_000, keepOpen: true } });
 });
 
+test('what may only be read is not changed through its descriptor either', async () => {
+  await openHandle('/data/large', 6, O_RDONLY);
+  decide = (path, isWrite) => ({ where: isWrite ? 'local' : 'remote', path });
+  const set = { valid: 1, mode: 0o600, uid: 0, gid: 0, size: 0n, accessedNs: 0n, modifiedNs: 0n };
+  expect((await ask({ kind: WireKind.FSETATTR, handle: 6, set })).result).toBe(-ERRNO.EROFS);
+  expect(agent.asked).toHaveLength(1);
+});
+
 test('one that it may only read keeps no handle', async () => {
   decide = (path, isWrite) => ({ where: isWrite ? 'local' : 'remote', path });
   agent.script = () => ({ result: opened(0, statOf({ size: 5n })), data: Buffer.from('hello') });

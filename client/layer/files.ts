@@ -59,13 +59,23 @@ export class Files {
 
   /** Rejects with the AppError of the session; what the target's kernel says is an answer. */
   answer(id: bigint, question: Question, signal: AbortSignal): Promise<Buffer[]> | Buffer[] {
-    if ('handle' in question) return this.#handles.answer(id, question, signal);
+    if ('handle' in question) {
+      if (question.kind === WireKind.FSETATTR && !this.#mayChange(question.handle))
+        return replyResult(id, -ERRNO.EROFS);
+      return this.#handles.answer(id, question, signal);
+    }
     if ('from' in question) return this.#answerPair(id, question);
     return this.#answerPath(id, question, signal);
   }
 
   release(handle: number): void {
     if (this.#openFiles.remove(handle) !== null) this.#session.tell({ $case: 'close', value: { handle } });
+  }
+
+  /** chmod and utimens of a descriptor need no permission to write, but the rules' leave. */
+  #mayChange(handle: number): boolean {
+    const file = this.#openFiles.get(handle);
+    return file === null || placeOf(this.#rules, file.path, true).kind === 'remote';
   }
 
   #answerPath(id: bigint, question: PathQuestion, signal: AbortSignal): Promise<Buffer[]> | Buffer[] {
