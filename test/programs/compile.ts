@@ -37,6 +37,11 @@ const recipes: Recipe[] = [
   { name: 'load', from: 'load.c', command: ['cc', ...c] },
   { name: 'list', from: 'list.c', command: ['cc', ...c] },
   { name: 'append', from: 'append.c', command: ['cc', ...c] },
+  {
+    name: 'differential',
+    from: 'differential.c',
+    command: ['cc', ...c, '-pthread', source('differential_worker.c'), source('differential_acts.c')],
+  },
   { name: 'forks', from: 'forks.c', command: ['cc', ...c] },
   { name: 'libanswer.so.1', from: 'answer.c', command: ['cc', ...c, '-shared', '-fPIC'] },
 ];
