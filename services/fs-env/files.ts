@@ -62,7 +62,9 @@ async function performOpen(world: FileWorld, open: Of<'open'>['value'], run: Run
   try {
     const inlineBytes = Math.min(open.inlineBytes, MAX_DATA_BYTES);
     const { path, flags, mode, keepOpen } = open;
-    const answer = await run(() => native.open(world.target, path, flags, mode, inlineBytes, handle, keepOpen ?? false));
+    const answer = await run(() =>
+      native.open(world.target, path, flags, mode, inlineBytes, handle, keepOpen ?? false),
+    );
     file = answer.file;
     return answer;
   } finally {
