@@ -31,6 +31,15 @@ async function eventually(what: string, condition: () => boolean): Promise<void>
   }
 }
 
+/** More than a session that closes waits for its connections, and less than for ever. */
+async function within(what: string, promise: Promise<void>): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`${what}: not closed within 5 s`)), 5_000);
+  });
+  await Promise.race([promise, late]).finally(() => clearTimeout(timer));
+}
+
 const CRASH = 'outgoing-test-crash';
 const CRASHING = `new BroadcastChannel('${CRASH}').onmessage = () => { throw new Error('as the test wants it'); };`;
 
@@ -98,6 +107,29 @@ describe.skipIf(!can.root.yes)(`lifetimes of outgoing connections ${can.root.why
     expect(openDescriptors()).toBeGreaterThan(before);
     await client.session.close();
     await eventually('descriptors', () => openDescriptors() <= before);
+  });
+
+  test('a reset right behind an end leaves neither a descriptor nor the thread', async () => {
+    for (let round = 0; round < 20; round += 1) {
+      const client = openClient();
+      // Brings the thread, and fills messages to it: what is sent before and after comes in two, one right behind the other.
+      const bulk = await client.connect({ to: internet(BEYOND, 7007) });
+      const fill = () => {
+        for (let count = 0; count < 4; count += 1) bulk.sendUnasked(Buffer.alloc(64 * 1024));
+      };
+      const before = openDescriptors();
+      const connections = await Promise.all(
+        Array.from({ length: 8 }, () => client.connect({ to: internet(BEYOND, 7004) })),
+      );
+      for (const connection of connections) connection.halfClose();
+      fill();
+      for (const connection of connections) connection.abort();
+      fill();
+      await eventually('descriptors', () => openDescriptors() <= before);
+      await within('the session', client.session.close());
+      expect(agent.outgoing.workers).toBe(0);
+    }
+    await eventually('threads', () => !threadNamespaces().includes(namespace));
   });
 
   test('what the client has sent arrives although the session closes right after', async () => {

@@ -46,8 +46,18 @@ export function dialTcp(
       local: fromEndpoint(toLocal(socket.localAddress, socket.localPort)),
       peer: fromEndpoint(toLocal(socket.remoteAddress, socket.remotePort)),
     }),
-    reset: () => socket.resetAndDestroy(),
+    reset: () => resetTcp(socket),
   };
+}
+
+/**
+ * While our end is on its way libuv refuses a reset (uv_tcp_close_reset: EINVAL), and Node takes the handle for closed all
+ * the same: it would stay open for ever, and with it the thread. A close is what is left; the kernel answers RST to
+ * whatever the peer still sends.
+ */
+function resetTcp(socket: net.Socket): void {
+  if (socket.writableEnded && !socket.writableFinished) socket.destroy();
+  else socket.resetAndDestroy();
 }
 
 /** For net and dgram: the zone of a link-local address by its name in this namespace. */
