@@ -234,6 +234,27 @@ test('a write through one handle is seen through another of the same file', asyn
   expect(rest.rest().toString()).toBe('changed');
 });
 
+test.each([
+  ['a stat of its descriptor', { kind: WireKind.FSTAT, handle: 5 } as Question],
+  ['a stat of its path', stat('/f')],
+])('what was read ahead is void once %s shows another file content', async (_, question) => {
+  let content = Buffer.alloc(1 << 20, 'a');
+  const size = BigInt(content.length);
+  await openHandle('/f', 5, O_RDONLY, statOf({ size }));
+  agent.script = (op) => {
+    if (op.$case === 'stat') return { result: { $case: 'stat', value: statOf({ size, modifiedNs: 9n }) } };
+    if (op.$case !== 'read') return {};
+    const at = Number(op.value.offset);
+    return { data: content.subarray(at, at + op.value.length) };
+  };
+  await ask(read(5, 0, 65_536));
+  await ask(read(5, 65_536, 65_536));
+  content = Buffer.alloc(1 << 20, 'b');
+  expect((await ask(question)).result).toBe(0);
+  const { rest } = await ask(read(5, 131_072, 7));
+  expect(rest.rest().toString()).toBe('bbbbbbb');
+});
+
 test('a write larger than a frame goes in pieces and stops at the first that is refused', async () => {
   await openHandle('/f', 6);
   const lengths: number[] = [];

@@ -125,13 +125,13 @@ export class Files {
       case WireKind.STATFS:
         return this.#statFs(id, path, signal);
       case WireKind.MKDIR:
-        return this.#change(id, path, { $case: 'makeDir', value: { path, mode: question.mode } });
+        return this.#change(id, { $case: 'makeDir', value: { path, mode: question.mode } });
       case WireKind.RMDIR:
-        return this.#change(id, path, { $case: 'removeDir', value: { path } });
+        return this.#change(id, { $case: 'removeDir', value: { path } });
       case WireKind.UNLINK:
-        return this.#change(id, path, { $case: 'unlink', value: { path } });
+        return this.#change(id, { $case: 'unlink', value: { path } });
       case WireKind.SYMLINK:
-        return this.#change(id, path, { $case: 'symlink', value: { target: question.target, path } });
+        return this.#change(id, { $case: 'symlink', value: { target: question.target, path } });
       case WireKind.SETATTR:
         return this.#setAttributes(id, question, path);
       default:
@@ -175,7 +175,10 @@ export class Files {
     if (known !== null) return replyStat(id, known);
     const of = { $case: 'path' as const, value: path };
     const { reply } = await this.#session.request({ $case: 'stat', value: { of, noFollow } }, { signal });
-    return reply.errno !== 0 ? replyResult(id, -reply.errno) : replyStat(id, expectStat(reply));
+    if (reply.errno !== 0) return replyResult(id, -reply.errno);
+    const stat = expectStat(reply);
+    this.#openFiles.seen(stat);
+    return replyStat(id, stat);
   }
 
   async #readLink(id: bigint, path: Buffer, signal: AbortSignal): Promise<Buffer[]> {
@@ -211,8 +214,8 @@ export class Files {
     return replyResult(id, -reply.errno);
   }
 
-  async #change(id: bigint, path: Buffer, operation: FileOperation): Promise<Buffer[]> {
-    const { reply } = await this.#changing(operation, () => this.#stats.forgetPath(path));
+  async #change(id: bigint, operation: FileOperation): Promise<Buffer[]> {
+    const { reply } = await this.#changing(operation, () => this.#stats.forgetAll());
     return replyResult(id, -reply.errno);
   }
 

@@ -114,7 +114,10 @@ export class HandleQuestions {
   async #stat(id: bigint, file: OpenFile): Promise<Buffer[]> {
     const of = { $case: 'handle' as const, value: file.handle };
     const { reply } = await this.#session.request({ $case: 'stat', value: { of, noFollow: false } });
-    return reply.errno !== 0 ? replyResult(id, -reply.errno) : replyStat(id, expectStat(reply));
+    if (reply.errno !== 0) return replyResult(id, -reply.errno);
+    const stat = expectStat(reply);
+    this.#openFiles.seen(stat);
+    return replyStat(id, stat);
   }
 
   async #setAttributes(id: bigint, file: OpenFile, question: Asked<typeof WireKind.FSETATTR>): Promise<Buffer[]> {

@@ -24,6 +24,8 @@ const FOLDER = 0o040000;
 export class OpenFiles {
   readonly #byHandle = new Map<number, OpenFile>();
   readonly #byIdentity = new Map<string, Set<OpenFile>>();
+  /** What tells that the content is another than before, as last seen of each file that is open. */
+  readonly #versions = new Map<string, string>();
   readonly #budget: ReadAheadBudget;
 
   constructor(budget: ReadAheadBudget) {
@@ -44,6 +46,8 @@ export class OpenFiles {
       stream: hasPositions(stat) ? null : new StreamReader(fetchStream, PIECE_BYTES),
     };
     this.#byHandle.set(handle, file);
+    this.seen(stat);
+    this.#versions.set(file.identity, versionOf(stat));
     const same = this.#byIdentity.get(file.identity);
     if (same === undefined) this.#byIdentity.set(file.identity, new Set([file]));
     else same.add(file);
@@ -61,9 +65,24 @@ export class OpenFiles {
     this.#byHandle.delete(handle);
     const same = this.#byIdentity.get(file.identity);
     same?.delete(file);
-    if (same?.size === 0) this.#byIdentity.delete(file.identity);
+    if (same?.size === 0) {
+      this.#byIdentity.delete(file.identity);
+      this.#versions.delete(file.identity);
+    }
     file.reader.close();
     return file;
+  }
+
+  /**
+   * The local process's kernel is about to be told this stat. Once it knows of a change it keeps what it reads from then on
+   * as the new content: nothing read ahead of before may reach it.
+   */
+  seen(stat: FileStat): void {
+    const identity = identityOf(stat);
+    const version = this.#versions.get(identity);
+    if (version === undefined || version === versionOf(stat)) return;
+    this.#versions.set(identity, versionOf(stat));
+    this.changed(identity);
   }
 
   /** The file has changed by our doing: what was read ahead of it, through any handle, is void. */
@@ -80,6 +99,10 @@ export class OpenFiles {
 function hasPositions({ mode }: FileStat): boolean {
   const type = mode & TYPE_MASK;
   return type === REGULAR || type === FOLDER;
+}
+
+function versionOf({ size, modifiedNs, changedNs }: FileStat): string {
+  return `${size}:${modifiedNs}:${changedNs}`;
 }
 
 export function identityOf(stat: FileStat): string {

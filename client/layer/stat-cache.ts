@@ -63,16 +63,7 @@ export class StatCache {
     }
   }
 
-  /** One name came, went or changed; the directory it is in has changed with it. */
-  forgetPath(path: Buffer): void {
-    this.#changes += 1;
-    if (this.#entries.size === 0) return;
-    const key = path.toString('latin1');
-    this.#entries.delete(key);
-    this.#entries.delete(key.replace(/\/[^/]*\/*$/, '') || '/');
-  }
-
-  /** A change that may show under other names than the one it was made by: a link, a directory moved, a write. */
+  /** Any change of ours: it may show under other names than the one it was made by, through a link or another spelling. */
   forgetAll(): void {
     this.#changes += 1;
     this.#entries.clear();
