@@ -1,6 +1,7 @@
 // What the user reads when a command fails: what happened, whose move it is, what to do, and where the log is. Pure.
 
 import { type AppError, type AppErrorCode, ERRORS, type Move } from '#proto/errors.ts';
+import { printable } from './printable.ts';
 
 export interface Failure {
   text: string;
@@ -50,12 +51,4 @@ export function describeFailure(error: AppError, logFile: string | null): Failur
 /** Failures that a log says no more about. */
 export function isPlain(code: AppErrorCode): boolean {
   return code === 'CONFIG_INVALID' || code === 'UNSUPPORTED' || code === 'TARGET_NOT_FOUND';
-}
-
-/** An agent's words and the names in them are not ours: none of them may move the cursor or answer for the terminal. */
-function printable(line: string): string {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what it is about
-  return line.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g, (char) => {
-    return `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`;
-  });
 }

@@ -4,6 +4,7 @@
 import { lstatSync, mkdirSync, openSync, readdirSync, rmSync, writeSync } from 'node:fs';
 import { homedir, tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { printable } from './printable.ts';
 
 export type LogLevel = 'error' | 'warn' | 'info' | 'debug';
 export type LogFields = Readonly<Record<string, string | number | boolean | null>>;
@@ -65,7 +66,7 @@ export class Log {
   #add(level: LogLevel, message: string, fields: LogFields): void {
     const time = (this.#options.now?.() ?? new Date()).toISOString();
     const line = `${JSON.stringify({ time, level, message, ...fields })}\n`;
-    this.#options.echo?.(line);
+    this.#options.echo?.(printable(line));
     this.#store(line);
   }
 

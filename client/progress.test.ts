@@ -77,3 +77,10 @@ test('the modes have the names users know, and others are refused with theirs', 
   expect(() => parseProgressMode('loud', 'MIRRORD_PROGRESS_MODE')).toThrow(/MIRRORD_PROGRESS_MODE is "loud"/);
   expect(() => parseProgressMode('toString', '--progress')).toThrow();
 });
+
+test('a name of the target’s cannot command the terminal', async () => {
+  const text = await told('standard', false, async (progress) =>
+    progress.warn('variable A\u001b[2J\u009bB is left out'),
+  );
+  expect(text).toBe('warning: variable A\\u001b[2J\\u009bB is left out\n');
+});

@@ -2,6 +2,7 @@
 // from `ready` on, but for warnings: the terminal belongs to the local process then.
 
 import { AppError } from '#proto/errors.ts';
+import { printable } from './printable.ts';
 
 /** standard: step lines, on a terminal with the one under way; simple: plain lines; json: for editors; off: failures only. */
 export type ProgressMode = 'standard' | 'simple' | 'json' | 'off';
@@ -107,7 +108,8 @@ export class Progress {
     this.#shown = null;
   }
 
-  #line(text: string): void {
+  #line(words: string): void {
+    const text = printable(words);
     const name = this.#shown;
     if (name === null) this.#write(`${text}\n`);
     else this.#write(name === '' ? `${CLEAR_LINE}${text}\n` : `${CLEAR_LINE}${text}\n  ${name} …`);
