@@ -17,7 +17,7 @@ const DEFAULTS: Settings = {
   mapping: [],
   readonly_file_buffer: 128_000,
 };
-const CONTEXT = { home: '/home/u', cwd: '/work/app', tmp: '/var/folders/t', executable: '/srv/bin/tool' };
+const CONTEXT = { home: '/home/u', cwd: '/code/app', tmp: '/var/folders/t', executable: '/srv/bin/tool' };
 
 function rules(settings: Partial<Settings> = {}, context = CONTEXT): FileRules {
   return FileRules.compile({ ...DEFAULTS, ...settings }, context);
@@ -66,8 +66,8 @@ test.each([
   '/snap/x',
   '/run/x',
   '/nix/store/x',
-  '/work/app',
-  '/work/app/x',
+  '/code/app',
+  '/code/app/x',
   '/data/lib.so',
   '/data/x.PY',
   '/data/x.class',
@@ -88,7 +88,7 @@ test.each([
   '/var/x',
   '/app/x',
   '/root/x',
-  '/work/application',
+  '/code/application',
   '/procx',
   '/data/libx.so.1',
   '/data/myPackage.json',
@@ -190,7 +190,7 @@ const WHERE: Partial<Record<RuleVerdict, string>> = {
 
 const word = fc.constantFrom('a', 'B', 'etc', 'hosts', '.txt', 'é', 'K', '\u212a', 'ſ', '\n', '', 'x.y', '.py');
 const pathText = fc
-  .tuple(fc.constantFrom('/', '', '/etc/', '/a/', '/home/u/.kube', '/work/app'), fc.array(word, { maxLength: 4 }))
+  .tuple(fc.constantFrom('/', '', '/etc/', '/a/', '/home/u/.kube', '/code/app'), fc.array(word, { maxLength: 4 }))
   .map(([start, words]) => start + words.join('/'));
 const piece = fc.constantFrom(
   ...['/', 'a', 'b', 'etc', 'hosts', '\\.txt', '.', '.*', '(/.*)?', '(a|b)', '[ab]', '[^/]', '[.]', 'é', 'k', 's?'],

@@ -62,7 +62,7 @@ test('a unix socket is told by its pattern', () => {
 });
 
 test('mirrord explain takes paths and addresses together', async () => {
-  const terminal = keepTerminal('/work/app', { HOME: '/home/u' });
+  const terminal = keepTerminal('/code/app', { HOME: '/home/u' });
   await explain({ words: ['/etc/hosts', '10.0.0.1:80'], flags: {}, overrides: {} }, terminal);
   expect(terminal.outText).toContain('/etc/hosts\n  read ');
   expect(terminal.outText).toContain('10.0.0.1:80\n  tcp ');

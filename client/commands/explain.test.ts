@@ -5,13 +5,13 @@ import { explain } from './explain.ts';
 const ENV = { HOME: '/home/u', TMPDIR: '/tmp', MIRRORD_FILE_READ_ONLY_PATTERN: '^/data', MIRRORD_FILE_MODE: 'read' };
 
 async function run(words: string[], flags: Record<string, string | true> = {}, env: NodeJS.ProcessEnv = ENV) {
-  const terminal = keepTerminal('/work/app', env);
+  const terminal = keepTerminal('/code/app', env);
   const outcome = await explain({ words, flags, overrides: {} }, terminal);
   return { outcome, terminal };
 }
 
 test('a path is told with where it is read and written and by which rule', async () => {
-  const { terminal, outcome } = await run(['/data/x', '/home/u/.kube', '/work/app/x']);
+  const { terminal, outcome } = await run(['/data/x', '/home/u/.kube', '/code/app/x']);
   expect(terminal.outText).toBe(
     [
       '/data/x',
@@ -20,9 +20,9 @@ test('a path is told with where it is read and written and by which rule', async
       '/home/u/.kube',
       '  read   nowhere (ENOENT): default not-found list: begins with /home/u/.kube',
       '  write  nowhere (ENOENT): default not-found list: begins with /home/u/.kube',
-      '/work/app/x',
-      '  read   here: working directory: in /work/app',
-      '  write  here: working directory: in /work/app',
+      '/code/app/x',
+      '  read   here: working directory: in /code/app',
+      '  write  here: working directory: in /code/app',
       '',
     ].join('\n'),
   );
