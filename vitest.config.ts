@@ -12,7 +12,13 @@ export default defineConfig({
         test: {
           ...common,
           name: 'unit',
-          include: ['proto/**/*.test.ts', 'services/**/*.test.ts', 'client/**/*.test.ts', 'bench/**/*.test.ts'],
+          include: [
+            'proto/**/*.test.ts',
+            'services/**/*.test.ts',
+            'client/**/*.test.ts',
+            'bench/**/*.test.ts',
+            'scripts/**/*.test.ts',
+          ],
         },
       },
       { test: { ...common, name: 'tidy', include: ['test/tidy.test.ts'] } },
