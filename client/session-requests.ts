@@ -17,6 +17,7 @@ export function encodeOpening(options: SessionOptions): Uint8Array {
     wantsEnvironment: options.wantsEnvironment,
     wantsFiles: options.wantsFiles,
     wantsNetwork: options.wantsNetwork ?? false,
+    wantsIncoming: options.wantsIncoming ?? false,
   }).finish();
 }
 

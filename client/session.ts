@@ -72,6 +72,8 @@ export interface SessionOptions {
   wantsFiles: boolean;
   /** Connections are made in the target's network. */
   wantsNetwork?: boolean;
+  /** Connections that arrive at the target are asked for. */
+  wantsIncoming?: boolean;
   deadlineMs: number;
   /** For every file request; `FILE_DEADLINE_MS` where nothing else is said. */
   requestDeadlineMs?: number;

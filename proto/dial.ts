@@ -33,6 +33,14 @@ export interface DialOptions extends SessionHandlers {
   opening?: Frame;
 }
 
+/** As messages call who serves it. */
+const PEER_NAMES: Readonly<Record<SessionService, string>> = {
+  Gateway: 'agent',
+  FsEnv: 'fs-env',
+  Sniffer: 'sniffer',
+  Stealer: 'stealer',
+};
+
 interface Peer {
   readonly name: string;
   readonly lostCode: AppErrorCode;
@@ -45,10 +53,8 @@ interface Peer {
  * and then `onClosed` is not called. A refusal that is SESSION_ERROR comes to `onClosed`.
  */
 export async function dial(options: DialOptions): Promise<SessionStream> {
-  const peer: Peer =
-    options.service === 'Gateway'
-      ? { name: 'agent', lostCode: 'AGENT_LOST', address: options.address }
-      : { name: 'fs-env', lostCode: 'SERVICE_UNAVAILABLE', address: options.address };
+  const lostCode = options.service === 'Gateway' ? 'AGENT_LOST' : 'SERVICE_UNAVAILABLE';
+  const peer: Peer = { name: PEER_NAMES[options.service], lostCode, address: options.address };
   const transport = new DialledTransport(options, peer);
   let isAccepted = false;
   const stream = new SessionStream({

@@ -3,7 +3,7 @@
 
 import type { Settings } from 'node:http2';
 
-export type SessionService = 'Gateway' | 'FsEnv';
+export type SessionService = 'Gateway' | 'FsEnv' | 'Sniffer' | 'Stealer';
 
 /** `up` or `down`: which of the two calls of a session this is. */
 export const DIRECTION_KEY = 'mirrord-direction';

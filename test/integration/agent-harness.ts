@@ -180,6 +180,7 @@ export async function openSession(agent: Agent, settings: DialSettings = {}): Pr
     wantsEnvironment: true,
     wantsFiles: true,
     wantsNetwork: false,
+    wantsIncoming: false,
     ...settings.opening,
   }).finish();
   const stream = await dial({

@@ -13,6 +13,7 @@ const opening = OpenSession.encode({
   wantsEnvironment: true,
   wantsFiles: true,
   wantsNetwork: false,
+  wantsIncoming: false,
 }).finish();
 await dial({
   address: process.env['GATEWAY'] ?? '',

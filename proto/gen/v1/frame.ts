@@ -64,9 +64,37 @@ export const FrameKind = {
   FRAME_KIND_HALF_CLOSE: 51,
   /**
    * FRAME_KIND_RESET - The connection is over at once in both directions, as by RST, or never came to be. head: ErrorDetail. After it, or
-   * after HALF_CLOSE both ways, the id is free.
+   * after HALF_CLOSE both ways, the id is free. Connections that arrive (incoming.proto) end with ENDED instead.
    */
   FRAME_KIND_RESET: 52,
+  /**
+   * FRAME_KIND_SUBSCRIBE - Connections that arrive at the target; the order of their frames is told in incoming.proto.
+   * Client, on an odd id: copy or steal a port from here on. head: Subscribe.
+   */
+  FRAME_KIND_SUBSCRIBE: 64,
+  /** FRAME_KIND_SUBSCRIBED - The answer when it is in force; else ERROR. Comes again after the service was lost and is back. head: Subscribed. */
+  FRAME_KIND_SUBSCRIBED: 65,
+  /** FRAME_KIND_UNSUBSCRIBE - Client, on the subscription's id: no more connections; those that are open go on. head: empty. */
+  FRAME_KIND_UNSUBSCRIBE: 66,
+  /** FRAME_KIND_UNSUBSCRIBED - The answer, and the last frame of the id. head: Counters. */
+  FRAME_KIND_UNSUBSCRIBED: 67,
+  /** FRAME_KIND_ARRIVED - Service, on an even id: a connection, or the first datagram of a peer. head: Arrived; data: its first bytes, if any. */
+  FRAME_KIND_ARRIVED: 68,
+  /** FRAME_KIND_GAP - Service, on a connection's id, between its DATA: something is missing here. head: Gap. */
+  FRAME_KIND_GAP: 69,
+  /**
+   * FRAME_KIND_ANSWER - Service, on a connection's id: what the target answered, when Subscribe.with_answers. head: empty; data: the bytes,
+   * none for the target's FIN. Under the connection's credit.
+   */
+  FRAME_KIND_ANSWER: 70,
+  /** FRAME_KIND_ENDED - Service, the last frame of a connection's id. head: Ended. */
+  FRAME_KIND_ENDED: 71,
+  /** FRAME_KIND_LOSSES - Service, on the subscription's id, at most once a second: lost since the last one. head: Counters with losses only. */
+  FRAME_KIND_LOSSES: 72,
+  /** FRAME_KIND_RENEW - Client, on the subscription's id. head: Renew. */
+  FRAME_KIND_RENEW: 73,
+  /** FRAME_KIND_RENEWED - The answer. head: Renewed. */
+  FRAME_KIND_RENEWED: 74,
   UNRECOGNIZED: -1,
 } as const;
 
@@ -93,6 +121,17 @@ export namespace FrameKind {
   export type FRAME_KIND_DATA = typeof FrameKind.FRAME_KIND_DATA;
   export type FRAME_KIND_HALF_CLOSE = typeof FrameKind.FRAME_KIND_HALF_CLOSE;
   export type FRAME_KIND_RESET = typeof FrameKind.FRAME_KIND_RESET;
+  export type FRAME_KIND_SUBSCRIBE = typeof FrameKind.FRAME_KIND_SUBSCRIBE;
+  export type FRAME_KIND_SUBSCRIBED = typeof FrameKind.FRAME_KIND_SUBSCRIBED;
+  export type FRAME_KIND_UNSUBSCRIBE = typeof FrameKind.FRAME_KIND_UNSUBSCRIBE;
+  export type FRAME_KIND_UNSUBSCRIBED = typeof FrameKind.FRAME_KIND_UNSUBSCRIBED;
+  export type FRAME_KIND_ARRIVED = typeof FrameKind.FRAME_KIND_ARRIVED;
+  export type FRAME_KIND_GAP = typeof FrameKind.FRAME_KIND_GAP;
+  export type FRAME_KIND_ANSWER = typeof FrameKind.FRAME_KIND_ANSWER;
+  export type FRAME_KIND_ENDED = typeof FrameKind.FRAME_KIND_ENDED;
+  export type FRAME_KIND_LOSSES = typeof FrameKind.FRAME_KIND_LOSSES;
+  export type FRAME_KIND_RENEW = typeof FrameKind.FRAME_KIND_RENEW;
+  export type FRAME_KIND_RENEWED = typeof FrameKind.FRAME_KIND_RENEWED;
   export type UNRECOGNIZED = typeof FrameKind.UNRECOGNIZED;
 }
 

@@ -27,6 +27,11 @@ export interface OpenSession {
   wantsFiles: boolean;
   /** Connections from the target's network. */
   wantsNetwork: boolean;
+  /**
+   * Connections that arrive at the target: subscriptions will be asked for. The sniffer is attached with the session, the
+   * stealer with the first that steals.
+   */
+  wantsIncoming: boolean;
 }
 
 /** What the user named. Exactly one. */
@@ -89,9 +94,17 @@ export interface SessionEvent {
     /** The target's main process has ended; files answer EIO from here on. */
     { $case: "targetEnded"; value: TargetEnded }
     | //
-    /** A service of the agent was lost or came back. */
+    /** A service of the agent was lost. */
     { $case: "serviceLost"; value: ServiceLost }
+    | //
+    /** It is there again; what it knew of this session has been told to it anew. */
+    { $case: "serviceBack"; value: ServiceBack }
     | undefined;
+}
+
+export interface ServiceBack {
+  /** As in ServiceLost. */
+  service: string;
 }
 
 export interface TargetEnded {
@@ -112,6 +125,7 @@ function createBaseOpenSession(): OpenSession {
     wantsEnvironment: false,
     wantsFiles: false,
     wantsNetwork: false,
+    wantsIncoming: false,
   };
 }
 
@@ -134,6 +148,9 @@ export const OpenSession: MessageFns<OpenSession> = {
     }
     if (message.wantsNetwork !== false) {
       writer.uint32(48).bool(message.wantsNetwork);
+    }
+    if (message.wantsIncoming !== false) {
+      writer.uint32(56).bool(message.wantsIncoming);
     }
     return writer;
   },
@@ -197,6 +214,14 @@ export const OpenSession: MessageFns<OpenSession> = {
             }
 
             message.wantsNetwork = reader.bool();
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.wantsIncoming = reader.bool();
             continue;
           }
         }
@@ -622,6 +647,9 @@ export const SessionEvent: MessageFns<SessionEvent> = {
       case "serviceLost":
         ServiceLost.encode(message.event.value, writer.uint32(18).fork()).join();
         break;
+      case "serviceBack":
+        ServiceBack.encode(message.event.value, writer.uint32(26).fork()).join();
+        break;
     }
     return writer;
   },
@@ -653,6 +681,60 @@ export const SessionEvent: MessageFns<SessionEvent> = {
             }
 
             message.event = { $case: "serviceLost", value: ServiceLost.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.event = { $case: "serviceBack", value: ServiceBack.decode(reader, reader.uint32()) };
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseServiceBack(): ServiceBack {
+  return { service: "" };
+}
+
+export const ServiceBack: MessageFns<ServiceBack> = {
+  encode(message: ServiceBack, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.service !== "") {
+      writer.uint32(10).string(message.service);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ServiceBack {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseServiceBack();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.service = reader.string();
             continue;
           }
         }
