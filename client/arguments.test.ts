@@ -57,13 +57,20 @@ test.each([
   ['-e', 'Kubernetes'],
   ['-c', 'Kubernetes'],
   ['-c=false', 'Kubernetes'],
-  ['--no-outgoing', 'outgoing network'],
-  ['--no-remote-dns', 'outgoing network'],
 ])('%s is known and refused as not built', (flag, what) => {
   const error = refusal(() => parse(flag, '--', 'true'));
   expect(error.code).toBe('UNSUPPORTED');
   expect(error.data?.['exitCode']).toBe(2);
   expect(error.message).toContain(what);
+});
+
+test.each([
+  ['--no-outgoing', { MIRRORD_TCP_OUTGOING: 'false', MIRRORD_UDP_OUTGOING: 'false' }],
+  ['--no-tcp-outgoing', { MIRRORD_TCP_OUTGOING: 'false' }],
+  ['--no-udp-outgoing', { MIRRORD_UDP_OUTGOING: 'false' }],
+  ['--no-remote-dns', { MIRRORD_REMOTE_DNS: 'false' }],
+])('%s says no to what the configuration may say yes to', (flag, overrides) => {
+  expect(parse(flag, '--', 'true').overrides).toEqual(overrides);
 });
 
 test.each(['-n', '-a', '-l', '-i', '--agent-ttl', '--agent-startup-timeout', '--context', '--skip-processes'])(

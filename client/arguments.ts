@@ -12,7 +12,9 @@ export interface FlagRow {
   /** What stands for the value in help. */
   shows?: string;
   /** Override of the configuration, as if this variable were set (behaviour of the environment: config/). */
-  overrides?: string;
+  overrides?: string | readonly string[];
+  /** What the variable is set to where the flag takes no value; else `true`. */
+  means?: string;
   /** Of the value, to what the variable calls it. */
   spelling?: Readonly<Record<string, string>>;
   /** Given where the flag has no value of its own. */
@@ -23,7 +25,6 @@ export interface FlagRow {
 }
 
 const CLUSTER = 'targets in a Kubernetes cluster';
-const OUTGOING = 'outgoing network';
 const INCOMING = 'incoming traffic';
 
 const CONFIG_FLAG: FlagRow = {
@@ -57,10 +58,23 @@ function later(name: string, missing: string, value: FlagValue = 'none', short?:
   return { name, value, help: '', missing, ...(short === undefined ? {} : { short }) };
 }
 
+function off(name: string, help: string, ...overrides: string[]): FlagRow {
+  return { name, value: 'none', overrides, means: 'false', help };
+}
+
+/** What of the network stays here, whatever the configuration says. */
+const NETWORK_FLAGS: readonly FlagRow[] = [
+  off('no-outgoing', 'connections are made from here', 'MIRRORD_TCP_OUTGOING', 'MIRRORD_UDP_OUTGOING'),
+  off('no-tcp-outgoing', 'TCP connections are made from here', 'MIRRORD_TCP_OUTGOING'),
+  off('no-udp-outgoing', 'datagrams are sent from here', 'MIRRORD_UDP_OUTGOING'),
+  off('no-remote-dns', 'names are looked up here', 'MIRRORD_REMOTE_DNS'),
+];
+
 const EXEC_FLAGS: readonly FlagRow[] = [
   TARGET_FLAG,
   CONFIG_FLAG,
   FS_FLAG,
+  ...NETWORK_FLAGS,
   {
     name: 'override-env-vars-include',
     short: 's',
@@ -100,10 +114,6 @@ const EXEC_FLAGS: readonly FlagRow[] = [
   later('context', CLUSTER, 'required'),
   later('skip-processes', 'leaving single processes out', 'required'),
   later('steal', INCOMING),
-  later('no-remote-dns', OUTGOING),
-  later('no-outgoing', OUTGOING),
-  later('no-tcp-outgoing', OUTGOING),
-  later('no-udp-outgoing', OUTGOING),
 ];
 
 export interface CommandRow {
@@ -126,7 +136,7 @@ export const COMMANDS: readonly CommandRow[] = [
   {
     name: 'exec',
     usage: 'exec [FLAGS] [--] COMMAND [ARGUMENT...]',
-    help: 'run COMMAND with the environment and files of a target',
+    help: 'run COMMAND with the environment, files and network of a target',
     flags: [...EXEC_FLAGS, HELP_FLAG],
     takesCommand: true,
   },
@@ -137,6 +147,7 @@ export const COMMANDS: readonly CommandRow[] = [
     flags: [
       CONFIG_FLAG,
       FS_FLAG,
+      ...NETWORK_FLAGS,
       { name: 'write', value: 'none', help: 'only where it is written' },
       { name: 'json', value: 'none', help: 'for programs' },
       HELP_FLAG,
@@ -160,13 +171,13 @@ export const COMMANDS: readonly CommandRow[] = [
   },
   laterCommand('container', 'running containers'),
   laterCommand('dump', INCOMING),
-  laterCommand('port-forward', OUTGOING),
+  laterCommand('port-forward', 'ports of the target on this machine'),
   laterCommand('ls', CLUSTER),
   laterCommand('up', 'running many sessions'),
   laterCommand('ui', 'the dashboard'),
   laterCommand('session', 'listing sessions'),
   laterCommand('kill', 'ending sessions by name'),
-  laterCommand('chaos', OUTGOING),
+  laterCommand('chaos', 'artificial faults'),
   laterCommand('fix', CLUSTER),
   laterCommand('diagnose', CLUSTER),
   laterCommand('ext', 'editors'),
@@ -234,7 +245,8 @@ function set(
   }
   if (Object.hasOwn(flags, row.name)) throw invalid(`--${row.name} is given twice`);
   flags[row.name] = value ?? true;
-  if (row.overrides !== undefined) overrides[row.overrides] = row.spelling?.[value ?? ''] ?? value ?? 'true';
+  const text = row.spelling?.[value ?? ''] ?? value ?? row.means ?? 'true';
+  for (const variable of [row.overrides ?? []].flat()) overrides[variable] = text;
 }
 
 function takesNext(row: FlagRow, next: string | undefined): boolean {

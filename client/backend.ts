@@ -15,11 +15,15 @@ export interface Backend {
   readonly proof: string;
   /** True when we started it, and so are the ones who end it. */
   readonly isEmbedded: boolean;
+  /** Private to this run, and removed after it however it ends; null where nothing was started. */
+  readonly folder: string | null;
   /** Ends what we started and removes its files. Idempotent. */
   close(): Promise<void>;
   /** The agent's own log, where it is ours to read; empty otherwise. */
   agentLog(): Promise<string>;
 }
+
+const NOTHING_STARTED = { isEmbedded: false, folder: null, close: async () => {}, agentLog: async () => '' };
 
 export interface BackendOptions {
   env: NodeJS.ProcessEnv;
@@ -44,7 +48,7 @@ async function givenBackend(address: string, env: NodeJS.ProcessEnv): Promise<Ba
     throw refusal('MIRRORD_AGENT_ADDRESS is set but MIRRORD_AGENT_KEY_FILE is not');
   }
   const key = await readKey(keyFile);
-  return { address, ...admission(key), isEmbedded: false, close: async () => {}, agentLog: async () => '' };
+  return { address, ...admission(key), ...NOTHING_STARTED };
 }
 
 async function embeddedBackend({ env, log, embedded, signal }: BackendOptions): Promise<Backend> {
@@ -55,6 +59,7 @@ async function embeddedBackend({ env, log, embedded, signal }: BackendOptions): 
     address: agent.address,
     ...admission(key),
     isEmbedded: true,
+    folder: agent.folder,
     close: () => agent.close(),
     agentLog: () => agent.readLog(),
   };

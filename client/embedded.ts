@@ -21,6 +21,8 @@ export interface EmbeddedOptions {
 
 export interface EmbeddedAgent {
   readonly address: string;
+  /** Removed after the agent's end, by us or by the shell around it. */
+  readonly folder: string;
   close(): Promise<void>;
   readLog(): Promise<string>;
 }
@@ -63,7 +65,7 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<EmbeddedA
     const address = await becomeReady(child, options.signal);
     child.unref();
     options.log.info('agent started', { pid: child.pid ?? 0 });
-    return { address, close, readLog };
+    return { address, folder, close, readLog };
   } catch (error) {
     options.log.attach('agent', await readLog());
     await close();

@@ -168,7 +168,7 @@ async function runWith(run: Run): Promise<Outcome> {
       (opened) => `session with ${formatTarget(target)} (process ${opened.facts.pid})`,
     );
     signals.announceStopsTo(session);
-    return await runProcess(run, session, parts);
+    return await runProcess(run, session, backend.folder, parts);
   } catch (error) {
     log.attach('agent', await backend.agentLog());
     throw error;
@@ -210,9 +210,9 @@ async function openSession(run: Run, backend: Backend, { dial, Session, networkF
   return Session.open(options);
 }
 
-async function runProcess(run: Run, session: Session, parts: Parts): Promise<Outcome> {
+async function runProcess(run: Run, session: Session, folder: string | null, parts: Parts): Promise<Outcome> {
   const nameFiles = run.config.feature.network.dns.enabled
-    ? await parts.writeNameFiles(run.terminal.env, session.facts, run.config.feature.fs.mode)
+    ? await parts.writeNameFiles(folder, run.terminal.env, session.facts, run.config.feature.fs.mode)
     : null;
   try {
     return await runWithFiles(run, session, parts, nameFiles?.files ?? []);

@@ -16,12 +16,14 @@ export interface NameFiles {
 const NSSWITCH = '/etc/nsswitch.conf';
 const HOSTS_LINE = 'hosts: files dns';
 
+/** In `runFolder`, which somebody else removes, or in one of its own. */
 export async function writeNameFiles(
+  runFolder: string | null,
   env: NodeJS.ProcessEnv,
   facts: Pick<TargetFacts, 'resolvConf' | 'hosts'>,
   mode: string,
 ): Promise<NameFiles> {
-  const folder = await makeRuntimeFolder(env);
+  const folder = runFolder ?? (await makeRuntimeFolder(env));
   const files: NameFile[] = [];
   const write = async (path: string, name: string, content: string | Uint8Array) => {
     const instead = join(folder, name);
@@ -32,7 +34,7 @@ export async function writeNameFiles(
   const areFilesLocal = mode === 'local';
   if (areFilesLocal && facts.resolvConf.length > 0) await write('/etc/resolv.conf', 'resolv.conf', facts.resolvConf);
   if (areFilesLocal && facts.hosts.length > 0) await write('/etc/hosts', 'hosts', facts.hosts);
-  return { files, remove: () => removeRuntimeFolder(folder) };
+  return { files, remove: async () => (runFolder === null ? removeRuntimeFolder(folder) : undefined) };
 }
 
 /** This machine's, but for hosts: users and groups are found as before. */

@@ -117,7 +117,11 @@ export class ExecHarness {
       () => `the folder holds nothing of a run: ${readdirSync(this.folder)}`,
       () => !readdirSync(this.folder).some(isOurs),
     );
-    if (read('/proc/self/mounts').includes('mirrord')) throw new Error('a mount is left');
+    const isFuse = /^\S+ \S+ fuse\S* /;
+    const mounts = read('/proc/self/mounts')
+      .split('\n')
+      .filter((line) => isFuse.test(line) && line.includes('mirrord'));
+    if (mounts.length > 0) throw new Error(`a mount is left: ${mounts}`);
   }
 
   close(): void {

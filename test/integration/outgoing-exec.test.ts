@@ -44,8 +44,7 @@ afterEach(async () => {
 
 function run(words: readonly string[], variables: Record<string, string> = {}) {
   harness = new ExecHarness();
-  const env = { MIRRORD_EXPERIMENTAL_NETWORK: '1', ...variables };
-  return harness.run(['exec', '-t', `pid/${network.target.pid}`, '--', ...words], { variables: env });
+  return harness.run(['exec', '-t', `pid/${network.target.pid}`, '--', ...words], { variables });
 }
 
 const curl = (...words: string[]) => run(['curl', '-sS', '--max-time', '20', ...words]);
@@ -101,10 +100,8 @@ describe('what stays here', () => {
     harness = new ExecHarness();
     const { writeFileSync } = await import('node:fs');
     writeFileSync(path.join(harness.folder, 'mirrord.json'), config);
-    const outcome = await harness.run(
-      ['exec', '-f', 'mirrord.json', '-t', `pid/${network.target.pid}`, '--', ...words],
-      { variables: { MIRRORD_EXPERIMENTAL_NETWORK: '1' } },
-    );
+    const target = ['-t', `pid/${network.target.pid}`];
+    const outcome = await harness.run(['exec', '-f', 'mirrord.json', ...target, '--', ...words]);
     expect(outcome.code).not.toBe(0);
     expect(outcome.stdout).toBe('');
   });
@@ -172,7 +169,7 @@ describe('many connections', () => {
       });`;
     harness = new ExecHarness();
     const words = ['exec', '-t', `pid/${network.target.pid}`, '--', process.execPath, '-e', script];
-    const run = harness.start(words, { variables: { MIRRORD_EXPERIMENTAL_NETWORK: '1' } });
+    const run = harness.start(words);
     await run.said('open');
     process.kill(harness.process('dist/agent.js'), 'SIGKILL');
     expect((await run.outcome).stdout).toBe('open\nclosed\nENETDOWN\n');

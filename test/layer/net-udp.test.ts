@@ -138,7 +138,8 @@ try: c.recv(1); print('?')
 except OSError as e: print(errno.errorcode[e.errno])
 try: u.sendto(b'x', ('10.9.9.8', 7)); print('?')
 except OSError as e: print(errno.errorcode[e.errno])`);
-    await until(() => running.peer.open.some(({ port }) => port === 9), 'the connected one');
+    const isHeard = () => running.peer.open.some(({ port, received }) => port === 9 && received > 0);
+    await until(isHeard, 'the datagram of the connected one');
     running.peer.hangUp();
     expect((await running).stdout).toBe("(b'x', ('10.9.9.9', 7))\nECONNREFUSED\nENETDOWN\n");
   });

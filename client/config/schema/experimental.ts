@@ -1,18 +1,16 @@
 // experimental: switches of how mirrord's preloaded library works. The layer here works at system calls and has none of
 // the machinery that they switch.
 
-import { isNetworkBuilt } from '../../network/switch.ts';
 import { ignored, key, noEffect, planned, section, works } from './dsl.ts';
 import { bool, nonEmptyText, optional, text, u64 } from './values.ts';
 
 const NO_PRELOAD = noEffect('it switches machinery of a preloaded library, and the layer here works at system calls');
-const OUTGOING = isNetworkBuilt ? works : planned('the outgoing network');
 const MACOS = ignored('of macOS only');
 
 export const experimental = section(
   'Switches of mechanisms.',
   {
-    tcp_ping4_mock: key(bool, false, 'Connections to port 7 succeed without connecting.', { status: OUTGOING }),
+    tcp_ping4_mock: key(bool, false, 'Connections to port 7 succeed without connecting.', { status: works }),
     enable_exec_hooks_linux: key(bool, true, 'Programs started by the local process keep its sockets; always so here.'),
     hide_ipv6_interfaces: key(bool, false, 'Hide IPv6 addresses of interfaces.', {
       status: planned('hiding of interfaces'),
@@ -37,7 +35,7 @@ export const experimental = section(
         transmit_delay: key(u64, 0, 'Milliseconds.'),
         receive_delay: key(u64, 0, 'Milliseconds.'),
       },
-      { status: OUTGOING },
+      { status: planned('artificial delay') },
     ),
     go_asmcgocall: key(bool, true, 'How stacks of Go programs are switched.'),
     guard_std_fds: key(bool, true, 'Open closed standard descriptors at the start.'),

@@ -1,15 +1,12 @@
 // feature.network: traffic to and from the local process. Described and checked; what is not built is refused.
 
-import { isNetworkBuilt } from '../../network/switch.ts';
-import { key, operatorOnly, planned, section, textFor, toggle, works } from './dsl.ts';
+import { key, operatorOnly, planned, section, textFor, toggle } from './dsl.ts';
 import { addressFilter, httpFilter } from './http-filter.ts';
 import { patternList } from './patterns.ts';
 import { anything, bool, isPlainObject, oneOf, optional, portList, portPairs } from './values.ts';
 
 const modes = oneOf('mirror', 'steal', 'off');
 const INCOMING = planned('incoming traffic');
-const OUTGOING = isNetworkBuilt ? works : planned('the outgoing network');
-const DNS = isNetworkBuilt ? works : planned('name lookups in the target');
 
 const tlsDelivery = optional({
   ...anything({ type: 'object' }),
@@ -48,11 +45,11 @@ const incoming = section(
 const outgoing = section(
   'Connections that the local process makes.',
   {
-    tcp: key(bool, isNetworkBuilt, 'TCP from the target.', {
+    tcp: key(bool, true, 'TCP from the target.', {
       env: ['MIRRORD_TCP_OUTGOING'],
       flag: '--no-tcp-outgoing',
     }),
-    udp: key(bool, isNetworkBuilt, 'UDP from the target.', {
+    udp: key(bool, true, 'UDP from the target.', {
       env: ['MIRRORD_UDP_OUTGOING'],
       flag: '--no-udp-outgoing',
     }),
@@ -66,13 +63,13 @@ const outgoing = section(
       env: ['MIRRORD_OUTGOING_REMOTE_UNIX_STREAMS'],
     }),
   },
-  { status: OUTGOING, shorts: [toggle({ tcp: true, udp: true }, { tcp: false, udp: false })] },
+  { shorts: [toggle({ tcp: true, udp: true }, { tcp: false, udp: false })] },
 );
 
 const dns = section(
   'Names.',
   {
-    enabled: key(bool, isNetworkBuilt, 'Names are looked up in the target.', {
+    enabled: key(bool, true, 'Names are looked up in the target.', {
       env: ['MIRRORD_REMOTE_DNS'],
       flag: '--no-remote-dns',
     }),
@@ -82,7 +79,7 @@ const dns = section(
       '`{"remote": […]}` or `{"local": […]}`: which names are looked up where.',
     ),
   },
-  { status: DNS, shorts: [toggle({ enabled: true }, { enabled: false })] },
+  { shorts: [toggle({ enabled: true }, { enabled: false })] },
 );
 
 export const featureNetwork = section(
@@ -93,7 +90,6 @@ export const featureNetwork = section(
     dns,
     ipv6: key(bool, true, 'false: the local process cannot make IPv6 sockets.', {
       env: ['MIRRORD_ENABLE_IPV6'],
-      status: isNetworkBuilt ? works : planned('the network'),
     }),
   },
   { shorts: [toggle({ incoming: true, outgoing: true, dns: true }, { incoming: false, outgoing: false, dns: false })] },
