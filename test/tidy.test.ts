@@ -39,6 +39,7 @@ const libraries: Record<string, RegExp> = {
   '@nats-io/transport-node': /^services\/runtime\/bus\.ts$/,
   nunjucks: /^client\/config\//,
   pino: /^services\/|^client\/[a-z-]*log[a-z-]*\.ts$/,
+  re2js: /^services\/runtime\/http-filter\/|^client\/incoming\//,
   'smol-toml': /^client\/config\//,
   yaml: /^client\/config\//,
 };

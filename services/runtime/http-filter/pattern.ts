@@ -1,0 +1,58 @@
+// Regular expressions of filters, in linear time: one user's pattern must not stop a target that many use. RE2's syntax, so
+// look-around and backreferences are refused when the filter is made, by name.
+
+import { RE2JS, RE2JSException } from 're2js';
+import { AppError } from '#proto/errors.ts';
+import { requiredTexts } from './required-text.ts';
+
+/** Longest pattern in characters; RE2 bounds the work on a text by the product of both. */
+export const MAX_PATTERN_LENGTH = 4_096;
+
+export type Pattern = Readonly<{
+  matches: (text: string) => boolean;
+  /**
+   * Texts in lower case, each of which every match contains when case is ignored; parts of one line, without colons and the
+   * spaces around them. Empty when the pattern demands none.
+   */
+  required: readonly string[];
+}>;
+
+const REFUSED: ReadonlyArray<readonly [RegExp, string]> = [
+  [/\(\?<?[=!]/, 'look-around'],
+  [/\\[1-9]|\\k[<{']/, 'a backreference'],
+  [/\(\?>|[*+?}]\+/, 'a possessive quantifier or atomic group'],
+];
+
+/** The part of a pattern that no linear engine can offer, for the message. */
+function refusedPart(source: string): string | undefined {
+  for (const [part, name] of REFUSED) {
+    const found = part.exec(source);
+    if (found !== null) return `${name} (${JSON.stringify(found[0])} at character ${found.index + 1})`;
+  }
+  return undefined;
+}
+
+/**
+ * @param where the key or flag that the user wrote it in, for the message
+ * @throws AppError CONFIG_INVALID when it is empty, too long, or not in RE2's syntax
+ */
+export function compilePattern(source: string, where: string): Pattern {
+  if (source === '') throw new AppError('CONFIG_INVALID', `${where} is an empty pattern, which would match everything`);
+  if (source.length > MAX_PATTERN_LENGTH) {
+    throw new AppError('CONFIG_INVALID', `${where} is longer than ${MAX_PATTERN_LENGTH} characters`);
+  }
+  try {
+    const compiled = RE2JS.compile(source);
+    return { matches: (text) => compiled.test(text), required: requiredTexts(source) };
+  } catch (error) {
+    if (!(error instanceof RE2JSException)) throw error;
+    const part = refusedPart(source);
+    throw new AppError(
+      'CONFIG_INVALID',
+      part === undefined
+        ? `${where} is no regular expression: ${JSON.stringify(source)}: ${error.message}`
+        : `${where} uses ${part}, which needs more than linear time: ${JSON.stringify(source)}`,
+      { cause: error },
+    );
+  }
+}

@@ -1,0 +1,95 @@
+// The texts that every match of a regular expression contains, read from its source: most requests are not for us, and looking
+// for a fixed text in their head costs a hundredth of running the expression. May find less than there is, never more.
+
+const SPECIAL = new Set(['^', '$', '.', '|', '(', ')', '[', ']', '{', '}', '*', '+', '?', '\\']);
+
+/** Index behind the class that begins at `at` (RE2: a `]` right after the opening stands for itself). */
+function behindClass(source: string, at: number): number {
+  let next = at + 1;
+  if (source[next] === '^') next++;
+  if (source[next] === ']') next++;
+  while (next < source.length && source[next] !== ']') {
+    if (source[next] === '\\') next++;
+    // [[:alpha:]] holds a bracket of its own.
+    if (source.startsWith('[:', next)) {
+      const end = source.indexOf(':]', next);
+      if (end !== -1) next = end + 1;
+    }
+    next++;
+  }
+  return next + 1;
+}
+
+/** Index behind the group that begins at `at`. */
+function behindGroup(source: string, at: number): number {
+  let depth = 0;
+  let next = at;
+  while (next < source.length) {
+    const char = source[next];
+    if (char === '\\') next++;
+    else if (char === '[') {
+      next = behindClass(source, next);
+      continue;
+    } else if (char === '(') depth++;
+    else if (char === ')' && --depth === 0) return next + 1;
+    next++;
+  }
+  return source.length;
+}
+
+/** Plain runs of the expression's top level; undefined when it has alternatives there. */
+function plainRuns(source: string): string[] | undefined {
+  const runs: string[] = [];
+  let run = '';
+  const end = (): void => {
+    if (run !== '') runs.push(run);
+    run = '';
+  };
+  let at = 0;
+  while (at < source.length) {
+    const char = source[at] as string;
+    if (char === '|') return undefined;
+    if (char === '*' || char === '?' || char === '{') {
+      // Whatever stood before may be missing.
+      run = run.slice(0, -1);
+      end();
+      at = char === '{' ? Math.max(source.indexOf('}', at), at) + 1 : at + 1;
+    } else if (char === '(') {
+      end();
+      // A flag such as (?i) holds no text; any other group is passed over with what follows it.
+      at = behindGroup(source, at);
+    } else if (char === '[') {
+      end();
+      at = behindClass(source, at);
+    } else if (char === '\\') {
+      const escaped = source[at + 1] ?? '';
+      if (/[^A-Za-z0-9]/.test(escaped)) run += escaped;
+      else end();
+      // \x41, \pL, \Q...\E: what follows is no text of its own.
+      if (/[xpPQC0-9]/.test(escaped)) return runs;
+      at += 2;
+    } else if (SPECIAL.has(char)) {
+      end();
+      at++;
+    } else {
+      run += char;
+      at++;
+    }
+  }
+  end();
+  return runs;
+}
+
+/** Shortest text that is worth looking for. */
+const MIN_LENGTH = 3;
+
+/**
+ * @returns texts in lower case, each in every match when case is ignored. Cut at colons with the spaces around them, since a
+ *   head may have other space there than the line that the expression is matched on; ASCII only, where folding is certain.
+ */
+export function requiredTexts(source: string): string[] {
+  return (plainRuns(source) ?? [])
+    .flatMap((run) => run.split(/[ \t]*:[ \t]*|[^\x20-\x7e]+/))
+    .map((text) => text.trim().toLowerCase())
+    .filter((text) => text.length >= MIN_LENGTH);
+}
