@@ -1,5 +1,5 @@
-// Rings of tests (CONTRIBUTING.md): unit and tidy need nothing, layer needs the native build, integration and programs
-// need root.
+// Rings of tests (CONTRIBUTING.md): unit and tidy need nothing, layer needs the native build, integration, programs and
+// peers need root.
 
 import { defineConfig } from 'vitest/config';
 
@@ -49,6 +49,16 @@ export default defineConfig({
           testTimeout: 120_000,
           hookTimeout: 300_000,
           maxWorkers: 1,
+        },
+      },
+      {
+        test: {
+          ...common,
+          name: 'peers',
+          include: ['test/peers/**/*.test.ts'],
+          testTimeout: 120_000,
+          hookTimeout: 300_000,
+          maxWorkers: 2,
         },
       },
     ],

@@ -25,7 +25,7 @@ const suites = [
     command: ['make', '--no-print-directory', '-s', '-C', 'layer/fuzz', `FUZZ_SECONDS=${FUZZ_SECONDS}`],
     counts: 'quiet',
   },
-  ...['unit', 'tidy', 'layer', 'integration', 'programs'].map((name) => ({
+  ...['unit', 'tidy', 'layer', 'integration', 'programs', 'peers'].map((name) => ({
     name,
     command: [bin('vitest'), 'run', '--project', name, '--passWithNoTests'],
     counts: 'vitest',
