@@ -11,7 +11,7 @@ import { FileReply, type FileRequest } from '#proto/gen/v1/fs_env.ts';
 import { type Limits, SessionEvent, SessionOpened, type TargetFacts } from '#proto/gen/v1/session.ts';
 import { decodeHead, type SessionStream } from '#proto/session-stream.ts';
 import { cancelled, describe, encodeOpening, encodeRequest } from './session-requests.ts';
-import type { Target } from './target.ts';
+import type { LocalTarget } from './target.ts';
 
 export type FileOperation = NonNullable<FileRequest['op']>;
 
@@ -67,7 +67,7 @@ export interface SessionOptions {
   token: string;
   /** Of the agent; without it whoever answers is taken for it. */
   proof?: string;
-  target: Target;
+  target: LocalTarget;
   wantsEnvironment: boolean;
   wantsFiles: boolean;
   /** Connections are made in the target's network. */

@@ -22,27 +22,45 @@ test.each([
   expect(formatTarget(parseTarget(text))).toBe(text);
 });
 
-test.each([
-  'pod/shop',
-  'pod/shop/container/web',
-  'deployment/shop',
-  'deploy/shop',
-  'rollout/shop',
-  'job/x',
-  'cronjob/x',
-  'statefulset/db',
-  'service/shop',
-  'replicaset/shop',
-  'label/app=shop,tier=web',
-  'targetless',
-])('%s is known and refused as not built, by its name', (text) => {
-  const error = refusal(text);
-  expect(error.code).toBe('UNSUPPORTED');
-  expect(error.message).toContain(text);
+const workload = (kind: string, name: string, container: string | null = null) => ({
+  kind: 'workload',
+  workload: kind,
+  name,
+  container,
 });
 
 test.each([
-  ['shop', 'container/shop or pod/shop'],
+  ['pod/shop', workload('pod', 'shop'), 'pod/shop'],
+  ['po/shop-1.a/container/web', workload('pod', 'shop-1.a', 'web'), 'pod/shop-1.a/container/web'],
+  ['deploy/shop', workload('deployment', 'shop'), 'deployment/shop'],
+  ['deployments.apps/shop', workload('deployment', 'shop'), 'deployment/shop'],
+  ['sts/db', workload('statefulset', 'db'), 'statefulset/db'],
+  ['ds/log', workload('daemonset', 'log'), 'daemonset/log'],
+  ['rs/x', workload('replicaset', 'x'), 'replicaset/x'],
+  ['job/x', workload('job', 'x'), 'job/x'],
+  ['cj/x', workload('cronjob', 'x'), 'cronjob/x'],
+  ['svc/shop', workload('service', 'shop'), 'service/shop'],
+  ['rollout/shop', workload('rollout', 'shop'), 'rollout/shop'],
+  ['targetless', { kind: 'targetless' }, 'targetless'],
+  [
+    'label/app.kubernetes.io/name=shop,tier=/container/web',
+    {
+      kind: 'label',
+      labels: [
+        ['app.kubernetes.io/name', 'shop'],
+        ['tier', ''],
+      ],
+      container: 'web',
+    },
+    'label/app.kubernetes.io/name=shop,tier=/container/web',
+  ],
+])('%s is a target in a cluster', (text, target, written) => {
+  expect(parseTarget(text)).toEqual(target);
+  expect(formatTarget(parseTarget(text))).toBe(written);
+});
+
+test.each([
+  ['shop', 'container/shop, pod/shop or deployment/shop'],
   ['4711', 'pid/4711'],
   ['pid/', 'number of a process'],
   ['pid/0', 'number of a process'],
@@ -51,8 +69,18 @@ test.each([
   ['pid/1/2', 'nothing may follow pid/1'],
   ['container/', 'name or id'],
   ['container/a/b', 'nothing may follow container/a'],
-  ['daemonset/x', 'must begin with pid/'],
+  ['xyzzy/x', 'must begin with pid/'],
+  ['deplyment/x', 'did you mean deployment/x?'],
   ['pod/', 'name is missing after pod/'],
+  ['pod/Shop', 'cannot be the name of a pod'],
+  ['pod/a/b', 'only /container/NAME may follow'],
+  ['pod/a/container/', 'name of a container of the pod'],
+  ['pod/a/container/b/c', 'nothing may follow container/b'],
+  ['label/', 'labels are missing'],
+  ['label/app', 'it wants key=value'],
+  ['label/a=b,a=c', 'named twice'],
+  ['label/-a=b', 'key of a label'],
+  ['label/a=b c', 'value of a label'],
   ['', 'must begin with pid/'],
 ])('%j is no target, and the error says what would be', (text, reason) => {
   const error = refusal(text);

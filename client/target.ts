@@ -1,43 +1,37 @@
-// What the user named with --target, as words; whether it exists is the agent's to find out. Every form of the grammar is
-// recognised, so that a form that is not built is refused by its name and a slip of the pen gets a suggestion. Pure.
+// What the user named with --target, as words; whether it exists is the agent's or the cluster's to find out. A slip of the
+// pen gets a suggestion. Pure.
 
 import { AppError } from '#proto/errors.ts';
+import { nearest } from './config/nearest.ts';
+import { KINDS } from './kube/kinds.ts';
+import { type ClusterTarget, formatClusterTarget, parseClusterTarget } from './kube/target.ts';
 
-export type Target = { kind: 'pid'; pid: number } | { kind: 'container'; name: string };
-
-/** Kinds of Kubernetes objects and the other words for them. */
-const CLUSTER_KINDS = [
-  'pod',
-  'deployment',
-  'deploy',
-  'rollout',
-  'job',
-  'cronjob',
-  'statefulset',
-  'service',
-  'replicaset',
-  'label',
-] as const;
+/** On the machine of the agent, in the words of its protocol. */
+export type LocalTarget = { kind: 'pid'; pid: number } | { kind: 'container'; name: string };
+export type Target = LocalTarget | ClusterTarget;
 
 /** Linux: PID_MAX_LIMIT (proc_sys_kernel(5)). */
 const MAX_PID = 4_194_304;
 const CONTAINER_NAME = /^[A-Za-z0-9][A-Za-z0-9_.-]*$/;
 
-/** Throws CONFIG_INVALID for what is no target, UNSUPPORTED for one whose kind is not built. */
+/** Throws CONFIG_INVALID for what is no target. */
 export function parseTarget(text: string): Target {
   const [kind = '', name, ...rest] = text.split('/');
   if (kind === 'pid') return parsePid(text, name, rest);
   if (kind === 'container') return parseContainer(text, name, rest);
-  if (text === 'targetless') throw notBuilt(text, 'a session without a target');
-  if ((CLUSTER_KINDS as readonly string[]).includes(kind)) {
-    if (name === undefined || name === '') throw invalid(text, `a name is missing after ${kind}/`);
-    throw notBuilt(text, 'a target in a Kubernetes cluster');
-  }
-  throw invalid(text, suggestion(text));
+  const target = parseClusterTarget(text);
+  if (target === null) throw invalid(text, suggestion(text));
+  if (typeof target === 'string') throw invalid(text, target);
+  return target;
 }
 
 export function formatTarget(target: Target): string {
-  return target.kind === 'pid' ? `pid/${target.pid}` : `container/${target.name}`;
+  if (target.kind === 'pid') return `pid/${target.pid}`;
+  return target.kind === 'container' ? `container/${target.name}` : formatClusterTarget(target);
+}
+
+export function isLocal(target: Target): target is LocalTarget {
+  return target.kind === 'pid' || target.kind === 'container';
 }
 
 function parsePid(text: string, name: string | undefined, rest: string[]): Target {
@@ -59,16 +53,16 @@ function parseContainer(text: string, name: string | undefined, rest: string[]):
 
 function suggestion(text: string): string {
   if (/^[1-9][0-9]*$/.test(text)) return `did you mean pid/${text}?`;
-  if (!text.includes('/') && text !== '') return `a prefix is missing: did you mean container/${text} or pod/${text}?`;
+  const slash = text.indexOf('/');
+  if (slash < 0 && text !== '') {
+    return `a prefix is missing: did you mean container/${text}, pod/${text} or deployment/${text}?`;
+  }
+  const words = ['pid', 'container', 'label', ...KINDS.flatMap(({ kind, aliases }) => [kind, ...aliases])];
+  const near = nearest(text.slice(0, slash), words);
+  if (near !== null) return `did you mean ${near}${text.slice(slash)}?`;
   return 'it must begin with pid/, container/ or, in a cluster, pod/, deployment/ and the like';
 }
 
 function invalid(text: string, reason: string): AppError {
   return new AppError('CONFIG_INVALID', `${JSON.stringify(text)} is not a target: ${reason}`);
-}
-
-function notBuilt(text: string, what: string): AppError {
-  return new AppError('UNSUPPORTED', `target ${text} is not built yet: ${what} comes with a later version`, {
-    data: { exitCode: 2, advice: 'name a process of this machine with pid/N or container/NAME.' },
-  });
 }

@@ -16,7 +16,7 @@ import type { Network } from '../network/network.ts';
 import { Progress, parseProgressMode } from '../progress.ts';
 import type { Session, SessionOptions } from '../session.ts';
 import { Signals } from '../signals.ts';
-import { formatTarget, parseTarget, type Target } from '../target.ts';
+import { formatTarget, isLocal, type LocalTarget, parseTarget } from '../target.ts';
 import { exit, type Outcome, type Terminal } from '../terminal.ts';
 
 /** Marks the local process and its children, for the refusal of a run inside a run. */
@@ -29,7 +29,7 @@ interface Run {
   readonly terminal: Terminal;
   readonly command: readonly string[];
   readonly config: Config;
-  readonly target: Target;
+  readonly target: LocalTarget;
   /** What the command's first word leads to. */
   readonly executable: string;
   readonly progress: Progress;
@@ -108,6 +108,12 @@ async function prepare(given: {
     throw new AppError('CONFIG_INVALID', 'a target is missing: --target pid/N or --target container/NAME');
   }
   const target = parseTarget(config.target.path);
+  if (!isLocal(target)) {
+    const what = `target ${formatTarget(target)} is not built yet: a session in a Kubernetes cluster comes with a later version`;
+    throw new AppError('UNSUPPORTED', what, {
+      data: { exitCode: 2, advice: 'name a process of this machine with pid/N or container/NAME.' },
+    });
+  }
   const executable = requireExecutable(command, pathAfterOverrides(config, env), cwd);
   return { terminal, command: args.words, config, target, executable, progress, log, signals };
 }

@@ -120,13 +120,12 @@ test.each([
   ['{"experimental": {"latency": {"transmit_delay": 5}}}', 'needs artificial delay'],
   ['{"feature": {"hostname": true}}', "needs the target's host name"],
   ['{"agent": {"image": "x"}}', 'agent.image (line 1): the text "x" needs agents in a cluster'],
-  ['{"kube_context": "x"}', 'needs Kubernetes'],
+  ['{"profile": "x"}', 'needs Kubernetes'],
   ['{"feature": {"copy_target": true}}', 'requires the operator, which this product does not have'],
   ['{"feature": {"db_branches": []}}', 'requires the operator'],
   ['{"feature": {"split_queues": {}}}', 'requires the operator'],
   ['{"feature": {"preview": {"image": "x"}}}', 'requires the operator'],
   ['{"operator": true}', 'requires the operator'],
-  ['{"target": "targetless"}', 'not built yet'],
 ])('%s is refused, not ignored', async (text, fault) => {
   expect((await faultsOf(text)).join('\n')).toContain(fault);
 });

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { faultsOf, loadText } from '../testing/load-text.ts';
+import { loadText } from '../testing/load-text.ts';
 import { loadConfig } from './load.ts';
 
 const NOTHING = { flags: {}, env: {}, cwd: '/' };
@@ -70,9 +70,8 @@ test.each([
   ['{"cron_job": "a"}', 'cronjob/a'],
   ['{"stateful_set": "a", "namespace": null}', 'statefulset/a'],
   ['{"labels": {"app": "a", "tier": "b"}}', 'label/app=a,tier=b'],
-])('the target %s is understood, and refused as not built', async (target, path) => {
-  const [fault] = await faultsOf(`{"target": ${target}}`);
-  expect(fault).toContain(`target.path (line 1): target ${path} is not built yet`);
+])('the target %s names an object of a cluster', async (target, path) => {
+  expect((await loadText(`{"target": ${target}}`)).config.target.path).toBe(path);
 });
 
 test.each([

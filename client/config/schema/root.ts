@@ -23,11 +23,15 @@ export const root = section('The configuration of a session.', {
         env: ['MIRRORD_IMPERSONATED_TARGET'],
         flag: '--target',
       }),
-      namespace: key(optional(nonEmptyText), null, 'Namespace of the target in the cluster.', {
-        env: ['MIRRORD_TARGET_NAMESPACE'],
-        flag: '--target-namespace',
-        status: KUBERNETES,
-      }),
+      namespace: key(
+        optional(nonEmptyText),
+        null,
+        'Namespace of the target in the cluster; that of the context by default.',
+        {
+          env: ['MIRRORD_TARGET_NAMESPACE'],
+          flag: '--target-namespace',
+        },
+      ),
     },
     { shorts: [textFor('path'), targetShort] },
   ),
@@ -55,35 +59,36 @@ export const root = section('The configuration of a session.', {
     env: ['MIRRORD_SKIP_EXTRA_BUILD_TOOLS'],
     status: NOT_SKIPPED,
   }),
-  accept_invalid_certificates: key(optional(bool), null, "Do not check the certificate of the cluster's API.", {
-    env: ['MIRRORD_ACCEPT_INVALID_CERTIFICATES'],
-    flag: '--accept-invalid-certificates',
-    status: KUBERNETES,
-    accepts: [false],
-  }),
-  kubeconfig: key(optional(nonEmptyText), null, 'Where the kubeconfig is.', {
-    env: ['MIRRORD_KUBECONFIG'],
-    status: KUBERNETES,
-  }),
-  kube_context: key(optional(nonEmptyText), null, 'Context of the kubeconfig.', {
+  accept_invalid_certificates: key(
+    optional(bool),
+    null,
+    "`true`: do not check the certificate of the cluster's API; `false`: check it whatever the kubeconfig says.",
+    {
+      env: ['MIRRORD_ACCEPT_INVALID_CERTIFICATES'],
+      flag: '--accept-invalid-certificates',
+    },
+  ),
+  kubeconfig: key(
+    optional(nonEmptyText),
+    null,
+    'Kubeconfig files, separated by colons, with `~` and `$NAME`; else those of KUBECONFIG, `~/.kube/config`, or the pod it runs in.',
+    {
+      env: ['MIRRORD_KUBECONFIG'],
+    },
+  ),
+  kube_context: key(optional(nonEmptyText), null, 'Context of the kubeconfig; its current one by default.', {
     env: ['MIRRORD_KUBE_CONTEXT'],
     flag: '--context',
-    status: KUBERNETES,
   }),
   use_proxy: key(bool, true, "Reach the cluster's API through HTTP_PROXY and HTTPS_PROXY.", {
     env: ['MIRRORD_PROXY'],
-    status: KUBERNETES,
   }),
   profile: key(optional(nonEmptyText), null, 'Profile of the cluster that changes features.', { status: KUBERNETES }),
-  startup_retry: section(
-    "How often a failed call to the cluster's API is tried again while starting.",
-    {
-      min_ms: key(u64, 500, 'Wait before the first retry, milliseconds.'),
-      max_ms: key(u64, 5000, 'Longest wait, milliseconds.'),
-      max_retries: key(u32, 2, 'Retries; 0 for none.'),
-    },
-    { status: KUBERNETES },
-  ),
+  startup_retry: section("How often a failed call to the cluster's API is tried again while starting.", {
+    min_ms: key(u64, 500, 'Wait before the first retry, milliseconds.'),
+    max_ms: key(u64, 5000, 'Longest wait, milliseconds.'),
+    max_retries: key(u32, 2, 'Retries; 0 for none.'),
+  }),
   operator: key(optional(bool), null, 'Use the operator.', {
     env: ['MIRRORD_OPERATOR_ENABLE'],
     status: operatorOnly,

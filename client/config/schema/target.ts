@@ -13,6 +13,7 @@ const KINDS: Readonly<Record<string, string>> = {
   stateful_set: 'statefulset',
   service: 'service',
   replica_set: 'replicaset',
+  daemon_set: 'daemonset',
   pid: 'pid',
 };
 const TEXT = { type: 'string' };

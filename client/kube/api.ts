@@ -1,0 +1,363 @@
+// The API of a cluster over HTTP/1.1, as small as what we ask of it: objects, pages of lists, watches and upgrades. Every call
+// has a deadline and a limit, is counted with its bytes, and fails with an AppError; the server's own refusals as StatusError.
+
+import { type IncomingMessage, request } from 'node:http';
+import type { Readable } from 'node:stream';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { createGunzip } from 'node:zlib';
+import { AppError } from '#proto/errors.ts';
+import { VERSION } from '#proto/version.ts';
+import type { ClusterAccess } from './config.ts';
+import { ConnectionPool } from './connection-pool.ts';
+import { readBody } from './read-body.ts';
+import { StatusError, toStatusError } from './status.ts';
+import { type Upgraded, upgradeOnce } from './upgrade.ts';
+
+export interface RetryPolicy {
+  readonly minMs: number;
+  readonly maxMs: number;
+  /** 0 for none. */
+  readonly maxRetries: number;
+}
+
+export interface CallOptions {
+  readonly query?: Readonly<Record<string, string | number | undefined>>;
+  readonly accept?: string;
+  /** Of each attempt, from the first byte sent to the last received. */
+  readonly deadlineMs?: number;
+  /** Of the answer, uncompressed. */
+  readonly limitBytes?: number;
+  readonly signal?: AbortSignal;
+}
+
+export interface WatchOptions extends CallOptions {
+  /** After which the server ends the watch, and the iteration with it. */
+  readonly timeoutS: number;
+}
+
+export interface UpgradeOptions extends CallOptions {
+  /** `Sec-WebSocket-Protocol`, the preferred first. */
+  readonly protocols: readonly string[];
+}
+
+/** What this client has cost the API server and the line to it. */
+export interface Traffic {
+  readonly calls: number;
+  readonly sentBytes: number;
+  /** Heads and bodies as they came over the line. */
+  readonly receivedBytes: number;
+}
+
+export type Method = 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
+export type PatchKind = 'merge' | 'strategic-merge' | 'json';
+
+const DEADLINE_MS = 20_000;
+/** A page of 500 whole pods has 5 MB. */
+const LIMIT_BYTES = 16 * 1024 * 1024;
+/** A refusal that is longer says nothing more. */
+const LIMIT_REFUSAL_BYTES = 64 * 1024;
+/** Beyond the end that the server was asked for. */
+const WATCH_MARGIN_MS = 15_000;
+const NO_RETRY: RetryPolicy = { minMs: 1, maxMs: 1, maxRetries: 0 };
+
+interface Sent {
+  readonly response: IncomingMessage;
+  readonly body: Readable;
+  /** Must be called when the body has been read, or not. */
+  readonly done: () => void;
+}
+
+export class KubeApi implements AsyncDisposable {
+  readonly access: ClusterAccess;
+  readonly #pool: ConnectionPool;
+  readonly #retry: RetryPolicy;
+  readonly #closing = new AbortController();
+  #calls = 0;
+  #sentBytes = 0;
+  #receivedBytes = 0;
+
+  constructor(access: ClusterAccess, retry: RetryPolicy = NO_RETRY) {
+    this.access = access;
+    this.#retry = retry;
+    this.#pool = new ConnectionPool(access, this.#closing.signal);
+  }
+
+  get traffic(): Traffic {
+    return { calls: this.#calls, sentBytes: this.#sentBytes, receivedBytes: this.#receivedBytes };
+  }
+
+  /** Repeated by the retry policy where the failure may pass. */
+  async get<T>(path: string, options: CallOptions = {}): Promise<T> {
+    for (let attempt = 0; ; attempt += 1) {
+      try {
+        return await this.#call<T>('GET', path, options);
+      } catch (error) {
+        const failure = AppError.from(error, 'SERVICE_UNAVAILABLE');
+        if (attempt >= this.#retry.maxRetries || !mayPass(failure)) throw failure;
+        await this.#pause(attempt, failure, options.signal);
+      }
+    }
+  }
+
+  create<T>(path: string, body: unknown, options: CallOptions = {}): Promise<T> {
+    return this.#call<T>('POST', path, options, JSON.stringify(body), 'application/json');
+  }
+
+  patch<T>(path: string, kind: PatchKind, body: unknown, options: CallOptions = {}): Promise<T> {
+    return this.#call<T>('PATCH', path, options, JSON.stringify(body), `application/${kind}-patch+json`);
+  }
+
+  /** `body`: DeleteOptions. Resolves with false when there was nothing to delete. */
+  async delete(path: string, body: unknown = {}, options: CallOptions = {}): Promise<boolean> {
+    try {
+      await this.#call('DELETE', path, options, JSON.stringify(body), 'application/json');
+      return true;
+    } catch (error) {
+      if (error instanceof StatusError && error.httpStatus === 404) return false;
+      throw error;
+    }
+  }
+
+  /**
+   * One page after another, each asked for when the one before has been used. A list that changed so much that its
+   * continuation has expired goes on, inconsistently, where the server says.
+   */
+  async *pages<T extends { metadata?: { continue?: string } }>(
+    path: string,
+    pageSize: number,
+    options: CallOptions = {},
+  ): AsyncGenerator<T, void, undefined> {
+    for (let next: string | undefined = ''; next !== undefined; ) {
+      const query: CallOptions['query'] = { ...options.query, limit: pageSize, continue: next || undefined };
+      const page: T = await this.get<T>(path, { ...options, query });
+      yield page;
+      next = page.metadata?.continue || undefined;
+    }
+  }
+
+  /**
+   * Changes as the server reports them, until it ends the watch (then the iteration ends, and the caller lists or watches
+   * anew) or `signal` aborts it. Throws StatusError with reason `Expired` for a version that is too old.
+   */
+  async *watch<T>(path: string, options: WatchOptions): AsyncGenerator<{ type: string; object: T }, void, undefined> {
+    const query = { ...options.query, watch: 'true', timeoutSeconds: options.timeoutS };
+    const deadlineMs = options.timeoutS * 1000 + WATCH_MARGIN_MS;
+    const { body, done } = await this.#send('GET', path, { ...options, query, deadlineMs });
+    try {
+      let rest = '';
+      for await (const chunk of body.setEncoding('utf8') as AsyncIterable<string>) {
+        const lines = (rest + chunk).split('\n');
+        rest = lines.pop() ?? '';
+        if (rest.length > (options.limitBytes ?? LIMIT_BYTES)) throw tooLong(path, options.limitBytes ?? LIMIT_BYTES);
+        for (const line of lines) {
+          if (line.trim() === '') continue;
+          const event = parseJson<{ type: string; object: T }>(line, path);
+          if (event.type === 'ERROR') throw watchError(event.object, path);
+          yield event;
+        }
+      }
+    } catch (error) {
+      throw this.#toError(error, `watch ${path}`, options.signal);
+    } finally {
+      done();
+    }
+  }
+
+  /** A WebSocket on a connection of its own; its frames are the caller's. Rejects with the server's Status. */
+  async upgrade(path: string, options: UpgradeOptions): Promise<Upgraded> {
+    const { deadlineMs = DEADLINE_MS } = options;
+    const [signal, release] = this.#within(deadlineMs, options.signal);
+    const what = `open ${path}`;
+    try {
+      for (let attempt = 0; ; attempt += 1) {
+        this.#calls += 1;
+        const outcome = await upgradeOnce(this.access, this.#url(path, options.query), options.protocols, signal);
+        if (!(outcome instanceof StatusError)) return outcome;
+        if (outcome.httpStatus !== 401 || attempt > 0 || !this.access.credentials.renew()) throw outcome;
+      }
+    } catch (error) {
+      throw this.#toError(error, what, options.signal, deadlineMs);
+    } finally {
+      release();
+    }
+  }
+
+  async #call<T>(method: Method, path: string, options: CallOptions, body?: string, type?: string): Promise<T> {
+    const sent = await this.#send(method, path, options, body, type);
+    const limitBytes = options.limitBytes ?? LIMIT_BYTES;
+    try {
+      const text = await readBody(sent.body, limitBytes);
+      return parseJson<T>(text, path);
+    } catch (error) {
+      sent.body.destroy();
+      throw this.#toError(error, `${verbOf(method)} ${path}`, options.signal, options.deadlineMs);
+    } finally {
+      sent.done();
+    }
+  }
+
+  /** Resolves with a successful answer; its body is still to be read, within the same deadline. */
+  async #send(method: Method, path: string, options: CallOptions, body?: string, type?: string): Promise<Sent> {
+    const { deadlineMs = DEADLINE_MS } = options;
+    const act = `${verbOf(method)} ${path}`;
+    const [signal, release] = this.#within(deadlineMs, options.signal);
+    try {
+      for (let attempt = 0; ; attempt += 1) {
+        const response = await this.#exchange(method, path, options, signal, body, type);
+        const status = response.statusCode ?? 0;
+        const stream = this.#counted(response);
+        if (status >= 200 && status < 300) return { response, body: stream, done: release };
+        const text = await readBody(stream, LIMIT_REFUSAL_BYTES);
+        if (status === 401 && attempt === 0 && this.access.credentials.renew()) {
+          this.#pool.destroyIdle();
+          continue;
+        }
+        throw toStatusError(status, text, act, response.headers['retry-after']);
+      }
+    } catch (error) {
+      release();
+      throw this.#toError(error, act, options.signal, deadlineMs);
+    }
+  }
+
+  async #exchange(
+    method: Method,
+    path: string,
+    { query, accept = 'application/json' }: CallOptions,
+    signal: AbortSignal,
+    body?: string,
+    type?: string,
+  ): Promise<IncomingMessage> {
+    const credentials = await this.access.credentials.headers(signal);
+    const url = this.#url(path, query);
+    return new Promise((resolve, reject) => {
+      const sent = request({
+        agent: this.#pool,
+        method,
+        host: url.hostname,
+        path: url.pathname + url.search,
+        signal,
+        headers: {
+          ...credentials,
+          host: url.host,
+          accept,
+          'accept-encoding': 'gzip',
+          'user-agent': `mirrord/${VERSION}`,
+          ...(body === undefined ? {} : { 'content-type': type, 'content-length': Buffer.byteLength(body) }),
+        },
+      });
+      this.#calls += 1;
+      this.#sentBytes += Buffer.byteLength(body ?? '') + url.pathname.length + url.search.length;
+      sent.once('error', reject);
+      sent.once('response', resolve);
+      sent.end(body);
+    });
+  }
+
+  #url(path: string, query: CallOptions['query'] = {}): URL {
+    const url = new URL(this.access.server);
+    url.pathname = url.pathname.replace(/\/$/, '') + path;
+    for (const [name, value] of Object.entries(query)) {
+      if (value !== undefined) url.searchParams.set(name, String(value));
+    }
+    return url;
+  }
+
+  #counted(response: IncomingMessage): Readable {
+    this.#receivedBytes += headBytes(response);
+    response.on('data', (chunk: Buffer) => {
+      this.#receivedBytes += chunk.length;
+    });
+    if (response.headers['content-encoding'] !== 'gzip') return response;
+    const plain = createGunzip();
+    response.once('error', (error) => plain.destroy(error));
+    response.once('aborted', () => plain.destroy(new Error('the server ended in mid-answer')));
+    plain.once('close', () => response.destroyed || response.resume());
+    return response.pipe(plain);
+  }
+
+  /** Aborts at the deadline, with the caller or with us; the function ends the watch on all three. */
+  #within(deadlineMs: number, asked: AbortSignal | undefined): [AbortSignal, () => void] {
+    const timer = new AbortController();
+    const timeout = setTimeout(() => timer.abort(), deadlineMs);
+    const signals = [timer.signal, this.#closing.signal, ...(asked === undefined ? [] : [asked])];
+    return [AbortSignal.any(signals), () => clearTimeout(timeout)];
+  }
+
+  #toError(error: unknown, act: string, asked: AbortSignal | undefined, deadlineMs = DEADLINE_MS): AppError {
+    if (asked?.aborted || this.#closing.signal.aborted) {
+      return new AppError('CANCELLED', `${act}: given up`, { cause: error });
+    }
+    if (error instanceof AppError) return error;
+    if (Object(error).name === 'AbortError') {
+      const what = `the API server did not ${act} within ${Math.round(deadlineMs / 1000)} s`;
+      return new AppError('DEADLINE_EXCEEDED', what, { cause: error, data: { advice: BUSY } });
+    }
+    const why = error instanceof Error ? error.message : String(error);
+    return new AppError('SERVICE_UNAVAILABLE', `the API server could not be asked to ${act}: ${why}`, {
+      cause: error,
+      data: { advice: BUSY },
+    });
+  }
+
+  async #pause(attempt: number, failure: AppError, asked: AbortSignal | undefined): Promise<void> {
+    const { minMs, maxMs } = this.#retry;
+    const wanted = failure instanceof StatusError ? failure.retryAfterMs : 0;
+    const ms = Math.min(maxMs, Math.max(wanted, minMs * 2 ** attempt));
+    const signals = [this.#closing.signal, ...(asked === undefined ? [] : [asked])];
+    await sleep(ms, undefined, { signal: AbortSignal.any(signals) }).catch((error: unknown) => {
+      throw new AppError('CANCELLED', 'given up while waiting to ask the API server again', { cause: error });
+    });
+  }
+
+  /** Ends what is under way (CANCELLED) and closes every connection but upgraded ones. Idempotent. */
+  async close(): Promise<void> {
+    this.#closing.abort();
+    this.#pool.destroy();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+}
+
+const BUSY =
+  'the API server or the way to it is slow or broken; try again, and see whether `kubectl get pods` answers.';
+
+function verbOf(method: Method): string {
+  return { GET: 'get', POST: 'create', PUT: 'replace', PATCH: 'change', DELETE: 'delete' }[method];
+}
+
+function headBytes({ rawHeaders }: IncomingMessage): number {
+  return rawHeaders.reduce((sum, text) => sum + text.length + 2, 17);
+}
+
+/** Of an idempotent call: whether the same call can succeed a moment later. */
+function mayPass(error: AppError): boolean {
+  if (error instanceof StatusError) return error.httpStatus === 429 || error.httpStatus >= 500;
+  return error.code === 'SERVICE_UNAVAILABLE' && error.data?.['move'] !== 'user';
+}
+
+function parseJson<T>(text: string, path: string): T {
+  try {
+    return JSON.parse(text) as T;
+  } catch (cause) {
+    throw new AppError(
+      'PROTOCOL_VIOLATION',
+      `${path}: what answers there is no Kubernetes API: its answer is no JSON`,
+      {
+        cause,
+        data: { move: 'user', advice: 'check the server of the context, and whether a proxy answers in its place.' },
+      },
+    );
+  }
+}
+
+function tooLong(path: string, limitBytes: number): AppError {
+  return new AppError('LIMIT_REACHED', `${path}: an event is longer than ${limitBytes} bytes`);
+}
+
+function watchError(status: unknown, path: string): StatusError {
+  const { code } = Object(status) as { code?: unknown };
+  return toStatusError(typeof code === 'number' ? code : 500, JSON.stringify(status), `watch ${path}`, undefined);
+}
