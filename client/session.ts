@@ -1,7 +1,7 @@
 // The client's side of a session: opens it, matches answers with requests and sees to it that every request is answered
 // once, by its answer, by its deadline or by the end of the session. Knows nothing of the local process.
 
-import type { DialOptions } from '#proto/dial.ts';
+import type { DialOptions, Renewal } from '#proto/dial.ts';
 import { ERRNO } from '#proto/errno.ts';
 import { AppError, fromErrorDetail } from '#proto/errors.ts';
 import { type Frame, makeFrame, NO_BYTES } from '#proto/frame.ts';
@@ -75,6 +75,9 @@ export interface SessionOptions {
   /** Connections that arrive at the target are asked for. */
   wantsIncoming?: boolean;
   deadlineMs: number;
+  /** Without it the first break of the connection ends the session. */
+  renewal?: Renewal;
+  connect?: DialOptions['connect'];
   /** For every file request; `FILE_DEADLINE_MS` where nothing else is said. */
   requestDeadlineMs?: number;
   onEvent: (event: NonNullable<SessionEvent['event']>) => void;
@@ -117,7 +120,7 @@ export class Session implements FileSession, NetworkSession {
   readonly #onEvent: SessionOptions['onEvent'];
   readonly #onOverdue: (what: string) => void;
   readonly #wantsNetwork: boolean;
-  /** Time in which we ran: that of a stopped process or a sleeping machine is nobody's delay. */
+  /** Time in which we ran and had a connection: that of a stopped process or a sleeping machine is nobody's delay. */
   #runningMs = 0;
   #nextId = 1;
   readonly #requestsByKind: Record<string, number> = {};
@@ -138,6 +141,8 @@ export class Session implements FileSession, NetworkSession {
       service: 'Gateway',
       token: options.token,
       ...(options.proof === undefined ? {} : { proof: options.proof }),
+      ...(options.connect === undefined ? {} : { connect: options.connect }),
+      ...(options.renewal === undefined ? {} : { renewal: options.renewal }),
       deadlineMs: options.deadlineMs,
       opening,
       onFrame: (frame) => {
@@ -337,6 +342,7 @@ export class Session implements FileSession, NetworkSession {
   }
 
   #checkDeadlines(): void {
+    if (this.#stream.isParked) return;
     this.#runningMs += CHECK_DEADLINES_EVERY_MS;
     // In the order in which they began, so that the first young one ends the search.
     for (const pending of this.#pending.values()) {

@@ -1,36 +1,44 @@
-// The dialling end of a session: two gRPC calls on two connections made into one SessionStream. Speaks gRPC with node's own
-// HTTP/2: what a library would add to the start of a command is more than all that is needed of it here.
+// The dialling end of a session: two gRPC calls on two connections made into one SessionStream, and made anew when they
+// break. Speaks gRPC with node's own HTTP/2: what a library would add to the start of a command is more than all that is
+// needed of it here.
 
-import http2 from 'node:http2';
-import net from 'node:net';
-import { AppError, type AppErrorCode, GRPC_STATUS } from './errors.ts';
+import type { OutgoingHttpHeaders } from 'node:http2';
+import type { Duplex } from 'node:stream';
+import { type CallOptions, connectSocket, type Peer } from './dial-call.ts';
+import { type Answer, DialledCarrier } from './dialled-carrier.ts';
+import { AppError } from './errors.ts';
 import type { Frame } from './frame.ts';
-import { MessageReader, MessageWriter } from './grpc-message.ts';
-import { CONTENT_TYPE, errorOfStatus, type GrpcStatus, readStatus } from './grpc-status.ts';
-import {
-  AUTHORIZATION_KEY,
-  DIRECTION_KEY,
-  http2Settings,
-  PROOF_KEY,
-  SESSION_MEMORY_MB,
-  type SessionService,
-  sessionPath,
-  windowBytes,
-} from './grpc-tuning.ts';
-import { type FrameTransport, type SessionHandlers, SessionStream } from './session-stream.ts';
-import { VERSION } from './version.ts';
+import { ATTEMPT_KEY, GRACE_KEY, RECEIVED_KEY, type SessionService } from './grpc-tuning.ts';
+import { Redialler } from './redial.ts';
+import { RenewableTransport } from './renewable-transport.ts';
+import { type SessionHandlers, SessionStream } from './session-stream.ts';
 
-export interface DialOptions extends SessionHandlers {
-  /** `unix:/path` or `host:port`. */
-  address: string;
-  service: SessionService;
-  token: string;
-  /** What a peer that knows the key answers the token with (token.ts, proofOfKey). Without it nobody is asked for one. */
-  proof?: string;
+/** For one attempt to reach the peer again. */
+const ATTEMPT_DEADLINE_MS = 10_000;
+
+export interface Renewal {
+  /** How long the session may be without a connection; the peer may allow less. */
+  graceMs: number;
+  /** The connection broke; another is being made. `graceMs` is what both sides agreed on. */
+  onInterrupted?(error: AppError, graceMs: number): void;
+  /** The session goes on. */
+  onRenewed?(awayMs: number): void;
+  /** The session is over, however it ended. */
+  onOver?(): void;
+}
+
+export interface DialOptions extends SessionHandlers, CallOptions {
   /** For both calls to be accepted. */
   deadlineMs: number;
   /** Sent with the calls instead of after their acceptance: saves a round trip. */
   opening?: Frame;
+  /** Without it the first break ends the session. */
+  renewal?: Renewal;
+  /**
+   * A fresh connection to the peer; called twice for each attempt. Without it a socket is opened to `address`, which
+   * otherwise serves for messages and for the size of windows. Aborted when nobody waits for it any more.
+   */
+  connect?(signal: AbortSignal): Promise<Duplex>;
 }
 
 /** As messages call who serves it. */
@@ -41,12 +49,6 @@ const PEER_NAMES: Readonly<Record<SessionService, string>> = {
   Stealer: 'stealer',
 };
 
-interface Peer {
-  readonly name: string;
-  readonly lostCode: AppErrorCode;
-  readonly address: string;
-}
-
 /**
  * Resolves when the peer has accepted both calls; no frame is handed over before that. Rejects with UNAUTHENTICATED,
  * LIMIT_REACHED, DEADLINE_EXCEEDED or, when nobody answers, AGENT_LOST (SERVICE_UNAVAILABLE for a service of the agent),
@@ -55,269 +57,158 @@ interface Peer {
 export async function dial(options: DialOptions): Promise<SessionStream> {
   const lostCode = options.service === 'Gateway' ? 'AGENT_LOST' : 'SERVICE_UNAVAILABLE';
   const peer: Peer = { name: PEER_NAMES[options.service], lostCode, address: options.address };
-  const transport = new DialledTransport(options, peer);
+  const renewing = options.renewal === undefined ? null : new Renewing(options, peer, options.renewal);
+  const transport = new RenewableTransport({ onBroken: (error) => renewing?.start(error) });
+  if (renewing === null) transport.forgo();
   let isAccepted = false;
+  let closedEarly: AppError | null = null;
   const stream = new SessionStream({
     transport,
     peer: peer.name,
     lostCode: peer.lostCode,
     onFrame: options.onFrame,
     onClosed: (error) => {
+      renewing?.stop();
       if (isAccepted) options.onClosed(error);
-      else transport.refuse(error ?? new AppError(peer.lostCode, `the ${peer.name} closed before it accepted`));
+      else closedEarly = error;
     },
   });
-  transport.attach(stream);
+  transport.bind(stream);
+  renewing?.bind(transport, stream);
   try {
-    if (options.opening !== undefined) stream.send(options.opening);
-    await transport.accepted(options.deadlineMs);
+    const answer = await open(options, peer, transport, stream);
+    if (closedEarly !== null) throw closedEarly;
+    if (answer.kind !== 'accepted') throw answer.error;
+    if (answer.graceMs === null) transport.forgo();
+    else if (renewing !== null) renewing.graceMs = Math.min(renewing.graceMs, answer.graceMs);
   } catch (error) {
     stream.destroy();
     throw error;
   }
   isAccepted = true;
-  transport.startReading();
   return stream;
 }
 
-/** One call on a connection of its own. */
-class Call {
-  readonly stream: http2.ClientHttp2Stream;
-  readonly #connection: http2.ClientHttp2Session;
+async function open(
+  options: DialOptions,
+  peer: Peer,
+  transport: RenewableTransport,
+  stream: SessionStream,
+): Promise<Answer> {
+  const { deadlineMs, opening, renewal } = options;
+  const headers = renewal === undefined ? {} : { [GRACE_KEY]: String(renewal.graceMs) };
+  const giveUp = new AbortController();
+  const startedMs = performance.now();
+  const carrier = await makeCarrier(options, peer, headers, deadlineMs, giveUp.signal);
+  transport.adopt(carrier, 0);
+  if (opening !== undefined) stream.send(opening);
+  return carrier.answered(Math.max(1, deadlineMs - (performance.now() - startedMs)));
+}
+
+/** The session's second life and the ones after it. */
+class Renewing {
+  graceMs: number;
+  readonly #options: DialOptions;
   readonly #peer: Peer;
-  readonly #proof: string | undefined;
-  readonly #onAccepted: () => void;
-  readonly #onEnded: (error: AppError | null) => void;
-  #fault: Error | null = null;
-  #status: GrpcStatus | null = null;
-  #isAccepted = false;
-  #isImpostor = false;
-  #hasEnded = false;
-
-  constructor(
-    options: DialOptions,
-    peer: Peer,
-    direction: 'up' | 'down',
-    onAccepted: () => void,
-    onEnded: (error: AppError | null) => void,
-  ) {
-    this.#peer = peer;
-    this.#proof = options.proof;
-    this.#onAccepted = onAccepted;
-    this.#onEnded = onEnded;
-    this.#connection = openConnection(options.address);
-    this.#connection.on('error', (error) => this.#failed(error));
-    this.stream = this.#connection.request(
-      {
-        ':method': 'POST',
-        ':path': sessionPath(options.service),
-        'content-type': CONTENT_TYPE,
-        te: 'trailers',
-        'user-agent': `mirrord/${VERSION}`,
-        [AUTHORIZATION_KEY]: `Bearer ${options.token}`,
-        [DIRECTION_KEY]: direction,
-      },
-      { endStream: direction === 'down' },
-    );
-    this.stream.on('error', (error) => this.#failed(error));
-    this.stream.once('response', (headers) => this.#answered(headers));
-    this.stream.once('trailers', (trailers) => this.#setStatus(readStatus(trailers)));
-    // A call ends only when it has been read to its end.
-    this.stream.once('end', () => this.#ended());
-    this.stream.once('close', () => this.#ended());
-  }
-
-  cut(): void {
-    this.#connection.destroy();
-  }
-
-  #answered(headers: http2.IncomingHttpHeaders & http2.IncomingHttpStatusHeader): void {
-    const status = readStatus(headers);
-    if (status !== null) {
-      this.#setStatus(status);
-      this.#ended();
-    } else if (headers[':status'] !== 200) {
-      this.#failed(new Error(`HTTP status ${headers[':status']}, which no gRPC server gives`));
-      this.#ended();
-    } else if (this.#proof !== undefined && headers[PROOF_KEY] !== this.#proof) {
-      this.#isImpostor = true;
-      this.#ended();
-    } else {
-      this.#isAccepted = true;
-      this.#onAccepted();
-    }
-  }
-
-  #setStatus(status: GrpcStatus | null): void {
-    this.#status ??= status;
-    // What the peer ends a call with an error for is not in its last messages.
-    if (this.#status !== null && this.#status.code !== 0) this.#ended();
-  }
-
-  #failed(error: Error): void {
-    this.#fault ??= error;
-  }
-
-  #ended(): void {
-    if (this.#hasEnded) return;
-    this.#hasEnded = true;
-    this.#onEnded(this.#verdict());
-  }
-
-  /** What the end means: the peer's own word in the trailers, else what the status says, else what the connection did. */
-  #verdict(): AppError | null {
-    const { name, address, lostCode } = this.#peer;
-    if (this.#isImpostor) {
-      return new AppError('UNAUTHENTICATED', `who answers for the ${name} at ${address} does not know the session key`);
-    }
-    if (this.#status === null) {
-      const reason = this.#fault === null ? 'the call was cut' : reasonOf(this.#fault);
-      const what = this.#isAccepted ? 'lost' : 'cannot reach';
-      return new AppError(lostCode, `${what} the ${name} at ${address}: ${reason}`, {
-        cause: this.#fault ?? undefined,
-      });
-    }
-    if (this.#status.code === 0) return null;
-    try {
-      const own = errorOfStatus(this.#status);
-      if (own !== null) return own;
-    } catch (error) {
-      return AppError.from(error, 'PROTOCOL_VIOLATION');
-    }
-    const reason = `${name} at ${address}: ${this.#status.message}`;
-    switch (this.#status.code) {
-      case GRPC_STATUS.UNAUTHENTICATED:
-        return new AppError('UNAUTHENTICATED', `refused by the ${reason}`);
-      case GRPC_STATUS.UNIMPLEMENTED:
-        return new AppError('UNSUPPORTED', `not served by the ${reason}`);
-      case GRPC_STATUS.RESOURCE_EXHAUSTED:
-        return new AppError('LIMIT_REACHED', `refused by the ${reason}`);
-      case GRPC_STATUS.UNAVAILABLE:
-        return new AppError(lostCode, `cannot reach the ${reason}`);
-      default:
-        return new AppError(lostCode, `lost the ${reason}`);
-    }
-  }
-}
-
-const REASONS: Readonly<Record<string, string>> = {
-  ECONNREFUSED: 'nobody listens there',
-  ENOENT: 'there is no such socket',
-  EACCES: 'this user may not open the socket',
-  ECONNRESET: 'the connection was cut',
-  EPIPE: 'the connection was cut',
-};
-
-/** What the system said: node's http2 tells of the stream that was cancelled by it. */
-function reasonOf(error: Error): string {
-  const cause = error.cause instanceof Error ? error.cause : error;
-  return REASONS[(cause as NodeJS.ErrnoException).code ?? ''] ?? cause.message;
-}
-
-class DialledTransport implements FrameTransport {
-  readonly #up: Call;
-  readonly #down: Call;
-  readonly #writer: MessageWriter;
+  readonly #renewal: Renewal;
+  readonly #redialler: Redialler;
+  #transport: RenewableTransport | null = null;
   #stream: SessionStream | null = null;
-  #settleAccepted: { resolve: () => void; reject: (error: AppError) => void } | null = null;
-  #acceptedCalls = 0;
-  #endedCalls = 0;
-  #firstError: AppError | null = null;
-  readonly #peer: Peer;
+  #brokenAtMs = 0;
 
-  constructor(options: DialOptions, peer: Peer) {
+  constructor(options: DialOptions, peer: Peer, renewal: Renewal) {
+    this.#options = options;
     this.#peer = peer;
-    const call = (direction: 'up' | 'down') =>
-      new Call(
-        options,
-        peer,
-        direction,
-        () => this.#onAccepted(),
-        (error) => this.#onEnded(error),
-      );
-    this.#up = call('up');
-    this.#down = call('down');
-    this.#writer = new MessageWriter(this.#up.stream, () => this.#stream?.transportDrained());
+    this.#renewal = renewal;
+    this.graceMs = renewal.graceMs;
+    this.#redialler = new Redialler({
+      peer: peer.name,
+      attempt: (number, signal) => this.#attempt(number, signal),
+      onAccepted: (carrier, received) => this.#accepted(carrier, received),
+      onGivenUp: (error) => this.#stream?.destroy(error),
+    });
   }
 
-  attach(stream: SessionStream): void {
+  bind(transport: RenewableTransport, stream: SessionStream): void {
+    this.#transport = transport;
     this.#stream = stream;
-    this.#up.stream.resume();
   }
 
-  accepted(deadlineMs: number): Promise<void> {
-    return new Promise((resolve, reject) => {
-      const { name, address } = this.#peer;
-      const timer = setTimeout(() => {
-        reject(new AppError('DEADLINE_EXCEEDED', `no answer from the ${name} at ${address} within ${deadlineMs} ms`));
-      }, deadlineMs);
-      const settle = (act: () => void) => {
-        clearTimeout(timer);
-        this.#settleAccepted = null;
-        act();
-      };
-      this.#settleAccepted = { resolve: () => settle(resolve), reject: (error) => settle(() => reject(error)) };
-    });
+  start(error: AppError): void {
+    this.#brokenAtMs = performance.now();
+    this.#renewal.onInterrupted?.(error, this.graceMs);
+    this.#redialler.start(error, this.graceMs);
   }
 
-  refuse(error: AppError): void {
-    this.#settleAccepted?.reject(error);
+  stop(): void {
+    this.#redialler.stop();
+    this.#renewal.onOver?.();
   }
 
-  /** In a later turn of the loop than the promise of `dial`, so that who awaits it holds the stream first. */
-  startReading(): void {
-    const reader = new MessageReader((batch) => this.#stream?.receive(batch));
-    setImmediate(() => {
-      this.#down.stream.on('data', (chunk: Buffer) => {
-        try {
-          reader.push(chunk);
-        } catch (error) {
-          this.#stream?.destroy(AppError.from(error, 'BUG'));
-        }
-      });
-    });
+  async #attempt(number: number, signal: AbortSignal): Promise<{ carrier: DialledCarrier; answer: Answer }> {
+    const headers = {
+      [GRACE_KEY]: String(this.graceMs),
+      [ATTEMPT_KEY]: String(number),
+      [RECEIVED_KEY]: String(this.#transport?.received ?? 0),
+    };
+    const carrier = await makeCarrier(this.#options, this.#peer, headers, ATTEMPT_DEADLINE_MS, signal);
+    const drop = () => carrier.drop();
+    signal.addEventListener('abort', drop);
+    const answer = await carrier.answered(ATTEMPT_DEADLINE_MS);
+    signal.removeEventListener('abort', drop);
+    return { carrier, answer };
   }
 
-  write(batch: readonly Frame[]): boolean {
-    return this.#writer.write(batch);
-  }
-
-  end(): void {
-    this.#up.stream.end();
-  }
-
-  destroy(): void {
-    this.#up.cut();
-    this.#down.cut();
-  }
-
-  #onAccepted(): void {
-    this.#acceptedCalls += 1;
-    if (this.#acceptedCalls === 2) this.#settleAccepted?.resolve();
-  }
-
-  #onEnded(error: AppError | null): void {
-    this.#firstError ??= error;
-    this.#endedCalls += 1;
-    if (error === null && this.#endedCalls < 2) return;
-    this.#stream?.transportEnded(this.#firstError);
-    this.destroy();
+  #accepted(carrier: DialledCarrier, received: number): void {
+    this.#transport?.adopt(carrier, received);
+    this.#renewal.onRenewed?.(performance.now() - this.#brokenAtMs);
   }
 }
 
-function openConnection(address: string): http2.ClientHttp2Session {
-  const connection = http2.connect('http://localhost', {
-    createConnection: () => connectSocket(address),
-    settings: http2Settings(address),
-    maxSessionMemory: SESSION_MEMORY_MB,
+async function makeCarrier(
+  options: DialOptions,
+  peer: Peer,
+  headers: OutgoingHttpHeaders,
+  deadlineMs: number,
+  signal: AbortSignal,
+): Promise<DialledCarrier> {
+  const { connect, address } = options;
+  if (connect === undefined) {
+    return new DialledCarrier(options, peer, headers, [connectSocket(address), connectSocket(address)]);
+  }
+  return new DialledCarrier(options, peer, headers, await connectTwice(connect, peer, deadlineMs, signal));
+}
+
+/** Both or none: what comes after we have given up is destroyed. */
+async function connectTwice(
+  connect: NonNullable<DialOptions['connect']>,
+  { name, address, lostCode }: Peer,
+  deadlineMs: number,
+  signal: AbortSignal,
+): Promise<[Duplex, Duplex]> {
+  const giveUp = new AbortController();
+  const abort = () => giveUp.abort();
+  signal.addEventListener('abort', abort);
+  const late = `no connection to the ${name} at ${address} within ${deadlineMs} ms`;
+  let timer: NodeJS.Timeout | undefined;
+  const deadline = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new AppError('DEADLINE_EXCEEDED', late)), deadlineMs);
+    giveUp.signal.addEventListener('abort', () => reject(new AppError('CANCELLED', 'the attempt was given up')));
   });
-  connection.once('connect', () => connection.setLocalWindowSize(windowBytes(address)));
-  return connection;
-}
-
-function connectSocket(address: string): net.Socket {
-  if (address.startsWith('unix:')) return net.connect({ path: address.slice('unix:'.length) });
-  const at = address.lastIndexOf(':');
-  const host = address.slice(0, at).replace(/^\[(.*)\]$/, '$1');
-  return net.connect({ host, port: Number(address.slice(at + 1)), noDelay: true });
+  const connecting = [connect(giveUp.signal), connect(giveUp.signal)] as const;
+  try {
+    return await Promise.race([Promise.all(connecting), deadline]);
+  } catch (thrown) {
+    for (const one of connecting) {
+      one.then(
+        (socket) => socket.destroy(),
+        () => undefined,
+      );
+    }
+    giveUp.abort();
+    throw AppError.from(thrown, lostCode);
+  } finally {
+    clearTimeout(timer);
+    signal.removeEventListener('abort', abort);
+  }
 }

@@ -5,6 +5,7 @@ import { describe, expect, test } from 'vitest';
 import { AppError } from './errors.ts';
 import {
   decodeBatch,
+  decodeNumberedBatch,
   encodeBatch,
   encodedFrameBytes,
   type Frame,
@@ -33,8 +34,10 @@ const anyFrame: fc.Arbitrary<Frame> = fc.record({
 const anyFrames = fc.array(anyFrame, { maxLength: 20 });
 
 const plain = ({ id, kind, head, data }: Frame) => ({ id, kind, head: [...head], data: [...data] });
-const generated = (frames: Frame[]) =>
+const generated = (frames: Frame[], sequence = 0, acknowledged = 0) =>
   Batch.encode({
+    sequence: BigInt(sequence),
+    acknowledged: BigInt(acknowledged),
     frames: frames.map(({ id, kind, head, data }) => ({ id, kind, head: Buffer.from(head), data: Buffer.from(data) })),
   }).finish();
 
@@ -51,6 +54,20 @@ function decodeOrRefuse(bytes: Uint8Array): Frame[] | null {
 describe('the hand codec and the generated one', () => {
   test('write the same bytes', () => {
     fc.assert(fc.property(anyFrames, (frames) => Buffer.compare(encodeBatch(frames), generated(frames)) === 0));
+  });
+
+  test('number batches alike, up to what a number can count', () => {
+    const anyCount = fc.oneof(fc.constant(0), fc.maxSafeNat(), fc.nat(300), fc.constant(Number.MAX_SAFE_INTEGER));
+    fc.assert(
+      fc.property(anyFrames, anyCount, anyCount, (frames, sequence, acknowledged) => {
+        const bytes = encodeBatch(frames, { sequence, acknowledged });
+        expect(Buffer.compare(bytes, generated(frames, sequence, acknowledged))).toBe(0);
+        expect(decodeNumberedBatch(bytes)).toMatchObject({ sequence, acknowledged });
+      }),
+    );
+    expect(() =>
+      decodeNumberedBatch(Batch.encode({ frames: [], sequence: 2n ** 53n, acknowledged: 0n }).finish()),
+    ).toThrow('is over');
   });
 
   test('read the same frames', () => {

@@ -27,6 +27,20 @@ const TAG_ID = 0x08;
 const TAG_KIND = 0x10;
 const TAG_HEAD = 0x1a;
 const TAG_DATA = 0x22;
+const TAG_SEQUENCE = 0x10;
+const TAG_ACKNOWLEDGED = 0x18;
+
+/** Of a batch in a session that can be renewed (frame.proto); 0 stands for none. */
+export interface BatchNumbers {
+  readonly sequence: number;
+  readonly acknowledged: number;
+}
+
+const NO_NUMBERS: BatchNumbers = { sequence: 0, acknowledged: 0 };
+
+export interface DecodedBatch extends BatchNumbers {
+  frames: Frame[];
+}
 
 export function makeFrame(
   id: number,
@@ -44,13 +58,13 @@ export function encodedFrameBytes(frame: Frame): number {
 }
 
 /** The whole batch in one buffer. Throws PROTOCOL_VIOLATION when the frames are beyond the limits. */
-export function encodeBatch(frames: readonly Frame[]): Buffer {
-  return Buffer.concat(encodeBatchPieces(frames, encodedBatchBytes(frames), 0));
+export function encodeBatch(frames: readonly Frame[], numbers: BatchNumbers = NO_NUMBERS): Buffer {
+  return Buffer.concat(encodeBatchPieces(frames, encodedBatchBytes(frames, numbers), 0, numbers));
 }
 
 /** Throws PROTOCOL_VIOLATION when the frames are beyond the limits. */
-export function encodedBatchBytes(frames: readonly Frame[]): number {
-  let size = 0;
+export function encodedBatchBytes(frames: readonly Frame[], numbers: BatchNumbers = NO_NUMBERS): number {
+  let size = numberBytes(numbers.sequence) + numberBytes(numbers.acknowledged);
   for (const frame of frames) {
     assertFrameLimits(frame);
     size += encodedFrameBytes(frame);
@@ -63,7 +77,12 @@ export function encodedBatchBytes(frames: readonly Frame[]): number {
  * A batch of `batchBytes` as pieces to write in order, the first with `roomBytes` left free at its start. Data of
  * LEFT_IN_PLACE_BYTES and more is a piece of its own and stays where it is: it is the caller's until it has been written.
  */
-export function encodeBatchPieces(frames: readonly Frame[], batchBytes: number, roomBytes: number): Buffer[] {
+export function encodeBatchPieces(
+  frames: readonly Frame[],
+  batchBytes: number,
+  roomBytes: number,
+  { sequence, acknowledged }: BatchNumbers = NO_NUMBERS,
+): Buffer[] {
   let copiedBytes = roomBytes + batchBytes;
   for (const { data } of frames) if (data.length >= LEFT_IN_PLACE_BYTES) copiedBytes -= data.length;
   const out = Buffer.allocUnsafe(copiedBytes);
@@ -79,21 +98,32 @@ export function encodeBatchPieces(frames: readonly Frame[], batchBytes: number, 
     pieces.push(out.subarray(start, at), Buffer.from(data.buffer, data.byteOffset, data.length));
     start = at;
   }
+  at = writeNumber(out, at, TAG_SEQUENCE, sequence);
+  at = writeNumber(out, at, TAG_ACKNOWLEDGED, acknowledged);
   if (start < at) pieces.push(out.subarray(start, at));
   return pieces;
 }
 
 /** Frames whose head and data are views into `bytes`. Throws only PROTOCOL_VIOLATION, whatever the bytes are. */
 export function decodeBatch(bytes: Uint8Array): Frame[] {
+  return decodeNumberedBatch(bytes).frames;
+}
+
+/** The same with the numbers of the batch. */
+export function decodeNumberedBatch(bytes: Uint8Array): DecodedBatch {
   if (bytes.length > MAX_BATCH_BYTES) throw violation(`batch of ${bytes.length} bytes is over ${MAX_BATCH_BYTES}`);
   const cursor = new Cursor(bytes);
   const frames: Frame[] = [];
+  let sequence = 0;
+  let acknowledged = 0;
   while (cursor.at < bytes.length) {
     const tag = cursor.varint();
     if (tag === TAG_FRAME) frames.push(decodeFrame(cursor));
+    else if (tag === TAG_SEQUENCE) sequence = cursor.varint(Number.MAX_SAFE_INTEGER);
+    else if (tag === TAG_ACKNOWLEDGED) acknowledged = cursor.varint(Number.MAX_SAFE_INTEGER);
     else cursor.skip(tag, bytes.length);
   }
-  return frames;
+  return { frames, sequence, acknowledged };
 }
 
 /** Throws PROTOCOL_VIOLATION for a frame no batch may carry. */
@@ -130,20 +160,20 @@ class Cursor {
     this.bytes = bytes;
   }
 
-  /** An unsigned number of at most 32 bits; longer ones stand in no field of ours. */
-  varint(): number {
+  /** An unsigned number: of 32 bits everywhere but where batches are counted. */
+  varint(limit = 0xffff_ffff): number {
     let value = 0;
-    for (let shift = 0; shift < 35; shift += 7) {
+    for (let shift = 0; shift < 56 && 2 ** shift <= limit; shift += 7) {
       const byte = this.bytes[this.at];
       if (byte === undefined) throw violation(`batch ends inside a number at byte ${this.at}`);
       this.at += 1;
       value += (byte & 0x7f) * 2 ** shift;
       if (byte < 0x80) {
-        if (value > 0xffff_ffff) break;
+        if (value > limit) break;
         return value;
       }
     }
-    throw violation(`number before byte ${this.at} is over 32 bits`);
+    throw violation(`number before byte ${this.at} is over ${limit}`);
   }
 
   lengthEnd(limit: number): number {
@@ -218,12 +248,24 @@ function writeField(out: Uint8Array, start: number, tag: number, bytes: Uint8Arr
   return at + bytes.length;
 }
 
+function numberBytes(value: number): number {
+  return value === 0 ? 0 : 1 + varintBytes(value);
+}
+
+function writeNumber(out: Uint8Array, start: number, tag: number, value: number): number {
+  if (value === 0) return start;
+  out[start] = tag;
+  return writeVarint(out, start + 1, value);
+}
+
 function varintBytes(value: number): number {
   if (value < 0x80) return 1;
   if (value < 0x4000) return 2;
   if (value < 0x20_0000) return 3;
   if (value < 0x1000_0000) return 4;
-  return 5;
+  let bytes = 5;
+  for (let rest = Math.floor(value / 2 ** 35); rest > 0; rest = Math.floor(rest / 0x80)) bytes += 1;
+  return bytes;
 }
 
 function writeVarint(out: Uint8Array, start: number, value: number): number {

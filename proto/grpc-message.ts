@@ -3,12 +3,27 @@
 
 import type { Http2Stream } from 'node:http2';
 import { AppError } from './errors.ts';
-import { encodeBatchPieces, encodedBatchBytes, type Frame, MAX_BATCH_BYTES } from './frame.ts';
+import { type BatchNumbers, encodeBatchPieces, encodedBatchBytes, type Frame, MAX_BATCH_BYTES } from './frame.ts';
 
 const PREFIX_BYTES = 5;
 /** What the stream may hold that the kernel has not taken: enough to keep it busy while we are woken. */
 const HIGH_WATER_BYTES = 512 * 1024;
 const LOW_WATER_BYTES = 256 * 1024;
+
+/** A batch as it goes out: its prefix, and the batch in pieces that may be written more than once. */
+export interface Message {
+  readonly pieces: readonly Buffer[];
+  readonly bytes: number;
+}
+
+/** Throws PROTOCOL_VIOLATION for a batch beyond the limits. */
+export function encodeMessage(batch: readonly Frame[], numbers?: BatchNumbers): Message {
+  const bytes = encodedBatchBytes(batch, numbers);
+  const pieces = encodeBatchPieces(batch, bytes, PREFIX_BYTES, numbers);
+  pieces[0]?.writeUInt8(0, 0);
+  pieces[0]?.writeUInt32BE(bytes, 1);
+  return { pieces, bytes: bytes + PREFIX_BYTES };
+}
 
 /** Messages out of chunks of any size. Memory: one partial message, allocated when its prefix is whole and acceptable. */
 export class MessageReader {
@@ -73,12 +88,12 @@ export class MessageWriter {
 
   /** False when the peer is behind: `onDrained` follows. Throws PROTOCOL_VIOLATION for a batch beyond the limits. */
   write(batch: readonly Frame[]): boolean {
-    const bytes = encodedBatchBytes(batch);
-    const pieces = encodeBatchPieces(batch, bytes, PREFIX_BYTES);
+    return this.writeMessage(encodeMessage(batch));
+  }
+
+  writeMessage({ pieces }: Message): boolean {
     const stream = this.#stream;
     if (stream.destroyed || stream.writableEnded) return true;
-    pieces[0]?.writeUInt8(0, 0);
-    pieces[0]?.writeUInt32BE(bytes, 1);
     stream.cork();
     for (const piece of pieces) stream.write(piece, this.#written);
     stream.uncork();

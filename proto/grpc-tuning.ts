@@ -11,6 +11,20 @@ export const DIRECTION_KEY = 'mirrord-direction';
 export const AUTHORIZATION_KEY = 'authorization';
 /** In the head of an accepted call's answer: that the server knows the key too (token.ts, proofOfKey). */
 export const PROOF_KEY = 'mirrord-proof';
+/** Asked for, and granted in the answer: for how long the session is kept without connections. Of renewal, as these two: */
+export const GRACE_KEY = 'mirrord-grace-ms';
+/** Which of the client's tries to go on this is. */
+export const ATTEMPT_KEY = 'mirrord-attempt';
+/** The last batch that the writer of the header has received. */
+export const RECEIVED_KEY = 'mirrord-received';
+
+/** A header that is a number as we write them; null for none and for any other text. */
+export function readCount(header: string | string[] | undefined): number | null {
+  if (typeof header !== 'string' || !/^(?:0|[1-9][0-9]{0,15})$/.test(header)) return null;
+  const count = Number(header);
+  return Number.isSafeInteger(count) ? count : null;
+}
+
 /** In the trailers of a call that failed: an ErrorDetail. */
 export const ERROR_KEY = 'mirrord-error-bin';
 

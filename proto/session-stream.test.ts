@@ -1,9 +1,10 @@
 import { afterEach, describe, expect, test, vi } from 'vitest';
+import type { FrameTransport } from './carrier.ts';
 import { GRANT_STEP_BYTES } from './credits.ts';
 import { AppError } from './errors.ts';
 import { decodeBatch, encodeBatch, type Frame, makeFrame, NO_BYTES } from './frame.ts';
 import { Credit, FrameKind } from './gen/v1/frame.ts';
-import { type FrameTransport, SessionStream } from './session-stream.ts';
+import { SessionStream } from './session-stream.ts';
 
 /** The other end of the wire in memory: keeps what is written, and is full when told to be. */
 class Wire implements FrameTransport {

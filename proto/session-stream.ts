@@ -4,6 +4,7 @@
 // Buffers: `send` queues up to MAX_BUFFERED_BYTES, beyond which the session fails with LIMIT_REACHED; who produces on its
 // own accord awaits `drained()`. What has been received and not yet handed on is bounded by the session credit.
 
+import type { FrameTransport } from './carrier.ts';
 import { ReceiveCredit, SESSION_CREDIT_BYTES, SendCredit } from './credits.ts';
 import { AppError, type AppErrorCode, fromErrorDetail, toErrorDetail } from './errors.ts';
 import { assertFrameLimits, decodeBatch, encodedFrameBytes, type Frame, makeFrame, NO_BYTES } from './frame.ts';
@@ -20,16 +21,6 @@ const MAX_BUFFERED_BYTES = 40 * 1024 * 1024;
 
 /** Frames about the stream itself that wait: a peer that asks and does not read makes more of them, ours never do. */
 const MAX_URGENT_FRAMES = 1_000;
-
-/** Carries batches. Its owner calls `receive`, `transportDrained`, `peerEnded` and `transportEnded` of the stream. */
-export interface FrameTransport {
-  /** False when the peer is behind: the next write comes after `transportDrained`. */
-  write(batch: readonly Frame[]): boolean;
-  /** Nothing more will be written; the peer sees the end after all that was. */
-  end(): void;
-  /** Cuts both directions now. */
-  destroy(error: AppError | null): void;
-}
 
 export interface SessionHandlers {
   /**
@@ -67,6 +58,8 @@ export class SessionStream {
   #bufferedBytes = 0;
   #flushHandle: NodeJS.Immediate | null = null;
   #isTransportFull = false;
+  /** There is no connection at the moment; until there is one, nobody's silence means anything. */
+  #isParked = false;
   #mayPeerEnd = false;
   #hasAgreedToClose = false;
   /** asked: SESSION_SUSPEND waits to be written; held: it is, and nothing follows it. */
@@ -94,6 +87,16 @@ export class SessionStream {
 
   get isClosed(): boolean {
     return this.#state === 'closed';
+  }
+
+  /** Without a connection, and waiting for another. */
+  get isParked(): boolean {
+    return this.#isParked;
+  }
+
+  /** Whether there is anything that another connection could go on with: nobody has said goodbye. */
+  get isRenewable(): boolean {
+    return this.#state !== 'closed' && !this.#hasAgreedToClose && !this.#mayPeerEnd;
   }
 
   /**
@@ -172,10 +175,19 @@ export class SessionStream {
   }
 
   receive(batch: Uint8Array): void {
+    try {
+      this.receiveFrames(decodeBatch(batch));
+    } catch (thrown) {
+      this.fail(AppError.from(thrown, 'BUG'));
+    }
+  }
+
+  /** Of a batch that the transport has decoded; none at all is a sign of life too. */
+  receiveFrames(frames: readonly Frame[]): void {
     if (this.#state === 'closed') return;
     this.#liveness.received(this.#now());
     try {
-      for (const frame of decodeBatch(batch)) {
+      for (const frame of frames) {
         if (this.isClosed) return;
         this.#receiveFrame(frame);
       }
@@ -186,6 +198,20 @@ export class SessionStream {
 
   transportDrained(): void {
     this.#isTransportFull = false;
+    this.#flush();
+  }
+
+  /** The connection is gone and the transport waits for another: frames wait too. */
+  transportParked(): void {
+    this.#isParked = true;
+    this.#isTransportFull = true;
+  }
+
+  /** There is another connection. */
+  transportRenewed(isFull: boolean): void {
+    this.#isParked = false;
+    this.#isTransportFull = isFull;
+    this.#liveness.received(this.#now());
     this.#flush();
   }
 
@@ -326,6 +352,7 @@ export class SessionStream {
   }
 
   #checkLiveness(): void {
+    if (this.#isParked) return;
     const verdict = this.#liveness.check(this.#now());
     if (verdict === 'ping') this.#sendPing(() => undefined);
     const { lostCode, peer, liveness = LIVENESS_TIMES } = this.#options;
@@ -336,7 +363,8 @@ export class SessionStream {
       return;
     }
     if (verdict !== 'lost') return;
-    this.destroy(new AppError(lostCode, `the ${peer} has been silent for too long`));
+    const silent = new AppError(lostCode, `the ${peer} has been silent for too long`);
+    if (this.#options.transport.renew?.(silent) !== true) this.destroy(silent);
   }
 
   #wakeDrainWaiters(): void {

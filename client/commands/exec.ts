@@ -11,6 +11,7 @@ import { findExecutable } from '../executable.ts';
 import { describeFailure, isPlain } from '../failure.ts';
 import type { NameFile } from '../file-rules.ts';
 import { agentFile, supervisorFile } from '../installation.ts';
+import { renewalOf } from '../interruption.ts';
 import { Log } from '../log.ts';
 import type { Network } from '../network/network.ts';
 import { Progress, parseProgressMode } from '../progress.ts';
@@ -197,6 +198,7 @@ async function openSession(run: Run, backend: Backend, { dial, Session, networkF
     wantsFiles: run.config.feature.fs.mode !== 'local',
     wantsNetwork: networkFeatures(run.config) !== 0,
     deadlineMs: OPEN_DEADLINE_MS,
+    ...renewalOf(run),
     onEvent: (event) => {
       if (event.$case === 'targetEnded')
         run.progress.failure('the target has ended: its files answer EIO from here on');

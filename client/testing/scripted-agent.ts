@@ -1,13 +1,14 @@
 // An agent for tests: the other end of a session stream in memory, frames encoded and decoded as on the wire, answers by
 // the test's script. Counts what it is asked.
 
+import type { FrameTransport } from '#proto/carrier.ts';
 import type { DialOptions } from '#proto/dial.ts';
 import type { AppError } from '#proto/errors.ts';
 import { encodeBatch, type Frame, makeFrame, NO_BYTES } from '#proto/frame.ts';
 import { FrameKind } from '#proto/gen/v1/frame.ts';
 import { FileReply, FileRequest } from '#proto/gen/v1/fs_env.ts';
 import { OpenSession, SessionOpened } from '#proto/gen/v1/session.ts';
-import { type FrameTransport, SessionStream } from '#proto/session-stream.ts';
+import { SessionStream } from '#proto/session-stream.ts';
 import type { FileOperation } from '../session.ts';
 
 export interface ScriptedAnswer {

@@ -10,6 +10,8 @@ export interface GatewayOptions {
   sessionKey: Uint8Array;
   maxSessions: number;
   clientLostAfterMs: number;
+  /** For which a session is kept without its client. */
+  graceMs: number;
   sessions: Sessions;
   logger: Logger;
 }
@@ -21,6 +23,8 @@ export function openGateway(options: GatewayOptions): Promise<SessionServer> {
     key: options.sessionKey,
     maxSessions: options.maxSessions,
     liveness: livenessTimes(options.clientLostAfterMs),
+    // A unix socket breaks when its client ends, and for no other reason.
+    graceMs: options.address.startsWith('unix:') ? 0 : options.graceMs,
     logger: options.logger,
     onSession: (incoming) => options.sessions.admit(incoming),
   });

@@ -46,6 +46,8 @@ const SETTINGS = {
   exitWithParent: flag('MIRRORD_EXIT_WITH_PARENT'),
   /** Silence after which a client counts as lost. */
   clientLostAfterMs: integer('MIRRORD_CLIENT_LOST_AFTER_MS', { min: 500, max: 3_600_000, fallback: LOST_AFTER_MS }),
+  /** For which a session is kept when its connections broke; over a unix socket never. */
+  sessionGraceMs: integer('MIRRORD_SESSION_GRACE_MS', { min: 0, max: 3_600_000, fallback: 60_000 }),
   maxSessions: integer('MIRRORD_MAX_SESSIONS', { min: 1, max: 10_000, fallback: 64 }),
   maxFileHandles: integer('MIRRORD_MAX_FILE_HANDLES', { min: 1, max: 100_000, fallback: 1_024 }),
   maxConnections: integer('MIRRORD_MAX_CONNECTIONS', { min: 1, max: 60_000, fallback: DEFAULT_LIMITS.connections }),
@@ -103,6 +105,7 @@ async function start(settings: Settings, logger: Logger, shutdown: Shutdown): Pr
     sessionKey: settings.sessionKey,
     maxSessions: settings.maxSessions,
     clientLostAfterMs: settings.clientLostAfterMs,
+    graceMs: settings.sessionGraceMs,
     sessions,
     logger,
   });

@@ -1,6 +1,6 @@
 // agent: how the agent runs in a cluster. Nothing of it is built; on this machine the agent needs no settings.
 
-import { key, planned, section } from './dsl.ts';
+import { key, planned, section, works } from './dsl.ts';
 import {
   anything,
   bool,
@@ -66,6 +66,12 @@ export const agent = section(
       env: ['MIRRORD_AGENT_STARTUP_TIMEOUT'],
       flag: '--agent-startup-timeout',
     }),
+    reconnect_timeout: key(
+      u16,
+      60,
+      'Seconds for which a session waits for its connection to come back when it broke; 0 ends it at once.',
+      { env: ['MIRRORD_AGENT_RECONNECT_TIMEOUT'], status: works },
+    ),
     flush_connections: key(bool, true, 'End connections of a port that is stolen.', {
       env: ['MIRRORD_AGENT_STEALER_FLUSH_CONNECTIONS'],
     }),

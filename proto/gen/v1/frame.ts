@@ -139,6 +139,14 @@ export namespace FrameKind {
 export interface Batch {
   /** Frames in the order in which they were queued. Order holds over batches too. */
   frames: Frame[];
+  /**
+   * Of sessions that can go on over another connection (session.proto, "Renewal"); 0 elsewhere. Batches of either
+   * direction are numbered from 1 without a gap. 0 here: nothing to keep, either only an acknowledgement or, as the last
+   * word of a side that gives up, one SESSION_ERROR.
+   */
+  sequence: bigint;
+  /** The last batch that the writer of this one has received: what the peer need not keep any longer. */
+  acknowledged: bigint;
 }
 
 export interface Frame {
@@ -165,13 +173,25 @@ export interface Credit {
 }
 
 function createBaseBatch(): Batch {
-  return { frames: [] };
+  return { frames: [], sequence: 0n, acknowledged: 0n };
 }
 
 export const Batch: MessageFns<Batch> = {
   encode(message: Batch, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     for (const v of message.frames) {
       Frame.encode(v!, writer.uint32(10).fork()).join();
+    }
+    if (message.sequence !== 0n) {
+      if (BigInt.asUintN(64, message.sequence) !== message.sequence) {
+        throw new globalThis.Error("value provided for field message.sequence of type uint64 too large");
+      }
+      writer.uint32(16).uint64(message.sequence);
+    }
+    if (message.acknowledged !== 0n) {
+      if (BigInt.asUintN(64, message.acknowledged) !== message.acknowledged) {
+        throw new globalThis.Error("value provided for field message.acknowledged of type uint64 too large");
+      }
+      writer.uint32(24).uint64(message.acknowledged);
     }
     return writer;
   },
@@ -195,6 +215,22 @@ export const Batch: MessageFns<Batch> = {
             }
 
             message.frames.push(Frame.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.sequence = reader.uint64() as bigint;
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.acknowledged = reader.uint64() as bigint;
             continue;
           }
         }
