@@ -9,7 +9,8 @@
 #define R WIRE_FEATURE_FILES_READ
 #define W WIRE_FEATURE_FILES_WRITE
 #define N WIRE_FEATURE_NETWORK
-#define U (WIRE_FEATURE_NETWORK | WIRE_FEATURE_UNIX)
+#define I WIRE_FEATURE_INCOMING
+#define M (WIRE_FEATURE_NETWORK | WIRE_FEATURE_UNIX | WIRE_FEATURE_INCOMING)
 #define C (WIRE_FEATURE_NETWORK | WIRE_FEATURE_UNIX | WIRE_FEATURE_DNS)
 
 #ifndef SYS_fchmodat2
@@ -73,8 +74,8 @@ static const struct call_spec table[] = {
 	{SYS_mknod, CALL_MKNOD, W, NO, 0, NO, NO, NO, 1, "mknod"},
 	{SYS_mknodat, CALL_MKNOD, W, 0, 1, NO, NO, NO, 2, "mknodat"},
 	{SYS_connect, CALL_CONNECT, C, NO, NO, NO, NO, NO, NO, "connect"},
-	{SYS_getpeername, CALL_SOCKET_NAME, U, NO, NO, NO, NO, NO, NO, "getpeername"},
-	{SYS_getsockname, CALL_SOCKET_NAME, U, NO, NO, NO, NO, NO, NO, "getsockname"},
+	{SYS_getpeername, CALL_SOCKET_NAME, M, NO, NO, NO, NO, NO, NO, "getpeername"},
+	{SYS_getsockname, CALL_SOCKET_NAME, M, NO, NO, NO, NO, NO, NO, "getsockname"},
 	{SYS_getsockopt, CALL_SOCKET_ERROR, N, NO, NO, NO, NO, NO, NO, "getsockopt"},
 	{SYS_sendto, CALL_SEND, N, NO, NO, NO, NO, NO, NO, "sendto"},
 	{SYS_sendmsg, CALL_SEND, N, NO, NO, NO, NO, NO, NO, "sendmsg"},
@@ -82,6 +83,10 @@ static const struct call_spec table[] = {
 	{SYS_recvfrom, CALL_RECEIVE, N, NO, NO, NO, NO, NO, NO, "recvfrom"},
 	{SYS_recvmsg, CALL_RECEIVE, N, NO, NO, NO, NO, NO, NO, "recvmsg"},
 	{SYS_recvmmsg, CALL_RECEIVE, N, NO, NO, NO, NO, NO, NO, "recvmmsg"},
+	{SYS_bind, CALL_BIND, I, NO, NO, NO, NO, NO, NO, "bind"},
+	{SYS_listen, CALL_LISTEN, I, NO, NO, NO, NO, NO, NO, "listen"},
+	{SYS_accept, CALL_ACCEPT, I, NO, NO, NO, NO, NO, NO, "accept"},
+	{SYS_accept4, CALL_ACCEPT, I, NO, NO, NO, NO, NO, NO, "accept4"},
 };
 
 #define COUNT (sizeof(table) / sizeof(table[0]))

@@ -38,6 +38,9 @@ enum call_op {
 	CALL_SOCKET_ERROR,
 	CALL_SEND,
 	CALL_RECEIVE,
+	CALL_BIND, /* from here on see in.h */
+	CALL_LISTEN,
+	CALL_ACCEPT,
 };
 
 /* Whether AT_EMPTY_PATH in the flags lets the call through in BPF (it is an fstat then). */

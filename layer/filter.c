@@ -24,6 +24,7 @@ enum {
 	TAIL_STATX = TAIL_STAT + 2,
 	TAIL_ADDRESSED = TAIL_STATX + 4,
 	TAIL_ERROR = TAIL_ADDRESSED + 6,
+	TAIL_NAMED = TAIL_ERROR + 6,
 };
 
 static unsigned int tail_of(const struct call_spec *spec, bool has_fuse)
@@ -36,6 +37,8 @@ static unsigned int tail_of(const struct call_spec *spec, bool has_fuse)
 		return TAIL_ADDRESSED;
 	if (spec->nr == SYS_getsockopt)
 		return TAIL_ERROR;
+	if (spec->nr == SYS_accept || spec->nr == SYS_accept4)
+		return TAIL_NAMED;
 	return TAIL_NOTIFY;
 }
 
@@ -65,6 +68,13 @@ static size_t put_tail(struct sock_filter *out)
 	out[n++] = JUMP(BPF_JEQ, SOL_SOCKET, 0, 2);
 	out[n++] = LOAD(args[2]);
 	out[n++] = JUMP(BPF_JEQ, SO_ERROR, 1, 0);
+	out[n++] = STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
+	out[n++] = STMT(BPF_RET | BPF_K, SECCOMP_RET_USER_NOTIF);
+	/* accept that asks who it is. */
+	out[n++] = LOAD(args[1]);
+	out[n++] = JUMP(BPF_JEQ, 0, 0, 3);
+	out[n++] = STMT(BPF_LD | BPF_W | BPF_ABS, (uint32_t)offsetof(struct seccomp_data, args[1]) + 4);
+	out[n++] = JUMP(BPF_JEQ, 0, 0, 1);
 	out[n++] = STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
 	out[n++] = STMT(BPF_RET | BPF_K, SECCOMP_RET_USER_NOTIF);
 	return n;

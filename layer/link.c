@@ -289,7 +289,8 @@ static ssize_t answer_all(const uint8_t *buf, size_t len)
 	while ((n = wire_decode(buf + used, len - used, &frame)) > 0) {
 		if (frame.kind == WIRE_REPLY)
 			answer(&frame);
-		else if (flows && frame.kind >= WIRE_FLOW_DATA && frame.kind <= WIRE_FLOW_DIALING)
+		else if (flows && ((frame.kind >= WIRE_FLOW_DATA && frame.kind <= WIRE_FLOW_DIALING) ||
+				   frame.kind == WIRE_ARRIVAL || frame.kind == WIRE_ARRIVAL_OVER))
 			flows->frame(&frame);
 		else
 			return -EPROTO;

@@ -6,6 +6,7 @@
 
 #include "answer.h"
 #include "call_table.h"
+#include "in.h"
 #include "link.h"
 #include "net_connect.h"
 #include "net_datagram.h"
@@ -60,6 +61,11 @@ static void receive_frame(const struct wire_frame *frame)
 	struct flow *flow;
 
 	net_lock();
+	if (frame->kind == WIRE_ARRIVAL || frame->kind == WIRE_ARRIVAL_OVER) {
+		in_frame(frame);
+		net_unlock();
+		return;
+	}
 	flow = flow_of_id(frame->id);
 	if (flow && flow->transport == WIRE_TRANSPORT_UDP)
 		net_datagram_frame(flow, frame);
@@ -83,12 +89,12 @@ int net_start(uint32_t features)
 	static const struct link_flows flows = {receive_frame, net_loop_wake, net_loop_wake};
 	int failed;
 
-	if (!(features & (WIRE_FEATURE_NETWORK | WIRE_FEATURE_UNIX | WIRE_FEATURE_DNS)))
+	if (!(features & (WIRE_FEATURE_NETWORK | WIRE_FEATURE_UNIX | WIRE_FEATURE_DNS | WIRE_FEATURE_INCOMING)))
 		return 0;
 	enabled = features;
 	raise_descriptor_limit();
 	failed = net_loop_start();
-	if (!failed)
+	if (!failed && features & ~(uint32_t)WIRE_FEATURE_INCOMING)
 		failed = net_gate_start(features & WIRE_FEATURE_UNIX);
 	if (!failed)
 		link_set_flows(&flows);
@@ -114,7 +120,8 @@ void net_call(const struct seccomp_notif *n)
 		net_connect(n);
 		break;
 	case CALL_SOCKET_NAME:
-		net_name(n);
+		if (!(enabled & WIRE_FEATURE_INCOMING) || !in_name(n))
+			net_name(n);
 		break;
 	case CALL_SOCKET_ERROR:
 		net_error(n);
@@ -124,6 +131,15 @@ void net_call(const struct seccomp_notif *n)
 		break;
 	case CALL_RECEIVE:
 		net_receive(n);
+		break;
+	case CALL_BIND:
+		in_bind(n);
+		break;
+	case CALL_LISTEN:
+		in_listen(n);
+		break;
+	case CALL_ACCEPT:
+		in_accept(n);
 		break;
 	default:
 		(void)answer_continue(n->id);

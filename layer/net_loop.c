@@ -7,6 +7,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "in.h"
 #include "link.h"
 #include "net_datagram.h"
 #include "net_dial.h"
@@ -101,6 +102,9 @@ static void serve(const struct epoll_event *event)
 	case LOOP_PARKED:
 		net_receive_ready(key);
 		break;
+	case LOOP_ACCEPT:
+		in_accept_ready(key);
+		break;
 	}
 }
 
@@ -108,13 +112,18 @@ static void serve(const struct epoll_event *event)
 static int sweep_when_due(int64_t *due)
 {
 	int64_t now = net_now_ms();
-	int wait;
+	int wait, arrivals;
 
-	if (!link_is_alive())
+	if (!link_is_alive()) {
 		net_sweep_all();
+		in_lost();
+	}
 	if (*due <= now || is_hurried) {
 		is_hurried = false;
 		wait = net_sweep();
+		arrivals = in_look(now);
+		if (arrivals >= 0 && (wait < 0 || arrivals < wait))
+			wait = arrivals;
 		*due = wait < 0 ? INT64_MAX : now + wait;
 	}
 	if (*due == INT64_MAX && (flow_count() > 0 || net_receive_count() > 0))

@@ -31,7 +31,9 @@ static bool is_known_kind(uint16_t kind)
 	       (kind >= WIRE_OPEN && kind <= WIRE_DECIDE) ||
 	       (kind >= WIRE_READ && kind <= WIRE_RELEASE) ||
 	       (kind >= WIRE_CONNECT && kind <= WIRE_FLOW_ADDRESS) ||
-	       (kind >= WIRE_FLOW_DATA && kind <= WIRE_FLOW_DIALING);
+	       (kind >= WIRE_FLOW_DATA && kind <= WIRE_FLOW_DIALING) ||
+	       (kind >= WIRE_BIND && kind <= WIRE_LISTEN_CLOSED) ||
+	       (kind >= WIRE_ARRIVAL && kind <= WIRE_ARRIVAL_OVER);
 }
 
 ssize_t wire_decode(const uint8_t *buf, size_t len, struct wire_frame *frame)

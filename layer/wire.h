@@ -76,6 +76,20 @@ enum wire_kind {
 	WIRE_FLOW_DIALING = 116,    /* client to supervisor, nothing, between WIRE_CONNECT and its REPLY: the peer is the
 				       target's and the dial goes on, so a non-blocking socket gets its EINPROGRESS now. Without
 				       it the process is held until the REPLY, as a blocking one is */
+
+	/* ---- supervisor to client: sockets of the local process that listen; the first two answered by one REPLY ---- */
+	WIRE_BIND = 128,          /* u32 pid, u8 transport, addr asked -> 0 then addr (bind exactly there; family 0: as asked,
+				     or nearby where this machine refuses), WIRE_LOCAL (as asked, and never heard of again),
+				     -errno */
+	WIRE_LISTEN = 129,        /* u32 pid, u64 listener, u8 transport, u8 is_v6only, addr asked, addr actual -> 0,
+				     WIRE_LOCAL (nothing will come), -errno: listen fails. The process waits for it. */
+	WIRE_LISTEN_CLOSED = 130, /* u64 listener: its last descriptor is closed; no REPLY */
+
+	/* ---- client to supervisor, and back: a connection that the client makes to a listener ---- */
+	WIRE_ARRIVAL = 136,       /* addr source (of the client's own socket, not yet connected), addr peer, addr local: what
+				     the process shall see. The id is the client's. */
+	WIRE_ARRIVAL_KNOWN = 137, /* the answer, same id: connect now */
+	WIRE_ARRIVAL_OVER = 138,  /* addr source: closed by the client; no answer */
 };
 
 /*
@@ -136,6 +150,7 @@ enum wire_feature {
 	WIRE_FEATURE_NETWORK = 4,     /* connect, sendto and their kin; the client decides about each peer */
 	WIRE_FEATURE_DNS = 8,         /* sockets of systemd-resolved and nscd do not exist for the local process */
 	WIRE_FEATURE_UNIX = 16,       /* connect of unix sockets is asked about too */
+	WIRE_FEATURE_INCOMING = 32,   /* bind, listen, and accept with an address; the client connects to listeners */
 };
 
 enum wire_can {

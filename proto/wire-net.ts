@@ -1,4 +1,4 @@
-// Messages about connections on the wire between supervisor and client (kinds 96 to 115 of layer/wire.h): what the
+// Messages about connections on the wire between supervisor and client (kinds 96 to 116 of layer/wire.h): what the
 // supervisor asks and says, and what the client answers and says. FLOW_DATA of a stream is its body and nothing else.
 
 import { type Address, internet } from './socket-address.ts';
@@ -29,7 +29,7 @@ const UNIX_PATH_MAX = 108;
 
 /** Is it a message about connections? */
 export function isNetKind(kind: WireKind): boolean {
-  return kind >= WireKind.CONNECT;
+  return kind >= WireKind.CONNECT && kind < WireKind.BIND;
 }
 
 /** Every kind but FLOW_DATA. Throws WireError when the body does not fit the kind. Addresses share the body's memory. */
@@ -171,7 +171,7 @@ export function encodeNetRequest(id: bigint, request: WireNetRequest): Buffer[] 
   return encodeFrame(request.kind, id, body.finish());
 }
 
-function readTransport(reader: BodyReader): WireTransport {
+export function readTransport(reader: BodyReader): WireTransport {
   const transport = reader.u8();
   for (const known of Object.values(WireTransport)) if (known === transport) return known;
   throw new WireError(`unknown transport ${transport}`);
@@ -184,7 +184,7 @@ function readFamily(reader: BodyReader): 4 | 6 {
   throw new WireError(`a datagram socket of family ${family}`);
 }
 
-function readPeer(reader: BodyReader): Address {
+export function readPeer(reader: BodyReader): Address {
   const peer = readAddress(reader);
   if (peer === null) throw new WireError('a peer without an address');
   return peer;

@@ -1,7 +1,7 @@
 // The conversation between the supervisor and the client: numbers, frames and the decoder that cuts them out of a
 // stream. Twin of layer/wire.h, which is the specification; both are held together by proto/vectors. What bodies hold is
-// in wire-body.ts; which message has which body is in wire-client.ts (our side), wire-supervisor.ts (the other) and
-// wire-net.ts (connections, both sides).
+// in wire-body.ts; which message has which body is in wire-client.ts (our side), wire-supervisor.ts (the other),
+// wire-net.ts (connections, both sides) and wire-incoming.ts (those that arrive, both sides).
 
 export const WIRE_VERSION = 1;
 export const WIRE_HEADER_BYTES = 16;
@@ -48,6 +48,12 @@ export const WireKind = {
   FLOW_HALF_CLOSE: 114,
   FLOW_RESET: 115,
   FLOW_DIALING: 116,
+  BIND: 128,
+  LISTEN: 129,
+  LISTEN_CLOSED: 130,
+  ARRIVAL: 136,
+  ARRIVAL_KNOWN: 137,
+  ARRIVAL_OVER: 138,
 } as const;
 export type WireKind = (typeof WireKind)[keyof typeof WireKind];
 
@@ -64,7 +70,7 @@ export const WireSet = {
   MTIME_NOW: 128,
 } as const;
 
-export const WireFeature = { FILES_READ: 1, FILES_WRITE: 2, NETWORK: 4, DNS: 8, UNIX: 16 } as const;
+export const WireFeature = { FILES_READ: 1, FILES_WRITE: 2, NETWORK: 4, DNS: 8, UNIX: 16, INCOMING: 32 } as const;
 
 export const WireTransport = { TCP: 1, UDP: 2, UNIX_STREAM: 3, UNIX_SEQPACKET: 4 } as const;
 export type WireTransport = (typeof WireTransport)[keyof typeof WireTransport];
