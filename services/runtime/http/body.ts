@@ -54,6 +54,11 @@ export class Body {
     return this.#isDone;
   }
 
+  /** True when only the end of the connection ends it. */
+  get isUntilClose(): boolean {
+    return this.#framing.kind === 'until-close';
+  }
+
   /** Offset behind what belongs to the body of `bytes[start..end)`; what comes after it is the next message's. */
   take(bytes: Buffer, start: number, end: number): number | 'doubtful' {
     if (this.#isDone) return start;

@@ -4,6 +4,7 @@
 import { Body } from './body.ts';
 import { asksForUpgrade, type Framing, isPersistent, requestFraming } from './framing.ts';
 import { type RequestHead, readRequestHead } from './message-head.ts';
+import { PushedBytes } from './pushed-bytes.ts';
 
 export type RequestPiece =
   /** A request begins. `isLast`: it has no body. `mayLeaveHttp`: what follows it is HTTP only if the answer says so. */
@@ -19,17 +20,12 @@ export type RequestPiece =
   /** No HTTP, or none that everybody reads the same; so is everything after it. */
   | Readonly<{ kind: 'opaque'; bytes: Buffer }>;
 
-const NOTHING = Buffer.alloc(0);
-
 /**
  * Push what has come, then pull pieces until there are none. Pieces are views of the pushed chunk, which must not change until
  * then; what is left over is copied: at most one head (64 KiB), or what the caller chose not to pull.
  */
 export class RequestReader {
-  #bytes: Buffer = NOTHING;
-  #at = 0;
-  /** True while `#bytes` is the caller's and not our copy. */
-  #isBorrowed = false;
+  readonly #pushed = new PushedBytes();
   #body: Body | undefined;
   #isOpaque = false;
   /** This request is the connection's last: bytes behind it are nobody's request (RFC 9112 section 9.6). */
@@ -37,7 +33,7 @@ export class RequestReader {
 
   /** Bytes that have been pushed and not been pulled. */
   get waitingBytes(): number {
-    return this.#bytes.length - this.#at;
+    return this.#pushed.length;
   }
 
   /** True between two requests: nothing of a request has been pulled whose end has not. */
@@ -46,24 +42,19 @@ export class RequestReader {
   }
 
   push(chunk: Buffer): void {
-    this.#bytes = this.waitingBytes === 0 ? chunk : Buffer.concat([this.#bytes.subarray(this.#at), chunk]);
-    this.#isBorrowed = this.#bytes === chunk;
-    this.#at = 0;
+    this.#pushed.push(chunk);
   }
 
   /** The next piece; undefined when more bytes are needed. */
   next(): RequestPiece | undefined {
-    const piece = this.waitingBytes === 0 ? undefined : this.#read();
+    const piece = this.#pushed.length === 0 ? undefined : this.#read();
     if (piece === undefined) this.keep();
     return piece;
   }
 
   /** Copies what waits, so that the chunk may be used again although not all has been pulled. */
   keep(): void {
-    if (!this.#isBorrowed) return;
-    this.#bytes = this.waitingBytes === 0 ? NOTHING : Buffer.from(this.#bytes.subarray(this.#at));
-    this.#at = 0;
-    this.#isBorrowed = false;
+    this.#pushed.keep();
   }
 
   /** From here on nothing is HTTP: the answer switched protocols. */
@@ -73,46 +64,33 @@ export class RequestReader {
   }
 
   #read(): RequestPiece | undefined {
-    if (this.#isOpaque) return this.#opaque();
+    if (this.#isOpaque || (this.#isLastRequest && this.#body === undefined)) return this.#opaque();
     return this.#body === undefined ? this.#readHead() : this.#readBody(this.#body);
   }
 
   #readHead(): RequestPiece | undefined {
-    if (this.#isLastRequest) return this.#opaque();
-    const head = readRequestHead(this.#bytes, this.#at, this.#bytes.length);
+    const head = this.#pushed.read(readRequestHead);
     if (head === 'incomplete') return undefined;
     const framing = head === 'doubtful' ? 'doubtful' : requestFraming(head);
     if (head === 'doubtful' || framing === 'doubtful') return this.#opaque();
-    const bytes = this.#bytes.subarray(this.#at, head.end);
-    this.#at = head.end;
     this.#isLastRequest = !isPersistent(head);
     // The bytes of a tunnel are not this request's body: they wait for the answer.
     const body = framing.kind === 'tunnel' ? undefined : new Body(framing);
     const isLast = body === undefined || body.isDone;
-    if (!isLast) this.#body = body;
-    return {
-      kind: 'head',
-      bytes,
-      head,
-      framing,
-      isLast,
-      mayLeaveHttp: framing.kind === 'tunnel' || asksForUpgrade(head),
-    };
+    this.#body = isLast ? undefined : body;
+    const mayLeaveHttp = framing.kind === 'tunnel' || asksForUpgrade(head);
+    return { kind: 'head', bytes: this.#pushed.takeTo(head.end), head, framing, isLast, mayLeaveHttp };
   }
 
   #readBody(body: Body): RequestPiece {
-    const end = body.take(this.#bytes, this.#at, this.#bytes.length);
+    const end = this.#pushed.read((bytes, start, last) => body.take(bytes, start, last));
     if (end === 'doubtful') return this.#opaque();
-    const bytes = this.#bytes.subarray(this.#at, end);
-    this.#at = end;
     if (body.isDone) this.#body = undefined;
-    return { kind: 'body', bytes, isLast: body.isDone };
+    return { kind: 'body', bytes: this.#pushed.takeTo(end), isLast: body.isDone };
   }
 
   #opaque(): RequestPiece {
     this.becomeOpaque();
-    const bytes = this.#bytes.subarray(this.#at);
-    this.#at = this.#bytes.length;
-    return { kind: 'opaque', bytes };
+    return { kind: 'opaque', bytes: this.#pushed.takeTo() };
   }
 }

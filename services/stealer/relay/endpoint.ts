@@ -1,0 +1,26 @@
+// One end of a connection, as the relay sees it: a client, the target's own listener, or a session that took a request. All
+// three have the same four ways to go on and the same four ways to tell.
+
+export interface Endpoint {
+  /** @returns false when the sender should wait for onDrain. The bytes belong to the endpoint from here on. */
+  write(bytes: Buffer): boolean;
+  /** FIN: nothing more will be written. */
+  end(): void;
+  /** RST: over in both directions, at once. onClosed is not called for it. */
+  destroy(): void;
+  /** onData and onEnd come no more until resume. */
+  pause(): void;
+  resume(): void;
+  /** Called once, before anything else. */
+  listen(events: EndpointEvents): void;
+}
+
+export interface EndpointEvents {
+  /** The bytes do not change any more. */
+  onData(bytes: Buffer): void;
+  /** The other side's FIN. */
+  onEnd(): void;
+  onDrain(): void;
+  /** Over in both directions: after both FINs, or early because of an error. Nothing comes after it. */
+  onClosed(error: Error | undefined): void;
+}

@@ -1,0 +1,396 @@
+// One client connection on a port that is stolen with filters: each request goes to the session that wants it, or on to the
+// target on a connection that stays paired with the client's. What is passed on is passed on byte for byte.
+//
+// Requests to the target may be pipelined; a request that goes elsewhere than its forerunner waits until nothing is in flight,
+// so that answers come in order. What is no HTTP, or not so that everybody reads it the same, makes the rest of the connection
+// a tunnel to the target: nothing is ever answered in the target's stead, but a 502 when a session dies with a request of its
+// own.
+
+import { type RequestPiece, RequestReader } from '#runtime/http/request-reader.ts';
+import type { ResponsePiece } from '#runtime/http/response-reader.ts';
+import type { Endpoint } from './endpoint.ts';
+import { type Asked, badGateway, type Decide, Side, type Taker } from './side.ts';
+
+/** How long the first head may take before the connection is taken for no HTTP, in ms. */
+export const FIRST_HEAD_MS = 10_000;
+/** How long a client may take to close after its last answer, in ms. */
+export const LINGER_MS = 10_000;
+/** How long a client may be silent when the target refused our connection, in ms. */
+export const REFUSED_MS = 1_000;
+
+export type Http1RelayOptions = Readonly<{
+  client: Endpoint;
+  /** Connects to the target's own listener; called at once, and again when the target closed an idle connection. */
+  connectOrigin: () => Endpoint;
+  decide: Decide;
+  onClosed: () => void;
+}>;
+
+export class Http1Relay {
+  readonly #client: Endpoint;
+  readonly #options: Http1RelayOptions;
+  readonly #requests = new RequestReader();
+  readonly #asked: Asked[] = [];
+  readonly #taken = new Map<Taker, Side>();
+  #origin: Side;
+  /** The request whose body is still coming. */
+  #sending: Asked | undefined;
+  /** Pulled from the reader, and waiting for its turn. */
+  #held: Readonly<{ piece: RequestPiece; taker: Taker | undefined }> | undefined;
+  /** Everything goes here, both ways. */
+  #tunnel: Side | undefined;
+  /** The side that takes no more bytes just now. */
+  #full: Side | undefined;
+  /** The side whose bytes the client does not take just now. */
+  #stalled: Side | undefined;
+  #isClientPaused = false;
+  #hasClientEnded = false;
+  /** The last answer has been sent: nothing more is read as a request. */
+  #isFinishing = false;
+  #isClosed = false;
+  #isPumping = false;
+  #hasSeenHead = false;
+  /** The last request went to a session: the target's idle connection may end without the client's. */
+  #wasLastTaken = false;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(options: Http1RelayOptions) {
+    this.#options = options;
+    this.#client = options.client;
+    this.#client.listen({
+      onData: (bytes) => this.#onClientData(bytes),
+      onEnd: () => this.#onClientEnd(),
+      onDrain: () => this.#onClientDrain(),
+      onClosed: (error) => this.#close(error !== undefined),
+    });
+    this.#origin = this.#openSide(options.connectOrigin(), true);
+  }
+
+  /** The session of a taker has ended: its requests in flight are answered with 502, or cut if their answer had begun. */
+  revoke(taker: Taker): void {
+    const side = this.#taken.get(taker);
+    if (side === undefined) return;
+    side.endpoint.destroy();
+    this.#onSideOver(side, true);
+  }
+
+  /** Cuts the connection: the port is not ours any more, or the process ends. */
+  destroy(): void {
+    this.#client.destroy();
+    this.#close(true);
+  }
+
+  #openSide(endpoint: Endpoint, isOrigin: boolean): Side {
+    const side = new Side(endpoint, isOrigin, this.#asked);
+    endpoint.listen({
+      onData: (bytes) => this.#onSideData(side, bytes),
+      onEnd: () => this.#onSideOver(side, false),
+      onDrain: () => this.#onSideDrain(side),
+      onClosed: (error) => this.#onSideOver(side, error !== undefined),
+    });
+    return side;
+  }
+
+  // ---- from the client
+
+  #onClientData(bytes: Buffer): void {
+    if (this.#isFinishing) return;
+    if (this.#origin.isOver) this.#stopTimer();
+    this.#requests.push(bytes);
+    this.#pump();
+  }
+
+  #onClientEnd(): void {
+    this.#hasClientEnded = true;
+    this.#pump();
+  }
+
+  #onClientDrain(): void {
+    const side = this.#stalled;
+    this.#stalled = undefined;
+    if (side !== undefined && !this.#isOriginHeld(side)) side.endpoint.resume();
+  }
+
+  /** Sends on what may be sent on. Called whenever something of what it waits for has changed. */
+  #pump(): void {
+    if (this.#isPumping || this.#isClosed) return;
+    this.#isPumping = true;
+    while (this.#maySend()) {
+      const next = this.#held ?? this.#pull();
+      if (next === undefined) break;
+      this.#held = this.#forward(next.piece, next.taker) ? undefined : next;
+      if (this.#held !== undefined) break;
+    }
+    this.#isPumping = false;
+    if (this.#isClosed || this.#isFinishing) return;
+    const isWaiting = !this.#maySend() || this.#held !== undefined;
+    if (this.#hasClientEnded && !isWaiting) this.#passEndOn();
+    this.#pauseClient(isWaiting);
+    this.#watchFirstHead();
+  }
+
+  /** False while a side is full, and while what follows a request is HTTP only if its answer says so. */
+  #maySend(): boolean {
+    if (this.#isFinishing || this.#isClosed || this.#full !== undefined) return false;
+    const last = this.#asked.at(-1);
+    return this.#tunnel !== undefined || last === undefined || !last.mayLeaveHttp || !last.isSent;
+  }
+
+  #pull(): Readonly<{ piece: RequestPiece; taker: Taker | undefined }> | undefined {
+    const piece = this.#requests.next();
+    if (piece === undefined) return undefined;
+    if (piece.kind !== 'head') return { piece, taker: undefined };
+    return { piece, taker: this.#options.decide(piece.head, piece.head.end - piece.bytes.length) };
+  }
+
+  /** @returns false when the piece has to wait */
+  #forward(piece: RequestPiece, taker: Taker | undefined): boolean {
+    if (piece.kind === 'head') return this.#forwardHead(piece, taker);
+    if (piece.kind === 'body') {
+      const asked = this.#sending;
+      if (asked !== undefined && !asked.isGivenUp) this.#send(asked.side, piece.bytes);
+      if (asked !== undefined && piece.isLast) {
+        asked.isSent = true;
+        this.#sending = undefined;
+      }
+      return true;
+    }
+    if (this.#tunnel !== undefined) {
+      this.#send(this.#tunnel, piece.bytes);
+      return true;
+    }
+    const side = this.#sending?.side ?? this.#freshOrigin();
+    if (this.#sending?.isGivenUp) return this.#finish();
+    if (this.#asked.some((one) => one.side !== side)) return false;
+    this.#tunnel = side;
+    this.#send(side, piece.bytes);
+    return true;
+  }
+
+  #forwardHead(piece: RequestPiece & { kind: 'head' }, taker: Taker | undefined): boolean {
+    const isToOrigin = taker === undefined;
+    this.#hasSeenHead = true;
+    if (this.#asked.some((one) => !isToOrigin || !one.side.isOrigin)) return false;
+    const side = taker === undefined ? this.#freshOrigin() : this.#sideOf(taker);
+    const asked: Asked = {
+      method: piece.head.method,
+      side,
+      mayLeaveHttp: piece.mayLeaveHttp,
+      isSent: piece.isLast,
+      isAnswered: false,
+      isGivenUp: false,
+    };
+    this.#asked.push(asked);
+    this.#sending = piece.isLast ? undefined : asked;
+    this.#wasLastTaken = !isToOrigin;
+    // Nothing of the target's may come between the answers of a session.
+    if (!isToOrigin && !this.#origin.isOver) this.#origin.endpoint.pause();
+    this.#send(side, piece.bytes);
+    return true;
+  }
+
+  #sideOf(taker: Taker): Side {
+    let side = this.#taken.get(taker);
+    if (side === undefined) {
+      side = this.#openSide(taker.open(), false);
+      this.#taken.set(taker, side);
+    }
+    return side;
+  }
+
+  /** The target's side; connected again when the target closed it while only sessions were asked. */
+  #freshOrigin(): Side {
+    if (this.#origin.isOver) this.#origin = this.#openSide(this.#options.connectOrigin(), true);
+    return this.#origin;
+  }
+
+  #send(side: Side, bytes: Buffer): void {
+    if (bytes.length > 0 && !side.endpoint.write(bytes)) this.#full = side;
+  }
+
+  /** The client's FIN, when every request before it has been sent on. */
+  #passEndOn(): void {
+    if (this.#tunnel !== undefined) this.#tunnel.endpoint.end();
+    else if (this.#sending !== undefined) this.#sending.side.endpoint.end();
+    else if (this.#asked.length === 0) this.#finish();
+    else if (this.#asked.every((one) => one.side.isOrigin)) this.#origin.endpoint.end();
+  }
+
+  // ---- from the target or a session
+
+  #onSideDrain(side: Side): void {
+    if (this.#full !== side) return;
+    this.#full = undefined;
+    this.#pump();
+  }
+
+  #onSideData(side: Side, bytes: Buffer): void {
+    if (this.#isClosed || side.isOver) return;
+    if (this.#tunnel === side) {
+      this.#answer(side, bytes);
+      return;
+    }
+    side.reader.push(bytes);
+    for (let piece = side.reader.next(); piece !== undefined; piece = side.reader.next()) {
+      this.#onPiece(side, piece);
+      if (this.#isClosed || this.#isFinishing) return;
+    }
+    this.#pump();
+  }
+
+  #onPiece(side: Side, piece: ResponsePiece): void {
+    this.#answer(side, piece.bytes);
+    const asked = this.#asked[0];
+    if (piece.kind === 'opaque') {
+      this.#becomeTunnel(side);
+    } else if (piece.kind === 'head' && piece.leavesHttp) {
+      this.#asked.shift();
+      this.#becomeTunnel(side);
+    } else if (asked !== undefined && !(piece.kind === 'head' && piece.isInterim)) {
+      asked.isAnswered = true;
+      if (piece.isLast) this.#onAnswered(piece.isPersistent);
+    }
+  }
+
+  #answer(side: Side, bytes: Buffer): void {
+    if (bytes.length === 0 || this.#client.write(bytes)) return;
+    this.#stalled = side;
+    side.endpoint.pause();
+  }
+
+  #becomeTunnel(side: Side): void {
+    if (this.#tunnel !== undefined) return;
+    this.#tunnel = side;
+    this.#requests.becomeOpaque();
+    const held = this.#held;
+    this.#held = undefined;
+    if (held !== undefined) this.#send(side, held.piece.bytes);
+  }
+
+  /** The eldest request has its whole answer. */
+  #onAnswered(isPersistent: boolean): void {
+    this.#asked.shift();
+    if (!isPersistent) {
+      this.#finish();
+      return;
+    }
+    if (this.#asked.length === 0 && this.#stalled !== this.#origin && !this.#origin.isOver)
+      this.#origin.endpoint.resume();
+  }
+
+  /** The side's FIN, or its failure. */
+  #onSideOver(side: Side, isFailure: boolean): void {
+    if (side.isOver || this.#isClosed) return;
+    side.isOver = true;
+    if (!side.isOrigin) this.#forget(side);
+    if (this.#full === side) this.#full = undefined;
+    const eldest = this.#asked[0];
+    if (this.#tunnel === side) {
+      if (isFailure) this.destroy();
+      // Half-closed: the client may go on.
+      else this.#client.end();
+    } else if (eldest?.side === side && (eldest.isAnswered || side.isOrigin)) {
+      // An answer that is cut short ends for the client as it ended for us.
+      if (isFailure) this.destroy();
+      else this.#finish();
+    } else if (eldest?.side === side) {
+      this.#giveUp(eldest);
+    } else if (side.isOrigin) {
+      this.#onIdleOriginOver(isFailure);
+    }
+  }
+
+  #onIdleOriginOver(isFailure: boolean): void {
+    // Connected anew when a request is for it: the client saw nothing of it yet, or not lately.
+    if (this.#wasLastTaken) return;
+    if (this.#hasSeenHead || !isFailure) {
+      if (isFailure) this.destroy();
+      else this.#finish();
+    } else if (this.#requests.waitingBytes === 0) {
+      // Nobody listens there. A request that comes now may be for a session; a client that waits to be greeted is cut.
+      this.#startTimer(REFUSED_MS, () => this.destroy());
+    }
+  }
+
+  #forget(side: Side): void {
+    for (const [taker, one] of this.#taken) if (one === side) this.#taken.delete(taker);
+    side.endpoint.end();
+  }
+
+  #giveUp(asked: Asked): void {
+    this.#asked.shift();
+    asked.isGivenUp = true;
+    this.#answer(asked.side, badGateway(asked.method, !asked.isSent));
+    if (!asked.isSent) this.#finish();
+    else {
+      this.#releaseOrigin();
+      this.#pump();
+    }
+  }
+
+  // ---- ends
+
+  #releaseOrigin(): void {
+    const isHeld = this.#isOriginHeld(this.#origin) || this.#stalled === this.#origin;
+    if (!isHeld && !this.#origin.isOver) this.#origin.endpoint.resume();
+  }
+
+  /** True while a session's answer is due: the target's side is not read. */
+  #isOriginHeld(side: Side): boolean {
+    return side.isOrigin && this.#asked[0] !== undefined && !this.#asked[0].side.isOrigin;
+  }
+
+  #pauseClient(isPaused: boolean): void {
+    if (this.#isClientPaused === isPaused) return;
+    this.#isClientPaused = isPaused;
+    if (isPaused) this.#client.pause();
+    else this.#client.resume();
+  }
+
+  /** What does not become a request in time is passed on as it is: a protocol of which nobody told us. */
+  #watchFirstHead(): void {
+    if (this.#hasSeenHead || this.#tunnel !== undefined) this.#stopTimer();
+    else if (this.#requests.waitingBytes > 0 && this.#timer === undefined) {
+      this.#startTimer(FIRST_HEAD_MS, () => {
+        this.#requests.becomeOpaque();
+        this.#pump();
+      });
+    }
+  }
+
+  /** The client's last answer has been written. Always true, as what was called for has been dealt with. */
+  #finish(): true {
+    if (this.#isFinishing || this.#isClosed) return true;
+    this.#isFinishing = true;
+    this.#client.end();
+    // Read on, to see its FIN.
+    this.#pauseClient(false);
+    this.#startTimer(LINGER_MS, () => this.destroy());
+    return true;
+  }
+
+  #startTimer(ms: number, act: () => void): void {
+    this.#stopTimer();
+    this.#timer = setTimeout(() => {
+      this.#timer = undefined;
+      act();
+    }, ms);
+    this.#timer.unref();
+  }
+
+  #stopTimer(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+  }
+
+  #close(isFailure: boolean): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    this.#stopTimer();
+    for (const side of [this.#origin, ...this.#taken.values()]) {
+      if (isFailure) side.endpoint.destroy();
+      else side.endpoint.end();
+    }
+    this.#options.onClosed();
+  }
+}

@@ -1,0 +1,54 @@
+// A place that requests of one client connection go to, and what is known of its answers.
+
+import type { RequestHead } from '#runtime/http/message-head.ts';
+import { ResponseReader } from '#runtime/http/response-reader.ts';
+import type { Endpoint } from './endpoint.ts';
+
+/** A request that was sent on and whose answer has not come whole. */
+export type Asked = {
+  readonly method: string;
+  readonly side: Side;
+  readonly mayLeaveHttp: boolean;
+  /** All of it has been sent on. */
+  isSent: boolean;
+  /** The head of the answer proper has gone to the client. */
+  isAnswered: boolean;
+  /** Answered with a 502: the rest of it is read and thrown away. */
+  isGivenUp: boolean;
+};
+
+export class Side {
+  readonly endpoint: Endpoint;
+  readonly isOrigin: boolean;
+  readonly reader: ResponseReader;
+  /** Its FIN or its failure has come. */
+  isOver = false;
+
+  /** @param asked the requests in flight of the whole connection, the eldest first */
+  constructor(endpoint: Endpoint, isOrigin: boolean, asked: readonly Asked[]) {
+    this.endpoint = endpoint;
+    this.isOrigin = isOrigin;
+    this.reader = new ResponseReader(() => (asked[0]?.side === this ? asked[0].method : undefined));
+  }
+}
+
+/** The answer to a request whose session is gone: 502, of this request only (RFC 9110 section 15.6.3). */
+export function badGateway(method: string, closes: boolean): Buffer {
+  const body = 'mirrord: the session that took this request has ended\n';
+  const head = [
+    'HTTP/1.1 502 Bad Gateway',
+    'Content-Type: text/plain; charset=utf-8',
+    `Content-Length: ${body.length}`,
+    ...(closes ? ['Connection: close'] : []),
+  ];
+  return Buffer.from(`${head.join('\r\n')}\r\n\r\n${method === 'HEAD' ? '' : body}`, 'latin1');
+}
+
+/** Takes requests; one for each session that steals from the port. */
+export interface Taker {
+  /** Opens the session's copy of this client connection. */
+  open(): Endpoint;
+}
+
+/** Which taker wants this request; undefined leaves it to the target. */
+export type Decide = (head: RequestHead, start: number) => Taker | undefined;

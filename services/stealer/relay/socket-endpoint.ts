@@ -1,0 +1,57 @@
+// A TCP socket as an endpoint of the relay. Half-closed connections live on, and one that both sides have ended is released
+// even when its peer never says so.
+
+import type { Socket } from 'node:net';
+import type { Endpoint, EndpointEvents } from './endpoint.ts';
+
+/** How long a socket whose own direction has ended may wait for its peer's end, in ms. Like the kernel's tcp_fin_timeout. */
+export const HALF_CLOSED_MS = 60_000;
+
+export class SocketEndpoint implements Endpoint {
+  readonly #socket: Socket;
+  #isDestroyed = false;
+
+  /** @param socket made with allowHalfOpen, or being connected */
+  constructor(socket: Socket) {
+    this.#socket = socket;
+    socket.setNoDelay(true);
+  }
+
+  listen(events: EndpointEvents): void {
+    let error: Error | undefined;
+    this.#socket
+      .on('data', (bytes: Buffer) => events.onData(bytes))
+      .on('end', () => events.onEnd())
+      .on('drain', () => events.onDrain())
+      .on('error', (cause) => {
+        error = cause;
+      })
+      .on('close', () => {
+        if (!this.#isDestroyed) events.onClosed(error);
+      });
+  }
+
+  write(bytes: Buffer): boolean {
+    return this.#socket.destroyed || this.#socket.writableEnded || this.#socket.write(bytes);
+  }
+
+  end(): void {
+    if (this.#socket.destroyed || this.#socket.writableEnded) return;
+    this.#socket.end();
+    this.#socket.setTimeout(HALF_CLOSED_MS, () => this.#socket.destroy());
+  }
+
+  destroy(): void {
+    this.#isDestroyed = true;
+    if (this.#socket.connecting) this.#socket.destroy();
+    else this.#socket.resetAndDestroy();
+  }
+
+  pause(): void {
+    this.#socket.pause();
+  }
+
+  resume(): void {
+    this.#socket.resume();
+  }
+}

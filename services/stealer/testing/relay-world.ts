@@ -1,0 +1,144 @@
+// A client, a target and a session's local process around one relay, all on real sockets of this machine.
+
+import { createHash } from 'node:crypto';
+import { createServer as createHttpServer, type RequestListener } from 'node:http';
+import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
+import { Http1Request } from '#runtime/http-filter/http1-request.ts';
+import { Http1Relay } from '../relay/http1-relay.ts';
+import type { Taker } from '../relay/side.ts';
+import { SocketEndpoint } from '../relay/socket-endpoint.ts';
+
+export const sha = (bytes: Buffer | string): string => createHash('sha256').update(bytes).digest('hex');
+
+async function listening(server: Server): Promise<number> {
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  return (server.address() as AddressInfo).port;
+}
+
+/** Answers each request with who it is and what it got. */
+export const echo =
+  (name: string): RequestListener =>
+  (request, response) => {
+    const chunks: Buffer[] = [];
+    request.on('data', (chunk: Buffer) => chunks.push(chunk));
+    request.on('end', () => {
+      const body = Buffer.concat(chunks);
+      response.setHeader('content-type', 'application/json');
+      response.end(JSON.stringify({ by: name, request: `${request.method} ${request.url}`, body: sha(body) }));
+    });
+  };
+
+export class RelayWorld {
+  readonly #servers: Server[] = [];
+  readonly #sockets = new Set<Socket>();
+  readonly relays = new Set<Http1Relay>();
+  takerPort = 0;
+  originPort = 0;
+  #port = 0;
+  isTaking = true;
+
+  /** Takes what has the header `x-take`, in any case. */
+  readonly taker: Taker = { open: () => this.#dial(this.takerPort) };
+
+  #keep(socket: Socket): Socket {
+    this.#sockets.add(socket);
+    return socket.on('close', () => this.#sockets.delete(socket));
+  }
+
+  #dial(port: number): SocketEndpoint {
+    return new SocketEndpoint(this.#keep(connect({ port, host: '127.0.0.1', allowHalfOpen: true })));
+  }
+
+  async serve(listener: RequestListener): Promise<number> {
+    const server = createHttpServer(listener);
+    server.on('upgrade', (request, socket) => {
+      socket.write(
+        `HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: ${request.headers.upgrade}\r\n\r\n`,
+      );
+      socket.pipe(socket);
+    });
+    server.on('connection', (socket) => this.#keep(socket));
+    this.#servers.push(server);
+    return await listening(server);
+  }
+
+  async serveRaw(onConnection: (socket: Socket) => void): Promise<number> {
+    const server = createServer({ allowHalfOpen: true }, (socket) => {
+      this.#keep(socket).on('error', () => socket.destroy());
+      onConnection(socket);
+    });
+    this.#servers.push(server);
+    return await listening(server);
+  }
+
+  async open(origin: number, taker: number): Promise<void> {
+    this.originPort = origin;
+    this.takerPort = taker;
+    this.#port = await this.serveRaw((socket) => {
+      const relay: Http1Relay = new Http1Relay({
+        client: new SocketEndpoint(socket),
+        connectOrigin: () => this.#dial(this.originPort),
+        decide: (head, start) => {
+          const lines = new Http1Request(head, start).headerLines;
+          return this.isTaking && lines.some((line) => line.startsWith('x-take:')) ? this.taker : undefined;
+        },
+        onClosed: () => this.relays.delete(relay),
+      });
+      this.relays.add(relay);
+    });
+  }
+
+  connect(): Socket {
+    const socket = connect({ port: this.#port, host: '127.0.0.1', allowHalfOpen: true });
+    return this.#keep(socket).on('error', () => socket.destroy());
+  }
+
+  /** Sends bytes on a new connection, in pieces, then FIN; all that came back until the other side's end. */
+  async ask(bytes: Buffer | string, cuts: readonly number[] = []): Promise<Buffer> {
+    const whole = Buffer.from(bytes as string, 'latin1');
+    const socket = this.connect();
+    const answer = collect(socket);
+    const ends = [...new Set(cuts.map((cut) => cut % (whole.length + 1)))].sort((a, b) => a - b);
+    let start = 0;
+    for (const end of [...ends, whole.length]) {
+      socket.write(whole.subarray(start, end));
+      start = end;
+      // Its own segment: the next one is written when the event loop has turned.
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    socket.end();
+    return await answer;
+  }
+
+  get openSockets(): number {
+    return this.#sockets.size;
+  }
+
+  async close(): Promise<void> {
+    for (const relay of [...this.relays]) relay.destroy();
+    for (const socket of this.#sockets) socket.destroy();
+    await Promise.all(this.#servers.map((server) => new Promise((resolve) => server.close(resolve))));
+  }
+}
+
+/** Everything until the other side's end or the connection's. */
+export async function collect(socket: Socket): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  socket.on('data', (chunk: Buffer) => chunks.push(chunk));
+  await new Promise<void>((resolve) => socket.once('end', resolve).once('close', () => resolve()));
+  return Buffer.concat(chunks);
+}
+
+/** Resolves when what came fulfils `isEnough`. */
+export async function until(socket: Socket, isEnough: (text: string) => boolean): Promise<string> {
+  let text = '';
+  return await new Promise((resolve, reject) => {
+    const onData = (chunk: Buffer): void => {
+      text += chunk.toString('latin1');
+      if (!isEnough(text)) return;
+      socket.off('data', onData);
+      resolve(text);
+    };
+    socket.on('data', onData).once('close', () => reject(new Error(`closed after ${JSON.stringify(text)}`)));
+  });
+}
