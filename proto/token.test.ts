@@ -1,7 +1,17 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { AppError } from './errors.ts';
-import { isSessionId, mintToken, newSessionId, parseSessionKey, proofOfKey, verifyToken } from './token.ts';
+import {
+  isSessionId,
+  mintToken,
+  newSessionId,
+  newSigningKey,
+  parsePublicKey,
+  parseSessionKey,
+  proofOfKey,
+  signToken,
+  verifyToken,
+} from './token.ts';
 
 const key = Buffer.alloc(32, 1);
 const nowS = 1_800_000_000;
@@ -73,4 +83,41 @@ test('a proof of the key is of one key and one token, and no token', () => {
   expect(proofOfKey(other, token)).not.toBe(proof);
   expect(proofOfKey(one, mintToken(one, 'session-two', 60))).not.toBe(proof);
   expect(token).not.toContain(proof);
+});
+
+describe('a signed token', () => {
+  const { privateKey, publicKey } = newSigningKey();
+  const door = parsePublicKey(publicKey);
+  const signed = signToken(privateKey, 'session-one', 60, nowS);
+
+  test('admits its session until it expires, where the public key is known', () => {
+    expect(verifyToken(door, signed, nowS + 59)).toEqual({ sessionId: 'session-one', expiresAtS: nowS + 60 });
+    expectRefused(() => verifyToken(door, signed, nowS + 60));
+  });
+
+  test('is refused when one character is changed, or another key signed it', () => {
+    fc.assert(
+      fc.property(fc.nat(signed.length - 1), fc.constantFrom('A', '0', '.', '-', 'z', '='), (at, character) => {
+        const changed = signed.slice(0, at) + character + signed.slice(at + 1);
+        if (changed !== signed) expectRefused(() => verifyToken(door, changed, nowS));
+      }),
+    );
+    expectRefused(() => verifyToken(door, `${signed}=`, nowS));
+    expectRefused(() => verifyToken(door, signToken(newSigningKey().privateKey, 'session-one', 60, nowS), nowS));
+  });
+
+  test('and a minted one do not open the doors of each other', () => {
+    expectRefused(() => verifyToken(door, token, nowS));
+    expectRefused(() => verifyToken(key, signed, nowS));
+    expectRefused(() =>
+      verifyToken(door, mintToken(Buffer.from(publicKey).subarray(0, 32), 'session-one', 60, nowS), nowS),
+    );
+  });
+
+  test('comes from a key whose public half is no secret and whose text must be one', () => {
+    expect(publicKey).toMatch(/^[A-Za-z0-9+/]{59}=$/);
+    for (const text of ['', 'nonsense', Buffer.alloc(44).toString('base64')]) {
+      expect(() => parsePublicKey(text)).toThrow(/is no Ed25519 key/);
+    }
+  });
 });

@@ -1,6 +1,6 @@
 // Bundles the command line (dist/cli.js and the chunks its commands load when they are used) and the services
 // (dist/agent.js, dist/fs-env.js ...): a bundle starts several times faster than the modules it is made of. Does nothing
-// when no input has changed since the last time.
+// when no input has changed since the last time. `node scripts/build.mjs services` leaves the command line out.
 import { existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -29,7 +29,7 @@ function isFresh() {
 
 const services = readdirSync('services').filter((name) => existsSync(`services/${name}/main.ts`));
 const entryPoints = [
-  { in: 'client/cli.ts', out: 'cli' },
+  ...(process.argv[2] === 'services' ? [] : [{ in: 'client/cli.ts', out: 'cli' }]),
   ...services.map((name) => ({ in: `services/${name}/main.ts`, out: name })),
   // Threads are started from files of their own.
   { in: 'services/agent/outgoing/worker.ts', out: 'agent-outgoing-worker' },

@@ -23,6 +23,7 @@ const rooms: Record<string, { may: string[] }> = {
   proto: { may: [] },
   'services/runtime': { may: ['proto'] },
   'services/agent': { may: ['proto', 'services/runtime'] },
+  'services/beside': { may: ['proto'] },
   'services/fs-env': { may: ['proto', 'services/runtime'] },
   'services/sniffer': { may: ['proto', 'services/runtime'] },
   'services/stealer': { may: ['proto', 'services/runtime'] },

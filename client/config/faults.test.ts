@@ -119,7 +119,7 @@ test.each([
   ['{"feature": {"network": {"incoming": {"http_filter": {"path_filter": "^/a"}}}}}', 'needs incoming traffic'],
   ['{"experimental": {"latency": {"transmit_delay": 5}}}', 'needs artificial delay'],
   ['{"feature": {"hostname": true}}', "needs the target's host name"],
-  ['{"agent": {"image": "x"}}', 'agent.image (line 1): the text "x" needs agents in a cluster'],
+  ['{"agent": {"metrics": "x"}}', 'agent.metrics (line 1): the text "x" needs metrics'],
   ['{"profile": "x"}', 'needs Kubernetes'],
   ['{"feature": {"copy_target": true}}', 'requires the operator, which this product does not have'],
   ['{"feature": {"db_branches": []}}', 'requires the operator'],

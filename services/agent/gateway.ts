@@ -2,12 +2,14 @@
 
 import type { Logger } from 'pino';
 import { livenessTimes } from '#proto/liveness.ts';
+import type { AdmissionKey } from '#proto/token.ts';
 import { type SessionServer, serveSessions } from '#runtime/rpc.ts';
 import type { Sessions } from './sessions.ts';
 
 export interface GatewayOptions {
   address: string;
-  sessionKey: Uint8Array;
+  /** Of clients. */
+  admissionKey: AdmissionKey;
   maxSessions: number;
   clientLostAfterMs: number;
   /** For which a session is kept without its client. */
@@ -20,7 +22,7 @@ export function openGateway(options: GatewayOptions): Promise<SessionServer> {
   return serveSessions({
     address: options.address,
     service: 'Gateway',
-    key: options.sessionKey,
+    key: options.admissionKey,
     maxSessions: options.maxSessions,
     liveness: livenessTimes(options.clientLostAfterMs),
     // A unix socket breaks when its client ends, and for no other reason.

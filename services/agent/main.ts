@@ -1,12 +1,15 @@
 // The agent process: settings, NATS, services, gateway, in this order; and back when it ends. Everything with an effect on
 // import is here.
 
-import { mkdirSync, statSync } from 'node:fs';
+import { randomBytes } from 'node:crypto';
+import { mkdirSync, statSync, writeFileSync } from 'node:fs';
 import { hostname } from 'node:os';
+import path from 'node:path';
 import type { Logger } from 'pino';
 import { AppError, ERRORS } from '#proto/errors.ts';
 import { LOST_AFTER_MS } from '#proto/liveness.ts';
 import type { ServiceName } from '#proto/subjects.ts';
+import { SESSION_KEY_BYTES } from '#proto/token.ts';
 import { VERSION } from '#proto/version.ts';
 import { Bus } from '#runtime/bus.ts';
 import { lookupService } from '#runtime/discovery.ts';
@@ -16,6 +19,7 @@ import {
   integer,
   listOf,
   oneOf,
+  optionalPublicKey,
   optionalText,
   readSettings,
   type SettingsOf,
@@ -24,6 +28,8 @@ import {
 } from '#runtime/settings.ts';
 import { Shutdown } from '#runtime/shutdown.ts';
 import { openGateway } from './gateway.ts';
+import { openLifeline } from './lifeline.ts';
+import { Lifetime } from './lifetime.ts';
 import { startNats } from './nats-child.ts';
 import { DEFAULT_LIMITS, Outgoing } from './outgoing/outgoing.ts';
 import { addresses, grants } from './outgoing/settings.ts';
@@ -35,11 +41,20 @@ const SETTINGS = {
   gatewayListen: text('MIRRORD_GATEWAY_LISTEN'),
   /** Without it a nats-server is started as a child. */
   natsUrl: optionalText('MIRRORD_NATS_URL'),
-  sessionKey: sessionKey('MIRRORD_SESSION_KEY_FILE'),
+  /** Of the node's services, and of clients that are not known by a public key; in a pod it is made up. */
+  sessionKey: (environment: NodeJS.ProcessEnv) =>
+    environment['MIRRORD_CLIENT_PUBLIC_KEY'] ? null : sessionKey('MIRRORD_SESSION_KEY_FILE')(environment),
+  /** Of the one client an agent in a pod is for. */
+  clientKey: optionalPublicKey('MIRRORD_CLIENT_PUBLIC_KEY'),
   /** Sockets of the node's services and the child nats-server's configuration; made with mode 0700. */
   runtimeDir: text('MIRRORD_RUNTIME_DIR'),
   /** Services to start as children, for an agent that is alone on its machine. */
   withServices: listOf('MIRRORD_WITH_SERVICES', ['fs-env', 'sniffer', 'stealer']),
+  /** Services in containers beside ours, in one pod (services/beside); they are waited for. */
+  servicesBeside: listOf('MIRRORD_SERVICES_BESIDE', ['fs-env', 'sniffer', 'stealer']),
+  /** An agent that was made for one client ends itself without one: 0 is never. */
+  firstSessionMs: integer('MIRRORD_FIRST_SESSION_MS', { min: 0, max: 86_400_000, fallback: 0 }),
+  idleMs: integer('MIRRORD_IDLE_MS', { min: 0, max: 86_400_000, fallback: 0 }),
   nodeName: text('MIRRORD_NODE_NAME', hostname()),
   logLevel: oneOf('MIRRORD_LOG_LEVEL', LOG_LEVELS, 'info'),
   logFile: optionalText('MIRRORD_LOG_FILE'),
@@ -61,7 +76,8 @@ const SETTINGS = {
 type Settings = SettingsOf<typeof SETTINGS>;
 
 const NATS_DEADLINE_MS = 10_000;
-const SERVICE_DEADLINE_MS = 10_000;
+/** Containers beside ours start after it. */
+const SERVICE_DEADLINE_MS = 30_000;
 const SESSION_OPENING_MS = 10_000;
 const SESSION_DRAINING_MS = 4_000;
 
@@ -79,7 +95,9 @@ async function start(settings: Settings, logger: Logger, shutdown: Shutdown): Pr
     });
     shutdown.onClose(service, () => child.close());
   }
-  await Promise.all(settings.withServices.map((service) => serviceIsThere(bus, settings.nodeName, service)));
+  const sessionKey = settings.sessionKey ?? (await openPod(settings, natsUrl, shutdown));
+  const services: ServiceName[] = [...settings.withServices, ...settings.servicesBeside];
+  await Promise.all(services.map((service) => serviceIsThere(bus, settings.nodeName, service)));
   const outgoing = new Outgoing({
     allow: settings.outgoingAllow,
     nodeAddresses: settings.nodeAddresses,
@@ -87,11 +105,18 @@ async function start(settings: Settings, logger: Logger, shutdown: Shutdown): Pr
     logger,
   });
   shutdown.onClose('target networks', () => outgoing.close());
+  const lifetime = new Lifetime({
+    firstSessionMs: settings.firstSessionMs,
+    idleMs: settings.idleMs,
+    onEnd: (reason) => shutdown.request(reason),
+  });
+  shutdown.onClose('lifetime', () => lifetime.close());
   const sessions = new Sessions({
     outgoing,
     bus,
     node: settings.nodeName,
-    sessionKey: settings.sessionKey,
+    sessionKey,
+    onCount: (count) => lifetime.sessionsAre(count),
     limits: {
       fileHandles: settings.maxFileHandles,
       requests: settings.maxRequests,
@@ -102,7 +127,7 @@ async function start(settings: Settings, logger: Logger, shutdown: Shutdown): Pr
   });
   const gateway = await openGateway({
     address: settings.gatewayListen,
-    sessionKey: settings.sessionKey,
+    admissionKey: settings.clientKey ?? sessionKey,
     maxSessions: settings.maxSessions,
     clientLostAfterMs: settings.clientLostAfterMs,
     graceMs: settings.sessionGraceMs,
@@ -118,6 +143,15 @@ async function startOwnNats(settings: Settings, logger: Logger, shutdown: Shutdo
   const nats = await startNats(settings.runtimeDir, logger);
   shutdown.onClose('nats-server', () => nats.close());
   return nats.url;
+}
+
+/** A key of our own where the services beside us find it, and then the line by which they find us. */
+async function openPod(settings: Settings, natsUrl: string, shutdown: Shutdown): Promise<Uint8Array> {
+  const key = randomBytes(SESSION_KEY_BYTES);
+  writeFileSync(path.join(settings.runtimeDir, 'session.key'), key.toString('hex'), { mode: 0o600 });
+  const lifeline = await openLifeline(settings.runtimeDir, natsUrl);
+  shutdown.onClose('lifeline', () => lifeline.close());
+  return key;
 }
 
 /** Waits for the service's first registration: "no responders" is answered at once, so it is asked again. */

@@ -2,7 +2,7 @@
 // without its token. Restarted at the same place when it dies, so that the services of the node find it again.
 
 import { randomBytes } from 'node:crypto';
-import { rmSync, writeFileSync } from 'node:fs';
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import net from 'node:net';
 import path from 'node:path';
 import type { Logger } from 'pino';
@@ -20,8 +20,13 @@ const READY_DEADLINE_MS = 5_000;
 /** A port that was free may be taken before nats-server has it. */
 const ATTEMPTS = 3;
 
-/** It opens a port and reads one file of ours. Without root there are none to give up. */
+/** It opens a port and reads one file of ours. Without root, or in a container without any, there are none to give up. */
 const NO_CAPABILITIES = ['--inh-caps=-all', '--ambient-caps=-all', '--bounding-set=-all'];
+
+function hasCapabilities(): boolean {
+  const [, effective = '0'] = /^CapEff:\s*([0-9a-f]+)$/m.exec(readFileSync('/proc/self/status', 'utf8')) ?? [];
+  return process.geteuid?.() === 0 && BigInt(`0x${effective}`) !== 0n;
+}
 
 export async function startNats(runtimeDir: string, logger: Logger): Promise<NatsChild> {
   for (let attempt = 1; ; attempt += 1) {
@@ -48,7 +53,7 @@ async function startOnce(runtimeDir: string, logger: Logger): Promise<NatsChild>
     name: 'nats-server',
     command: 'nats-server',
     args: ['--config', configPath],
-    privileges: process.geteuid?.() === 0 ? NO_CAPABILITIES : [],
+    privileges: hasCapabilities() ? NO_CAPABILITIES : [],
     env: { PATH: process.env['PATH'] },
     logger,
     onLine: (line) => {

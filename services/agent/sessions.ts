@@ -23,6 +23,8 @@ export interface SessionsOptions {
   sessionKey: Uint8Array;
   limits: SessionLimits;
   outgoing: Outgoing;
+  /** How many there are, at every change. */
+  onCount: (count: number) => void;
   logger: Logger;
 }
 
@@ -62,6 +64,7 @@ export class Sessions {
       onClosed: (closed, error) => this.#remove(closed, error),
     });
     this.#live.set(sessionId, session);
+    this.#options.onCount(this.#live.size);
     return session;
   }
 
@@ -87,6 +90,7 @@ export class Sessions {
   #remove({ sessionId }: Session, error: AppError | null): void {
     const { bus, node, logger } = this.#options;
     this.#live.delete(sessionId);
+    this.#options.onCount(this.#live.size);
     logger.info({ session: sessionId, code: error?.code, reason: error?.message }, 'session closed');
     const event = {
       sessionId,

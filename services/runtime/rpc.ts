@@ -8,6 +8,7 @@ import { CONTENT_TYPE } from '#proto/grpc-status.ts';
 import { type SessionService, sessionPath } from '#proto/grpc-tuning.ts';
 import type { LivenessTimes } from '#proto/liveness.ts';
 import type { SessionHandlers, SessionStream } from '#proto/session-stream.ts';
+import type { AdmissionKey } from '#proto/token.ts';
 import { Admission } from './admission.ts';
 import { Connections, MAX_STRANGERS } from './connections.ts';
 import { listen } from './listen.ts';
@@ -24,7 +25,7 @@ export interface ServeOptions {
   address: string;
   service: SessionService;
   /** Of the session tokens (proto/token.ts). */
-  key: Uint8Array;
+  key: AdmissionKey;
   /** Live and half-open together; beyond it calls are refused with LIMIT_REACHED. */
   maxSessions: number;
   logger: Logger;

@@ -1,9 +1,10 @@
 // Settings of a process from its environment: frozen, typed, and every fault reported at once. What a setting means stands
 // in the process's own table; here is only how values are read.
 
+import type { KeyObject } from 'node:crypto';
 import { readFileSync, statSync } from 'node:fs';
 import { AppError } from '#proto/errors.ts';
-import { parseSessionKey } from '#proto/token.ts';
+import { parsePublicKey, parseSessionKey } from '#proto/token.ts';
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -88,6 +89,19 @@ export function sessionKey(name: string): Reader<Uint8Array> {
           cause,
         },
       );
+    }
+  };
+}
+
+/** A client's public key in base64. */
+export function optionalPublicKey(name: string): Reader<KeyObject | null> {
+  return (environment) => {
+    const value = environment[name];
+    if (!value) return null;
+    try {
+      return parsePublicKey(value);
+    } catch (cause) {
+      throw new AppError('CONFIG_INVALID', `${name}: ${AppError.from(cause, 'CONFIG_INVALID').message}`, { cause });
     }
   };
 }

@@ -1,6 +1,6 @@
-// agent: how the agent runs in a cluster. Nothing of it is built; on this machine the agent needs no settings.
+// agent: how the agent runs in a cluster; on this machine it needs no settings.
 
-import { key, planned, section, works } from './dsl.ts';
+import { key, noEffect, planned, section, works } from './dsl.ts';
 import {
   anything,
   bool,
@@ -35,21 +35,31 @@ const image = optional({
       ? { ok: value as unknown }
       : { bad: 'wants a text or a map with registry and tag' },
 });
+const INCOMING = planned('incoming traffic');
+const LOOKUPS = planned('settings of name lookups');
 const capability = oneOf('NET_ADMIN', 'SYS_PTRACE', 'SYS_ADMIN');
 
 export const agent = section(
   'The agent in a cluster.',
   {
     log_level: key(text, 'info', 'Level of its log.', { env: ['MIRRORD_AGENT_RUST_LOG'], flag: '--agent-log-level' }),
-    json_log: key(bool, false, 'Log as JSON.', { env: ['MIRRORD_AGENT_JSON_LOG'] }),
+    json_log: key(bool, false, 'Log as JSON.', {
+      env: ['MIRRORD_AGENT_JSON_LOG'],
+      status: noEffect('the log of the agent is always JSON'),
+    }),
     namespace: key(optional(nonEmptyText), null, 'Namespace in which it runs.', {
       env: ['MIRRORD_AGENT_NAMESPACE'],
       flag: '--agent-namespace',
     }),
-    image: key(image, null, 'Image of its container; the variable wins over the file, registry and tag do not.', {
-      env: ['MIRRORD_AGENT_IMAGE', 'MIRRORD_AGENT_IMAGE_REGISTRY', 'MIRRORD_AGENT_IMAGE_TAG'],
-      flag: '--agent-image',
-    }),
+    image: key(
+      image,
+      null,
+      'Image of its containers. Where it says no registry or no tag, MIRRORD_AGENT_IMAGE_REGISTRY and MIRRORD_AGENT_IMAGE_TAG do.',
+      {
+        env: ['MIRRORD_AGENT_IMAGE'],
+        flag: '--agent-image',
+      },
+    ),
     image_pull_policy: key(text, 'IfNotPresent', 'When the image is pulled.', {
       env: ['MIRRORD_AGENT_IMAGE_PULL_POLICY'],
     }),
@@ -58,6 +68,7 @@ export const agent = section(
     ephemeral: key(bool, false, "Run as an ephemeral container of the target's pod.", {
       env: ['MIRRORD_EPHEMERAL_CONTAINER'],
       flag: '--ephemeral-container',
+      status: planned('ephemeral containers'),
     }),
     communication_timeout: key(optional(u16), null, 'Seconds for which it waits for its client.', {
       env: ['MIRRORD_AGENT_COMMUNICATION_TIMEOUT'],
@@ -74,43 +85,54 @@ export const agent = section(
     ),
     flush_connections: key(bool, true, 'End connections of a port that is stolen.', {
       env: ['MIRRORD_AGENT_STEALER_FLUSH_CONNECTIONS'],
+      status: INCOMING,
     }),
     disabled_capabilities: key(listOf(capability), [], 'Capabilities it goes without.'),
     tolerations: key(listOfObjects, null, 'Tolerations of its pod; all taints are tolerated by default.'),
     resources: key(objects, null, 'Requests and limits of its pod.'),
-    check_out_of_pods: key(bool, true, 'Refuse a node that has no room for a pod.'),
+    check_out_of_pods: key(bool, true, 'Refuse a node that has no room for a pod.', {
+      status: noEffect('the node itself refuses a pod that it has no room for, and mirrord says so'),
+    }),
     privileged: key(bool, false, 'Run privileged.'),
     external_ip_fix: key(bool, true, 'Pass unstolen connections on to their own address.', {
       env: ['MIRRORD_AGENT_EXTERNAL_IP_FIX'],
+      status: INCOMING,
     }),
-    nftables: key(optional(bool), null, 'Use nftables; found out by default.'),
-    dns: section('Its name lookups.', {
-      timeout: key(optional(u32), null, 'Seconds.'),
-      attempts: key(optional(u32), null, 'Attempts.'),
-    }),
+    nftables: key(optional(bool), null, 'Use nftables; found out by default.', { status: INCOMING }),
+    dns: section(
+      'Its name lookups.',
+      {
+        timeout: key(optional(u32), null, 'Seconds.'),
+        attempts: key(optional(u32), null, 'Attempts.'),
+      },
+      { status: LOOKUPS },
+    ),
     labels: key(optional(textMap), null, 'Labels of its pod.'),
     annotations: key(optional(textMap), null, 'Annotations of its pod.'),
     node_selector: key(optional(textMap), null, 'Nodes for an agent without a target.'),
     service_account: key(optional(nonEmptyText), null, 'Service account of its pod.'),
     priority_class: key(optional(nonEmptyText), null, 'Priority class of its pod.'),
-    metrics: key(optional(nonEmptyText), null, 'Address of its Prometheus endpoint.'),
+    metrics: key(optional(nonEmptyText), null, 'Address of its Prometheus endpoint.', { status: planned('metrics') }),
     exclude_from_mesh: key(bool, false, 'Keep its port out of the service mesh.', {
       env: ['MIRRORD_AGENT_EXCLUDE_FROM_MESH'],
+      status: planned('ephemeral containers'),
     }),
-    inject_headers: key(bool, false, 'Add the header Mirrord-Agent to responses.'),
-    override_cache_control: key(bool, true, 'Forbid caching of the responses that it passes.'),
-    max_body_buffer_size: key(u32, 65_535, 'Bytes of a body that filters look at.'),
-    max_body_buffer_timeout: key(u32, 1000, 'Milliseconds for which they wait for it.'),
+    inject_headers: key(bool, false, 'Add the header Mirrord-Agent to responses.', { status: INCOMING }),
+    override_cache_control: key(bool, true, 'Forbid caching of the responses that it passes.', { status: INCOMING }),
+    max_body_buffer_size: key(u32, 65_535, 'Bytes of a body that filters look at.', { status: INCOMING }),
+    max_body_buffer_timeout: key(u32, 1000, 'Milliseconds for which they wait for it.', { status: INCOMING }),
     http_detection_timeout: key(u64, 2, 'Seconds for which the first bytes of a connection are waited for.', {
       env: ['MIRRORD_AGENT_HTTP_DETECTION_TIMEOUT'],
+      status: INCOMING,
     }),
     security_context: key(objects, null, 'AppArmor and seccomp profiles of its pod.'),
     clean_iptables_on_start: key(optional(bool), null, 'Remove what an earlier agent left.', {
       env: ['MIRRORD_AGENT_CLEAN_IPTABLES_ON_START'],
       accepts: [false],
+      status: INCOMING,
     }),
     disable_mesh_sidecar_injection: key(bool, true, 'Keep service meshes out of its pod.'),
-    jaq_time_limit: key(u64, 1, 'Seconds that a jq filter may take.'),
+    jaq_time_limit: key(u64, 1, 'Seconds that a jq filter may take.', { status: INCOMING }),
   },
-  { status: planned('agents in a cluster') },
+  { status: works },
 );

@@ -1,0 +1,205 @@
+// The agent's pod as a Job: one template for every way to run it. The cluster itself ends it at its deadline and removes it
+// when it has ended, whatever has become of the client. Nothing in it is a secret. Pure.
+
+import type { AgentSettings } from './settings.ts';
+
+export interface PodFeatures {
+  readonly files: boolean;
+  /** Connections and names from the target's network. */
+  readonly network: boolean;
+  /** Connections that arrive at the target are copied. */
+  readonly mirror: boolean;
+  /** They are taken over. */
+  readonly steal: boolean;
+}
+
+export interface PodTemplate {
+  readonly name: string;
+  readonly sessionId: string;
+  /** Of the client, in base64: only it can sign tokens for this agent. */
+  readonly publicKey: string;
+  /** null: without a target, on whatever node. */
+  readonly node: string | null;
+  readonly features: PodFeatures;
+  readonly settings: AgentSettings;
+  /** Of the client, for those who look at the pod. */
+  readonly version: string;
+}
+
+/** On the loopback of the pod, which is reached through the cluster's API only. */
+export const GATEWAY_PORT = 57_400;
+export const SESSION_LABEL = 'mirrord.dev/session';
+export const VERSION_ANNOTATION = 'mirrord.dev/version';
+export const AGENT_CONTAINER = 'agent';
+
+const RUN = '/run/mirrord';
+/** Mode 0700 within the shared folder, which itself is open to every user of the pod. */
+const RUNTIME_DIR = `${RUN}/node`;
+/** A session that is longer is told so by its end; nothing of ours stays for ever. */
+export const LONGEST_SESSION_S = 24 * 3_600;
+/** After the last session: the client has left in order, or its time to come back is over. */
+const IDLE_MS = 2_000;
+const END_GRACE_S = 10;
+
+/** What each may do, and why: docs/kubernetes.md says it in words. */
+const CAPABILITIES = {
+  /** Enter the target's network namespace; find it in /proc; take all that from nats-server. */
+  agentWithNetwork: ['SYS_ADMIN', 'SYS_PTRACE', 'SETPCAP'],
+  /** Reach /proc/PID/root and environ, and then act as the target's user, with its rights over files and no more. */
+  'fs-env': [
+    'SYS_PTRACE',
+    'SETUID',
+    'SETGID',
+    'DAC_OVERRIDE',
+    'DAC_READ_SEARCH',
+    'CHOWN',
+    'FOWNER',
+    'FSETID',
+    'MKNOD',
+    'SETFCAP',
+  ],
+  /** Enter the namespace, open packet sockets there, load the filter. */
+  sniffer: ['SYS_ADMIN', 'SYS_PTRACE', 'NET_RAW', 'NET_ADMIN'],
+  /** The same, and redirect. */
+  stealer: ['SYS_ADMIN', 'SYS_PTRACE', 'NET_RAW', 'NET_ADMIN'],
+} as const;
+
+const DEFAULT_RESOURCES = {
+  requests: { cpu: '10m', memory: '48Mi' },
+  limits: { cpu: '2', memory: '512Mi' },
+};
+
+type Json = Readonly<Record<string, unknown>>;
+
+export function agentJob(template: PodTemplate): Json {
+  const { name, settings } = template;
+  const labels = { ...settings.labels, ...meshLabels(settings), ...ownLabels(template) };
+  const annotations = {
+    ...settings.annotations,
+    ...meshAnnotations(settings),
+    [VERSION_ANNOTATION]: template.version,
+  };
+  return {
+    apiVersion: 'batch/v1',
+    kind: 'Job',
+    metadata: { name, labels, annotations },
+    spec: {
+      backoffLimit: 0,
+      completions: 1,
+      parallelism: 1,
+      ttlSecondsAfterFinished: settings.ttlS,
+      activeDeadlineSeconds: LONGEST_SESSION_S,
+      template: { metadata: { labels, annotations }, spec: podSpec(template) },
+    },
+  };
+}
+
+function podSpec(template: PodTemplate): Json {
+  const { node, settings } = template;
+  const services = servicesOf(template.features);
+  return {
+    restartPolicy: 'Never',
+    terminationGracePeriodSeconds: END_GRACE_S,
+    automountServiceAccountToken: false,
+    enableServiceLinks: false,
+    ...(node === null ? { nodeSelector: settings.nodeSelector } : { nodeName: node, hostPID: true }),
+    tolerations: settings.tolerations,
+    ...(settings.serviceAccount === null ? {} : { serviceAccountName: settings.serviceAccount }),
+    ...(settings.priorityClass === null ? {} : { priorityClassName: settings.priorityClass }),
+    ...(settings.imagePullSecrets.length === 0 ? {} : { imagePullSecrets: settings.imagePullSecrets }),
+    securityContext: { seccompProfile: { type: 'RuntimeDefault' }, ...settings.podSecurityContext },
+    volumes: [{ name: 'run', emptyDir: { medium: 'Memory', sizeLimit: '32Mi' } }],
+    containers: [agentContainer(template, services), ...services.map((service) => serviceContainer(template, service))],
+  };
+}
+
+type Service = 'fs-env' | 'sniffer' | 'stealer';
+
+function servicesOf({ files, mirror, steal }: PodFeatures): Service[] {
+  const wanted: [boolean, Service][] = [
+    [files, 'fs-env'],
+    [mirror, 'sniffer'],
+    [steal, 'stealer'],
+  ];
+  return wanted.flatMap(([isWanted, service]) => (isWanted ? [service] : []));
+}
+
+function agentContainer(template: PodTemplate, services: readonly Service[]): Json {
+  const { features, publicKey, settings } = template;
+  return {
+    ...container(template, AGENT_CONTAINER, features.network ? CAPABILITIES.agentWithNetwork : []),
+    args: ['/app/dist/agent.js'],
+    env: [
+      ...sharedVariables(template),
+      { name: 'MIRRORD_GATEWAY_LISTEN', value: `127.0.0.1:${GATEWAY_PORT}` },
+      { name: 'MIRRORD_CLIENT_PUBLIC_KEY', value: publicKey },
+      { name: 'MIRRORD_SERVICES_BESIDE', value: services.join(',') },
+      { name: 'MIRRORD_FIRST_SESSION_MS', value: String(settings.firstSessionS * 1_000) },
+      { name: 'MIRRORD_IDLE_MS', value: String(IDLE_MS) },
+      { name: 'MIRRORD_MAX_SESSIONS', value: '4' },
+      { name: 'MIRRORD_NODE_ADDRESSES', valueFrom: { fieldRef: { fieldPath: 'status.hostIP' } } },
+    ],
+  };
+}
+
+function serviceContainer(template: PodTemplate, service: Service): Json {
+  return {
+    ...container(template, service, CAPABILITIES[service]),
+    args: ['/app/dist/beside.js', service],
+    env: [...sharedVariables(template), { name: 'MIRRORD_SESSION_KEY_FILE', value: `${RUNTIME_DIR}/session.key` }],
+  };
+}
+
+function sharedVariables({ settings }: PodTemplate): Json[] {
+  return [
+    { name: 'MIRRORD_RUNTIME_DIR', value: RUNTIME_DIR },
+    { name: 'MIRRORD_LOG_LEVEL', value: settings.logLevel },
+    { name: 'MIRRORD_NODE_NAME', valueFrom: { fieldRef: { fieldPath: 'spec.nodeName' } } },
+  ];
+}
+
+function container({ settings }: PodTemplate, name: string, capabilities: readonly string[]): Json {
+  const add = capabilities.filter((capability) => !settings.disabledCapabilities.includes(capability));
+  // The API refuses the promise beside SYS_ADMIN, which would not keep it.
+  const mayEscalate = settings.isPrivileged || add.includes('SYS_ADMIN');
+  return {
+    name,
+    image: settings.image,
+    imagePullPolicy: settings.imagePullPolicy,
+    resources: settings.resources ?? DEFAULT_RESOURCES,
+    volumeMounts: [{ name: 'run', mountPath: RUN }],
+    securityContext: {
+      privileged: settings.isPrivileged,
+      readOnlyRootFilesystem: true,
+      runAsUser: 0,
+      runAsGroup: 0,
+      ...(mayEscalate ? {} : { allowPrivilegeEscalation: false }),
+      ...(settings.isPrivileged ? {} : { capabilities: { drop: ['ALL'], add } }),
+    },
+  };
+}
+
+function ownLabels({ sessionId }: PodTemplate): Record<string, string> {
+  return {
+    app: 'mirrord',
+    'app.kubernetes.io/name': 'mirrord-agent',
+    'app.kubernetes.io/managed-by': 'mirrord',
+    [SESSION_LABEL]: sessionId,
+  };
+}
+
+/** A sidecar would take the pod's network, and keep a Job from ending. */
+function meshLabels({ isOutsideMesh }: AgentSettings): Record<string, string> {
+  if (!isOutsideMesh) return {};
+  return { 'sidecar.istio.io/inject': 'false', 'kuma.io/sidecar-injection': 'disabled' };
+}
+
+function meshAnnotations({ isOutsideMesh }: AgentSettings): Record<string, string> {
+  if (!isOutsideMesh) return {};
+  return {
+    'sidecar.istio.io/inject': 'false',
+    'linkerd.io/inject': 'disabled',
+    'kuma.io/sidecar-injection': 'disabled',
+    'consul.hashicorp.com/connect-inject': 'false',
+  };
+}
