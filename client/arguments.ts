@@ -2,6 +2,7 @@
 // the words mean is for config and commands.
 
 import { AppError } from '#proto/errors.ts';
+import { CLUSTER_COMMANDS, CONFIG_FLAG, HELP_FLAG } from './cluster-commands.ts';
 
 export type FlagValue = 'none' | 'required' | 'optional' | 'optional-with-equals';
 
@@ -20,21 +21,14 @@ export interface FlagRow {
   /** Given where the flag has no value of its own. */
   implied?: string;
   help: string;
+  /** Given again it adds to its value, after a comma. */
+  repeats?: true;
   /** Recognised and refused: what is missing. */
   missing?: string;
 }
 
 const CLUSTER = 'targets in a Kubernetes cluster';
 const INCOMING = 'incoming traffic';
-
-const CONFIG_FLAG: FlagRow = {
-  name: 'config-file',
-  short: 'f',
-  value: 'optional',
-  shows: 'PATH',
-  implied: './.mirrord/mirrord.json',
-  help: 'JSON, TOML or YAML; - is stdin; no PATH: ./.mirrord/mirrord.json',
-};
 
 const TARGET_FLAG: FlagRow = {
   name: 'target',
@@ -123,10 +117,10 @@ export interface CommandRow {
   flags: readonly FlagRow[];
   /** Everything from the first word that is no flag belongs to the local process. */
   takesCommand?: true;
+  /** Of our own scripts: not listed. */
+  isHidden?: true;
   missing?: string;
 }
-
-const HELP_FLAG: FlagRow = { name: 'help', short: 'h', value: 'none', help: 'this text' };
 
 function laterCommand(name: string, missing: string): CommandRow {
   return { name, usage: '', help: '', flags: [], missing };
@@ -169,10 +163,10 @@ export const COMMANDS: readonly CommandRow[] = [
     help: 'completion script for bash, zsh or fish',
     flags: [HELP_FLAG],
   },
+  ...CLUSTER_COMMANDS,
   laterCommand('container', 'running containers'),
   laterCommand('dump', INCOMING),
   laterCommand('port-forward', 'ports of the target on this machine'),
-  laterCommand('ls', CLUSTER),
   laterCommand('up', 'running many sessions'),
   laterCommand('ui', 'the dashboard'),
   laterCommand('session', 'listing sessions'),
@@ -183,6 +177,9 @@ export const COMMANDS: readonly CommandRow[] = [
   laterCommand('ext', 'editors'),
   laterCommand('operator', CLUSTER),
 ];
+
+/** What help, completion and suggestions know. */
+export const SHOWN_COMMANDS = COMMANDS.filter(({ missing, isHidden }) => missing === undefined && isHidden !== true);
 
 export interface ParsedArguments {
   /** By long name; `true` for a flag without a value. */
@@ -197,7 +194,7 @@ export interface ParsedArguments {
 export function findCommand(name: string): CommandRow {
   const row = COMMANDS.find((candidate) => candidate.name === name);
   if (row === undefined) {
-    const known = COMMANDS.filter(({ missing }) => missing === undefined).map((candidate) => candidate.name);
+    const known = SHOWN_COMMANDS.map((candidate) => candidate.name);
     throw invalid(`${JSON.stringify(name)} is no command${suggest(name, known, '')}`);
   }
   if (row.missing !== undefined) throw notBuilt(`command ${name}`, row.missing);
@@ -243,8 +240,9 @@ function set(
   if (row.value === 'required' && value === undefined) {
     throw invalid(`--${row.name} wants a value: --${row.name} ${row.shows ?? 'VALUE'}`);
   }
-  if (Object.hasOwn(flags, row.name)) throw invalid(`--${row.name} is given twice`);
-  flags[row.name] = value ?? true;
+  const before = Object.hasOwn(flags, row.name) ? flags[row.name] : undefined;
+  if (before !== undefined && row.repeats !== true) throw invalid(`--${row.name} is given twice`);
+  flags[row.name] = before === undefined ? (value ?? true) : `${before},${value}`;
   const text = row.spelling?.[value ?? ''] ?? value ?? row.means ?? 'true';
   for (const variable of [row.overrides ?? []].flat()) overrides[variable] = text;
 }

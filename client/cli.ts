@@ -10,12 +10,18 @@ import { describeFailure } from './failure.ts';
 import { commandHelp, overview } from './help.ts';
 import { exit, type Outcome, type Terminal } from './terminal.ts';
 
+let isOutGone = false;
 const terminal: Terminal = {
-  out: (text) => write(1, text),
+  out: (text) => {
+    isOutGone = !write(1, text) || isOutGone;
+  },
   err: (text) => write(2, text),
   isErrTty: isatty(2),
   env: process.env,
   cwd: process.cwd(),
+  get isOutGone() {
+    return isOutGone;
+  },
 };
 
 async function main(argv: readonly string[]): Promise<Outcome> {
@@ -41,6 +47,8 @@ async function run(name: string, args: ParsedArguments): Promise<Outcome> {
   switch (name) {
     case 'exec':
       return (await import('./commands/exec.ts')).exec(args, terminal);
+    case 'ls':
+      return (await import('./commands/ls.ts')).ls(args, terminal);
     case 'explain':
       return (await import('./commands/explain.ts')).explain(args, terminal);
     case 'verify-config':
@@ -54,19 +62,20 @@ async function run(name: string, args: ParsedArguments): Promise<Outcome> {
 
 /**
  * Not by process.stdout and process.stderr: they make a pipe non-blocking, and it is the local process's pipe too, which
- * would then see EAGAIN. A reader that has gone away is no reason to fail.
+ * would then see EAGAIN. A reader that has gone away is no reason to fail: false then.
  */
-function write(fd: 1 | 2, text: string): void {
+function write(fd: 1 | 2, text: string): boolean {
   const bytes = Buffer.from(text);
   for (let at = 0; at < bytes.length; ) {
     try {
       at += writeSync(fd, bytes, at);
     } catch (error) {
       // Somebody else has made it non-blocking, and its reader is slow: these are a few lines, so wait.
-      if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') return;
+      if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') return false;
       Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1);
     }
   }
+  return true;
 }
 
 /** A signal's default is done to us, so that a shell says of us what it would say of the local process. */

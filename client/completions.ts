@@ -1,9 +1,7 @@
 // Completion scripts, made from the tables of arguments.ts. Pure.
 
 import { AppError } from '#proto/errors.ts';
-import { COMMANDS } from './arguments.ts';
-
-const BUILT = COMMANDS.filter(({ missing }) => missing === undefined);
+import { SHOWN_COMMANDS as BUILT } from './arguments.ts';
 
 /** Throws CONFIG_INVALID for a shell we have no script for. */
 export function completionScript(shell: string): string {

@@ -1,11 +1,9 @@
 // Help, made from the same tables as the parser: a flag that is parsed is listed, one that is not built is not. Pure.
 
-import { COMMANDS, type CommandRow, type FlagRow } from './arguments.ts';
+import { type CommandRow, type FlagRow, SHOWN_COMMANDS } from './arguments.ts';
 
 export function overview(version: string): string {
-  const rows = COMMANDS.filter(({ missing }) => missing === undefined).map(
-    ({ name, help }) => `  ${name.padEnd(16)}${help}`,
-  );
+  const rows = SHOWN_COMMANDS.map(({ name, help }) => `  ${name.padEnd(16)}${help}`);
   return [
     `mirrord ${version}: run a local process in the context of a target`,
     '',

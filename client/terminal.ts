@@ -3,6 +3,8 @@
 export interface Terminal {
   out(text: string): void;
   err(text: string): void;
+  /** Nobody reads what is written to `out` any more, as behind `| head`. */
+  readonly isOutGone?: boolean;
   readonly isErrTty: boolean;
   readonly env: NodeJS.ProcessEnv;
   readonly cwd: string;

@@ -42,7 +42,7 @@ const libraries: Record<string, RegExp> = {
   pino: /^services\/|^client\/[a-z-]*log[a-z-]*\.ts$/,
   re2js: /^services\/runtime\/http-filter\/|^client\/incoming\//,
   'smol-toml': /^client\/config\//,
-  yaml: /^client\/(config\/|kube\/kubeconfig\.ts$)/,
+  yaml: /^client\/(config\/|kube\/parse-yaml\.ts$)/,
 };
 
 function roomOf(file: string): string | undefined {

@@ -108,11 +108,27 @@ test('what is no Kubernetes API is said to be none', async () => {
 test('pages follow one another, each when it is asked for', async () => {
   server.answers.set('GET /list?limit=2', { items: [1, 2], metadata: { continue: 'a=b&c' } });
   server.answers.set('GET /list?limit=2&continue=a%3Db%26c', { items: [3], metadata: {} });
-  const pages = (await open()).pages<{ items: number[]; metadata?: { continue?: string } }>('/list', 2);
+  const pages = (await open()).pages<{ items: number[]; metadata?: { continue?: string } }>('/list', () => 2);
   expect((await pages.next()).value).toMatchObject({ items: [1, 2] });
   expect(server.seen.length).toBe(1);
   expect((await pages.next()).value).toMatchObject({ items: [3] });
   expect((await pages.next()).done).toBe(true);
+});
+
+test('a list whose continuation has expired goes on where the server says', async () => {
+  server.answers.set('GET /list?limit=1', { items: [1], metadata: { continue: 'old' } });
+  server.answers.set('GET /list?limit=2&continue=old', (_, response) => {
+    response.statusCode = 410;
+    response.end(JSON.stringify({ kind: 'Status', code: 410, reason: 'Expired', metadata: { continue: 'new' } }));
+  });
+  server.answers.set('GET /list?limit=2&continue=new', { items: [2] });
+  const seen: number[] = [];
+  for await (const { items } of (await open()).pages<{ items: number[]; metadata?: object }>('/list', (page) =>
+    page === 0 ? 1 : 2,
+  )) {
+    seen.push(...items);
+  }
+  expect(seen).toEqual([1, 2]);
 });
 
 test('deleting what is not there is no error', async () => {

@@ -119,19 +119,28 @@ export class KubeApi implements AsyncDisposable {
   }
 
   /**
-   * One page after another, each asked for when the one before has been used. A list that changed so much that its
-   * continuation has expired goes on, inconsistently, where the server says.
+   * One page after another, each asked for when the one before has been used. A list whose continuation has expired goes
+   * on where the server says, though not of the same moment. `sizeOf` is given the number of the page, from 0.
    */
   async *pages<T extends { metadata?: { continue?: string } }>(
     path: string,
-    pageSize: number,
+    sizeOf: (page: number) => number,
     options: CallOptions = {},
   ): AsyncGenerator<T, void, undefined> {
-    for (let next: string | undefined = ''; next !== undefined; ) {
-      const query: CallOptions['query'] = { ...options.query, limit: pageSize, continue: next || undefined };
-      const page: T = await this.get<T>(path, { ...options, query });
-      yield page;
-      next = page.metadata?.continue || undefined;
+    let next: string | undefined = '';
+    for (let number = 0; next !== undefined; number += 1) {
+      const query: CallOptions['query'] = { ...options.query, limit: sizeOf(number), continue: next || undefined };
+      try {
+        const page: T = await this.get<T>(path, { ...options, query });
+        next = page.metadata?.continue || undefined;
+        yield page;
+      } catch (error) {
+        const hasMoved: boolean =
+          error instanceof StatusError && error.httpStatus === 410 && error.continuation !== next;
+        if (!hasMoved || next === '') throw error;
+        next = (error as StatusError).continuation || undefined;
+        if (next === undefined) throw error;
+      }
     }
   }
 

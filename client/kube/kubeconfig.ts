@@ -57,11 +57,10 @@ async function readText(file: string): Promise<string | null> {
 /** JSON is YAML, and read many times faster. */
 async function parse(text: string, file: string): Promise<Fields> {
   if (text.trim() === '') return {};
+  const read = text.trimStart().startsWith('{') ? JSON.parse : (await import('./parse-yaml.ts')).parseYaml;
   let value: unknown;
   try {
-    value = text.trimStart().startsWith('{')
-      ? JSON.parse(text)
-      : (await import('yaml')).parse(text, { maxAliasCount: 100 });
+    value = read(text);
   } catch (error) {
     // Only the place: the lines around it may hold a token.
     const { line } = Object(Object(error).linePos?.[0]) as { line?: number };

@@ -5,7 +5,7 @@ import { AppError } from '#proto/errors.ts';
 import { nearest } from '../config/nearest.ts';
 import type { KubeApi } from './api.ts';
 import { type Kind, kindRow, objectPath } from './kinds.ts';
-import { AS_TABLE, type Table } from './objects.ts';
+import { firstNames } from './names.ts';
 import { isStatus, type StatusError } from './status.ts';
 
 export interface Missing {
@@ -18,7 +18,6 @@ export interface Missing {
 }
 
 const HINT_DEADLINE_MS = 3_000;
-const PAGE = 250;
 
 export async function notFound(missing: Missing): Promise<AppError> {
   const { namespace, kind, name, error } = missing;
@@ -45,7 +44,7 @@ async function hint({ api, namespace, kind, version, name }: Missing): Promise<s
   const options = { deadlineMs: HINT_DEADLINE_MS };
   try {
     const [names, isMissing] = await Promise.all([
-      firstNames(api, objectPath({ group, version, resource, namespace }), options),
+      firstNames(api, objectPath({ group, version, resource, namespace }), HINT_DEADLINE_MS),
       isNamespaceMissing(api, namespace, options),
     ]);
     if (isMissing) return ': that namespace does not exist';
@@ -58,12 +57,6 @@ async function hint({ api, namespace, kind, version, name }: Missing): Promise<s
     // Whoever may not list gets the plain message.
     return '';
   }
-}
-
-async function firstNames(api: KubeApi, path: string, options: { deadlineMs: number }): Promise<string[]> {
-  const query = { limit: PAGE, includeObject: 'None' };
-  const { rows = [] } = await api.get<Table>(path, { ...options, accept: AS_TABLE, query });
-  return rows.map(({ cells }) => String(cells[0] ?? ''));
 }
 
 async function isNamespaceMissing(api: KubeApi, namespace: string, options: { deadlineMs: number }): Promise<boolean> {

@@ -11,6 +11,8 @@ export class StatusError extends AppError {
   readonly serverMessage: string;
   /** What the server asks us to wait before the next attempt; 0 for nothing. */
   readonly retryAfterMs: number;
+  /** Of a list whose continuation has expired (410): where it goes on, though not of the same moment; empty for nowhere. */
+  readonly continuation: string;
   /** Of a 404: not the object is unknown, but the kind of object. */
   readonly isOfUnknownApi: boolean;
 
@@ -20,6 +22,7 @@ export class StatusError extends AppError {
     this.reason = facts.reason;
     this.serverMessage = facts.serverMessage;
     this.retryAfterMs = facts.retryAfterMs;
+    this.continuation = facts.continuation;
     this.isOfUnknownApi = facts.isOfUnknownApi;
   }
 }
@@ -29,6 +32,7 @@ export interface StatusFacts {
   readonly reason: string;
   readonly serverMessage: string;
   readonly retryAfterMs: number;
+  readonly continuation: string;
   readonly isOfUnknownApi: boolean;
 }
 
@@ -42,11 +46,18 @@ export function toStatusError(
   act: string,
   retryAfter: string | undefined,
 ): StatusError {
-  const { reason, message, hasName } = readStatus(body);
+  const { reason, message, continuation, hasName } = readStatus(body);
   const serverMessage = (message || body.trim()).slice(0, MAX_MESSAGE);
   const seconds = Number(retryAfter);
   const retryAfterMs = Number.isFinite(seconds) && seconds > 0 ? seconds * 1000 : 0;
-  const facts = { httpStatus, reason, serverMessage, retryAfterMs, isOfUnknownApi: httpStatus === 404 && !hasName };
+  const facts = {
+    httpStatus,
+    reason,
+    serverMessage,
+    retryAfterMs,
+    continuation,
+    isOfUnknownApi: httpStatus === 404 && !hasName,
+  };
   const [code, advice] = meaningOf(httpStatus);
   const said = serverMessage === '' ? '' : `: ${serverMessage}`;
   const text = `the cluster refused to ${act} (${httpStatus}${reason === '' ? '' : ` ${reason}`})${said}`;
@@ -57,16 +68,18 @@ export function isStatus(error: unknown, httpStatus: number): error is StatusErr
   return error instanceof StatusError && error.httpStatus === httpStatus;
 }
 
-function readStatus(body: string): { reason: string; message: string; hasName: boolean } {
+function readStatus(body: string): { reason: string; message: string; continuation: string; hasName: boolean } {
   try {
-    const { reason, message, details } = Object(JSON.parse(body)) as Readonly<Record<string, unknown>>;
+    const { reason, message, details, metadata } = Object(JSON.parse(body)) as Readonly<Record<string, unknown>>;
+    const text = (value: unknown) => (typeof value === 'string' ? value : '');
     return {
-      reason: typeof reason === 'string' ? reason : '',
-      message: typeof message === 'string' ? message : '',
+      reason: text(reason),
+      message: text(message),
+      continuation: text(Object(metadata).continue),
       hasName: Boolean(Object(details).name),
     };
   } catch {
-    return { reason: '', message: '', hasName: false };
+    return { reason: '', message: '', continuation: '', hasName: false };
   }
 }
 

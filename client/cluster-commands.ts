@@ -1,0 +1,73 @@
+// The commands that are about a cluster, as rows for the table of arguments.ts. Pure.
+
+import type { CommandRow, FlagRow } from './arguments.ts';
+
+export const CONFIG_FLAG: FlagRow = {
+  name: 'config-file',
+  short: 'f',
+  value: 'optional',
+  shows: 'PATH',
+  implied: './.mirrord/mirrord.json',
+  help: 'JSON, TOML or YAML; - is stdin; no PATH: ./.mirrord/mirrord.json',
+};
+
+export const CONTEXT_FLAG: FlagRow = {
+  name: 'context',
+  value: 'required',
+  shows: 'CONTEXT',
+  overrides: 'MIRRORD_KUBE_CONTEXT',
+  help: 'of the kubeconfig; its current one by default',
+};
+
+export const INSECURE_FLAG: FlagRow = {
+  name: 'accept-invalid-certificates',
+  short: 'c',
+  value: 'optional-with-equals',
+  shows: 'true|false',
+  implied: 'true',
+  overrides: 'MIRRORD_ACCEPT_INVALID_CERTIFICATES',
+  help: 'do not check the certificate of the API server',
+};
+
+export const HELP_FLAG: FlagRow = { name: 'help', short: 'h', value: 'none', help: 'this text' };
+
+const NAMESPACE_FLAG: FlagRow = {
+  name: 'namespace',
+  short: 'n',
+  value: 'required',
+  shows: 'NAMESPACE',
+  overrides: 'MIRRORD_TARGET_NAMESPACE',
+  help: 'that of the context by default',
+};
+
+const CLUSTER_FLAGS: readonly FlagRow[] = [CONFIG_FLAG, NAMESPACE_FLAG, CONTEXT_FLAG, INSECURE_FLAG];
+
+export const CLUSTER_COMMANDS: readonly CommandRow[] = [
+  {
+    name: 'ls',
+    usage: 'ls [FLAGS]',
+    help: 'what can be targeted in a cluster',
+    flags: [
+      ...CLUSTER_FLAGS,
+      { name: 'all-namespaces', short: 'A', value: 'none', help: 'of every namespace' },
+      {
+        name: 'target-type',
+        short: 't',
+        value: 'required',
+        shows: 'KIND',
+        repeats: true,
+        help: 'only pods, deployments ...; several by comma or by repeating it',
+      },
+      { name: 'selector', short: 'l', value: 'required', shows: 'LABELS', help: 'only with these labels: app=shop' },
+      {
+        name: 'output',
+        short: 'o',
+        value: 'required',
+        shows: 'FORMAT',
+        help: 'json or name; text for people without it',
+      },
+      { name: 'json', value: 'none', help: 'the same as -o json' },
+      HELP_FLAG,
+    ],
+  },
+];
