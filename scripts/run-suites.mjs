@@ -21,6 +21,11 @@ const suites = [
     counts: 'tap',
   },
   {
+    name: 'sniffer-c',
+    command: ['make', '--no-print-directory', '-s', '-C', 'services/sniffer/native', 'test', 'fuzz-briefly'],
+    counts: 'tap',
+  },
+  {
     name: 'fuzz',
     command: ['make', '--no-print-directory', '-s', '-C', 'layer/fuzz', `FUZZ_SECONDS=${FUZZ_SECONDS}`],
     counts: 'quiet',

@@ -1,0 +1,103 @@
+/*
+ * What the capture filter in the kernel and its loader (services/sniffer/native/kernel_filter.cc) have in common: the layout
+ * of the maps. Both are built from this file; there is no other description.
+ */
+#ifndef MIRRORD_BPF_CAPTURE_H
+#define MIRRORD_BPF_CAPTURE_H
+
+#include <linux/types.h>
+
+#define CAPTURE_MAX_PORTS 1024
+#define CAPTURE_MAX_FLOWS 65536
+#define CAPTURE_MAX_PREFIXES 16
+#define CAPTURE_PREFIX_BYTES 32
+#define CAPTURE_PER_MILLION 1000000
+
+/* Bytes of the TCP header that say "this SYN-ACK went through a redirect": shorter than any other capture of one. */
+#define CAPTURE_REDIRECTED_TCP_BYTES 14
+
+struct capture_port {
+	__u16 port;
+	__u8 protocol; /* IPPROTO_TCP or IPPROTO_UDP */
+	__u8 reserved;
+};
+
+enum {
+	/* What the target answers is wanted in full. */
+	CAPTURE_ANSWERS = 1,
+	/* New connections only while there are tokens left. */
+	CAPTURE_RATE = 2,
+	/* Segments that hold nothing but requests without a wanted prefix come without their payload. */
+	CAPTURE_PREFILTER = 4,
+};
+
+/* Of the request line: "GET /orders", or " /orders" (is_path) for any method. Compared under the mask. */
+struct capture_prefix {
+	__u64 words[CAPTURE_PREFIX_BYTES / 8];
+	__u64 masks[CAPTURE_PREFIX_BYTES / 8];
+	__u64 is_path;
+};
+
+struct capture_rule {
+	__u32 flags;
+	/* Connections out of a million, 0: all. */
+	__u32 sample_per_million;
+	/* Payload bytes of one connection, 0: all; what comes later comes without its payload. */
+	__u64 connection_bytes;
+	/* Tokens per second of CAPTURE_RATE. */
+	__u64 bytes_per_second;
+	__u32 prefix_count;
+	__u32 reserved;
+	struct capture_prefix prefixes[CAPTURE_MAX_PREFIXES];
+};
+
+struct capture_settings {
+	/* Headers of what the target sends are wanted: somewhere a byte is missing, and its acknowledgement tells why. */
+	__u32 wants_acknowledgements;
+	__u32 hash_seed;
+};
+
+/* Addresses as they are in the packet, IPv4 in the first four bytes. */
+struct capture_flow {
+	__u8 local[16];
+	__u8 peer[16];
+	__u16 local_port;
+	__u16 peer_port;
+	__u32 protocol;
+};
+
+enum {
+	CAPTURE_FLOW_UNDECIDED = 0,
+	/* It may hold a wanted request: everything from here on. */
+	CAPTURE_FLOW_WANTED = 1,
+	/* It came when there were no tokens: nothing. */
+	CAPTURE_FLOW_REFUSED = 2,
+};
+
+struct capture_flow_state {
+	__u64 bytes;
+	__u32 verdict;
+	__u32 reserved;
+};
+
+struct capture_tokens {
+	__s64 bytes;
+	__u64 at_ns;
+};
+
+/* Per CPU; one number for every way in which a packet to or from a watched port is not delivered whole. */
+struct capture_counters {
+	__u64 packets;		   /* to a watched port, with something in them */
+	__u64 bare_acknowledgements;
+	__u64 not_sampled_connections;
+	__u64 not_sampled_packets;
+	__u64 refused_connections; /* no tokens */
+	__u64 refused_bytes;
+	__u64 prefiltered_packets;
+	__u64 prefiltered_bytes;
+	__u64 capped_bytes;	   /* beyond connection_bytes */
+	__u64 redirected_connections;
+	__u64 fragments;
+};
+
+#endif

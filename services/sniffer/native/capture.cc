@@ -1,0 +1,221 @@
+// See capture.h.
+#include "capture.h"
+
+#include <poll.h>
+#include <sched.h>
+#include <sys/eventfd.h>
+#include <sys/random.h>
+#include <time.h>
+
+#include <cerrno>
+
+namespace sniffer {
+
+namespace {
+
+// A wake-up without packets: holes and ages are looked at so often.
+constexpr int TICK_MS = 100;
+// A batch is handed on when it has this size, or when there is no full block left.
+constexpr size_t BATCH_BYTES = 256 * 1024;
+
+uint64_t clock_of(clockid_t clock)
+{
+	timespec time{};
+	clock_gettime(clock, &time);
+	return static_cast<uint64_t>(time.tv_sec) * 1'000'000'000ull + static_cast<uint64_t>(time.tv_nsec);
+}
+
+uint64_t random_number()
+{
+	uint64_t number = 0;
+	if (getrandom(&number, sizeof(number), 0) != sizeof(number))
+		number = clock_of(CLOCK_MONOTONIC);
+	return number;
+}
+
+} // namespace
+
+Capture::Capture(CaptureOptions options, std::shared_ptr<Backlog> backlog, OnBatch on_batch)
+    : options_(options), backlog_(std::move(backlog)), on_batch_(std::move(on_batch)),
+      wake_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK))
+{
+	auto seed = static_cast<uint32_t>(random_number());
+	filter_ = std::make_unique<KernelFilter>(options_.wants_ebpf, seed);
+	batch_ = std::make_unique<Batch>(seed);
+	tracker_ = std::make_unique<Tracker>(*batch_, options_.tracker, options_.budget, random_number());
+}
+
+Capture::~Capture()
+{
+	stop();
+	if (thread_.joinable())
+		thread_.join();
+}
+
+int Capture::start(const char **step)
+{
+	thread_ = std::thread([this] { run(); });
+	std::unique_lock lock(mutex_);
+	changed_.wait(lock, [this] { return has_opened_; });
+	*step = open_step_;
+	return open_error_;
+}
+
+void Capture::stop()
+{
+	is_stopping_ = true;
+	uint64_t one = 1;
+	ssize_t written = write(wake_.get(), &one, sizeof(one));
+	(void)written; // a counter that is full wakes as well
+	backlog_->stop();
+}
+
+void Capture::run()
+{
+	int error = prepare();
+	{
+		std::lock_guard lock(mutex_);
+		open_error_ = error;
+		has_opened_ = true;
+		changed_.notify_all();
+	}
+	if (error == 0)
+		loop();
+}
+
+// setns(2) is of this thread alone; the program for the kernel knows no namespace.
+int Capture::prepare()
+{
+	Descriptor space(options_.namespace_fd);
+	open_step_ = "setns";
+	if (space.valid() && setns(space.get(), CLONE_NEWNET) != 0)
+		return errno;
+	open_step_ = "eventfd";
+	if (!wake_.valid())
+		return EMFILE;
+	if (int error = ring_.make(options_.ring, &open_step_))
+		return error;
+	open_step_ = "filter";
+	if (int error = filter_->attach(ring_.fd()))
+		return error;
+	open_step_ = "bind";
+	return ring_.listen();
+}
+
+void Capture::loop()
+{
+	pollfd waiting[] = {{ring_.fd(), POLLIN | POLLERR, 0}, {wake_.get(), POLLIN, 0}};
+	while (!is_stopping_) {
+		int count = poll(waiting, 2, TICK_MS);
+		if (count < 0 && errno != EINTR) {
+			failure_ = errno;
+			return;
+		}
+		{
+			std::lock_guard lock(mutex_);
+			counters_.wakeups++;
+		}
+		while (!is_stopping_ && read_ring()) {
+		}
+		flush();
+	}
+}
+
+// One block at most. False when there was none.
+bool Capture::read_ring()
+{
+	if (backlog_->is_full()) {
+		{
+			std::lock_guard lock(mutex_);
+			counters_.pauses++;
+		}
+		backlog_->wait();
+	}
+	if (is_stopping_)
+		return false;
+	bool has_read;
+	{
+		std::lock_guard lock(mutex_);
+		uint32_t losses = ring_.take_losses();
+		counters_.ring_losses += losses;
+		if (losses > 0)
+			now_.ring_losses++;
+		now_.ms = clock_of(CLOCK_MONOTONIC) / 1'000'000;
+		now_.ns = clock_of(CLOCK_REALTIME);
+		has_read = ring_.read_block([this](const Captured &packet) { visit(packet); });
+		tracker_->tick(now_);
+		bool has_holes = tracker_->has_holes();
+		if (has_holes != wants_acknowledgements_ && filter_->want_acknowledgements(has_holes) == 0)
+			wants_acknowledgements_ = has_holes;
+		if (batch_->size() < BATCH_BYTES)
+			return has_read;
+	}
+	flush();
+	return has_read;
+}
+
+void Capture::visit(const Captured &packet)
+{
+	Segment segment;
+	switch (parse(packet, &segment)) {
+	case Parsed::SEGMENT:
+		now_.ns = packet.time_ns;
+		tracker_->segment(segment, now_);
+		return;
+	case Parsed::FRAGMENT:
+		counters_.fragments++;
+		return;
+	case Parsed::MALFORMED:
+		counters_.malformed++;
+		return;
+	case Parsed::BAD_CHECKSUM:
+		counters_.bad_checksums++;
+		return;
+	case Parsed::OTHER:
+		return;
+	}
+}
+
+void Capture::flush()
+{
+	std::vector<uint8_t> bytes;
+	{
+		std::lock_guard lock(mutex_);
+		if (batch_->is_empty())
+			return;
+		bytes = batch_->take();
+	}
+	backlog_->add(bytes.size());
+	on_batch_(std::move(bytes));
+}
+
+int Capture::set_port(const PortRule &rule, uint8_t wishes)
+{
+	std::lock_guard lock(mutex_);
+	// The tracker first: what the kernel passes must not meet a tracker that does not know the port.
+	tracker_->set_port(rule.protocol, rule.port, wishes);
+	return filter_->set_port(rule);
+}
+
+int Capture::remove_port(uint8_t protocol, uint16_t port)
+{
+	std::lock_guard lock(mutex_);
+	int error = filter_->remove_port(protocol, port);
+	tracker_->forget_port(protocol, port, now_);
+	return error;
+}
+
+CaptureCounters Capture::counters() const
+{
+	std::lock_guard lock(mutex_);
+	CaptureCounters counters = counters_;
+	counters.packets = ring_.packets();
+	counters.truncated = ring_.truncated();
+	counters.flows = tracker_->flows();
+	counters.held_bytes = tracker_->held_bytes();
+	counters.tracker = tracker_->counters();
+	counters.kernel = filter_->counters();
+	return counters;
+}
+
+} // namespace sniffer

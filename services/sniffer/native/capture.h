@@ -1,0 +1,99 @@
+// One capture: a thread in the target's network namespace that reads the ring, puts streams together and hands batches of
+// events on. Shared by every session of the target.
+//
+// Buffers: batches that were not taken yet hold at most what Backlog allows; above it the thread lets the ring fill, where
+// the kernel counts what does not fit and reassembly marks where it is missing. There is no second place of loss.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <thread>
+
+#include "backlog.h"
+#include "batch.h"
+#include "kernel_filter.h"
+#include "ring.h"
+
+namespace sniffer {
+
+struct CaptureOptions {
+	int namespace_fd = -1; // the capture's own from here on
+	bool wants_ebpf = true;
+	RingOptions ring;
+	TrackerLimits tracker;
+	Budget budget;
+};
+
+struct CaptureCounters {
+	uint64_t packets = 0;
+	uint64_t ring_losses = 0;
+	uint64_t truncated = 0;
+	uint64_t fragments = 0;
+	uint64_t malformed = 0;
+	uint64_t bad_checksums = 0;
+	uint64_t wakeups = 0;
+	uint64_t pauses = 0; // batches were not taken in time
+	uint64_t flows = 0;
+	uint64_t held_bytes = 0;
+	TrackerCounters tracker;
+	capture_counters kernel{};
+};
+
+class Capture {
+      public:
+	// Called on the capture thread; the receiver tells the backlog when it is done with it. Both outlive the capture.
+	using OnBatch = std::function<void(std::vector<uint8_t>)>;
+
+	Capture(CaptureOptions options, std::shared_ptr<Backlog> backlog, OnBatch on_batch);
+	~Capture();
+	Capture(const Capture &) = delete;
+	Capture &operator=(const Capture &) = delete;
+
+	// Blocks until the capture runs: 0, or an errno and what failed.
+	int start(const char **step);
+	// The thread has failed after it had started: an errno, else 0.
+	int failure() const { return failure_; }
+
+	bool is_ebpf() const { return filter_->is_ebpf(); }
+	const std::string &refusal() const { return filter_->refusal(); }
+	// 0 or an errno.
+	int set_port(const PortRule &rule, uint8_t wishes);
+	int remove_port(uint8_t protocol, uint16_t port);
+	CaptureCounters counters() const;
+
+      private:
+	void run();
+	int prepare();
+	void loop();
+	bool read_ring();
+	void visit(const Captured &packet);
+	void flush();
+	void stop();
+
+	CaptureOptions options_;
+	std::shared_ptr<Backlog> backlog_;
+	OnBatch on_batch_;
+	std::unique_ptr<KernelFilter> filter_;
+	Ring ring_;
+	Descriptor wake_;
+	std::thread thread_;
+
+	// Guards the tracker, the batch and the counters: the thread holds it for one block at a time.
+	mutable std::mutex mutex_;
+	std::condition_variable changed_;
+	std::unique_ptr<Batch> batch_;
+	std::unique_ptr<Tracker> tracker_;
+	CaptureCounters counters_;
+	Now now_;
+	bool wants_acknowledgements_ = false;
+	bool has_opened_ = false;
+	int open_error_ = 0;
+	const char *open_step_ = "";
+	std::atomic<bool> is_stopping_{false};
+	std::atomic<int> failure_{0};
+};
+
+} // namespace sniffer

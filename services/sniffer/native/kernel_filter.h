@@ -1,0 +1,68 @@
+// What the kernel leaves out of the ring: the eBPF program of bpf/capture.bpf.c where bpf(2) is allowed, a classic filter of
+// ports where it is not. Both pass everything that belongs to a watched port; the classic one also passes what is of no use.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "../../../bpf/capture.h"
+
+struct bpf_object;
+
+namespace sniffer {
+
+struct PortRule {
+	uint8_t protocol = 0;
+	uint16_t port = 0;
+	capture_rule rule{};
+};
+
+class KernelFilter {
+      public:
+	// The classic filter is used when `wants_ebpf` is false or the kernel refuses; `refusal` then says why.
+	explicit KernelFilter(bool wants_ebpf, uint32_t sample_seed);
+	~KernelFilter();
+	KernelFilter(const KernelFilter &) = delete;
+	KernelFilter &operator=(const KernelFilter &) = delete;
+
+	bool is_ebpf() const { return object_ != nullptr; }
+	const std::string &refusal() const { return refusal_; }
+	// All of these: 0 or an errno. `attach` comes first; nothing passes before a port is set.
+	int attach(int socket);
+	int set_port(const PortRule &rule);
+	int remove_port(uint8_t protocol, uint16_t port);
+	int want_acknowledgements(bool wanted);
+	capture_counters counters() const;
+
+      private:
+	void load();
+	int map_of(const char *name) const;
+	int attach_classic();
+	int write_settings(bool wants_acknowledgements);
+
+	const uint32_t sample_seed_;
+	bpf_object *object_ = nullptr;
+	std::string refusal_;
+	int socket_ = -1;
+	int program_ = -1;
+	int ports_ = -1;
+	int settings_ = -1;
+	int counters_ = -1;
+	// Of the classic filter, which knows no map. Set from one thread and the capture's own.
+	std::map<std::pair<uint8_t, uint16_t>, uint32_t> rules_;
+};
+
+// The classic program for these ports and flags of capture_rule; of too many it passes all TCP and UDP.
+struct ClassicInstruction {
+	uint16_t code;
+	uint8_t if_true;
+	uint8_t if_false;
+	uint32_t operand;
+};
+std::vector<ClassicInstruction> classic_program(const std::map<std::pair<uint8_t, uint16_t>, uint32_t> &rules);
+
+} // namespace sniffer

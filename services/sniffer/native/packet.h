@@ -1,0 +1,52 @@
+// One captured packet, read: from the network header on, as an AF_PACKET socket of type SOCK_DGRAM gives it.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace sniffer {
+
+constexpr uint8_t TCP_FIN = 0x01;
+constexpr uint8_t TCP_SYN = 0x02;
+constexpr uint8_t TCP_RST = 0x04;
+constexpr uint8_t TCP_ACK = 0x10;
+
+constexpr uint8_t PROTOCOL_TCP = 6;
+constexpr uint8_t PROTOCOL_UDP = 17;
+
+// What the ring says beside the bytes.
+struct Captured {
+	const uint8_t *data = nullptr;
+	uint32_t captured_bytes = 0;
+	uint32_t bytes = 0; // that the packet had
+	uint16_t ethertype = 0;
+	uint32_t interface = 0;
+	bool is_outgoing = false;
+	bool has_checksum = true; // false: not filled in yet, or known to be right
+	uint64_t time_ns = 0;	  // since the epoch
+};
+
+struct Segment {
+	uint8_t source[16] = {};
+	uint8_t destination[16] = {};
+	uint16_t source_port = 0;
+	uint16_t destination_port = 0;
+	uint8_t family = 0; // 4 or 6
+	uint8_t protocol = 0;
+	uint8_t flags = 0;
+	bool is_redirected = false; // a SYN-ACK that the filter in the kernel has marked so
+	uint32_t sequence = 0;
+	uint32_t acknowledged = 0;
+	const uint8_t *payload = nullptr;
+	uint32_t captured_bytes = 0; // of the payload
+	uint32_t bytes = 0;
+	uint32_t interface = 0;
+	bool is_outgoing = false;
+	uint64_t time_ns = 0;
+};
+
+enum class Parsed { SEGMENT, OTHER, FRAGMENT, MALFORMED, BAD_CHECKSUM };
+
+Parsed parse(const Captured &packet, Segment *segment);
+
+} // namespace sniffer

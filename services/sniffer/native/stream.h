@@ -1,0 +1,113 @@
+// One direction of a TCP connection: segments in any order in, bytes in order and marked gaps out.
+//
+// Positions are 64-bit offsets from the first byte, so that sequence numbers may wrap. Of bytes that come twice the first
+// are kept. What is not there is waited for until it is known to be lost: the receiver has acknowledged it, memory is used
+// up, or time has passed; then a gap is told, once, in its place, with its size. Memory: Budget.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <vector>
+
+#include "loss.h"
+
+namespace sniffer {
+
+class StreamSink {
+      public:
+	virtual void on_bytes(const uint8_t *data, size_t bytes) = 0;
+	// 0 bytes: it is not known how many.
+	virtual void on_gap(uint64_t bytes, Loss reason) = 0;
+	virtual void on_end() = 0;
+
+      protected:
+	~StreamSink() = default;
+};
+
+// What all streams of a capture hold together, and what one may.
+struct Budget {
+	size_t held_bytes = 0;
+	size_t most_bytes = 64 * 1024 * 1024;
+	size_t most_bytes_of_stream = 8 * 1024 * 1024;
+};
+
+// A burst of lost packets has its number; a hole that began under an earlier one is the ring's.
+struct Now {
+	uint64_t ms = 0; // of a clock that does not jump; never 0
+	uint64_t ns = 0; // since the epoch
+	uint64_t ring_losses = 0;
+};
+
+struct StreamCounters {
+	uint64_t duplicate_bytes = 0;
+	uint64_t out_of_order_segments = 0;
+	uint64_t unplaceable_segments = 0;
+	uint64_t resyncs = 0;
+};
+
+class Stream {
+      public:
+	Stream() = default;
+	Stream(const Stream &) = delete;
+	Stream &operator=(const Stream &) = delete;
+	~Stream();
+
+	// `sequence` is that of the first byte.
+	void start(uint32_t sequence, Budget *budget, StreamCounters *counters);
+	bool has_started() const { return budget_ != nullptr; }
+	bool has_ended() const { return has_ended_; }
+	// A byte is missing and something behind it is known.
+	bool has_hole() const { return !has_ended_ && (!pieces_.empty() || has_fin_); }
+	uint64_t offset() const { return next_; }
+	uint32_t sequence() const { return first_sequence_ + static_cast<uint32_t>(next_); }
+	// True for a segment of this stream, also for an old one.
+	bool is_near(uint32_t sequence) const;
+
+	// Of `bytes` the first `captured` are there; the others are lost for `rest`.
+	void segment(uint32_t sequence, const uint8_t *data, uint32_t captured, uint32_t bytes, bool is_fin, Loss rest,
+		     Now now, StreamSink &sink);
+	// The receiver has everything before `sequence`.
+	void acknowledged(uint32_t sequence, Now now, StreamSink &sink);
+	// Gives up holes that are older than they may be.
+	void check_hole(Now now, StreamSink &sink);
+	// Nothing more will come: what is held goes out, with its gaps.
+	void finish(Now now, StreamSink &sink);
+	// A hole that nobody has filled and nothing has told about.
+	static constexpr uint64_t HOLE_MS = 10'000;
+	// The same when the ring has lost packets since the last byte in order.
+	static constexpr uint64_t HOLE_OF_RING_MS = 250;
+
+      private:
+	struct Piece {
+		uint64_t end = 0;
+		Loss lost = Loss::NONE; // else there are no bytes
+		std::vector<uint8_t> bytes;
+	};
+
+	void place(uint64_t begin, uint64_t end, const uint8_t *data, uint64_t data_end, Loss rest);
+	void add(uint64_t begin, uint64_t end, const uint8_t *data, Loss lost);
+	void deliver(uint64_t begin, uint64_t end, const uint8_t *data, uint64_t data_end, Loss rest, StreamSink &sink);
+	void drain(Now now, StreamSink &sink);
+	void skip_to(uint64_t offset, Now now, Loss reason, StreamSink &sink);
+	uint64_t first_known() const;
+	Loss reason_of_hole(Now now) const;
+	void resync(uint32_t sequence, Now now, StreamSink &sink);
+	static size_t cost_of(const Piece &piece);
+
+	Budget *budget_ = nullptr;
+	StreamCounters *counters_ = nullptr;
+	uint32_t first_sequence_ = 0;
+	uint32_t last_unplaceable_ = 0;
+	uint8_t unplaceable_in_row_ = 0;
+	bool has_fin_ = false;
+	bool has_ended_ = false;
+	uint64_t next_ = 0;
+	uint64_t fin_ = 0;
+	uint64_t hole_since_ms_ = 0;
+	uint64_t ring_losses_ = 0;
+	size_t held_bytes_ = 0;
+	std::map<uint64_t, Piece> pieces_;
+};
+
+} // namespace sniffer

@@ -1,0 +1,239 @@
+// Parsing of packets: what is read, what is refused, and that no length is believed.
+#include "packet.h"
+
+#include <random>
+
+#include "packets.h"
+#include "tap.h"
+
+using namespace sniffer;
+using namespace packets;
+
+namespace {
+
+std::string payload_of(const Segment &segment)
+{
+	return std::string(reinterpret_cast<const char *>(segment.payload), segment.captured_bytes);
+}
+
+Parsed read(const Bytes &bytes, Segment *segment, uint16_t ethertype = 0x0800)
+{
+	return parse(captured(bytes, ethertype), segment);
+}
+
+Tcp hello()
+{
+	Tcp tcp;
+	tcp.payload = "hello";
+	return tcp;
+}
+
+int number(Parsed parsed)
+{
+	return static_cast<int>(parsed);
+}
+
+#define PARSED(got, wanted) EQUAL(number(got), number(Parsed::wanted))
+
+// Fills in what the kernel leaves to the card: RFC 1071 over pseudo header and segment of an IPv4 packet.
+void fill_checksum(Bytes *packet)
+{
+	uint32_t sum = 6 + static_cast<uint32_t>(packet->size() - 20);
+	for (size_t at = 12; at < packet->size(); at += 2)
+		sum += static_cast<uint32_t>((*packet)[at] << 8 | (at + 1 < packet->size() ? (*packet)[at + 1] : 0));
+	while (sum >> 16)
+		sum = (sum & 0xffff) + (sum >> 16);
+	(*packet)[36] = static_cast<uint8_t>(~sum >> 8);
+	(*packet)[37] = static_cast<uint8_t>(~sum);
+}
+
+void reading()
+{
+	tap::test("IPv4 with and without options", [] {
+		for (size_t options : {0, 4, 40}) {
+			Segment segment;
+			Bytes bytes = ipv4(tcp(hello()), PROTOCOL_TCP, 0, options);
+			PARSED(read(bytes, &segment), SEGMENT);
+			EQUAL(payload_of(segment), "hello");
+			EQUAL(segment.source_port, 40000);
+			EQUAL(segment.destination_port, 80);
+			EQUAL(segment.sequence, 1000u);
+			EQUAL(segment.family, 4);
+			EQUAL(segment.source[3], 2);
+		}
+	});
+	tap::test("TCP options are no payload", [] {
+		Segment segment;
+		Tcp with = hello();
+		with.option_bytes = 12;
+		Bytes bytes = ipv4(tcp(with));
+		PARSED(read(bytes, &segment), SEGMENT);
+		EQUAL(payload_of(segment), "hello");
+	});
+	tap::test("IPv6 with extension headers", [] {
+		Segment segment;
+		Bytes plain = ipv6(tcp(hello()));
+		PARSED(read(plain, &segment, 0x86dd), SEGMENT);
+		EQUAL(payload_of(segment), "hello");
+		Bytes extensions = {60, 0, 0, 0, 0, 0, 0, 0, 51, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+				    6,	2, 0, 0, 0, 0, 0, 0, 0,	 0, 0, 0, 0, 0, 0, 0};
+		Bytes bytes = ipv6(tcp(hello()), 0, extensions);
+		PARSED(read(bytes, &segment, 0x86dd), SEGMENT);
+		EQUAL(payload_of(segment), "hello");
+		EQUAL(segment.family, 6);
+	});
+	tap::test("one and two VLAN tags", [] {
+		Segment segment;
+		Bytes inner = ipv4(tcp(hello()));
+		Bytes one = Bytes{0, 100, 0x08, 0x00} + inner;
+		PARSED(read(one, &segment, 0x8100), SEGMENT);
+		EQUAL(payload_of(segment), "hello");
+		Bytes two = Bytes{0, 7, 0x81, 0x00} + one;
+		PARSED(read(two, &segment, 0x88a8), SEGMENT);
+		EQUAL(payload_of(segment), "hello");
+		Bytes three = Bytes{0, 7, 0x81, 0x00} + two;
+		PARSED(read(three, &segment, 0x88a8), MALFORMED);
+	});
+	tap::test("padding of a short frame is no payload", [] {
+		Segment segment;
+		Bytes bytes = ipv4(tcp(Tcp()));
+		bytes.resize(bytes.size() + 6, 0);
+		PARSED(read(bytes, &segment), SEGMENT);
+		EQUAL(segment.bytes, 0u);
+	});
+	tap::test("a super-packet without a length of its own has the packet's", [] {
+		Segment segment;
+		Tcp large = hello();
+		large.payload = std::string(100'000, 'x');
+		Bytes bytes = ipv4(tcp(large));
+		bytes[2] = bytes[3] = 0;
+		PARSED(read(bytes, &segment), SEGMENT);
+		EQUAL(segment.bytes, 100'000u);
+		Bytes six = ipv6(tcp(large));
+		six[4] = six[5] = 0;
+		PARSED(read(six, &segment, 0x86dd), SEGMENT);
+		EQUAL(segment.bytes, 100'000u);
+	});
+	tap::test("a packet that was cut knows what it had", [] {
+		Segment segment;
+		Bytes bytes = ipv4(tcp(hello()));
+		Captured packet = captured(bytes);
+		packet.captured_bytes -= 3;
+		PARSED(parse(packet, &segment), SEGMENT);
+		EQUAL(segment.bytes, 5u);
+		EQUAL(segment.captured_bytes, 2u);
+	});
+	tap::test("a SYN-ACK that the kernel's filter has cut short went through a redirect", [] {
+		Segment segment;
+		Tcp answer;
+		answer.flags = TCP_SYN | TCP_ACK;
+		Bytes bytes = ipv4(tcp(answer));
+		Captured packet = captured(bytes);
+		packet.captured_bytes = 34;
+		PARSED(parse(packet, &segment), SEGMENT);
+		HOLDS(segment.is_redirected);
+		EQUAL(segment.flags, TCP_SYN | TCP_ACK);
+	});
+	tap::test("datagrams, also empty ones", [] {
+		Segment segment;
+		Bytes bytes = ipv4(udp(5000, 53, "question"), PROTOCOL_UDP);
+		PARSED(read(bytes, &segment), SEGMENT);
+		EQUAL(payload_of(segment), "question");
+		Bytes empty = ipv4(udp(5000, 53, ""), PROTOCOL_UDP);
+		PARSED(read(empty, &segment), SEGMENT);
+		EQUAL(segment.bytes, 0u);
+	});
+	tap::test("a wrong checksum is seen where the kernel does not vouch for it", [] {
+		Segment segment;
+		Bytes bytes = ipv4(tcp(hello()));
+		fill_checksum(&bytes);
+		Captured packet = captured(bytes);
+		packet.has_checksum = true;
+		PARSED(parse(packet, &segment), SEGMENT);
+		bytes[bytes.size() - 1] ^= 1;
+		PARSED(parse(packet, &segment), BAD_CHECKSUM);
+		packet.has_checksum = false;
+		PARSED(parse(packet, &segment), SEGMENT);
+	});
+}
+
+void refusing()
+{
+	tap::test("fragments are told apart", [] {
+		Segment segment;
+		Bytes first = ipv4(udp(1, 53, "x"), PROTOCOL_UDP, 0x2000);
+		PARSED(read(first, &segment), FRAGMENT);
+		Bytes later = ipv4(Bytes(20, 0), PROTOCOL_UDP, 100);
+		PARSED(read(later, &segment), FRAGMENT);
+		Bytes six = ipv6(Bytes(20, 0), 44, Bytes{6, 0, 0, 1, 0, 0, 0, 0});
+		PARSED(read(six, &segment, 0x86dd), FRAGMENT);
+	});
+	tap::test("other protocols are not ours", [] {
+		Segment segment;
+		Bytes icmp = ipv4(Bytes(20, 0), 1);
+		PARSED(read(icmp, &segment), OTHER);
+		PARSED(read(icmp, &segment, 0x0806), OTHER);
+	});
+	tap::test("lengths that lie are refused", [] {
+		Segment segment;
+		Bytes good = ipv4(tcp(hello()));
+		for (auto [at, value] : {std::pair{0, 0x4f}, {0, 0x41}, {0, 0x55}, {2, 0xff}, {32, 0x40}, {32, 0xf0}}) {
+			Bytes bytes = good;
+			bytes[static_cast<size_t>(at)] = static_cast<uint8_t>(value);
+			PARSED(read(bytes, &segment), MALFORMED);
+		}
+		Bytes datagram = ipv4(udp(1, 53, "x"), PROTOCOL_UDP);
+		datagram[25] = 200;
+		PARSED(read(datagram, &segment), MALFORMED);
+		datagram[25] = 7;
+		PARSED(read(datagram, &segment), MALFORMED);
+	});
+	tap::test("extension headers that never end are refused", [] {
+		Segment segment;
+		Bytes extensions;
+		for (int count = 0; count < 20; count++)
+			extensions = extensions + Bytes{60, 0, 0, 0, 0, 0, 0, 0};
+		Bytes bytes = ipv6(tcp(hello()), 60, extensions);
+		PARSED(read(bytes, &segment, 0x86dd), MALFORMED);
+	});
+	tap::test("every beginning of every packet is read without reading beyond it", [] {
+		for (const Bytes &whole : {ipv4(tcp(hello())), ipv6(tcp(hello()), 60, Bytes{6, 0, 0, 0, 0, 0, 0, 0}),
+					   ipv4(udp(1, 2, "abc"), PROTOCOL_UDP)}) {
+			for (size_t bytes = 0; bytes <= whole.size(); bytes++) {
+				Bytes exact(whole.begin(), whole.begin() + static_cast<long>(bytes));
+				exact.shrink_to_fit();
+				Segment segment;
+				Captured packet = captured(exact, whole[0] >> 4 == 4 ? 0x0800 : 0x86dd);
+				packet.bytes = static_cast<uint32_t>(whole.size());
+				packet.has_checksum = true;
+				parse(packet, &segment);
+				HOLDS(segment.captured_bytes <= bytes);
+			}
+		}
+	});
+	tap::test("packets with random bytes in them claim nothing that is not there", [] {
+		std::mt19937 random(1);
+		for (int count = 0; count < 50'000; count++) {
+			Bytes bytes = random() % 2 ? ipv4(tcp(hello())) : ipv6(tcp(hello()));
+			for (unsigned flips = random() % 6; flips > 0; flips--)
+				bytes[random() % bytes.size()] = static_cast<uint8_t>(random());
+			bytes.resize(random() % (bytes.size() + 1));
+			Segment segment;
+			Captured packet = captured(bytes, random() % 2 ? 0x0800 : 0x86dd);
+			if (parse(packet, &segment) != Parsed::SEGMENT)
+				continue;
+			HOLDS(segment.captured_bytes <= segment.bytes || segment.is_redirected);
+			HOLDS(segment.captured_bytes == 0 ||
+			      segment.payload + segment.captured_bytes <= bytes.data() + bytes.size());
+		}
+	});
+}
+
+} // namespace
+
+int main()
+{
+	reading();
+	refusing();
+	return tap::done();
+}
