@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { Transport } from '../../proto/gen/v1/network.ts';
 import { can } from '../can.ts';
 import { BEYOND, startNetwork, type TargetNetwork } from '../fixtures/network.ts';
 import { internet, OutgoingClient, openOutgoing, type TestOutgoing } from '../fixtures/outgoing-client.ts';
@@ -107,6 +108,27 @@ describe.skipIf(!can.root.yes)(`many outgoing connections, and slow ones ${can.r
     open();
     await client.until(() => connections.every((connection) => connection.receivedBytes > 0));
     for (const connection of connections) connection.abort();
+    await client.session.close();
+  });
+
+  test('a datagram that comes while streams fill the way to the client waits, and is not lost', async () => {
+    const client = openClient();
+    let open: () => void = () => undefined;
+    const gate = new Promise<void>((resolve) => {
+      open = resolve;
+    });
+    const sink = await client.connect({ to: internet(BEYOND, 7007) });
+    const echo = await client.connect({ transport: Transport.TRANSPORT_UDP, to: internet(BEYOND, 7001) });
+    client.drained = () => gate;
+    const streams = await Promise.all(Array.from({ length: 4 }, () => client.connect({ to: internet(BEYOND, 7005) })));
+    for (const stream of streams) stream.keepsData = false;
+    await client.until(() => streams.reduce((sum, { receivedBytes }) => sum + receivedBytes, 0) > 0.9 * MB);
+    for (let count = 0; count < 100; count += 1) await echo.send(Buffer.from(`question ${count}`));
+    // Credit overtakes what waits: when it has come for so much, the answers have come as well.
+    for (let count = 0; count < 64; count += 1) await sink.send(Buffer.alloc(64 * 1024));
+    open();
+    await client.until(() => echo.frames.length === 100);
+    for (const stream of streams) stream.abort();
     await client.session.close();
   });
 

@@ -24,6 +24,8 @@ export interface ConnectionHost {
   send(frame: Frame): void;
   /** The way to the client is full: stop reading, and go on when `resume` is called. */
   readonly isFull: boolean;
+  /** While it is full: a datagram may still be sent, and waits. */
+  readonly mayWait: boolean;
   whenWritable(resume: () => void): void;
   forgetWriter(resume: () => void): void;
   /** The id is free; frames of it no longer come here and are no longer sent. */

@@ -1,8 +1,8 @@
 // A UDP socket of the target's network: connected to one peer, or sending to and hearing from any. One frame is one
 // datagram in either direction.
 //
-// Datagrams may be lost, and here they are where a byte limit is reached: what the client has no credit for, and what
-// waits behind a full send buffer beyond MAX_WAITING. Each is counted. A socket that is silent in both directions for
+// Datagrams may be lost, and here they are where a byte limit is reached: what the client has no credit for, what finds too
+// much waiting for the way to the client, and what waits behind a full send buffer beyond MAX_WAITING. Each is counted. A socket that is silent in both directions for
 // `idleMs` ends.
 
 import dgram from 'node:dgram';
@@ -209,7 +209,7 @@ export class DatagramSocket implements Connection {
     if (this.#isReleased || this.#state !== 'open') return;
     const { id, host, peer } = this.#options;
     this.#idleTimer.refresh();
-    if (host.isFull || !this.#sendCredit.take(data.length)) {
+    if (!host.mayWait || !this.#sendCredit.take(data.length)) {
       host.lost(1);
       return;
     }

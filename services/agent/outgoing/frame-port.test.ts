@@ -79,6 +79,22 @@ test('beyond the window frames wait, credit overtakes them, and a grant lets the
   close();
 });
 
+test('behind a full window so much may wait and no more, and a grant makes room', async () => {
+  const { sender, receiver, received, until, takeCost, close } = openPair();
+  let sent = 0;
+  for (; sender.mayWait; sent += 1) sender.send(data(1, 60_000));
+  expect(sent * 60_000).toBeGreaterThan(4_000_000);
+  expect(sent * 60_000).toBeLessThan(5_000_000);
+  await until(() => received.length === 5);
+  while (received.length < sent) {
+    const before = received.length;
+    receiver.grant(takeCost());
+    await until(() => received.length > before);
+  }
+  expect(sender.mayWait).toBe(true);
+  close();
+});
+
 test('paused producers come back in their order when there is room', async () => {
   const { sender, receiver, until, takeCost, received, close } = openPair();
   for (let count = 0; count < 5; count += 1) sender.send(data(1, 60_000));

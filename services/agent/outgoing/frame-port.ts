@@ -2,7 +2,8 @@
 // session stream's own codec, moved and not copied. One port per session.
 //
 // Buffers: with a window, at most that much is on its way and unread; the rest waits here, and `isFull` asks producers to
-// pause. Without one the sender is bounded by the credits of the connections.
+// pause. What cannot pause, datagrams, may wait up to MAX_WAITING_BYTES, and is lost beyond. Without a window the sender is
+// bounded by the credits of the connections.
 
 import type { MessagePort } from 'node:worker_threads';
 import { decodeBatch, encodeBatch, type Frame, makeFrame } from '#proto/frame.ts';
@@ -15,6 +16,8 @@ const BATCH_BYTES = 64 * 1024;
 const FLUSH_BYTES = 256 * 1024;
 /** What a frame without data counts in the window: its share of objects and heads. */
 const FRAME_COST_BYTES = 64;
+/** Of all that waits, beyond which a datagram does not join: some turns of streams that pause, and a second of datagrams. */
+const MAX_WAITING_BYTES = 4 * 1024 * 1024;
 /** Producers resumed per turn of the loop: each may bring a full read buffer before it can be paused again. */
 const RESUMED_PER_TURN = 8;
 
@@ -55,6 +58,12 @@ export class FramePort {
   /** Something is waiting that the window does not let through: producers pause, and come back by `whenWritable`. */
   get isFull(): boolean {
     return this.#availableBytes <= 0;
+  }
+
+  /** Whether what cannot pause may still wait. While streams fill the window it must, or names would not be found. */
+  get mayWait(): boolean {
+    const frames = this.#queue.length - this.#queueHead;
+    return this.#queuedBytes + frames * FRAME_COST_BYTES < MAX_WAITING_BYTES;
   }
 
   /** Calls `resume` once, in the order of asking, when there is room. */

@@ -72,6 +72,10 @@ export class WorkerSession implements ConnectionHost {
     return this.#port.isFull;
   }
 
+  get mayWait(): boolean {
+    return this.#port.mayWait;
+  }
+
   send(frame: Frame): void {
     this.#port.send(frame);
   }
