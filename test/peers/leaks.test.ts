@@ -59,7 +59,7 @@ describe.skipIf(!machine.yes)(`resolvers of this machine ${machine.why}`, () => 
     return [...enter, 'sh', '-c', 'cd "$0" && exec "$@"', harness.folder];
   };
   const heard = (question: string) => until(`${question} was heard`, () => asked.includes(question));
-  const variables = () => ({ LD_LIBRARY_PATH: folder, MIRRORD_EXPERIMENTAL_NETWORK: '1' });
+  const variables = () => ({ LD_LIBRARY_PATH: folder });
 
   test('hear of every name without mirrord, and of none with it', async () => {
     copyFileSync(source('resolve.py'), path.join(harness.folder, 'resolve.py'));

@@ -62,8 +62,7 @@ export class Stage {
   }
 
   exec(command: readonly string[], options: RunAs = {}): Promise<Outcome> {
-    const variables = { MIRRORD_EXPERIMENTAL_NETWORK: '1', ...options.variables };
-    return this.whole.exec(command, { work: this.folder, ...options, variables });
+    return this.whole.exec(command, { work: this.folder, ...options });
   }
 
   /** A file or folder where the local process may read it: the checkout's folders are asked for in the target. */
