@@ -49,6 +49,10 @@ async function run(name: string, args: ParsedArguments): Promise<Outcome> {
       return (await import('./commands/exec.ts')).exec(args, terminal);
     case 'ls':
       return (await import('./commands/ls.ts')).ls(args, terminal);
+    case 'doctor':
+      return (await import('./commands/doctor.ts')).doctor(args, terminal);
+    case 'clean':
+      return (await import('./commands/clean.ts')).clean(args, terminal);
     case 'explain':
       return (await import('./commands/explain.ts')).explain(args, terminal);
     case 'verify-config':

@@ -70,4 +70,35 @@ export const CLUSTER_COMMANDS: readonly CommandRow[] = [
       HELP_FLAG,
     ],
   },
+  {
+    name: 'doctor',
+    usage: 'doctor [FLAGS]',
+    help: 'what will work here and in the cluster, and whose move it is where it will not',
+    flags: [
+      ...CLUSTER_FLAGS,
+      {
+        name: 'target',
+        short: 't',
+        value: 'required',
+        shows: 'TARGET',
+        overrides: 'MIRRORD_IMPERSONATED_TARGET',
+        help: 'looks at its node as well',
+      },
+      { name: 'json', value: 'none', help: 'for programs' },
+      HELP_FLAG,
+    ],
+  },
+  {
+    name: 'clean',
+    usage: 'clean [FLAGS]',
+    help: 'remove what ended sessions left in a cluster',
+    flags: [
+      ...CLUSTER_FLAGS,
+      { name: 'all-namespaces', short: 'A', value: 'none', help: 'in every namespace' },
+      { name: 'session', value: 'required', shows: 'ID', help: 'only this one, even if it runs' },
+      { name: 'running', value: 'none', help: 'also what runs, whoever uses it' },
+      { name: 'dry-run', value: 'none', help: 'only say what would be removed' },
+      HELP_FLAG,
+    ],
+  },
 ];

@@ -8,7 +8,7 @@ export interface Failure {
   exitCode: number;
 }
 
-const WHOSE_MOVE: Readonly<Record<Move, string>> = {
+export const WHOSE_MOVE: Readonly<Record<Move, string>> = {
   user: 'yours',
   target: 'the target’s',
   cluster: 'the machine or cluster the target runs on',
