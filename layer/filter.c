@@ -22,12 +22,31 @@ enum {
 	TAIL_ENOSYS,
 	TAIL_STAT,
 	TAIL_STATX = TAIL_STAT + 2,
-	TAIL_ADDRESSED = TAIL_STATX + 4,
+	TAIL_ADDRESSED = TAIL_STATX + 3,
 	TAIL_ERROR = TAIL_ADDRESSED + 6,
 	TAIL_NAMED = TAIL_ERROR + 6,
+	TAIL_COOKIE = TAIL_NAMED + 6,
+	COOKIE_FROM_STAT = TAIL_COOKIE - TAIL_STAT - 2,
+	COOKIE_FROM_STATX = TAIL_COOKIE - TAIL_STATX - 2,
 };
 
-static unsigned int tail_of(const struct call_spec *spec, bool has_fuse)
+/* Calls that the bypass makes. */
+static bool may_pass(const struct call_spec *spec)
+{
+	switch (spec->op) {
+	case CALL_OPEN:
+	case CALL_STAT:
+	case CALL_STATX:
+	case CALL_ACCESS:
+	case CALL_READLINK:
+	case CALL_GETCWD:
+		return true;
+	default:
+		return false;
+	}
+}
+
+static unsigned int tail_of(const struct call_spec *spec, bool has_fuse, uint64_t cookie)
 {
 	if (has_fuse && spec->nr == SYS_newfstatat)
 		return TAIL_STAT;
@@ -39,11 +58,13 @@ static unsigned int tail_of(const struct call_spec *spec, bool has_fuse)
 		return TAIL_ERROR;
 	if (spec->nr == SYS_accept || spec->nr == SYS_accept4)
 		return TAIL_NAMED;
+	if (cookie && may_pass(spec))
+		return TAIL_COOKIE;
 	return TAIL_NOTIFY;
 }
 
 /* A flag test; both ways lead back to the first two instructions of the tail by way of returns of its own. */
-static size_t put_tail(struct sock_filter *out)
+static size_t put_tail(struct sock_filter *out, uint64_t cookie)
 {
 	size_t n = 0;
 
@@ -51,11 +72,10 @@ static size_t put_tail(struct sock_filter *out)
 	out[n++] = STMT(BPF_RET | BPF_K, SECCOMP_RET_USER_NOTIF);
 	out[n++] = STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS);
 	out[n++] = LOAD(args[3]);
-	out[n++] = JUMP(BPF_JSET, AT_EMPTY_PATH, 2, 3);
+	out[n++] = JUMP(BPF_JSET, AT_EMPTY_PATH, 2, COOKIE_FROM_STAT);
 	out[n++] = LOAD(args[2]);
-	out[n++] = JUMP(BPF_JSET, AT_EMPTY_PATH, 0, 1);
+	out[n++] = JUMP(BPF_JSET, AT_EMPTY_PATH, 0, COOKIE_FROM_STATX);
 	out[n++] = STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
-	out[n++] = STMT(BPF_RET | BPF_K, SECCOMP_RET_USER_NOTIF);
 	/* send and recv, which are sendto and recvfrom without an address. */
 	out[n++] = LOAD(args[4]);
 	out[n++] = JUMP(BPF_JEQ, 0, 0, 3);
@@ -77,10 +97,17 @@ static size_t put_tail(struct sock_filter *out)
 	out[n++] = JUMP(BPF_JEQ, 0, 0, 1);
 	out[n++] = STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
 	out[n++] = STMT(BPF_RET | BPF_K, SECCOMP_RET_USER_NOTIF);
+	/* The bypass has decided. Without one nothing leads here but stat, and no call is let pass. */
+	out[n++] = LOAD(args[5]);
+	out[n++] = JUMP(BPF_JEQ, (uint32_t)cookie, 0, 3);
+	out[n++] = STMT(BPF_LD | BPF_W | BPF_ABS, (uint32_t)offsetof(struct seccomp_data, args[5]) + 4);
+	out[n++] = JUMP(BPF_JEQ, (uint32_t)(cookie >> 32), 0, 1);
+	out[n++] = STMT(BPF_RET | BPF_K, cookie ? SECCOMP_RET_ALLOW : SECCOMP_RET_USER_NOTIF);
+	out[n++] = STMT(BPF_RET | BPF_K, SECCOMP_RET_USER_NOTIF);
 	return n;
 }
 
-size_t filter_build(uint32_t features, bool has_fuse, struct sock_filter out[FILTER_MAX])
+size_t filter_build(uint32_t features, bool has_fuse, uint64_t cookie, struct sock_filter out[FILTER_MAX])
 {
 	unsigned int tails[FILTER_MAX];
 	uint32_t numbers[FILTER_MAX];
@@ -93,7 +120,7 @@ size_t filter_build(uint32_t features, bool has_fuse, struct sock_filter out[FIL
 		if (!(features & table[i].feature) || (has_fuse && (table[i].op == CALL_FSTAT || table[i].op == CALL_GETDENTS)))
 			continue;
 		numbers[trapped] = table[i].nr;
-		tails[trapped++] = tail_of(&table[i], has_fuse);
+		tails[trapped++] = tail_of(&table[i], has_fuse, cookie);
 	}
 	out[n++] = LOAD(arch);
 	out[n++] = JUMP(BPF_JEQ, AUDIT_ARCH_X86_64, 0, trapped + 1);
@@ -101,5 +128,5 @@ size_t filter_build(uint32_t features, bool has_fuse, struct sock_filter out[FIL
 	for (size_t i = 0; i < trapped; i++) {
 		out[n++] = JUMP(BPF_JEQ, numbers[i], trapped - i - 1 + tails[i], 0);
 	}
-	return n + put_tail(out + n);
+	return n + put_tail(out + n, cookie);
 }

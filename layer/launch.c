@@ -58,7 +58,7 @@ static int install(const struct launch *launch)
 	struct sock_fprog program = {.filter = code};
 	int fd;
 
-	program.len = (unsigned short)filter_build(launch->features, launch->has_fuse, code);
+	program.len = (unsigned short)filter_build(launch->features, launch->has_fuse, launch->cookie, code);
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
 		return -errno;
 	fd = (int)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER,

@@ -10,6 +10,7 @@ struct launch {
 	char **argv;
 	uint32_t features;
 	bool has_fuse;
+	uint64_t cookie; /* of the bypass; 0: none */
 	pid_t pid;
 	int listener;
 	int status_fd; /* says whether execve worked: launch_outcome */

@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "bypass_offer.h"
 #include "keeper.h"
 #include "launch.h"
 #include "shared.h"
@@ -28,6 +29,7 @@ int main(int argc, char **argv)
 	}
 	launch_ignore_signals();
 	launch_forbid_core();
+	bypass_find();
 	prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
 	if (shared_create() != 0 || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0) {
 		perror("mirrord-supervisor");

@@ -10,12 +10,14 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "bypass_offer.h"
 #include "copy_known.h"
 #include "give.h"
 #include "kernel_stat.h"
 #include "link.h"
 #include "listing.h"
 #include "net.h"
+#include "path_kind.h"
 #include "remote.h"
 #include "shared.h"
 #include "tracee.h"
@@ -51,10 +53,7 @@ static bool read_open(const struct seccomp_notif *n, struct remote_call *call)
 	}
 	if (spec->nr != SYS_openat2)
 		call->open_mode = (uint32_t)n->data.args[spec->extra];
-	call->is_write = (call->open_flags & O_ACCMODE) != O_RDONLY ||
-			 (call->open_flags & (O_CREAT | O_TRUNC | O_APPEND));
-	if (call->open_flags & O_PATH)
-		call->is_write = false;
+	call->is_write = open_writes(call->open_flags);
 	return true;
 }
 
@@ -206,6 +205,8 @@ static void handle_path(const struct seccomp_notif *n, const struct call_spec *s
 		(void)answer_continue(n->id);
 		return;
 	}
+	if (spec->op == CALL_OPEN && bypass_answer(n, path.text, call.open_flags))
+		return;
 	call.open_flags |= spec->op == CALL_CHDIR ? O_DIRECTORY : spec->op == CALL_EXEC ? O_NONBLOCK : 0;
 	if (spec->op == CALL_EXEC && is_local_program(path.text)) {
 		(void)answer_continue(n->id);

@@ -162,14 +162,14 @@ static void *inject_until_done(void *arg)
 		pthread_mutex_unlock(&lock);
 		result = inject(p, id);
 		pthread_mutex_lock(&lock);
-		if (result != -EAGAIN) {
+		/* Served, it may have made the same call again before we are here: that has taken over the answer too. */
+		if (p->id != id)
+			continue;
+		if (result != -EAGAIN)
 			remove_one(p);
-			break;
-		}
-		if (p->id == id) {
+		else
 			keep(p);
-			break;
-		}
+		break;
 	}
 	pthread_mutex_unlock(&lock);
 	return NULL;

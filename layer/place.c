@@ -8,8 +8,10 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "bypass_offer.h"
 #include "copy_known.h"
 #include "fuse.h"
+#include "path_kind.h"
 #include "tracee.h"
 
 #define CACHED 1024u
@@ -33,6 +35,7 @@ void place_init(const struct rules *r)
 void place_descriptor_given(void)
 {
 	__atomic_store_n(&has_given, true, __ATOMIC_RELEASE);
+	bypass_descriptor_given();
 }
 
 bool place_has_given(void)
@@ -230,8 +233,7 @@ enum place place_find(pid_t tid, int dir, struct place_path *path, bool is_write
 		return PLACE_LOCAL;
 	if (path->text[0] != '/')
 		return find_relative(tid, dir, path, is_write);
-	if (place_has_given() &&
-	    (strncmp(path->text, "/proc/", 6) == 0 || strncmp(path->text, "/dev/fd/", 8) == 0)) {
+	if (place_has_given() && path_may_be_magic(path->text)) {
 		place = find_magic(tid, path);
 		if (place != PLACE_LOCAL)
 			return place;

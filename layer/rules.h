@@ -43,6 +43,9 @@ struct rules;
 struct rules *rules_parse(struct wire_reader *r);
 void rules_free(struct rules *rules);
 
+/* A copy of so many bytes is the same rules. */
+size_t rules_bytes(const struct rules *rules);
+
 /*
  * The first rule that matches decides; no match is LOCAL. VERDICT_REMOTE_READS is resolved with is_write, so the result is
  * LOCAL, REMOTE, NOT_FOUND or ASK. path need not end with NUL.

@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "bypass_offer.h"
 #include "fuse.h"
 #include "keeper.h"
 #include "launch.h"
@@ -95,6 +96,7 @@ static void receive_setup(struct launch *launch, int keeper)
 	struct wire_frame frame;
 	struct wire_reader r;
 	struct rules *rules;
+	const char *why = NULL;
 	uint8_t *buf;
 	int failed = link_receive_setup(&buf, &frame, SETUP_DEADLINE_MS);
 
@@ -109,6 +111,11 @@ static void receive_setup(struct launch *launch, int keeper)
 		fail(-EPROTO, 126, "the client's rules are malformed");
 	place_init(rules);
 	free(buf);
+	if (launch->features & WIRE_FEATURE_FILES_READ)
+		why = bypass_offer(rules, fuse_device());
+	if (why)
+		link_log(2, "files: local calls are not made cheaper (%s)", why);
+	launch->cookie = bypass_cookie();
 }
 
 /* A thread of its own: the command's own execve may need the one that reaps (stops.h). */

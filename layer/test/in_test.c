@@ -94,7 +94,7 @@ static bool is_trapped(uint32_t features, int nr, uint64_t address)
 	struct seccomp_data data = {.nr = nr, .arch = AUDIT_ARCH_X86_64, .args = {3, address, 0, 0, 0, 0}};
 	struct sock_filter code[FILTER_MAX];
 
-	filter_build(features, true, code);
+	filter_build(features, true, 0, code);
 	return simulate(code, &data) == SECCOMP_RET_USER_NOTIF;
 }
 

@@ -42,14 +42,47 @@ static uint32_t simulate(const struct sock_filter *code, const struct seccomp_da
 	}
 }
 
-static uint32_t filtered(uint32_t features, bool has_fuse, struct seccomp_data data)
+static uint32_t filtered_with(uint64_t cookie, uint32_t features, bool has_fuse, struct seccomp_data data)
 {
 	struct sock_filter code[FILTER_MAX];
 
-	filter_build(features, has_fuse, code);
+	filter_build(features, has_fuse, cookie, code);
 	if (!data.arch)
 		data.arch = AUDIT_ARCH_X86_64;
 	return simulate(code, &data);
+}
+
+static uint32_t filtered(uint32_t features, bool has_fuse, struct seccomp_data data)
+{
+	return filtered_with(0, features, has_fuse, data);
+}
+
+/* Whether the call passes with the word as its sixth argument, where the filter knows the cookie. */
+static bool passes(int nr, uint64_t cookie, uint64_t word)
+{
+	struct seccomp_data data = {.nr = nr, .args = {0, 0, 0, 0, 0, word}};
+
+	return filtered_with(cookie, WIRE_FEATURE_FILES_READ | WIRE_FEATURE_FILES_WRITE, true, data) == SECCOMP_RET_ALLOW &&
+	       filtered_with(cookie, WIRE_FEATURE_FILES_READ | WIRE_FEATURE_FILES_WRITE, false, data) == SECCOMP_RET_ALLOW;
+}
+
+static void test_cookie(void)
+{
+	static const int looking[] = {SYS_open, SYS_openat, SYS_stat, SYS_lstat, SYS_newfstatat, SYS_statx, SYS_access,
+				      SYS_faccessat, SYS_faccessat2, SYS_readlink, SYS_readlinkat, SYS_getcwd};
+	const uint64_t cookie = 0x123456789abcdef0u;
+	bool all = true, none = true;
+
+	for (size_t i = 0; i < sizeof(looking) / sizeof(looking[0]); i++) {
+		all = all && passes(looking[i], cookie, cookie);
+		none = none && !passes(looking[i], cookie, cookie ^ 1) && !passes(looking[i], cookie, cookie ^ (1ul << 63)) &&
+		       !passes(looking[i], cookie, 0) && !passes(looking[i], 0, 0) && !passes(looking[i], 0, cookie);
+	}
+	ok(all, "with the cookie every call that looks at files passes");
+	ok(none, "with another word, or where there is none, none does");
+	ok(!passes(SYS_mkdir, cookie, cookie) && !passes(SYS_execve, cookie, cookie) && !passes(SYS_chdir, cookie, cookie) &&
+		   !passes(SYS_unlinkat, cookie, cookie),
+	   "calls that change something do not pass with it either");
 }
 
 static void test_filter(void)
@@ -96,6 +129,7 @@ int main(void)
 	if (shared_create() != 0)
 		return 1;
 	test_filter();
+	test_cookie();
 	test_resume();
 	return tap_done();
 }
