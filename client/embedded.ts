@@ -93,6 +93,7 @@ async function spawnAgent(
         MIRRORD_GATEWAY_LISTEN: `unix:${join(folder, 'gateway.sock')}`,
         MIRRORD_SESSION_KEY_FILE: keyFile,
         MIRRORD_WITH_SERVICES: 'fs-env',
+        MIRRORD_SERVICES_WHEN_WANTED: 'sniffer,stealer',
         MIRRORD_EXIT_WITH_PARENT: '1',
       },
     });

@@ -6,6 +6,7 @@ import type { Duplex } from 'node:stream';
 import { ERRNO, errnoName } from '#proto/errno.ts';
 import { AppError } from '#proto/errors.ts';
 import { WireCan, WireLogLevel } from '#proto/wire.ts';
+import type { Incoming } from './incoming/incoming.ts';
 import { LayerLink, type LinkHandlers, type Setup } from './layer/link.ts';
 import type { Log } from './log.ts';
 import type { Network } from './network/network.ts';
@@ -22,6 +23,8 @@ export interface LaunchOptions {
   files: Pick<LinkHandlers, 'answer' | 'release'>;
   /** null: connections of the local process are its own. */
   network: Network | null;
+  /** null: sockets that listen are its own. */
+  incoming: Incoming | null;
   signals: Signals;
   log: Log;
   /**
@@ -73,9 +76,11 @@ class Launch {
       onLog: (level, text) => this.#logged(level, text),
       onEnded: (status, left) => this.#leftBehind(outcomeOf(status), left),
       receiveNet: (frame) => options.network?.receive(frame),
+      receiveIncoming: (frame) => options.incoming?.receive(frame),
       onClosed: (error) => this.#linkClosed(error),
     });
     options.network?.attach(this.#link);
+    options.incoming?.attach(this.#link);
     this.#helloTimer = setTimeout(() => {
       this.#failure = new AppError('BUG', `the supervisor said nothing within ${HELLO_DEADLINE_MS} ms`);
       child.kill('SIGKILL');
@@ -143,6 +148,7 @@ class Launch {
 
   #linkClosed(error: AppError | null): void {
     this.#options.network?.close();
+    this.#options.incoming?.close();
     if (error === null) return;
     this.#options.log.error('link to the supervisor broken', { code: error.code, message: error.message });
   }

@@ -72,7 +72,7 @@ export interface SessionOptions {
   wantsFiles: boolean;
   /** Connections are made in the target's network. */
   wantsNetwork?: boolean;
-  /** Connections that arrive at the target are asked for. */
+  /** Connections that arrive at the target are asked for; their frames go to `arrivals` of the session. */
   wantsIncoming?: boolean;
   deadlineMs: number;
   /** Without it the first break of the connection ends the session. */
@@ -115,6 +115,8 @@ export class Session implements FileSession, NetworkSession {
   readonly #pending = new Map<number, Pending>();
   readonly #waiting: (() => void)[] = [];
   readonly #connections = new Map<number, ConnectionReceiver>();
+  /** Takes the frames of ids that the agent has given. */
+  arrivals: ((frame: Frame) => void | Promise<void>) | null = null;
   readonly #timer: NodeJS.Timeout;
   readonly #onLost: (error: AppError) => void;
   readonly #onEvent: SessionOptions['onEvent'];
@@ -285,6 +287,7 @@ export class Session implements FileSession, NetworkSession {
   #receive(frame: Frame): void | Promise<void> {
     const connection = this.#connections.get(frame.id);
     if (connection !== undefined) return connection.receive(frame);
+    if (frame.id !== 0 && frame.id % 2 === 0) return this.arrivals?.(frame);
     switch (frame.kind) {
       case FrameKind.FRAME_KIND_FILE_REPLY: {
         const pending = this.#take(frame);

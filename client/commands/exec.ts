@@ -10,6 +10,7 @@ import type { Config } from '../config/schema/root.ts';
 import { findExecutable } from '../executable.ts';
 import { describeFailure, isPlain } from '../failure.ts';
 import type { NameFile } from '../file-rules.ts';
+import type { Incoming } from '../incoming/incoming.ts';
 import { agentFile, supervisorFile } from '../installation.ts';
 import { renewalOf } from '../interruption.ts';
 import { Log } from '../log.ts';
@@ -140,7 +141,7 @@ function requireExecutable(command: string, searchPath: string, cwd: string): st
 
 /** What a session needs, gRPC above all: loaded while the agent starts. */
 async function loadParts() {
-  const [{ dial }, { Session }, { launch }, { Files }, { FileRules }, { buildEnvironment }, network, nameFiles] =
+  const [{ dial }, { Session }, { launch }, { Files }, { FileRules }, { buildEnvironment }, network, names, incoming] =
     await Promise.all([
       import('#proto/dial.ts'),
       import('../session.ts'),
@@ -150,8 +151,9 @@ async function loadParts() {
       import('../environment.ts'),
       import('../network/open-network.ts'),
       import('../network/name-files.ts'),
+      import('../incoming/open-incoming.ts'),
     ]);
-  return { dial, Session, launch, Files, FileRules, buildEnvironment, ...network, ...nameFiles };
+  return { dial, Session, launch, Files, FileRules, buildEnvironment, ...network, ...names, ...incoming };
 }
 
 type Parts = Awaited<ReturnType<typeof loadParts>>;
@@ -186,7 +188,8 @@ async function runWith(run: Run): Promise<Outcome> {
   }
 }
 
-async function openSession(run: Run, backend: Backend, { dial, Session, networkFeatures }: Parts): Promise<Session> {
+async function openSession(run: Run, backend: Backend, parts: Parts): Promise<Session> {
+  const { dial, Session, networkFeatures, incomingFeatures, incomingEventText } = parts;
   run.signals.abortSignal.throwIfAborted();
   const options: SessionOptions = {
     dial,
@@ -197,10 +200,13 @@ async function openSession(run: Run, backend: Backend, { dial, Session, networkF
     wantsEnvironment: true,
     wantsFiles: run.config.feature.fs.mode !== 'local',
     wantsNetwork: networkFeatures(run.config) !== 0,
+    wantsIncoming: incomingFeatures(run.config) !== 0,
     deadlineMs: OPEN_DEADLINE_MS,
     ...renewalOf(run),
     onEvent: (event) => {
-      if (event.$case === 'targetEnded')
+      const arriving = incomingEventText(event);
+      if (arriving !== null) run.progress.failure(arriving);
+      else if (event.$case === 'targetEnded')
         run.progress.failure('the target has ended: its files answer EIO from here on');
       else run.progress.failure(`the agent lost its ${event.value.service}: what it served answers EIO`);
       run.log.warn('session event', { event: event.$case });
@@ -248,15 +254,21 @@ async function runWithFiles(
   const inlineBytes = Math.min(fs.readonly_file_buffer, MAX_INLINE_BYTES);
   const env = await localEnvironment(run, session, parts);
   const network = networkOf(run, session, parts);
+  const incoming = incomingOf(run, session, parts);
   signals.abortSignal.throwIfAborted();
   const outcome = await launch({
     supervisorFile: supervisorFile(terminal.env),
     command: run.command,
     env,
     cwd: terminal.cwd,
-    setup: { features: rules.features() | parts.networkFeatures(config), inlineBytes, rules: rules.toWire() },
+    setup: {
+      features: rules.features() | parts.networkFeatures(config) | parts.incomingFeatures(config),
+      inlineBytes,
+      rules: rules.toWire(),
+    },
     files: new Files({ session, rules, inlineBytes }),
     network,
+    incoming,
     signals,
     log,
     onReady: (lines) => {
@@ -266,6 +278,7 @@ async function runWithFiles(
     onBackground: (ended, left) => progress.info(describeBackground(ended, left)),
   });
   if (network !== null) log.info('network ends', { lostDatagrams: network.lostDatagrams });
+  if (incoming !== null) await tellArrived(incoming, progress);
   return outcome;
 }
 
@@ -273,6 +286,27 @@ function describeBackground(outcome: Outcome, left: number): string {
   const how = outcome.kind === 'exit' ? `exit code ${outcome.code}` : outcome.signal;
   const others = left === 1 ? 'a process' : `${left} processes`;
   return `mirrord: the command has ended (${how}), but left ${others} in the background: waiting; Ctrl-C ends that`;
+}
+
+function incomingOf({ config, progress, log }: Run, session: Session, { openIncoming }: Parts): Incoming | null {
+  return openIncoming({
+    config,
+    session,
+    onNews: (text) => {
+      progress.info(`mirrord: ${text}`);
+      log.info('incoming', { text });
+    },
+    onTrouble: (text) => {
+      progress.warn(text);
+      log.warn('incoming', { text });
+    },
+  });
+}
+
+/** What was mirrored, and what was lost for which reason. */
+async function tellArrived(incoming: Incoming, progress: Progress): Promise<void> {
+  await incoming.finish();
+  for (const line of incoming.tally.lines()) progress.info(`mirrord: ${line}`);
 }
 
 function networkOf(run: Run, session: Session, { networkFeatures, openNetwork }: Parts): Network | null {

@@ -111,12 +111,10 @@ test.each([
 
 test.each([
   [
-    '{"feature": {"network": true}}',
-    'feature.network.incoming.mode (line 1): the text "mirror" needs incoming traffic, not built yet',
+    '{"feature": {"network": {"incoming": "steal"}}}',
+    'feature.network.incoming.mode (line 1): the text "steal" needs stealing, not built yet',
   ],
-  ['{"feature": {"network": {"incoming": "steal"}}}', 'needs incoming traffic, not built yet'],
-  ['{"feature": {"network": {"incoming": {"ports": [80]}}}}', 'needs incoming traffic'],
-  ['{"feature": {"network": {"incoming": {"http_filter": {"path_filter": "^/a"}}}}}', 'needs incoming traffic'],
+  ['{"feature": {"network": {"incoming": {"tls_delivery": {}}}}}', 'needs stealing'],
   ['{"experimental": {"latency": {"transmit_delay": 5}}}', 'needs artificial delay'],
   ['{"feature": {"hostname": true}}', "needs the target's host name"],
   ['{"agent": {"metrics": "x"}}', 'agent.metrics (line 1): the text "x" needs metrics'],
@@ -135,6 +133,8 @@ test.each([
   '{"feature": {"network": {}}}',
   '{"feature": {"network": {"incoming": "off", "outgoing": false, "dns": {"enabled": false}, "ipv6": true}}}',
   '{"feature": {"network": {"incoming": false, "outgoing": true, "dns": true}}}',
+  '{"feature": {"network": true}}',
+  '{"feature": {"network": {"incoming": {"mode": "mirror", "ports": [80], "http_filter": {"path_filter": "^/a"}}}}}',
   '{"feature": {"copy_target": false, "hostname": false, "split_queues": null, "db_branches": false}}',
   '{"agent": {"ttl": 1, "startup_timeout": 60, "privileged": false}, "startup_retry": {"min_ms": 500}}',
   '{"operator": false, "telemetry": false, "use_proxy": true, "accept_invalid_certificates": false, "target": null}',

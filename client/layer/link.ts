@@ -5,6 +5,7 @@ import type { Duplex } from 'node:stream';
 import { AppError } from '#proto/errors.ts';
 import { WIRE_VERSION, WireDecoder, WireError, type WireFrame, WireKind } from '#proto/wire.ts';
 import { decodeRequest, replyResult, setupFrame, type WireRequest, type WireRule } from '#proto/wire-client.ts';
+import { isIncomingKind } from '#proto/wire-incoming.ts';
 import { isNetKind } from '#proto/wire-net.ts';
 
 export type Question = Exclude<
@@ -40,6 +41,8 @@ export interface LinkHandlers {
   release(handle: number): void;
   /** Frames of wire-net.ts, and CANCEL of what they asked. Answered by `send`, each as its kind wants; throws WireError. */
   receiveNet?(frame: WireFrame): void;
+  /** Frames of wire-incoming.ts, likewise. */
+  receiveIncoming?(frame: WireFrame): void;
   /** Once. null: the supervisor closed between two frames. */
   onClosed(error: AppError | null): void;
 }
@@ -113,6 +116,10 @@ export class LayerLink {
   }
 
   #receiveFrame(frame: WireFrame): void {
+    if (isIncomingKind(frame.kind)) {
+      this.#handlers.receiveIncoming?.(frame);
+      return;
+    }
     if (isNetKind(frame.kind) || (frame.kind === WireKind.CANCEL && !this.#open.has(frame.id))) {
       this.#handlers.receiveNet?.(frame);
       return;

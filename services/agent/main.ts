@@ -34,6 +34,7 @@ import { startNats } from './nats-child.ts';
 import { DEFAULT_LIMITS, Outgoing } from './outgoing/outgoing.ts';
 import { addresses, grants } from './outgoing/settings.ts';
 import { startService } from './service-child.ts';
+import { ServiceChildren } from './service-children.ts';
 import { Sessions } from './sessions.ts';
 
 const SETTINGS = {
@@ -55,6 +56,8 @@ const SETTINGS = {
   /** An agent that was made for one client ends itself without one: 0 is never. */
   firstSessionMs: integer('MIRRORD_FIRST_SESSION_MS', { min: 0, max: 86_400_000, fallback: 0 }),
   idleMs: integer('MIRRORD_IDLE_MS', { min: 0, max: 86_400_000, fallback: 0 }),
+  /** Those to start when a session first wants them. */
+  servicesWhenWanted: listOf('MIRRORD_SERVICES_WHEN_WANTED', ['sniffer', 'stealer']),
   nodeName: text('MIRRORD_NODE_NAME', hostname()),
   logLevel: oneOf('MIRRORD_LOG_LEVEL', LOG_LEVELS, 'info'),
   logFile: optionalText('MIRRORD_LOG_FILE'),
@@ -78,6 +81,7 @@ type Settings = SettingsOf<typeof SETTINGS>;
 const NATS_DEADLINE_MS = 10_000;
 /** Containers beside ours start after it. */
 const SERVICE_DEADLINE_MS = 30_000;
+const LOOKUP_MS = 2_000;
 const SESSION_OPENING_MS = 10_000;
 const SESSION_DRAINING_MS = 4_000;
 
@@ -111,8 +115,17 @@ async function start(settings: Settings, logger: Logger, shutdown: Shutdown): Pr
     onEnd: (reason) => shutdown.request(reason),
   });
   shutdown.onClose('lifetime', () => lifetime.close());
+  const children = new ServiceChildren({
+    services: settings.servicesWhenWanted,
+    mainPath: process.argv[1] ?? '',
+    settings: { MIRRORD_NATS_URL: natsUrl, MIRRORD_NODE_NAME: settings.nodeName },
+    lookup: async (service) => (await lookupService(bus, settings.nodeName, service, LOOKUP_MS)).address,
+    logger,
+  });
+  shutdown.onClose('services that were wanted', () => children.close());
   const sessions = new Sessions({
     outgoing,
+    findIncoming: (service) => children.find(service),
     bus,
     node: settings.nodeName,
     sessionKey,

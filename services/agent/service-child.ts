@@ -14,11 +14,15 @@ export interface ServiceChildOptions {
   logger: Logger;
 }
 
+export function serviceBundle(mainPath: string, service: ServiceName): string {
+  return path.join(path.dirname(mainPath), `${service}.js`);
+}
+
 export function startService({ service, mainPath, settings, logger }: ServiceChildOptions): Child {
   return new Child({
     name: service,
     command: process.execPath,
-    args: [path.join(path.dirname(mainPath), `${service}.js`)],
+    args: [serviceBundle(mainPath, service)],
     env: { ...process.env, ...settings, MIRRORD_EXIT_WITH_PARENT: '1' },
     logger,
   });

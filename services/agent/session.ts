@@ -11,8 +11,10 @@ import { type Frame, makeFrame } from '#proto/frame.ts';
 import { ErrorDetail } from '#proto/gen/v1/error.ts';
 import { FrameKind } from '#proto/gen/v1/frame.ts';
 import { OpenSession, SessionEvent, SessionOpened, type TargetFacts } from '#proto/gen/v1/session.ts';
+import { type IncomingService, incomingServiceOf } from '#proto/incoming.ts';
 import { decodeHead, type SessionHandlers, type SessionStream } from '#proto/session-stream.ts';
 import { PROTOCOL_VERSION, VERSION } from '#proto/version.ts';
+import { IncomingSession } from './incoming/incoming-session.ts';
 import type { OutgoingLink, OutgoingSession } from './outgoing/outgoing-session.ts';
 import type { TargetIdentity } from './outgoing/target-handle.ts';
 import { FileRelay } from './relay.ts';
@@ -36,6 +38,8 @@ export interface SessionWorld {
   mintToken(sessionId: string): { token: string; proof: string };
   /** Opens nothing yet: the first connection does. */
   openNetwork(target: TargetIdentity, link: OutgoingLink): OutgoingSession;
+  /** Where a service of incoming traffic serves. Rejects with SERVICE_UNAVAILABLE. */
+  findIncoming(service: IncomingService): Promise<string>;
   onOpened(session: Session, opening: OpenSession): void;
   onClosed(session: Session, error: AppError | null): void;
 }
@@ -49,6 +53,7 @@ export class Session implements SessionHandlers {
   #isOpenAsked = false;
   #files: FileRelay | null = null;
   #network: OutgoingSession | null = null;
+  #incoming: IncomingSession | null = null;
   #deadline: NodeJS.Timeout | undefined;
 
   constructor(sessionId: string, stream: SessionStream, world: SessionWorld) {
@@ -75,8 +80,13 @@ export class Session implements SessionHandlers {
       case FrameKind.FRAME_KIND_HALF_CLOSE:
       case FrameKind.FRAME_KIND_RESET:
       case FrameKind.FRAME_KIND_CREDIT:
+        if (incomingServiceOf(frame.id) !== null) return this.#incoming?.handle(frame);
         this.#forwardNetwork(frame);
         return undefined;
+      case FrameKind.FRAME_KIND_SUBSCRIBE:
+      case FrameKind.FRAME_KIND_UNSUBSCRIBE:
+      case FrameKind.FRAME_KIND_RENEW:
+        return this.#forwardIncoming(frame);
       case FrameKind.FRAME_KIND_SESSION_CLOSE:
         this.close();
         return undefined;
@@ -112,6 +122,7 @@ export class Session implements SessionHandlers {
         return;
       case 'closed':
         this.#files?.close();
+        this.#incoming?.close();
         this.#drainNetwork();
         this.#world.onClosed(this, error);
     }
@@ -146,6 +157,7 @@ export class Session implements SessionHandlers {
       return;
     }
     if (opening.wantsNetwork) this.#network = this.#world.openNetwork(target, this.#stream);
+    if (opening.wantsIncoming) this.#incoming = this.#openIncoming(target);
     const { limits } = this.#world;
     const opened = SessionOpened.encode({
       sessionId: this.sessionId,
@@ -188,6 +200,22 @@ export class Session implements SessionHandlers {
   #forwardFile(frame: Frame): void | Promise<void> {
     if (this.#files !== null) return this.#files.forward(frame);
     this.#answer(frame.id, new AppError('UNSUPPORTED', 'this session was opened without files'));
+    return undefined;
+  }
+
+  #openIncoming({ pid, startTimeTicks, containerId }: ResolvedTarget): IncomingSession {
+    return new IncomingSession({
+      attach: { pid, startTimeTicks, containerId, wantsEnvironment: false, wantsFiles: false },
+      client: this.#stream,
+      find: (service) => this.#world.findIncoming(service),
+      mintToken: () => this.#world.mintToken(this.sessionId),
+      logger: this.#logger,
+    });
+  }
+
+  #forwardIncoming(frame: Frame): void | Promise<void> {
+    if (this.#incoming !== null) return this.#incoming.handle(frame);
+    this.#answer(frame.id, new AppError('UNSUPPORTED', 'this session was opened without incoming traffic'));
     return undefined;
   }
 

@@ -5,6 +5,7 @@ import type { AppError } from '#proto/errors.ts';
 import { toErrorDetail } from '#proto/errors.ts';
 import { AgentHeartbeat, SessionClosedEvent, SessionOpenedEvent } from '#proto/gen/v1/event.ts';
 import type { OpenSession } from '#proto/gen/v1/session.ts';
+import type { IncomingService } from '#proto/incoming.ts';
 import type { SessionHandlers } from '#proto/session-stream.ts';
 import { ANNOUNCE_EVERY_MS, agentHeartbeat, sessionClosed, sessionOpened } from '#proto/subjects.ts';
 import { mintToken, proofOfKey } from '#proto/token.ts';
@@ -25,6 +26,8 @@ export interface SessionsOptions {
   outgoing: Outgoing;
   /** How many there are, at every change. */
   onCount: (count: number) => void;
+  /** Where services of incoming traffic serve. */
+  findIncoming: (service: IncomingService) => Promise<string>;
   logger: Logger;
 }
 
@@ -49,7 +52,7 @@ export class Sessions {
   }
 
   admit({ sessionId, stream }: IncomingSession): SessionHandlers {
-    const { bus, node, sessionKey, limits, outgoing, logger } = this.#options;
+    const { bus, node, sessionKey, limits, outgoing, findIncoming, logger } = this.#options;
     const session = new Session(sessionId, stream, {
       logger,
       limits,
@@ -60,6 +63,7 @@ export class Sessions {
         return { token, proof: proofOfKey(sessionKey, token) };
       },
       openNetwork: (target, link) => outgoing.openSession(target, link),
+      findIncoming: async (service) => trustedServiceAddress(await findIncoming(service)),
       onOpened: (opened, opening) => this.#publishOpened(opened, opening),
       onClosed: (closed, error) => this.#remove(closed, error),
     });

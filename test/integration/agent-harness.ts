@@ -26,6 +26,7 @@ export async function buildBundles(): Promise<{ directory: string; dispose(): vo
       { in: path.join(room, 'services/agent/main.ts'), out: 'agent' },
       { in: path.join(room, 'test/integration/fake-fs-env.ts'), out: 'fs-env' },
       { in: path.join(room, 'services/beside/main.ts'), out: 'beside' },
+      { in: path.join(room, 'test/integration/fake-sniffer.ts'), out: 'sniffer' },
       { in: path.join(room, 'test/integration/idle-client.ts'), out: 'idle-client' },
     ],
     outdir: directory,

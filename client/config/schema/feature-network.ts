@@ -1,12 +1,12 @@
 // feature.network: traffic to and from the local process. Described and checked; what is not built is refused.
 
-import { key, operatorOnly, planned, section, textFor, toggle } from './dsl.ts';
+import { key, operatorOnly, planned, section, textFor, toggle, works } from './dsl.ts';
 import { addressFilter, httpFilter } from './http-filter.ts';
 import { patternList } from './patterns.ts';
 import { anything, bool, isPlainObject, oneOf, optional, portList, portPairs } from './values.ts';
 
 const modes = oneOf('mirror', 'steal', 'off');
-const INCOMING = planned('incoming traffic');
+const STEALING = planned('stealing');
 
 const tlsDelivery = optional({
   ...anything({ type: 'object' }),
@@ -17,11 +17,13 @@ const tlsDelivery = optional({
 const incoming = section(
   "Traffic that comes to the target's ports.",
   {
-    mode: key(modes, 'off', 'mirror: a copy; steal: instead of the target.', {
+    mode: key(modes, 'off', 'mirror: a copy of what arrives; steal: instead of the target; off: nothing.', {
+      status: STEALING,
+      accepts: ['mirror'],
       env: [
         {
           name: 'MIRRORD_AGENT_TCP_STEAL_TRAFFIC',
-          read: (text) => (text === 'true' ? 'steal' : text === 'false' ? 'off' : text),
+          read: (text) => (text === 'true' ? 'steal' : text === 'false' ? 'mirror' : text),
         },
       ],
       flag: '--steal',
@@ -36,10 +38,10 @@ const incoming = section(
       env: ['MIRRORD_OPERATOR_ON_CONCURRENT_STEAL'],
       status: operatorOnly,
     }),
-    tls_delivery: key(tlsDelivery, null, 'How stolen TLS reaches the local process.'),
-    https_delivery: key(tlsDelivery, null, 'Deprecated name of tls_delivery.'),
+    tls_delivery: key(tlsDelivery, null, 'How stolen TLS reaches the local process.', { status: STEALING }),
+    https_delivery: key(tlsDelivery, null, 'Deprecated name of tls_delivery.', { status: STEALING }),
   },
-  { status: INCOMING, shorts: [toggle({ mode: 'mirror' }, { mode: 'off' }), textFor('mode', modes.json)] },
+  { status: works, shorts: [toggle({ mode: 'mirror' }, { mode: 'off' }), textFor('mode', modes.json)] },
 );
 
 const outgoing = section(

@@ -1,7 +1,7 @@
 // The filters of feature.network: of HTTP requests, of addresses and of names.
 
 import { readAddressRule } from '../../network/address-rule.ts';
-import { key, planned, type Reading, section, toggle, type ValueType } from './dsl.ts';
+import { key, type Reading, section, toggle, type ValueType, works } from './dsl.ts';
 import { pattern } from './patterns.ts';
 import { anything, isPlainObject, nonEmptyText, optional, portList } from './values.ts';
 
@@ -47,7 +47,7 @@ export const httpFilter = section(
       env: ['MIRRORD_HTTP_FILTER_PORTS'],
     }),
   },
-  { status: planned('incoming traffic'), shorts: [toggle({}, {})] },
+  { status: works, shorts: [toggle({}, {})] },
 );
 
 type Side = 'remote' | 'local';

@@ -1,0 +1,172 @@
+// One connection that arrived at the target, and its copy to a socket of the local process: bytes go in as they come,
+// under credit, and what the local process answers is read and thrown away. Ends follow the original.
+//
+// Memory: the connection's credit, which is given back as the local process's socket takes the bytes.
+
+import net from 'node:net';
+import { ReceiveCredit } from '#proto/credits.ts';
+import type { InternetAddress } from '#proto/socket-address.ts';
+import { formatIp } from '#proto/socket-address.ts';
+import type { LocalLoss } from './tally.ts';
+
+export interface CopyOptions {
+  readonly connectionBytes: number;
+  /** To the service: so many bytes more may come. */
+  grant(bytes: number): void;
+  /** To the service: nothing more is wanted. */
+  reset(): void;
+  delivered(bytes: number): void;
+  lost(why: LocalLoss, bytes: number): void;
+  /** The socket is closed, or never was. Once. */
+  onClosed(): void;
+}
+
+/** How long the local process may take to end a connection whose original has ended, while it says nothing. */
+const LINGER_MS = 10_000;
+/** Pieces below this are copied out of the batch they came in, which would be kept for them. */
+const COPIED_BYTES = 16 * 1024;
+
+export class Copy {
+  readonly #options: CopyOptions;
+  readonly #credit: ReceiveCredit;
+  #socket: net.Socket | null = null;
+  /** Came before the socket was connected. */
+  #early: Buffer[] = [];
+  #end: 'none' | 'half' | 'whole' | 'reset' = 'none';
+  #isClosed = false;
+  #isConnected = false;
+  #pendingBytes = 0;
+  #whenClosed: (() => void)[] = [];
+
+  constructor(options: CopyOptions) {
+    this.#options = options;
+    this.#credit = new ReceiveCredit(options.connectionBytes);
+  }
+
+  /** At once when it is closed already. */
+  whenClosed(act: () => void): void {
+    if (this.#isClosed) act();
+    else this.#whenClosed.push(act);
+  }
+
+  get isClosed(): boolean {
+    return this.#isClosed;
+  }
+
+  /** Once. `from` is bound here; `onRefused` says that nobody listened or that the address was taken. */
+  connect(from: InternetAddress, to: InternetAddress, onRefused: (code: string) => void): void {
+    if (this.#isClosed) return;
+    const socket = net.connect({
+      host: formatIp(to.ip),
+      port: to.port,
+      localAddress: formatIp(from.ip),
+      localPort: from.port,
+      allowHalfOpen: true,
+      noDelay: true,
+    });
+    this.#socket = socket;
+    socket.once('connect', () => {
+      this.#isConnected = true;
+      for (const piece of this.#early.splice(0)) this.#write(piece);
+      this.#applyEnd();
+    });
+    socket.on('error', (error: NodeJS.ErrnoException) => {
+      if (this.#isConnected) this.#failed();
+      else {
+        this.#socket = null;
+        onRefused(error.code ?? 'EIO');
+      }
+    });
+    socket.on('close', () => {
+      if (this.#socket === socket) this.close();
+    });
+    socket.on('timeout', () => socket.destroy());
+    // The answers: read, so that the local process is not held up by them, and thrown away.
+    socket.resume();
+  }
+
+  /** Throws PROTOCOL_VIOLATION for more than was granted. */
+  receive(data: Uint8Array): void {
+    this.#credit.received(data.length);
+    if (this.#isClosed || data.length === 0) return;
+    const piece =
+      data.length < COPIED_BYTES ? Buffer.from(data) : Buffer.from(data.buffer, data.byteOffset, data.length);
+    this.#pendingBytes += piece.length;
+    if (this.#isConnected) this.#write(piece);
+    else this.#early.push(piece);
+  }
+
+  /** The peer's direction has ended in order. */
+  halfClose(): void {
+    if (this.#end === 'none') this.#end = 'half';
+    this.#applyEnd();
+  }
+
+  /** The original is over; by a reset, or in order. */
+  end(isReset: boolean): void {
+    if (this.#end !== 'reset') this.#end = isReset ? 'reset' : 'whole';
+    this.#applyEnd();
+  }
+
+  /** Something is missing in the stream: what is behind it must not be joined to what was before. */
+  cut(): void {
+    if (this.#isClosed) return;
+    this.#options.lost('incomplete', 0);
+    this.#options.reset();
+    this.#abort();
+  }
+
+  /** Nobody listened, in the end. */
+  refuse(why: LocalLoss): void {
+    if (this.#isClosed) return;
+    this.#options.lost(why, this.#pendingBytes);
+    this.#options.reset();
+    this.close();
+  }
+
+  close(): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    this.#early = [];
+    this.#socket?.destroy();
+    this.#options.onClosed();
+    for (const act of this.#whenClosed.splice(0)) act();
+  }
+
+  #write(piece: Buffer): void {
+    this.#socket?.write(piece, (error) => {
+      if (error) return;
+      this.#pendingBytes -= piece.length;
+      this.#options.delivered(piece.length);
+      const grant = this.#credit.consumed(piece.length);
+      if (grant > 0 && this.#end !== 'whole' && this.#end !== 'reset') this.#options.grant(grant);
+      if (this.#end === 'reset' && this.#pendingBytes === 0) this.#abortSoon();
+    });
+  }
+
+  #applyEnd(): void {
+    const socket = this.#socket;
+    if (socket === null || !this.#isConnected || this.#isClosed || this.#end === 'none') return;
+    if (this.#end !== 'half') socket.setTimeout(LINGER_MS);
+    if (this.#end !== 'reset') socket.end();
+    // Else behind the last byte that came, and without a FIN.
+    else if (this.#pendingBytes === 0) this.#abortSoon();
+  }
+
+  /** The local process closed or reset it. */
+  #failed(): void {
+    if (this.#end === 'none' || this.#pendingBytes > 0) this.#options.lost('closed early', this.#pendingBytes);
+    if (this.#end === 'none' || this.#end === 'half') this.#options.reset();
+    this.close();
+  }
+
+  /** Inside a socket's callback a reset would become a FIN. */
+  #abortSoon(): void {
+    setImmediate(() => this.#abort());
+  }
+
+  #abort(): void {
+    this.#socket?.resetAndDestroy();
+    this.close();
+  }
+}

@@ -1,0 +1,254 @@
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { AppError } from '#proto/errors.ts';
+import { FrameKind } from '#proto/gen/v1/frame.ts';
+import { EndReason, LossReason } from '#proto/gen/v1/incoming.ts';
+import { INCOMING_CONNECTION_BYTES } from '#proto/incoming.ts';
+import { WIRE_LOCAL } from '#proto/wire.ts';
+import { at, LocalServer, ScriptedArrivals, type Served } from '../testing/scripted-arrivals.ts';
+
+const ANY_80 = at('0.0.0.0', 80);
+let script: ScriptedArrivals;
+let server: LocalServer;
+
+beforeEach(async () => {
+  script = await ScriptedArrivals.open();
+  server = await LocalServer.open();
+});
+afterEach(() => {
+  script.incoming.close();
+  server.close();
+});
+
+const served = async (index = 0): Promise<Served> => {
+  await script.until(() => server.connections.length > index);
+  return server.connections[index] as Served;
+};
+
+describe('a socket that listens', () => {
+  test('subscribes to its port, and listens when the agent has said yes', async () => {
+    script.olderConnections = 3;
+    expect(await script.listen(1n, ANY_80, server.address)).toBe(0);
+    expect([...script.subscribed.values()]).toMatchObject([{ mode: 1, transport: 1, port: 80, filter: undefined }]);
+    expect(script.news).toContain('mirroring port 80 (waiting for 3 connections that began before to come again)');
+  });
+
+  test('shares the subscription with others of its port, and gives it back with the last', async () => {
+    await script.listen(1n, ANY_80, server.address);
+    expect(await script.listen(2n, at('127.0.0.1', 80), server.address)).toBe(0);
+    expect(script.subscribed.size).toBe(1);
+    script.closeListener(1n);
+    script.closeListener(2n);
+    await script.until(() => script.unsubscribed.length === 1);
+    expect(await script.listen(3n, ANY_80, server.address)).toBe(0);
+    expect(script.subscribed.size).toBe(2);
+  });
+
+  test('listens here alone when the agent says no, and the user is told why', async () => {
+    script.answer = () => new AppError('NOT_PERMITTED', 'the sniffer may not');
+    expect(await script.listen(1n, ANY_80, server.address)).toBe(WIRE_LOCAL);
+    expect(script.troubles).toEqual(['port 80 is not mirrored: the sniffer may not']);
+  });
+
+  test('is this machine’s own when the session is lost', async () => {
+    script.agent.vanish();
+    await script.until(() => script.session.lost !== null);
+    expect(await script.listen(1n, ANY_80, server.address)).toBe(WIRE_LOCAL);
+  });
+});
+
+describe('a connection that arrives', () => {
+  beforeEach(() => script.listen(1n, ANY_80, server.address));
+
+  test('is made here once more, from an address that the layer knows, with the bytes it came with', async () => {
+    script.arrive(2, 'hello ');
+    script.data(2, 'world');
+    const { socket } = await served();
+    await script.until(() => server.connections[0]?.text === 'hello world');
+    const [{ source, peer, local }] = script.arrivals as [(typeof script.arrivals)[0]];
+    expect([peer, local]).toEqual([at('10.9.9.9', 4_000), at('10.1.2.4', 80)]);
+    expect(source).toEqual(at(String(socket.remoteAddress), Number(socket.remotePort)));
+    expect(socket.remoteAddress).toMatch(/^127\.(6[4-9]|[7-9]\d|1[01]\d|12[0-7])\./);
+  });
+
+  test('ends as the original did: half, then whole', async () => {
+    script.arrive(2, 'hello');
+    script.halfClose(2);
+    const one = await served();
+    await script.until(() => one.hasEnded);
+    expect(one.text).toBe('hello');
+    one.socket.end('an answer that nobody wants');
+    script.end(2);
+    await script.until(() => script.over.length === 1 && script.incoming.connections === 0);
+    expect(script.resets).toEqual([]);
+  });
+
+  test('is reset as the original was, behind its last byte', async () => {
+    script.arrive(2, 'hello');
+    const one = await served();
+    await script.until(() => one.text === 'hello');
+    script.data(2, ' world');
+    script.end(2, EndReason.END_REASON_PEER_RESET);
+    await script.until(() => one.text === 'hello world' && (one.hasEnded || one.error === 'ECONNRESET'));
+    script.arrive(6, 'again');
+    const other = await served(1);
+    await script.until(() => other.text === 'again');
+    script.end(6, EndReason.END_REASON_TARGET_RESET);
+    await script.until(() => other.error === 'ECONNRESET');
+  });
+
+  test('is cut where bytes are missing, never joined', async () => {
+    script.arrive(2, 'before');
+    const one = await served();
+    await script.until(() => one.text === 'before');
+    script.gap(2, 100);
+    script.data(2, 'behind');
+    await script.until(() => one.error === 'ECONNRESET' && script.resets.length === 1);
+    expect(one.text).toBe('before');
+    expect(script.incoming.tally.lines().join('\n')).toContain('1 connection: ended here because something in between');
+  });
+
+  test('whose local process is slow gets no more credit than that takes', async () => {
+    script.arrive(2);
+    const one = await served();
+    one.socket.pause();
+    const piece = Buffer.alloc(INCOMING_CONNECTION_BYTES / 4, 'x');
+    let sent = 0;
+    const granted = () => INCOMING_CONNECTION_BYTES + (script.credit.get(2) ?? 0);
+    for (let quiet = 0; quiet < 200; quiet++) {
+      if (sent + piece.length > granted()) {
+        await new Promise((resolve) => setImmediate(resolve));
+        continue;
+      }
+      quiet = 0;
+      script.data(2, piece);
+      sent += piece.length;
+    }
+    expect(sent).toBeGreaterThanOrEqual(INCOMING_CONNECTION_BYTES);
+    one.socket.resume();
+    await script.until(() => one.text.length === sent && granted() > sent);
+  });
+
+  test('is refused to the service when nobody accepts it here, and counted', async () => {
+    server.close();
+    script.arrive(2, 'hello');
+    await script.until(() => script.resets.length === 1);
+    expect(script.incoming.tally.lines()).toEqual([
+      'port 80: 1 connection, 0 bytes mirrored',
+      'port 80: lost 5 bytes of 1 connection: the local process did not accept',
+    ]);
+  });
+
+  test('that the local process closes early is given up, and counted', async () => {
+    script.arrive(2, 'hello');
+    const one = await served();
+    one.socket.resetAndDestroy();
+    await script.until(() => script.resets.length === 1);
+    expect(script.incoming.tally.lines().join('\n')).toContain('1 connection: the local process closed first');
+  });
+
+  test('goes on when its listener is closed, to whoever accepted it', async () => {
+    script.arrive(2, 'one ');
+    const one = await served();
+    script.closeListener(1n);
+    script.data(2, 'two');
+    await script.until(() => one.text === 'one two');
+  });
+
+  test('ends when the sniffer is lost, and when the session is', async () => {
+    script.arrive(2, 'a');
+    script.arrive(6, 'b');
+    const [first, second] = [await served(0), await served(1)];
+    script.end(2, EndReason.END_REASON_SERVICE_LOST);
+    await script.until(() => script.incoming.tally.lines().join('\n').includes('the sniffer was lost'));
+    script.agent.vanish();
+    await script.until(() => script.session.lost !== null);
+    script.incoming.close();
+    await script.until(() => [first, second].every(({ error, hasEnded }) => error !== null || hasEnded));
+  });
+
+  test('breaks the protocol when nobody subscribed to it', async () => {
+    script.send(2, FrameKind.FRAME_KIND_ARRIVED);
+    await script.until(() => script.session.lost !== null);
+    expect(script.session.lost?.code).toBe('PROTOCOL_VIOLATION');
+  });
+});
+
+describe('the end', () => {
+  test('says what was mirrored and what was lost, by reason', async () => {
+    script.counters = {
+      requests: 7n,
+      notMatched: 2n,
+      losses: [
+        { reason: LossReason.LOSS_REASON_RING_FULL, connections: 0n, bytes: 0n, packets: 12n },
+        { reason: LossReason.LOSS_REASON_CLIENT_SLOW, connections: 1n, bytes: 2_500_000n, packets: 0n },
+      ],
+    };
+    await script.listen(1n, ANY_80, server.address);
+    script.arrive(2, 'hello');
+    const one = await served();
+    await script.until(() => one.text === 'hello');
+    await script.incoming.finish();
+    expect(script.incoming.tally.lines()).toEqual([
+      'port 80: 1 connection with 7 requests (2 more did not match), 5 bytes mirrored',
+      'port 80: lost 12 packets: the capture could not keep up',
+      'port 80: lost 2.5 MB of 1 connection: the local process, or the way to it, was too slow',
+    ]);
+  });
+
+  test('does not wait for a service that says nothing', async () => {
+    script.counters = null;
+    await script.listen(1n, ANY_80, server.address);
+    await script.incoming.finish();
+    expect(script.unsubscribed).toHaveLength(1);
+  });
+});
+
+describe('the configuration', () => {
+  const reply = async (id: bigint) => {
+    await script.until(() => script.replies.has(id));
+    return script.replies.get(id);
+  };
+
+  test('maps ports, binds elsewhere, and leaves ports and localhost alone', async () => {
+    script = await ScriptedArrivals.open({
+      port_mapping: [[8080, 80]],
+      listen_ports: [[8080, 18080]],
+      ignore_ports: [9229],
+      ignore_localhost: true,
+    });
+    script.bind(1n, at('0.0.0.0', 8080));
+    script.bind(2n, at('0.0.0.0', 9229));
+    script.bind(3n, at('127.0.0.1', 80));
+    script.bind(4n, at('::1', 80));
+    script.bind(5n, at('0.0.0.0', 81));
+    expect(await reply(1n)).toEqual({ result: 0, address: at('0.0.0.0', 18080) });
+    for (const own of [2n, 3n, 4n]) expect(await reply(own)).toEqual({ result: WIRE_LOCAL, address: null });
+    expect(await reply(5n)).toEqual({ result: 0, address: null });
+    await script.listen(1n, at('0.0.0.0', 8080), server.address);
+    expect([...script.subscribed.values()].map(({ port }) => port)).toEqual([80]);
+  });
+
+  test('names the only ports, by their number in the target', async () => {
+    script = await ScriptedArrivals.open({ ports: [80], port_mapping: [[3000, 80]] });
+    script.bind(1n, at('0.0.0.0', 3000));
+    script.bind(2n, at('0.0.0.0', 3001));
+    expect([(await reply(1n))?.result, (await reply(2n))?.result]).toEqual([0, WIRE_LOCAL]);
+  });
+
+  test('filters requests, on the ports it names', async () => {
+    script = await ScriptedArrivals.open({
+      http_filter: { header_filter: '^x-user: me', method_filter: 'GET', ports: [80] },
+    });
+    await script.listen(1n, ANY_80, server.address);
+    await script.listen(2n, at('0.0.0.0', 81), server.address);
+    const [first, second] = [...script.subscribed.values()];
+    expect(first?.filter).toEqual({
+      isAny: false,
+      conditions: [
+        { condition: { $case: 'header', value: '(?i)^x-user: me' } },
+        { condition: { $case: 'method', value: 'GET' } },
+      ],
+    });
+    expect(second?.filter).toBeUndefined();
+  });
+});

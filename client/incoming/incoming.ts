@@ -1,0 +1,322 @@
+// Connections that arrive at the target, for the local process: its sockets that listen become subscriptions, and each
+// connection of those is made once more, here, to the socket itself. The layer is told before who it stands for.
+
+import { AppError } from '#proto/errors.ts';
+import { type Frame, makeFrame } from '#proto/frame.ts';
+import { Credit, FrameKind } from '#proto/gen/v1/frame.ts';
+import { Arrived, Ended, EndReason, Gap, LossReason } from '#proto/gen/v1/incoming.ts';
+import { INCOMING_CONNECTION_BYTES } from '#proto/incoming.ts';
+import { decodeHead } from '#proto/session-stream.ts';
+import {
+  type Address,
+  fromSocketAddress,
+  type InternetAddress,
+  internet,
+  isUnspecified,
+} from '#proto/socket-address.ts';
+import { WireError, type WireFrame, WireKind } from '#proto/wire.ts';
+import { replyResult } from '#proto/wire-client.ts';
+import {
+  arrival,
+  arrivalOver,
+  decodeIncomingRequest,
+  replyBind,
+  replyOwn,
+  type WireIncomingRequest,
+} from '#proto/wire-incoming.ts';
+import type { NetworkSession } from '../session.ts';
+import { Copy } from './copy.ts';
+import type { PortPolicy } from './port-policy.ts';
+import { PortSubscription } from './port-subscription.ts';
+import { Sources } from './sources.ts';
+import { type LocalLoss, Tally } from './tally.ts';
+
+export interface IncomingLink {
+  send(pieces: Buffer[]): void;
+}
+
+export interface IncomingOptions {
+  readonly session: NetworkSession;
+  readonly policy: PortPolicy;
+  /** A sentence for the user. */
+  readonly onNews: (text: string) => void;
+  readonly onTrouble: (text: string) => void;
+  readonly seed?: number;
+}
+
+type Listen = Extract<WireIncomingRequest, { kind: typeof WireKind.LISTEN }>;
+
+/** A socket of the local process that stands for a port of the target. */
+interface Listener {
+  readonly asked: InternetAddress;
+  readonly actual: InternetAddress;
+  readonly isV6Only: boolean;
+  readonly port: number;
+}
+
+interface Connection {
+  readonly port: number;
+  readonly copy: Copy;
+}
+
+/** A port of ::1 that is taken; others follow. */
+const MAX_ATTEMPTS = 8;
+const LOOPBACK = { 4: Buffer.from([127, 0, 0, 1]), 6: Buffer.from('00000000000000000000000000000001', 'hex') };
+
+export class Incoming {
+  readonly tally = new Tally();
+  readonly #options: IncomingOptions;
+  readonly #sources: Sources;
+  readonly #listeners = new Map<bigint, Listener>();
+  readonly #ports = new Map<number, PortSubscription>();
+  /** Also those that were given up: their connections may go on. */
+  readonly #portOfSubscription = new Map<number, number>();
+  readonly #connections = new Map<number, Connection>();
+  readonly #copies = new Set<Copy>();
+  readonly #known = new Map<bigint, () => void>();
+  #nextArrival = 0n;
+  #link: IncomingLink | null = null;
+  #isClosed = false;
+
+  constructor(options: IncomingOptions) {
+    this.#options = options;
+    this.#sources = new Sources(options.seed ?? process.pid);
+  }
+
+  attach(link: IncomingLink): void {
+    this.#link = link;
+  }
+
+  get connections(): number {
+    return this.#copies.size;
+  }
+
+  /** Of the supervisor. Throws WireError for what breaks the protocol. */
+  receive(frame: WireFrame): void {
+    const request = decodeIncomingRequest(frame.kind, frame.body);
+    switch (request.kind) {
+      case WireKind.BIND:
+        this.#bind(frame.id, assertInternet(request.asked));
+        return;
+      case WireKind.LISTEN:
+        void this.#listen(frame.id, request);
+        return;
+      case WireKind.LISTEN_CLOSED:
+        this.#listenerClosed(request.listener);
+        return;
+      case WireKind.ARRIVAL_KNOWN:
+        this.#known.get(frame.id)?.();
+        this.#known.delete(frame.id);
+    }
+  }
+
+  /** Of the agent: frames of connections that arrived. */
+  receiveFrame(frame: Frame): void {
+    if (frame.kind === FrameKind.FRAME_KIND_ARRIVED) {
+      this.#arrived(frame);
+      return;
+    }
+    const connection = this.#connections.get(frame.id);
+    switch (frame.kind) {
+      case FrameKind.FRAME_KIND_DATA:
+        connection?.copy.receive(frame.data);
+        return;
+      case FrameKind.FRAME_KIND_HALF_CLOSE:
+        connection?.copy.halfClose();
+        return;
+      case FrameKind.FRAME_KIND_GAP:
+        if (!decodeHead(Gap.decode, frame.head).isAnswer) connection?.copy.cut();
+        return;
+      case FrameKind.FRAME_KIND_ENDED:
+        this.#connections.delete(frame.id);
+        if (connection !== undefined) this.#ended(connection, decodeHead(Ended.decode, frame.head));
+        return;
+      case FrameKind.FRAME_KIND_ANSWER:
+      case FrameKind.FRAME_KIND_CREDIT:
+        return;
+      default:
+        throw new AppError('PROTOCOL_VIOLATION', `frame of kind ${frame.kind} of connection ${frame.id}`);
+    }
+  }
+
+  /** Nobody is left who listens: what is open is cut, and what it was is asked for, for a moment. */
+  async finish(): Promise<void> {
+    this.close();
+    await Promise.all([...this.#ports.values()].map((subscription) => subscription.end()));
+    this.#ports.clear();
+  }
+
+  /** The supervisor is gone, or the session. */
+  close(): void {
+    this.#isClosed = true;
+    this.#known.clear();
+    for (const [id, { copy }] of this.#connections) if (!copy.isClosed) this.#reset(id);
+    for (const copy of [...this.#copies]) copy.close();
+  }
+
+  #bind(id: bigint, asked: InternetAddress): void {
+    const { policy } = this.#options;
+    if (policy.targetPort(asked) === null) {
+      this.#send(replyOwn(id));
+      return;
+    }
+    const port = policy.listenPort(asked);
+    this.#send(replyBind(id, port === null ? null : internet(asked.ip, port, asked.scopeId)));
+  }
+
+  async #listen(id: bigint, request: Listen): Promise<void> {
+    const asked = assertInternet(request.asked);
+    const actual = assertInternet(request.actual);
+    const { policy, session } = this.#options;
+    const port = policy.targetPort(asked);
+    if (port === null || session.lost !== null || this.#isClosed) {
+      this.#send(replyOwn(id));
+      return;
+    }
+    this.#listeners.set(request.listener, { asked, actual, isV6Only: request.isV6Only, port });
+    if (actual.port !== asked.port) {
+      this.#options.onNews(`port ${asked.port} of the local process is ${actual.port} on this machine`);
+    }
+    const error = await this.#subscribed(port).answered();
+    if (error === null) {
+      this.#send(replyResult(id, 0));
+      return;
+    }
+    this.#listeners.delete(request.listener);
+    this.#send(policy.isSteal ? replyResult(id, -error.localErrno) : replyOwn(id));
+  }
+
+  #subscribed(port: number): PortSubscription {
+    const existing = this.#ports.get(port);
+    if (existing !== undefined && !existing.isOver) return existing;
+    const { session, policy, onTrouble, onNews } = this.#options;
+    let wasTold = false;
+    const subscription: PortSubscription = new PortSubscription({
+      session,
+      port,
+      mode: policy.isSteal ? 'steal' : 'mirror',
+      filter: policy.filterFor(port),
+      onSubscribed: ({ olderConnections, notes }) => {
+        if (wasTold) return;
+        wasTold = true;
+        onNews(`mirroring port ${port}${olderText(olderConnections)}`);
+        for (const note of notes) onTrouble(`port ${port}: ${note}`);
+      },
+      onRefused: (error) => {
+        if (this.#ports.get(port) === subscription) this.#ports.delete(port);
+        onTrouble(`port ${port} is not mirrored: ${error.message}`);
+      },
+      onLosses: () => undefined,
+      onEnded: (counters) => this.tally.ended(port, counters),
+    });
+    this.#ports.set(port, subscription);
+    this.#portOfSubscription.set(subscription.id, port);
+    return subscription;
+  }
+
+  #listenerClosed(id: bigint): void {
+    const listener = this.#listeners.get(id);
+    if (listener === undefined) return;
+    this.#listeners.delete(id);
+    for (const { port } of this.#listeners.values()) if (port === listener.port) return;
+    const subscription = this.#ports.get(listener.port);
+    this.#ports.delete(listener.port);
+    void subscription?.end();
+  }
+
+  #arrived(frame: Frame): void {
+    const arrived = decodeHead(Arrived.decode, frame.head);
+    const port = this.#portOfSubscription.get(arrived.subscription);
+    if (port === undefined || this.#connections.has(frame.id)) {
+      throw new AppError('PROTOCOL_VIOLATION', `connection ${frame.id} arrived for ${arrived.subscription}`);
+    }
+    this.tally.arrived(port);
+    const copy: Copy = new Copy({
+      connectionBytes: INCOMING_CONNECTION_BYTES,
+      grant: (bytes) => this.#grant(frame.id, copy, bytes),
+      reset: () => {
+        if (this.#connections.get(frame.id)?.copy === copy) this.#reset(frame.id);
+      },
+      delivered: (bytes) => this.tally.delivered(port, bytes),
+      lost: (why, bytes) => this.tally.lostHere(port, why, bytes),
+      onClosed: () => this.#copies.delete(copy),
+    });
+    this.#connections.set(frame.id, { port, copy });
+    this.#copies.add(copy);
+    copy.receive(frame.data);
+    // The newest socket is the one that a reloading server means.
+    const listener = [...this.#listeners.values()].filter((one) => one.port === port).at(-1);
+    const peer = fromSocketAddress(arrived.peer);
+    const local = fromSocketAddress(arrived.local);
+    if (listener === undefined || peer === null || local?.kind !== 'internet' || this.#isClosed) copy.refuse('refused');
+    else this.#deliver(copy, listener, peer, internet(local.ip, listener.asked.port, local.scopeId), 1);
+  }
+
+  #deliver(copy: Copy, listener: Listener, peer: Address, local: Address, attempt: number): void {
+    const to = reachable(listener);
+    const from = this.#sources.next(to.ip.length === 4 ? 4 : 6);
+    const id = ++this.#nextArrival;
+    this.#known.set(id, () => {
+      copy.connect(from, to, (code) => {
+        this.#send(arrivalOver(from));
+        const isTaken = code === 'EADDRINUSE' || code === 'EADDRNOTAVAIL';
+        if (isTaken && attempt < MAX_ATTEMPTS) this.#deliver(copy, listener, peer, local, attempt + 1);
+        else copy.refuse(refusalOf(code));
+      });
+      copy.whenClosed(() => this.#send(arrivalOver(from)));
+    });
+    this.#send(arrival(id, from, peer, local));
+  }
+
+  #ended({ port, copy }: Connection, { reason }: Ended): void {
+    switch (reason) {
+      case EndReason.END_REASON_SERVICE_LOST:
+        this.tally.lostAt(port, LossReason.LOSS_REASON_SERVICE_LOST, 1);
+        copy.end(true);
+        return;
+      case EndReason.END_REASON_PEER_RESET:
+      case EndReason.END_REASON_TARGET_RESET:
+      case EndReason.END_REASON_TARGET_GONE:
+      case EndReason.END_REASON_FAILED:
+        copy.end(true);
+        return;
+      default:
+        copy.end(false);
+    }
+  }
+
+  #grant(id: number, copy: Copy, bytes: number): void {
+    if (this.#connections.get(id)?.copy !== copy) return;
+    const head = Credit.encode({ bytes }).finish();
+    this.#options.session.send(makeFrame(id, FrameKind.FRAME_KIND_CREDIT, head));
+  }
+
+  #reset(id: number): void {
+    this.#options.session.send(makeFrame(id, FrameKind.FRAME_KIND_RESET));
+  }
+
+  #send(pieces: Buffer[]): void {
+    this.#link?.send(pieces);
+  }
+}
+
+function assertInternet(address: Address): InternetAddress {
+  if (address.kind === 'internet') return address;
+  throw new WireError('a socket that listens at no internet address');
+}
+
+/** Where a socket of this machine is reached from this machine. */
+function reachable({ actual, isV6Only }: Listener): InternetAddress {
+  if (!isUnspecified(actual.ip)) return actual;
+  return internet(LOOPBACK[actual.ip.length === 16 && isV6Only ? 6 : 4], actual.port);
+}
+
+function refusalOf(code: string): LocalLoss {
+  return code === 'EMFILE' || code === 'ENFILE' || code === 'EADDRINUSE' ? 'too many' : 'refused';
+}
+
+function olderText(older: number): string {
+  if (older === 0) return '';
+  const those = older === 1 ? 'a connection that began' : `${older} connections that began`;
+  return ` (waiting for ${those} before to come again)`;
+}

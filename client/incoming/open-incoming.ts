@@ -1,0 +1,41 @@
+// Puts incoming traffic together for one session, as the configuration wants it.
+
+import type { SessionEvent } from '#proto/gen/v1/session.ts';
+import { WireFeature } from '#proto/wire.ts';
+import type { Config } from '../config/schema/root.ts';
+import type { Session } from '../session.ts';
+import { Incoming } from './incoming.ts';
+import { PortPolicy } from './port-policy.ts';
+
+/** Bits of WireFeature that the configuration needs; 0: sockets that listen are this machine's. */
+export function incomingFeatures({ feature }: Config): number {
+  return feature.network.incoming.mode === 'off' ? 0 : WireFeature.INCOMING;
+}
+
+export interface OpenIncomingOptions {
+  readonly config: Config;
+  readonly session: Session;
+  readonly onNews: (text: string) => void;
+  readonly onTrouble: (text: string) => void;
+}
+
+export function openIncoming({ config, session, onNews, onTrouble }: OpenIncomingOptions): Incoming | null {
+  if (incomingFeatures(config) === 0) return null;
+  const incoming = new Incoming({
+    session,
+    policy: new PortPolicy(config.feature.network.incoming),
+    onNews,
+    onTrouble,
+  });
+  session.arrivals = (frame) => incoming.receiveFrame(frame);
+  return incoming;
+}
+
+/** What an event of the session means for incoming traffic; null: nothing. */
+export function incomingEventText(event: NonNullable<SessionEvent['event']>): string | null {
+  if (event.$case === 'targetEnded' || event.value.service === 'fs-env') return null;
+  const { service } = event.value;
+  return event.$case === 'serviceLost'
+    ? `the agent lost its ${service}: nothing arrives until it is back`
+    : `the agent's ${service} is back: connections arrive again`;
+}

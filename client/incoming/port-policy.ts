@@ -1,0 +1,71 @@
+// Which sockets of the local process stand for ports of the target, as feature.network.incoming has it. Pure.
+
+import type { HttpCondition, HttpFilter } from '#proto/gen/v1/incoming.ts';
+import { type InternetAddress, isLoopback } from '#proto/socket-address.ts';
+import type { Config } from '../config/schema/root.ts';
+
+export type IncomingConfig = Config['feature']['network']['incoming'];
+
+export class PortPolicy {
+  readonly #config: IncomingConfig;
+  readonly #targetPorts: ReadonlyMap<number, number>;
+  readonly #listenPorts: ReadonlyMap<number, number>;
+
+  constructor(config: IncomingConfig) {
+    this.#config = config;
+    this.#targetPorts = new Map(config.port_mapping);
+    this.#listenPorts = new Map(config.listen_ports);
+  }
+
+  get isSteal(): boolean {
+    return this.#config.mode === 'steal';
+  }
+
+  /** The target's port that a socket asked for here stands for; null: it is this machine's alone. */
+  targetPort({ ip, port }: InternetAddress): number | null {
+    const { ignore_localhost, ignore_ports, ports } = this.#config;
+    if (port === 0 || (ignore_localhost && isLoopback(ip))) return null;
+    const targetPort = this.#targetPorts.get(port) ?? port;
+    if (ignore_ports.includes(port) || (ports !== null && !ports.includes(targetPort))) return null;
+    return targetPort;
+  }
+
+  /** The port to bind here instead of the one that was asked for; null: that one, or one nearby. */
+  listenPort({ port }: InternetAddress): number | null {
+    return this.#listenPorts.get(port) ?? null;
+  }
+
+  /** What of the port's traffic is wanted; undefined: all. */
+  filterFor(targetPort: number): HttpFilter | undefined {
+    const { http_filter } = this.#config;
+    if (http_filter.ports !== null && !http_filter.ports.includes(targetPort)) return undefined;
+    return compileFilter(http_filter);
+  }
+}
+
+function compileFilter(filter: IncomingConfig['http_filter']): HttpFilter | undefined {
+  const conditions: HttpCondition[] = [];
+  const add = (one: NonNullable<HttpCondition['condition']>) => conditions.push({ condition: one });
+  if (filter.header_filter !== null) add({ $case: 'header', value: foldCase(filter.header_filter) });
+  if (filter.path_filter !== null) add({ $case: 'path', value: foldCase(filter.path_filter) });
+  if (filter.method_filter !== null) add({ $case: 'method', value: filter.method_filter });
+  if (filter.header_filter_jq !== null) add({ $case: 'headerJq', value: filter.header_filter_jq });
+  if (filter.body_filter !== null) add(readPart(filter.body_filter));
+  for (const part of filter.all_of ?? filter.any_of ?? []) add(readPart(part));
+  if (conditions.length === 0) return undefined;
+  return { conditions, isAny: filter.any_of !== null };
+}
+
+/** One of a composite: the schema has seen that it names what it filters. */
+function readPart(part: unknown): NonNullable<HttpCondition['condition']> {
+  const fields = part as Readonly<Record<string, unknown>>;
+  if (fields['header'] !== undefined) return { $case: 'header', value: foldCase(String(fields['header'])) };
+  if (fields['path'] !== undefined) return { $case: 'path', value: foldCase(String(fields['path'])) };
+  if (fields['method'] !== undefined) return { $case: 'method', value: String(fields['method']) };
+  if (fields['body'] === undefined) return { $case: 'queryJq', value: String(fields['query']) };
+  return { $case: 'jsonBody', value: { query: String(fields['query']), matches: String(fields['matches']) } };
+}
+
+function foldCase(pattern: string): string {
+  return `(?i)${pattern}`;
+}

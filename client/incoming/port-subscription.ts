@@ -1,0 +1,146 @@
+// One port of the target, subscribed to while any socket of the local process stands for it: asked for with the first,
+// given back after the last. A listen waits until the agent has said yes or no.
+
+import { AppError, fromErrorDetail } from '#proto/errors.ts';
+import { type Frame, makeFrame } from '#proto/frame.ts';
+import { ErrorDetail } from '#proto/gen/v1/error.ts';
+import { FrameKind } from '#proto/gen/v1/frame.ts';
+import { Counters, type HttpFilter, IncomingMode, Subscribe, Subscribed } from '#proto/gen/v1/incoming.ts';
+import { Transport } from '#proto/gen/v1/network.ts';
+import { INCOMING_CONNECTION_BYTES, INCOMING_LIMIT_BYTES } from '#proto/incoming.ts';
+import { decodeHead } from '#proto/session-stream.ts';
+import type { ConnectionReceiver, NetworkSession } from '../session.ts';
+
+export interface PortHandlers {
+  onSubscribed(subscribed: Subscribed): void;
+  /** Also of a subscription that was in force: the service came back and would not have it again. */
+  onRefused(error: AppError): void;
+  onLosses(counters: Counters): void;
+  onEnded(counters: Counters): void;
+}
+
+export interface PortOptions extends PortHandlers {
+  readonly session: NetworkSession;
+  readonly port: number;
+  readonly mode: 'mirror' | 'steal';
+  readonly filter: HttpFilter | undefined;
+  readonly withAnswers?: boolean;
+  readonly withOlder?: boolean;
+}
+
+/** As many local connections as a descriptor table of usual size holds. */
+const MAX_CONNECTIONS = 16_384;
+/** Of the first answer; a listen that waits longer goes on, and is told of when the answer comes. */
+const ANSWER_DEADLINE_MS = 12_000;
+const END_DEADLINE_MS = 2_000;
+
+export class PortSubscription implements ConnectionReceiver {
+  readonly id: number;
+  readonly port: number;
+  readonly #options: PortOptions;
+  #state: 'asked' | 'active' | 'ending' | 'over' = 'asked';
+  #answered: ((error: AppError | null) => void)[] = [];
+  #ended: (() => void)[] = [];
+  readonly #late: NodeJS.Timeout;
+
+  constructor(options: PortOptions) {
+    const { session, port, mode, filter, withAnswers = false, withOlder = false } = options;
+    this.#options = options;
+    this.port = port;
+    this.id = session.openConnection(this);
+    const head = Subscribe.encode({
+      mode: mode === 'steal' ? IncomingMode.INCOMING_MODE_STEAL : IncomingMode.INCOMING_MODE_MIRROR,
+      transport: Transport.TRANSPORT_TCP,
+      port,
+      filter,
+      connectionBytes: INCOMING_CONNECTION_BYTES,
+      limitBytes: INCOMING_LIMIT_BYTES,
+      maxConnections: MAX_CONNECTIONS,
+      samplePerMillion: 0,
+      maxBytesPerSecond: 0n,
+      withAnswers,
+      withOlder,
+      onConflict: 0,
+      flushConnections: false,
+      isAgain: false,
+    }).finish();
+    session.send(makeFrame(this.id, FrameKind.FRAME_KIND_SUBSCRIBE, head));
+    this.#late = setTimeout(() => this.#settle(null), ANSWER_DEADLINE_MS);
+    this.#late.unref();
+  }
+
+  get isOver(): boolean {
+    return this.#state === 'over' || this.#state === 'ending';
+  }
+
+  /** Resolves when it is in force, or after a deadline; with the error when it was refused. */
+  answered(): Promise<AppError | null> {
+    if (this.#state === 'active') return Promise.resolve(null);
+    return new Promise((resolve) => this.#answered.push(resolve));
+  }
+
+  /** Nothing more arrives. Resolves when the service has said what it was, or after a deadline. */
+  async end(): Promise<void> {
+    if (this.#state === 'over') return;
+    if (this.#state !== 'ending') {
+      this.#state = 'ending';
+      this.#options.session.send(makeFrame(this.id, FrameKind.FRAME_KIND_UNSUBSCRIBE));
+    }
+    let timer: NodeJS.Timeout | undefined;
+    await Promise.race([
+      new Promise<void>((resolve) => this.#ended.push(resolve)),
+      new Promise<void>((resolve) => {
+        timer = setTimeout(resolve, END_DEADLINE_MS);
+      }),
+    ]);
+    clearTimeout(timer);
+  }
+
+  receive(frame: Frame): void {
+    switch (frame.kind) {
+      case FrameKind.FRAME_KIND_SUBSCRIBED:
+        if (this.#state === 'asked') this.#state = 'active';
+        this.#options.onSubscribed(decodeHead(Subscribed.decode, frame.head));
+        this.#settle(null);
+        return;
+      case FrameKind.FRAME_KIND_ERROR:
+        this.#refused(fromErrorDetail(decodeHead(ErrorDetail.decode, frame.head)));
+        return;
+      case FrameKind.FRAME_KIND_LOSSES:
+        this.#options.onLosses(decodeHead(Counters.decode, frame.head));
+        return;
+      case FrameKind.FRAME_KIND_UNSUBSCRIBED:
+        this.#options.onEnded(decodeHead(Counters.decode, frame.head));
+        this.#over();
+        return;
+      case FrameKind.FRAME_KIND_RENEWED:
+        return;
+      default:
+        throw new AppError('PROTOCOL_VIOLATION', `frame of kind ${frame.kind} of subscription ${this.id}`);
+    }
+  }
+
+  lost(error: AppError): void {
+    this.#settle(error);
+    this.#over();
+  }
+
+  #refused(error: AppError): void {
+    const isWanted = this.#state === 'asked' || this.#state === 'active';
+    this.#over();
+    if (isWanted) this.#options.onRefused(error);
+    this.#settle(error);
+  }
+
+  #settle(error: AppError | null): void {
+    clearTimeout(this.#late);
+    for (const resolve of this.#answered.splice(0)) resolve(error);
+  }
+
+  #over(): void {
+    this.#state = 'over';
+    clearTimeout(this.#late);
+    this.#options.session.closeConnection(this.id);
+    for (const resolve of this.#ended.splice(0)) resolve();
+  }
+}

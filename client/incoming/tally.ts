@@ -1,0 +1,132 @@
+// What arrived and what was lost, by port and reason, and the sentences that tell it. Pure.
+
+import { type Counters, LossReason } from '#proto/gen/v1/incoming.ts';
+
+/** Why something did not reach the local process although it reached us. */
+export type LocalLoss = 'refused' | 'closed early' | 'incomplete' | 'too many';
+
+interface PortTally {
+  connections: number;
+  bytes: number;
+  /** As the service counted at the end; it knows what it never sent. */
+  requests: number;
+  notMatched: number;
+  notSampled: number;
+  readonly losses: Map<string, { connections: number; bytes: number; packets: number }>;
+}
+
+const REASONS: Readonly<Record<number, string>> = {
+  [LossReason.LOSS_REASON_RING_FULL]: 'the capture could not keep up',
+  [LossReason.LOSS_REASON_CLIENT_SLOW]: 'the local process, or the way to it, was too slow',
+  [LossReason.LOSS_REASON_NOT_SEEN]: 'packets did not come by the capture',
+  [LossReason.LOSS_REASON_REASSEMBLY_LIMIT]: 'too much was out of order',
+  [LossReason.LOSS_REASON_CONNECTION_LIMIT]: 'too many connections at once',
+  [LossReason.LOSS_REASON_RATE_LIMIT]: 'beyond the limit of bytes per second',
+  [LossReason.LOSS_REASON_OLDER]: 'they began before the session',
+  [LossReason.LOSS_REASON_MALFORMED]: 'packets could not be read',
+  [LossReason.LOSS_REASON_FILTER_LIMIT]: 'too large for the filter to decide',
+  [LossReason.LOSS_REASON_SERVICE_LOST]: 'the sniffer was lost',
+};
+
+const LOCAL_REASONS: Readonly<Record<LocalLoss, string>> = {
+  refused: 'the local process did not accept',
+  'closed early': 'the local process closed first',
+  incomplete: 'ended here because something in between was lost',
+  'too many': 'too many connections at once',
+};
+
+export function reasonText(reason: LossReason): string {
+  return REASONS[reason] ?? `reason ${reason}`;
+}
+
+export class Tally {
+  readonly #ports = new Map<number, PortTally>();
+
+  get isEmpty(): boolean {
+    return this.#ports.size === 0;
+  }
+
+  arrived(port: number): void {
+    this.#port(port).connections += 1;
+  }
+
+  delivered(port: number, bytes: number): void {
+    this.#port(port).bytes += bytes;
+  }
+
+  lostHere(port: number, why: LocalLoss, bytes: number): void {
+    this.#lose(port, LOCAL_REASONS[why], 1, bytes, 0);
+  }
+
+  /** Where no counters of the service will come. */
+  lostAt(port: number, reason: LossReason, connections: number): void {
+    this.#lose(port, reasonText(reason), connections, 0, 0);
+  }
+
+  ended(port: number, counters: Counters): void {
+    const tally = this.#port(port);
+    tally.requests += Number(counters.requests);
+    tally.notMatched += Number(counters.notMatched);
+    tally.notSampled += Number(counters.notSampled);
+    for (const { reason, connections, bytes, packets } of counters.losses) {
+      this.#lose(port, reasonText(reason), Number(connections), Number(bytes), Number(packets));
+    }
+  }
+
+  /** One line for each port, and one for each way of losing. */
+  lines(): string[] {
+    return [...this.#ports].flatMap(([port, tally]) => [
+      `port ${port}: ${counted(tally.connections, 'connection')}${requestsOf(tally)}, ${bytesText(tally.bytes)} mirrored`,
+      ...[...tally.losses].map(([why, loss]) => `port ${port}: lost ${lossText(loss)}: ${why}`),
+    ]);
+  }
+
+  #lose(port: number, why: string, connections: number, bytes: number, packets: number): void {
+    if (connections === 0 && bytes === 0 && packets === 0) return;
+    const { losses } = this.#port(port);
+    const loss = losses.get(why) ?? { connections: 0, bytes: 0, packets: 0 };
+    loss.connections += connections;
+    loss.bytes += bytes;
+    loss.packets += packets;
+    losses.set(why, loss);
+  }
+
+  #port(port: number): PortTally {
+    let tally = this.#ports.get(port);
+    if (tally === undefined) {
+      tally = { connections: 0, bytes: 0, requests: 0, notMatched: 0, notSampled: 0, losses: new Map() };
+      this.#ports.set(port, tally);
+    }
+    return tally;
+  }
+}
+
+function requestsOf({ requests, notMatched, notSampled }: PortTally): string {
+  const some = requests > 0 ? ` with ${counted(requests, 'request')}` : '';
+  const others = notMatched > 0 ? ` (${notMatched} more did not match)` : '';
+  return `${some}${others}${notSampled > 0 ? ` (${notSampled} more were not sampled)` : ''}`;
+}
+
+function lossText({ connections, bytes, packets }: { connections: number; bytes: number; packets: number }): string {
+  const parts = [
+    ...(bytes > 0 ? [bytesText(bytes)] : []),
+    ...(packets > 0 ? [counted(packets, 'packet')] : []),
+    ...(connections > 0 ? [`${bytes > 0 || packets > 0 ? 'of ' : ''}${counted(connections, 'connection')}`] : []),
+  ];
+  return parts.join(' ');
+}
+
+function counted(count: number, what: string): string {
+  return `${count} ${what}${count === 1 ? '' : 's'}`;
+}
+
+export function bytesText(bytes: number): string {
+  if (bytes < 10_000) return counted(bytes, 'byte');
+  const units = ['kB', 'MB', 'GB', 'TB'];
+  let value = bytes / 1000;
+  while (value >= 1000 && units.length > 1) {
+    value /= 1000;
+    units.shift();
+  }
+  return `${value < 10 ? value.toFixed(1) : Math.round(value)} ${units[0]}`;
+}

@@ -1,0 +1,57 @@
+// Services that the agent starts when a session first wants them, where nobody else starts them. A service that is one of
+// the node's own, or runs already, is only looked up.
+
+import { existsSync } from 'node:fs';
+import { AppError } from '#proto/errors.ts';
+import type { ServiceName } from '#proto/subjects.ts';
+import type { Child } from './child.ts';
+import { type ServiceChildOptions, serviceBundle, startService } from './service-child.ts';
+
+export interface ServiceChildrenOptions extends Omit<ServiceChildOptions, 'service'> {
+  /** Those that are ours to start. */
+  readonly services: readonly ServiceName[];
+  /** Rejects with SERVICE_UNAVAILABLE while nobody answers. */
+  lookup(service: ServiceName): Promise<string>;
+}
+
+const START_DEADLINE_MS = 10_000;
+const ASK_AGAIN_MS = 20;
+
+export class ServiceChildren {
+  readonly #options: ServiceChildrenOptions;
+  readonly #children = new Map<ServiceName, Child>();
+  #isClosing = false;
+
+  constructor(options: ServiceChildrenOptions) {
+    this.#options = options;
+  }
+
+  /** Where it serves, when it does: at once for one that runs, within a deadline for one that we start. */
+  async find(service: ServiceName): Promise<string> {
+    if (!this.#options.services.includes(service)) return this.#options.lookup(service);
+    this.#start(service);
+    const deadlineMs = performance.now() + START_DEADLINE_MS;
+    for (;;) {
+      try {
+        return await this.#options.lookup(service);
+      } catch (error) {
+        if (performance.now() > deadlineMs || this.#isClosing) throw error;
+        await new Promise((resolve) => setTimeout(resolve, ASK_AGAIN_MS));
+      }
+    }
+  }
+
+  async close(): Promise<void> {
+    this.#isClosing = true;
+    await Promise.all([...this.#children.values()].map((child) => child.close()));
+  }
+
+  #start(service: ServiceName): void {
+    if (this.#children.has(service) || this.#isClosing) return;
+    const { mainPath, settings, logger } = this.#options;
+    if (!existsSync(serviceBundle(mainPath, service))) {
+      throw new AppError('SERVICE_UNAVAILABLE', `this build has no ${service}`);
+    }
+    this.#children.set(service, startService({ service, mainPath, settings, logger }));
+  }
+}
