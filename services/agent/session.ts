@@ -14,9 +14,9 @@ import { OpenSession, SessionEvent, SessionOpened, type TargetFacts } from '#pro
 import { type IncomingService, incomingServiceOf } from '#proto/incoming.ts';
 import { decodeHead, type SessionHandlers, type SessionStream } from '#proto/session-stream.ts';
 import { PROTOCOL_VERSION, VERSION } from '#proto/version.ts';
+import type { TargetIdentity } from '#runtime/target-handle.ts';
 import { IncomingSession } from './incoming/incoming-session.ts';
 import type { OutgoingLink, OutgoingSession } from './outgoing/outgoing-session.ts';
-import type { TargetIdentity } from './outgoing/target-handle.ts';
 import { FileRelay } from './relay.ts';
 import { type ResolvedTarget, resolveTarget, targetText } from './target.ts';
 

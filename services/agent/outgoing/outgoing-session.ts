@@ -6,9 +6,9 @@ import type { Logger } from 'pino';
 import { AppError } from '#proto/errors.ts';
 import { type Frame, makeFrame } from '#proto/frame.ts';
 import { FrameKind } from '#proto/gen/v1/frame.ts';
+import { TargetHandle, type TargetIdentity } from '#runtime/target-handle.ts';
 import { resetFrame } from './connection.ts';
 import { FramePort } from './frame-port.ts';
-import { TargetHandle, type TargetIdentity } from './target-handle.ts';
 
 /** The session's stream to the client: SessionStream is one. */
 export interface OutgoingLink {

@@ -7,10 +7,10 @@
 import { networkInterfaces } from 'node:os';
 import type { Logger } from 'pino';
 import type { AppError } from '#proto/errors.ts';
+import type { TargetHandle, TargetIdentity } from '#runtime/target-handle.ts';
 import type { DenyListSettings } from './deny-list.ts';
 import { NamespaceWorker } from './namespace-worker.ts';
 import { type OutgoingLink, OutgoingSession } from './outgoing-session.ts';
-import type { TargetHandle, TargetIdentity } from './target-handle.ts';
 import type { SessionLimits } from './worker-messages.ts';
 
 export interface OutgoingSettings {

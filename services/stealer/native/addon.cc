@@ -1,0 +1,181 @@
+/* The door of stealer.node: one class, a redirect in one namespace with its listener. A failed system call throws an Error
+ * with `errno` (a number) and `syscall`. */
+#include "stealer.h"
+
+#include <cerrno>
+#include <cstring>
+#include <napi.h>
+#include <unistd.h>
+
+static void fail(Napi::Env env, int error, const char *syscall, const std::string &message = "")
+{
+	Napi::Error thrown = Napi::Error::New(env, std::string(syscall) + ": " + strerror(-error) + message);
+
+	thrown.Set("errno", Napi::Number::New(env, -error));
+	thrown.Set("syscall", Napi::String::New(env, syscall));
+	thrown.ThrowAsJavaScriptException();
+}
+
+static Napi::Object to_object(Napi::Env env, const struct endpoint &endpoint)
+{
+	Napi::Object object = Napi::Object::New(env);
+
+	object.Set("address", Napi::Buffer<uint8_t>::Copy(env, endpoint.address, sizeof endpoint.address));
+	object.Set("port", Napi::Number::New(env, endpoint.port));
+	return object;
+}
+
+class Redirect : public Napi::ObjectWrap<Redirect> {
+public:
+	/* (namespaceFd, listenerFd): both stay the caller's. */
+	explicit Redirect(const Napi::CallbackInfo &info) : Napi::ObjectWrap<Redirect>(info)
+	{
+		std::string message;
+		int error = redirect_open(to_fd(info[0]), to_fd(info[1]), &redirect_, &message);
+
+		if (error < 0)
+			fail(info.Env(), error, "bpf", message.empty() ? message : ": " + message);
+	}
+
+	~Redirect() override { release(); }
+
+	/* (port, isStolen) */
+	Napi::Value set_port(const Napi::CallbackInfo &info)
+	{
+		uint32_t port = info[0].As<Napi::Number>().Uint32Value();
+		int error = redirect_ == nullptr ? -EBADF : redirect_port(redirect_, static_cast<uint16_t>(port), info[1].ToBoolean());
+
+		if (error < 0)
+			fail(info.Env(), error, "bpf");
+		return info.Env().Undefined();
+	}
+
+	/* (namespaceFd, acceptedFd): connects to where the accepted connection was meant to go, past the redirect. Returns the
+	 * descriptor and where it comes from, to be forgotten later. */
+	Napi::Value dial(const Napi::CallbackInfo &info)
+	{
+		struct sockaddr_storage address;
+		socklen_t length = sizeof address;
+		struct endpoint bound = {};
+
+		if (getsockname(to_fd(info[1]), reinterpret_cast<struct sockaddr *>(&address), &length) < 0)
+			return failed(info, -errno, "getsockname");
+		struct endpoint peer = to_endpoint(address);
+		int fd = bind_in(to_fd(info[0]), peer, &bound);
+
+		if (fd < 0)
+			return failed(info, fd, "bind");
+		int error = redirect_ == nullptr ? 0 : redirect_dial(redirect_, bound, true);
+
+		if (error == 0)
+			error = connect_to(fd, peer);
+		if (error < 0) {
+			if (redirect_ != nullptr)
+				redirect_dial(redirect_, bound, false);
+			::close(fd);
+			return failed(info, error, "connect");
+		}
+		Napi::Object result = to_object(info.Env(), bound);
+
+		result.Set("fd", Napi::Number::New(info.Env(), fd));
+		return result;
+	}
+
+	/* (address, port): the connection is established or over; its port may be another's next. */
+	Napi::Value forget(const Napi::CallbackInfo &info)
+	{
+		struct endpoint source = {};
+		Napi::Buffer<uint8_t> address = info[0].As<Napi::Buffer<uint8_t>>();
+
+		if (redirect_ == nullptr || address.Length() != sizeof source.address)
+			return info.Env().Undefined();
+		memcpy(source.address, address.Data(), sizeof source.address);
+		source.port = static_cast<uint16_t>(info[1].As<Napi::Number>().Uint32Value());
+		redirect_dial(redirect_, source, false);
+		return info.Env().Undefined();
+	}
+
+	Napi::Value close(const Napi::CallbackInfo &info)
+	{
+		release();
+		return info.Env().Undefined();
+	}
+
+private:
+	static int to_fd(const Napi::Value &value) { return value.As<Napi::Number>().Int32Value(); }
+
+	static Napi::Value failed(const Napi::CallbackInfo &info, int error, const char *syscall)
+	{
+		fail(info.Env(), error, syscall);
+		return info.Env().Undefined();
+	}
+
+	void release()
+	{
+		if (redirect_ != nullptr)
+			redirect_close(redirect_);
+		redirect_ = nullptr;
+	}
+
+	struct redirect *redirect_ = nullptr;
+};
+
+/* (namespaceFd, backlog): a listening descriptor, the caller's. */
+static Napi::Value open_listener(const Napi::CallbackInfo &info)
+{
+	int fd = listen_in(info[0].As<Napi::Number>().Int32Value(), info[1].As<Napi::Number>().Int32Value());
+
+	if (fd >= 0)
+		return Napi::Number::New(info.Env(), fd);
+	fail(info.Env(), fd, "listen");
+	return info.Env().Undefined();
+}
+
+/* (listenerFd): the next connection, or null when none waits. Errors of the connection itself are skipped, as its manual page says. */
+static Napi::Value accept_next(const Napi::CallbackInfo &info)
+{
+	struct sockaddr_storage peer;
+	struct sockaddr_storage local;
+
+	for (;;) {
+		socklen_t length = sizeof peer;
+		int fd = accept4(info[0].As<Napi::Number>().Int32Value(), reinterpret_cast<struct sockaddr *>(&peer), &length,
+		                 SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+		if (fd < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
+			return info.Env().Null();
+		if (fd < 0 && (errno == ECONNABORTED || errno == EINTR || errno == EPROTO))
+			continue;
+		if (fd < 0) {
+			fail(info.Env(), -errno, "accept");
+			return info.Env().Undefined();
+		}
+		length = sizeof local;
+		if (getsockname(fd, reinterpret_cast<struct sockaddr *>(&local), &length) < 0) {
+			close(fd);
+			continue;
+		}
+		Napi::Object result = Napi::Object::New(info.Env());
+
+		result.Set("fd", Napi::Number::New(info.Env(), fd));
+		result.Set("peer", to_object(info.Env(), to_endpoint(peer)));
+		result.Set("local", to_object(info.Env(), to_endpoint(local)));
+		return result;
+	}
+}
+
+static Napi::Object init(Napi::Env env, Napi::Object exports)
+{
+	exports.Set("Redirect", Redirect::DefineClass(env, "Redirect",
+	                                              {
+	                                                      Redirect::InstanceMethod<&Redirect::set_port>("setPort"),
+	                                                      Redirect::InstanceMethod<&Redirect::dial>("dial"),
+	                                                      Redirect::InstanceMethod<&Redirect::forget>("forget"),
+	                                                      Redirect::InstanceMethod<&Redirect::close>("close"),
+	                                              }));
+	exports.Set("listen", Napi::Function::New(env, open_listener));
+	exports.Set("accept", Napi::Function::New(env, accept_next));
+	return exports;
+}
+
+NODE_API_MODULE(stealer, init)

@@ -1,0 +1,43 @@
+// The typed door of stealer.node, and where it lies.
+
+import { existsSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { fileURLToPath } from 'node:url';
+import { AppError } from '#proto/errors.ts';
+
+/** An address in IPv6's form, IPv4 as ::ffff:a.b.c.d. */
+export type NativeEndpoint = Readonly<{ address: Buffer; port: number }>;
+
+export interface NativeRedirect {
+  setPort(port: number, isStolen: boolean): void;
+  /** Connects to where an accepted connection was meant to go, past the redirect. The caller owns the descriptor. */
+  dial(namespaceFd: number, acceptedFd: number): NativeEndpoint & Readonly<{ fd: number }>;
+  /** What `dial` came from is an address like any other again. */
+  forget(address: Buffer, port: number): void;
+  /** Connections go to the target from here on. Idempotent. */
+  close(): void;
+}
+
+export interface StealerAddon {
+  /** Every call throws an Error with `errno` and `syscall`. */
+  Redirect: new (
+    namespaceFd: number,
+    listenerFd: number,
+  ) => NativeRedirect;
+  listen(namespaceFd: number, backlog: number): number;
+  accept(listenerFd: number): Readonly<{ fd: number; peer: NativeEndpoint; local: NativeEndpoint }> | null;
+}
+
+let loaded: StealerAddon | null = null;
+
+/** From the source tree or from a bundle in dist/. */
+export function stealerAddon(): StealerAddon {
+  if (loaded !== null) return loaded;
+  const places = ['./build/stealer.node', '../services/stealer/native/build/stealer.node'].map((place) =>
+    fileURLToPath(new URL(place, import.meta.url)),
+  );
+  const path = places.find((place) => existsSync(place));
+  if (path === undefined) throw new AppError('BUG', `stealer.node is not built: none of ${places.join(', ')}`);
+  loaded = createRequire(import.meta.url)(path) as StealerAddon;
+  return loaded;
+}

@@ -1,0 +1,41 @@
+/*
+ * The parts of stealer.node. No policy: services/stealer/redirect.ts checks arguments and says what errors mean.
+ *
+ * C++ functions return >= 0 or -errno; only addon.cc knows of Node.
+ */
+#ifndef MIRRORD_STEALER_H
+#define MIRRORD_STEALER_H
+
+#include <netinet/in.h>
+#include <string>
+#include <sys/socket.h>
+
+/* namespace.cc: sockets of another network namespace, made by the calling thread, which is back in its own afterwards. */
+
+/* An address in IPv6's form: IPv4 as ::ffff:a.b.c.d, with the scope of a link-local one. */
+struct endpoint {
+	uint8_t address[16];
+	uint16_t port;
+	uint32_t scope;
+};
+
+struct endpoint to_endpoint(const struct sockaddr_storage &from);
+
+/* A non-blocking listener for both families on a free port; for IPv4 alone where the kernel has no IPv6. */
+int listen_in(int namespace_fd, int backlog);
+/* A socket bound to a free port of the address; `bound` tells which. */
+int bind_in(int namespace_fd, const struct endpoint &source, struct endpoint *bound);
+/* Begins to connect without blocking: 0 or -errno, never -EINPROGRESS. */
+int connect_to(int fd, const struct endpoint &peer);
+
+/* redirect.cc: the program, its maps and its link to one namespace. */
+
+struct redirect;
+
+/* `message` gets libbpf's and the verifier's last words when it fails. */
+int redirect_open(int namespace_fd, int listener_fd, struct redirect **opened, std::string *message);
+int redirect_port(struct redirect *redirect, uint16_t port, bool is_stolen);
+int redirect_dial(struct redirect *redirect, const struct endpoint &source, bool is_own);
+void redirect_close(struct redirect *redirect);
+
+#endif

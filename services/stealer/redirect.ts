@@ -1,0 +1,114 @@
+// The redirect of one target's network namespace: new connections to stolen ports come to a listener of ours, and we reach the
+// target's own past it. By BPF sk_lookup (Linux 5.9), whose link dies with this process: whatever happens to us, the target
+// answers again at once, and nothing has to be swept.
+
+import { closeSync } from 'node:fs';
+import { Socket } from 'node:net';
+import { errnoName } from '#proto/errno.ts';
+import { AppError } from '#proto/errors.ts';
+import { type FdPoll, READABLE, watchFd } from '#runtime/netns.ts';
+import { type NativeEndpoint, type NativeRedirect, stealerAddon } from './native/index.ts';
+
+/** Connections that wait to be accepted; the kernel takes the least of this and net.core.somaxconn. */
+const BACKLOG = 4_096;
+/** Connections taken in one turn of the loop, so that those we have are not starved. */
+const ACCEPTED_PER_TURN = 64;
+/** How long the target's own listener may take; it is on the same machine. */
+const DIAL_MS = 10_000;
+
+export type Accepted = Readonly<{ socket: Socket; fd: number; peer: NativeEndpoint; local: NativeEndpoint }>;
+
+export class Redirect {
+  readonly #namespaceFd: number;
+  readonly #native: NativeRedirect;
+  readonly #poll: FdPoll;
+  #isClosed = false;
+
+  private constructor(namespaceFd: number, native: NativeRedirect, poll: FdPoll) {
+    this.#namespaceFd = namespaceFd;
+    this.#native = native;
+    this.#poll = poll;
+  }
+
+  /**
+   * @param namespaceFd of `/proc/PID/ns/net`; stays the caller's, and open as long as the redirect
+   * @param onAccepted gets each connection; its socket is the caller's
+   * @throws AppError NOT_PERMITTED when the kernel does not allow it, UNSUPPORTED when it does not know it
+   */
+  static open(namespaceFd: number, onAccepted: (accepted: Accepted) => void): Redirect {
+    const addon = stealerAddon();
+    let listenerFd = -1;
+    try {
+      listenerFd = addon.listen(namespaceFd, BACKLOG);
+      const native = new addon.Redirect(namespaceFd, listenerFd);
+      const poll = watchFd(listenerFd, () => acceptSome(listenerFd, onAccepted));
+      poll.start(READABLE);
+      return new Redirect(namespaceFd, native, poll);
+    } catch (thrown) {
+      if (listenerFd >= 0) closeSync(listenerFd);
+      throw toRedirectError(thrown);
+    }
+  }
+
+  setPort(port: number, isStolen: boolean): void {
+    this.#native.setPort(port, isStolen);
+  }
+
+  /** A connection to the target's own listener, to where `accepted` was meant to go. Errors come as the socket's. */
+  dial({ fd, local }: Accepted): Socket {
+    let dialled: ReturnType<NativeRedirect['dial']>;
+    try {
+      dialled = this.#native.dial(this.#namespaceFd, fd);
+    } catch (cause) {
+      const socket = new Socket();
+      socket.destroy(new AppError('CONNECTION_FAILED', `the target's port ${local.port} cannot be reached`, { cause }));
+      return socket;
+    }
+    const { address, port } = dialled;
+    const socket = new Socket({ fd: dialled.fd, allowHalfOpen: true, readable: true, writable: true });
+    // Until it is established its first packet may be sent again, and must not come to us.
+    let isForgotten = false;
+    const forget = (): void => {
+      if (isForgotten) return;
+      isForgotten = true;
+      socket.setTimeout(0);
+      this.#native.forget(address, port);
+    };
+    socket.setTimeout(DIAL_MS, () => {
+      if (!isForgotten && socket.bytesRead === 0 && socket.bytesWritten === 0) socket.destroy();
+      else forget();
+    });
+    socket.once('data', forget).once('close', forget);
+    return socket;
+  }
+
+  close(): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    this.#native.close();
+    this.#poll.close();
+  }
+}
+
+function acceptSome(listenerFd: number, onAccepted: (accepted: Accepted) => void): void {
+  const addon = stealerAddon();
+  for (let count = 0; count < ACCEPTED_PER_TURN; count++) {
+    const accepted = addon.accept(listenerFd);
+    if (accepted === null) return;
+    const socket = new Socket({ fd: accepted.fd, allowHalfOpen: true, readable: true, writable: true });
+    onAccepted({ socket, ...accepted });
+  }
+}
+
+function toRedirectError(thrown: unknown): AppError {
+  if (thrown instanceof AppError) return thrown;
+  const errno = thrown instanceof Error && 'errno' in thrown ? Number(thrown.errno) : 0;
+  const name = errnoName(errno);
+  const isRefused = name === 'EPERM' || name === 'EACCES';
+  const said = thrown instanceof Error ? thrown.message : String(thrown);
+  return new AppError(
+    isRefused ? 'NOT_PERMITTED' : 'UNSUPPORTED',
+    `connections cannot be redirected by sk_lookup (Linux 5.9, CAP_BPF and CAP_NET_ADMIN): ${said}`,
+    { errno, cause: thrown },
+  );
+}

@@ -1,0 +1,214 @@
+// One session of the agent with the stealer: attaching -> ready -> closed. Its subscriptions and the connections it has taken
+// are given back when it closes, however it closes.
+
+import type { Logger } from 'pino';
+import { AppError, toErrorDetail } from '#proto/errors.ts';
+import { type Frame, makeFrame } from '#proto/frame.ts';
+import { ErrorDetail } from '#proto/gen/v1/error.ts';
+import { FrameKind } from '#proto/gen/v1/frame.ts';
+import { AttachTarget } from '#proto/gen/v1/fs_env.ts';
+import { Counters, IncomingFacts, Subscribe, Subscribed } from '#proto/gen/v1/incoming.ts';
+import { SessionEvent } from '#proto/gen/v1/session.ts';
+import { IncomingIds } from '#proto/incoming.ts';
+import { decodeHead, type SessionHandlers, type SessionStream } from '#proto/session-stream.ts';
+import { TargetHandle } from '#runtime/target-handle.ts';
+import { olderConnections } from './older-connections.ts';
+import type { StolenTarget, StolenTargets } from './stolen-target.ts';
+import { Subscription, type SubscriptionOwner, type TakenPeer } from './subscription.ts';
+import { TakenConnection } from './taken-connection.ts';
+
+/** Ports of one session. */
+const MAX_SUBSCRIPTIONS = 256;
+
+export type StealSessionOptions = Readonly<{
+  sessionId: string;
+  stream: SessionStream;
+  targets: StolenTargets;
+  logger: Logger;
+}>;
+
+type Entry = { readonly subscription: Subscription; readonly connections: Set<number>; isLeaving: boolean };
+
+export class StealSession implements SessionHandlers, SubscriptionOwner {
+  readonly sessionId: string;
+  readonly #stream: SessionStream;
+  readonly #targets: StolenTargets;
+  readonly #logger: Logger;
+  readonly #ids = new IncomingIds('stealer');
+  readonly #subscriptions = new Map<number, Entry>();
+  readonly #connections = new Map<number, Readonly<{ taken: TakenConnection; entry: Entry }>>();
+  #state: 'new' | 'ready' | 'gone' | 'closed' = 'new';
+  #handle: TargetHandle | null = null;
+  #target: StolenTarget | null = null;
+  #pid = 0;
+
+  constructor({ sessionId, stream, targets, logger }: StealSessionOptions) {
+    this.sessionId = sessionId;
+    this.#stream = stream;
+    this.#targets = targets;
+    this.#logger = logger;
+  }
+
+  onFrame(frame: Frame): void {
+    switch (frame.kind) {
+      case FrameKind.FRAME_KIND_SESSION_OPEN:
+        this.#attach(decodeHead(AttachTarget.decode, frame.head));
+        return;
+      case FrameKind.FRAME_KIND_SESSION_CLOSE:
+        this.#giveAllBack(new AppError('CANCELLED', 'the session is closed'));
+        this.#stream.send(makeFrame(0, FrameKind.FRAME_KIND_SESSION_CLOSED));
+        this.#stream.end();
+        return;
+      case FrameKind.FRAME_KIND_SUBSCRIBE:
+        this.#subscribe(frame);
+        return;
+      case FrameKind.FRAME_KIND_UNSUBSCRIBE:
+        this.#unsubscribe(frame.id);
+        return;
+      case FrameKind.FRAME_KIND_CREDIT:
+      case FrameKind.FRAME_KIND_DATA:
+      case FrameKind.FRAME_KIND_HALF_CLOSE:
+      case FrameKind.FRAME_KIND_RESET:
+        this.#onConnectionFrame(frame);
+        return;
+      default:
+        this.#refuse(frame.id, new AppError('UNSUPPORTED', `frames of kind ${frame.kind} are not understood here`));
+    }
+  }
+
+  onClosed(error: AppError | null): void {
+    this.#state = 'closed';
+    this.#giveAllBack(error ?? new AppError('CANCELLED', 'the session is closed'));
+    if (this.#handle !== null) {
+      if (this.#target !== null) this.#targets.detach(this.#handle);
+      this.#handle.close();
+    }
+    this.#handle = null;
+    this.#target = null;
+    this.#logger.info({ code: error?.code }, 'session closed');
+  }
+
+  take(subscription: Subscription, peer: TakenPeer): TakenConnection {
+    const entry = this.#subscriptions.get(subscription.id) as Entry;
+    const id = this.#ids.take((one) => this.#connections.has(one));
+    const taken = new TakenConnection({
+      id,
+      subscription,
+      peer,
+      send: (frame) => this.#stream.send(frame),
+      onEnded: () => this.#onEnded(id, entry),
+    });
+    this.#connections.set(id, { taken, entry });
+    entry.connections.add(id);
+    return taken;
+  }
+
+  lose(subscription: Subscription, by: string): void {
+    this.#subscriptions.delete(subscription.id);
+    this.#refuse(subscription.id, new AppError('LIMIT_REACHED', `port ${subscription.port} was taken over: ${by}`));
+  }
+
+  #attach(request: AttachTarget): void {
+    if (this.#state !== 'new') throw new AppError('PROTOCOL_VIOLATION', 'the session is opened a second time');
+    const { pid, startTimeTicks } = request;
+    try {
+      this.#handle = TargetHandle.open({ pid, startTimeTicks }, () => this.#onTargetEnded());
+      this.#target = this.#targets.attach(this.#handle);
+    } catch (thrown) {
+      const error = AppError.from(thrown, 'BUG');
+      this.#logger.info({ target: pid, code: error.code }, 'target refused');
+      this.#stream.fail(error);
+      return;
+    }
+    this.#pid = pid;
+    this.#state = 'ready';
+    this.#logger.info({ target: pid }, 'session opened');
+    const head = IncomingFacts.encode({
+      method: 'sk_lookup',
+      notes: ['HTTP/2 connections go to the target where a filter is set'],
+    }).finish();
+    this.#stream.send(makeFrame(0, FrameKind.FRAME_KIND_SESSION_OPENED, head));
+  }
+
+  #onTargetEnded(): void {
+    if (this.#state !== 'ready') return;
+    this.#state = 'gone';
+    const head = SessionEvent.encode({ event: { $case: 'targetEnded', value: { pid: this.#pid } } }).finish();
+    this.#stream.send(makeFrame(0, FrameKind.FRAME_KIND_SESSION_EVENT, head));
+  }
+
+  #subscribe(frame: Frame): void {
+    try {
+      if (this.#target === null) throw new AppError('PROTOCOL_VIOLATION', 'a subscription before the session is open');
+      if (this.#state === 'gone') throw new AppError('TARGET_GONE', 'the target has ended');
+      if (this.#subscriptions.has(frame.id)) throw new AppError('PROTOCOL_VIOLATION', `id ${frame.id} is in use`);
+      if (this.#subscriptions.size >= MAX_SUBSCRIPTIONS) {
+        throw new AppError('LIMIT_REACHED', `${MAX_SUBSCRIPTIONS} ports are stolen, the most a session may have`);
+      }
+      const subscription = new Subscription(frame.id, this, decodeHead(Subscribe.decode, frame.head));
+      // Before the first connection can come.
+      const older = olderConnections(this.#pid, subscription.port);
+      this.#subscriptions.set(frame.id, { subscription, connections: new Set(), isLeaving: false });
+      const notes = this.#add(this.#target, subscription);
+      const head = Subscribed.encode({ olderConnections: older, notes }).finish();
+      this.#stream.send(makeFrame(frame.id, FrameKind.FRAME_KIND_SUBSCRIBED, head));
+      this.#logger.info({ port: subscription.port, isFiltered: subscription.filter !== null }, 'port stolen');
+    } catch (thrown) {
+      this.#refuse(frame.id, AppError.from(thrown, 'BUG'));
+    }
+  }
+
+  #add(target: StolenTarget, subscription: Subscription): string[] {
+    try {
+      return target.add(subscription);
+    } catch (thrown) {
+      this.#subscriptions.delete(subscription.id);
+      throw thrown;
+    }
+  }
+
+  #unsubscribe(id: number): void {
+    const entry = this.#subscriptions.get(id);
+    if (entry === undefined) return;
+    this.#target?.remove(entry.subscription, false);
+    entry.isLeaving = true;
+    this.#leaveWhenIdle(entry);
+  }
+
+  #onConnectionFrame(frame: Frame): void {
+    // Frames that were on their way when the connection ended are no fault.
+    const connection = this.#connections.get(frame.id);
+    if (connection === undefined) return;
+    const wasExhausted = connection.entry.subscription.availableBytes <= 0;
+    connection.taken.receive(frame);
+    if (!wasExhausted || frame.kind !== FrameKind.FRAME_KIND_CREDIT) return;
+    for (const id of connection.entry.connections) this.#connections.get(id)?.taken.retry();
+  }
+
+  #onEnded(id: number, entry: Entry): void {
+    this.#connections.delete(id);
+    entry.connections.delete(id);
+    this.#leaveWhenIdle(entry);
+  }
+
+  #leaveWhenIdle(entry: Entry): void {
+    const { subscription } = entry;
+    if (!entry.isLeaving || entry.connections.size > 0 || !this.#subscriptions.delete(subscription.id)) return;
+    const head = Counters.encode(subscription.counters).finish();
+    this.#stream.send(makeFrame(subscription.id, FrameKind.FRAME_KIND_UNSUBSCRIBED, head));
+  }
+
+  /** New requests go to the target; those in flight are answered with 502, whole connections are cut. */
+  #giveAllBack(error: AppError): void {
+    for (const { subscription } of this.#subscriptions.values()) this.#target?.remove(subscription, true);
+    for (const { taken } of [...this.#connections.values()]) taken.abandon(error);
+    this.#subscriptions.clear();
+    this.#connections.clear();
+  }
+
+  #refuse(id: number, error: AppError): void {
+    if (error.code === 'BUG') this.#logger.error({ err: error }, 'request failed');
+    const head = ErrorDetail.encode(toErrorDetail(error)).finish();
+    this.#stream.send(makeFrame(id, FrameKind.FRAME_KIND_ERROR, head));
+  }
+}

@@ -1,0 +1,141 @@
+// One port of one target, and who steals from it. Every new connection comes here: a subscription without a filter takes it
+// whole; with filters each request goes to the first that wants it, in the order in which they came; what nobody wants goes on
+// to the target.
+
+import { AppError } from '#proto/errors.ts';
+import { Http1Request } from '#runtime/http-filter/http1-request.ts';
+import type { Accepted, Redirect } from './redirect.ts';
+import { Http1Relay } from './relay/http1-relay.ts';
+import { joinEndpoints } from './relay/raw-relay.ts';
+import type { Taker } from './relay/side.ts';
+import { SocketEndpoint } from './relay/socket-endpoint.ts';
+import type { Subscription } from './subscription.ts';
+
+/** A relay of this port that can be told that a subscription is over. */
+type OpenConnection = Readonly<{ revoke: (subscription: Subscription) => void; destroy: () => void }>;
+
+export class StolenPort {
+  readonly port: number;
+  readonly #redirect: Redirect;
+  readonly #subscriptions: Subscription[] = [];
+  readonly #connections = new Set<OpenConnection>();
+
+  constructor(port: number, redirect: Redirect) {
+    this.port = port;
+    this.#redirect = redirect;
+  }
+
+  get isIdle(): boolean {
+    return this.#subscriptions.length === 0;
+  }
+
+  /**
+   * Puts a subscription in force.
+   *
+   * @returns facts for its user
+   * @throws AppError LIMIT_REACHED naming who holds the port, since when and with what
+   */
+  add(subscription: Subscription): string[] {
+    const rivals = this.#subscriptions.filter((other) => other.conflictsWith(subscription));
+    const held = rivals.map((rival) => rival.describe()).join('; ');
+    const notes: string[] = [];
+    if (rivals.length > 0 && subscription.isOverride) {
+      notes.push(`taken over: ${held}`);
+      for (const rival of rivals) {
+        this.remove(rival);
+        rival.owner.lose(rival, subscription.describe());
+      }
+    } else if (rivals.length > 0 && subscription.isContinue) {
+      notes.push(`it has no effect while ${held}`);
+    } else if (rivals.length > 0) {
+      throw new AppError('LIMIT_REACHED', `port ${this.port} cannot be stolen: ${held}`);
+    }
+    this.#subscriptions.push(subscription);
+    if (this.#subscriptions.length === 1) this.#redirect.setPort(this.port, true);
+    return notes;
+  }
+
+  /** No more connections for it. Those it has are revoked by `revoke`. */
+  remove(subscription: Subscription): void {
+    const index = this.#subscriptions.indexOf(subscription);
+    if (index === -1) return;
+    this.#subscriptions.splice(index, 1);
+    if (this.#subscriptions.length === 0) this.#redirect.setPort(this.port, false);
+  }
+
+  /** Its session is gone: requests in flight get their 502, and whole connections are cut. */
+  revoke(subscription: Subscription): void {
+    for (const connection of [...this.#connections]) connection.revoke(subscription);
+  }
+
+  accept(accepted: Accepted): void {
+    const whole = this.#subscriptions.find((one) => one.filter === null);
+    if (whole !== undefined) this.#takeWhole(accepted, whole);
+    else this.#relay(accepted);
+  }
+
+  destroy(): void {
+    for (const connection of [...this.#connections]) connection.destroy();
+  }
+
+  #takeWhole(accepted: Accepted, subscription: Subscription): void {
+    const client = new SocketEndpoint(accepted.socket);
+    const taken = subscription.owner.take(subscription, peerOf(accepted));
+    const connection: OpenConnection = {
+      revoke: (over) => {
+        if (over === subscription) connection.destroy();
+      },
+      destroy: () => {
+        this.#connections.delete(connection);
+        client.destroy();
+        taken.destroy();
+      },
+    };
+    this.#connections.add(connection);
+    joinEndpoints(client, taken, () => this.#connections.delete(connection));
+  }
+
+  #relay(accepted: Accepted): void {
+    const takers = new Map<Subscription, Taker>();
+    const relay = new Http1Relay({
+      client: new SocketEndpoint(accepted.socket),
+      connectOrigin: () => new SocketEndpoint(this.#redirect.dial(accepted)),
+      decide: (head, start) => {
+        const request = new Http1Request(head, start);
+        for (const subscription of this.#subscriptions) {
+          if (subscription.filter?.matches(request)) {
+            subscription.counters.requests += 1n;
+            return takerOf(takers, subscription, accepted);
+          }
+          subscription.counters.notMatched += 1n;
+        }
+        return undefined;
+      },
+      onClosed: () => this.#connections.delete(connection),
+    });
+    const connection: OpenConnection = {
+      revoke: (subscription) => {
+        const taker = takers.get(subscription);
+        if (taker !== undefined) relay.revoke(taker);
+      },
+      destroy: () => relay.destroy(),
+    };
+    this.#connections.add(connection);
+  }
+}
+
+const peerOf = ({ peer, local }: Accepted) => ({
+  peer: peer.address,
+  peerPort: peer.port,
+  local: local.address,
+  localPort: local.port,
+});
+
+function takerOf(takers: Map<Subscription, Taker>, subscription: Subscription, accepted: Accepted): Taker {
+  let taker = takers.get(subscription);
+  if (taker === undefined) {
+    taker = { open: () => subscription.owner.take(subscription, peerOf(accepted)) };
+    takers.set(subscription, taker);
+  }
+  return taker;
+}

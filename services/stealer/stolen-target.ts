@@ -1,0 +1,89 @@
+// The stolen ports of one target's network namespace, shared by all sessions of that target: one redirect, one listener.
+
+import { AppError } from '#proto/errors.ts';
+import type { TargetHandle } from '#runtime/target-handle.ts';
+import { type Accepted, Redirect } from './redirect.ts';
+import { joinEndpoints } from './relay/raw-relay.ts';
+import { SocketEndpoint } from './relay/socket-endpoint.ts';
+import { StolenPort } from './stolen-port.ts';
+import type { Subscription } from './subscription.ts';
+
+/** Ports that all sessions together may steal from one target; the kernel's map holds as many. */
+export const MAX_PORTS = 1_024;
+
+export class StolenTarget {
+  readonly #redirect: Redirect;
+  readonly #ports = new Map<number, StolenPort>();
+
+  /** @param handle open as long as this */
+  constructor(handle: TargetHandle) {
+    this.#redirect = Redirect.open(handle.namespaceFd, (accepted) => this.#accept(accepted));
+  }
+
+  /** @throws AppError LIMIT_REACHED when somebody else has what it wants, or there are too many ports */
+  add(subscription: Subscription): string[] {
+    let port = this.#ports.get(subscription.port);
+    if (port === undefined) {
+      if (this.#ports.size >= MAX_PORTS) {
+        throw new AppError('LIMIT_REACHED', `${MAX_PORTS} ports of this target are stolen, the most there may be`);
+      }
+      port = new StolenPort(subscription.port, this.#redirect);
+      this.#ports.set(subscription.port, port);
+    }
+    return port.add(subscription);
+  }
+
+  /** @param isGone the session is: what it has of open connections ends too */
+  remove(subscription: Subscription, isGone: boolean): void {
+    const port = this.#ports.get(subscription.port);
+    port?.remove(subscription);
+    if (isGone) port?.revoke(subscription);
+  }
+
+  close(): void {
+    this.#redirect.close();
+    for (const port of this.#ports.values()) port.destroy();
+  }
+
+  #accept(accepted: Accepted): void {
+    const port = this.#ports.get(accepted.local.port);
+    if (port !== undefined && !port.isIdle) {
+      port.accept(accepted);
+    } else if (port !== undefined) {
+      // It came while the port was stolen, and is taken when it is not any more: the target's.
+      joinEndpoints(
+        new SocketEndpoint(accepted.socket),
+        new SocketEndpoint(this.#redirect.dial(accepted)),
+        () => undefined,
+      );
+    } else {
+      // Somebody found the listener's own port.
+      accepted.socket.destroy();
+    }
+  }
+}
+
+/** Targets by their namespace, each as long as a session needs it. */
+export class StolenTargets {
+  readonly #targets = new Map<string, { target: StolenTarget; sessions: number }>();
+
+  /** @throws AppError NOT_PERMITTED or UNSUPPORTED when this kernel does not redirect */
+  attach(handle: TargetHandle): StolenTarget {
+    let entry = this.#targets.get(handle.namespaceKey);
+    if (entry === undefined) {
+      entry = { target: new StolenTarget(handle), sessions: 0 };
+      this.#targets.set(handle.namespaceKey, entry);
+    }
+    entry.sessions += 1;
+    return entry.target;
+  }
+
+  detach(handle: TargetHandle): void {
+    const entry = this.#targets.get(handle.namespaceKey);
+    if (entry === undefined) return;
+    entry.sessions -= 1;
+    if (entry.sessions > 0) return;
+    this.#targets.delete(handle.namespaceKey);
+    entry.target.close();
+  }
+}

@@ -1,0 +1,81 @@
+// What one session steals: a port, with a filter or without, and what has come of it.
+
+import { AppError } from '#proto/errors.ts';
+import type { Counters, Subscribe } from '#proto/gen/v1/incoming.ts';
+import { ConflictPolicy, HttpFilter } from '#proto/gen/v1/incoming.ts';
+import { Transport } from '#proto/gen/v1/network.ts';
+import { INCOMING_CONNECTION_BYTES, INCOMING_LIMIT_BYTES, MIN_INCOMING_CONNECTION_BYTES } from '#proto/incoming.ts';
+import { compileHttpFilter, type RequestFilter } from '#runtime/http-filter/http-filter.ts';
+import type { TakenConnection } from './taken-connection.ts';
+
+export interface SubscriptionOwner {
+  /** For messages to others: never the token, never a name of the user's. */
+  readonly sessionId: string;
+  /** A connection of the client's, for this subscription. */
+  take(subscription: Subscription, peer: TakenPeer): TakenConnection;
+  /** Somebody with `on_conflict: override` took the port. */
+  lose(subscription: Subscription, by: string): void;
+}
+
+export type TakenPeer = Readonly<{ peer: Buffer; peerPort: number; local: Buffer; localPort: number }>;
+
+export class Subscription {
+  readonly id: number;
+  readonly owner: SubscriptionOwner;
+  readonly port: number;
+  readonly filter: RequestFilter | null;
+  readonly onConflict: ConflictPolicy;
+  readonly connectionBytes: number;
+  readonly since: Date;
+  readonly counters: Counters;
+  /** The filter's own encoding: two that are the same want the same requests. */
+  readonly #filterBytes: Uint8Array;
+  /** Bytes of all connections that may still be sent. */
+  availableBytes: number;
+
+  /** @throws AppError CONFIG_INVALID or UNSUPPORTED, naming what is wrong */
+  constructor(id: number, owner: SubscriptionOwner, wanted: Subscribe) {
+    if (wanted.transport !== Transport.TRANSPORT_TCP) {
+      throw new AppError('UNSUPPORTED', `port ${wanted.port}: only TCP can be stolen`);
+    }
+    if (wanted.port < 1 || wanted.port > 65_535) throw new AppError('CONFIG_INVALID', `port ${wanted.port} is none`);
+    this.id = id;
+    this.owner = owner;
+    this.port = wanted.port;
+    this.filter = wanted.filter === undefined ? null : compileHttpFilter(wanted.filter);
+    this.#filterBytes = wanted.filter === undefined ? new Uint8Array() : HttpFilter.encode(wanted.filter).finish();
+    this.onConflict = wanted.onConflict;
+    this.connectionBytes = Math.max(wanted.connectionBytes || INCOMING_CONNECTION_BYTES, MIN_INCOMING_CONNECTION_BYTES);
+    this.availableBytes = Math.max(wanted.limitBytes || INCOMING_LIMIT_BYTES, this.connectionBytes);
+    this.since = new Date();
+    this.counters = {
+      connections: 0n,
+      bytes: 0n,
+      datagrams: 0n,
+      requests: 0n,
+      notMatched: 0n,
+      notSampled: 0n,
+      losses: [],
+    };
+  }
+
+  /** True when both cannot be served: one takes everything, or both take the same. */
+  conflictsWith(other: Subscription): boolean {
+    if (this.filter === null || other.filter === null) return true;
+    return Buffer.compare(this.#filterBytes, other.#filterBytes) === 0;
+  }
+
+  /** For the user whose steal is refused. */
+  describe(): string {
+    const what = this.filter === null ? 'everything' : 'requests with a filter';
+    return `session ${this.owner.sessionId} steals ${what} of port ${this.port} since ${this.since.toISOString()}`;
+  }
+
+  get isOverride(): boolean {
+    return this.onConflict === ConflictPolicy.CONFLICT_POLICY_OVERRIDE;
+  }
+
+  get isContinue(): boolean {
+    return this.onConflict === ConflictPolicy.CONFLICT_POLICY_CONTINUE;
+  }
+}
