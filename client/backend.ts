@@ -2,15 +2,18 @@
 // of this machine.
 
 import { readFile, stat } from 'node:fs/promises';
+import type { DialOptions } from '#proto/dial.ts';
 import { AppError } from '#proto/errors.ts';
 import { mintToken, newSessionId, parseSessionKey, proofOfKey } from '#proto/token.ts';
 import { type EmbeddedOptions, startEmbedded } from './embedded.ts';
 import type { Log } from './log.ts';
 
 export interface Backend {
-  /** `unix:/path` or `host:port`. */
+  /** `unix:/path`, `host:port` or `tls:host:port`. */
   readonly address: string;
   readonly token: string;
+  /** Where it takes more than a socket to reach the address. */
+  readonly connect?: DialOptions['connect'];
   /** By which the agent shows that it is the one that has the key. */
   readonly proof: string;
   /** True when we started it, and so are the ones who end it. */
@@ -48,7 +51,12 @@ async function givenBackend(address: string, env: NodeJS.ProcessEnv): Promise<Ba
     throw refusal('MIRRORD_AGENT_ADDRESS is set but MIRRORD_AGENT_KEY_FILE is not');
   }
   const key = await readKey(keyFile);
-  return { address, ...admission(key), ...NOTHING_STARTED };
+  const given = { address, ...admission(key), ...NOTHING_STARTED };
+  const direct = DIRECT.exec(address);
+  if (direct === null) return given;
+  const { connectDirect, directKeyOf } = await import('#proto/direct-tls.ts');
+  const [, v6, host = v6 ?? '', port] = direct;
+  return { ...given, connect: (signal) => connectDirect(host, Number(port), directKeyOf(key), signal) };
 }
 
 async function embeddedBackend({ env, log, embedded, signal }: BackendOptions): Promise<Backend> {
@@ -70,10 +78,14 @@ function admission(key: Uint8Array): { token: string; proof: string } {
   return { token, proof: proofOfKey(key, token) };
 }
 
-/** The token travels in the clear: only where no one else listens. */
+/** Another machine, in TLS with a key that is made from the session key. */
+const DIRECT = /^tls:(?:\[([0-9a-fA-F:]+)\]|([^:[\]/\s]+)):([1-9][0-9]{0,4})$/;
+
+/** Without TLS the token travels in the clear: only where no one else listens. */
 function assertAddress(address: string): void {
+  if (DIRECT.test(address)) return;
   if (/^unix:\/./.test(address) || /^(?:127\.0\.0\.1|\[::1\]|localhost):[1-9][0-9]{0,4}$/.test(address)) return;
-  const wanted = 'unix:/path or 127.0.0.1:port';
+  const wanted = 'unix:/path, 127.0.0.1:port or tls:host:port';
   throw refusal(`MIRRORD_AGENT_ADDRESS is ${JSON.stringify(address)}; it must be ${wanted}`);
 }
 

@@ -192,7 +192,10 @@ function openConnection(address: string, socket: Duplex): http2.ClientHttp2Sessi
     settings: http2Settings(address),
     maxSessionMemory: SESSION_MEMORY_MB,
   });
-  connection.once('connect', () => connection.setLocalWindowSize(windowBytes(address)));
+  connection.once('connect', () => {
+    // Told in a later turn: it may be over by then.
+    if (!connection.destroyed) connection.setLocalWindowSize(windowBytes(address));
+  });
   return connection;
 }
 

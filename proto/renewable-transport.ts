@@ -141,9 +141,10 @@ export class RenewableTransport implements FrameTransport {
   renew(error: AppError): boolean {
     const carrier = this.#carrier;
     if (!this.#isNumbered || this.#isOver || this.#stream?.isRenewable !== true) return false;
+    if (carrier === null) return true;
     this.#carrier = null;
     this.#isStreamWaiting = true;
-    carrier?.drop();
+    carrier.drop();
     this.#stream.transportParked();
     this.#options.onBroken(error);
     return true;

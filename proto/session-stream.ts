@@ -6,6 +6,7 @@
 
 import type { FrameTransport } from './carrier.ts';
 import { ReceiveCredit, SESSION_CREDIT_BYTES, SendCredit } from './credits.ts';
+import { decodeHead } from './decode-head.ts';
 import { AppError, type AppErrorCode, fromErrorDetail, toErrorDetail } from './errors.ts';
 import { assertFrameLimits, decodeBatch, encodedFrameBytes, type Frame, makeFrame, NO_BYTES } from './frame.ts';
 import { ErrorDetail } from './gen/v1/error.ts';
@@ -21,6 +22,8 @@ const MAX_BUFFERED_BYTES = 40 * 1024 * 1024;
 
 /** Frames about the stream itself that wait: a peer that asks and does not read makes more of them, ours never do. */
 const MAX_URGENT_FRAMES = 1_000;
+
+export { decodeHead };
 
 export interface SessionHandlers {
   /**
@@ -215,6 +218,11 @@ export class SessionStream {
     this.#flush();
   }
 
+  /** Leaves the connection for another that is better; nothing where the transport has no other. */
+  reconnect(reason: string): void {
+    this.#options.transport.renew?.(new AppError(this.#options.lostCode, reason));
+  }
+
   /** The peer will send nothing more. In order after it has asked to close; it still reads our answers then. */
   peerEnded(): void {
     if (!this.#mayPeerEnd) this.transportEnded(null);
@@ -384,14 +392,5 @@ export class SessionStream {
     this.#bufferedBytes = 0;
     this.#wakeDrainWaiters();
     this.#options.onClosed(error);
-  }
-}
-
-/** Generated decoders throw plain errors on garbage; on our wire that is the peer's violation. */
-export function decodeHead<T>(decode: (bytes: Uint8Array) => T, head: Uint8Array): T {
-  try {
-    return decode(head);
-  } catch (cause) {
-    throw new AppError('PROTOCOL_VIOLATION', `head of ${head.length} bytes cannot be read`, { cause });
   }
 }

@@ -196,6 +196,7 @@ async function openSession(run: Run, backend: Backend, parts: Parts): Promise<Se
     address: backend.address,
     token: backend.token,
     proof: backend.proof,
+    ...(backend.connect === undefined ? {} : { connect: backend.connect }),
     target: run.target,
     wantsEnvironment: true,
     wantsFiles: run.config.feature.fs.mode !== 'local',

@@ -42,7 +42,13 @@ export class ScriptedAgent {
     makeFrame(
       0,
       FrameKind.FRAME_KIND_SESSION_OPENED,
-      SessionOpened.encode({ sessionId: 's1', agentVersion: 'test', facts: FACTS, limits: this.limits }).finish(),
+      SessionOpened.encode({
+        sessionId: 's1',
+        agentVersion: 'test',
+        facts: FACTS,
+        limits: this.limits,
+        direct: undefined,
+      }).finish(),
     );
   /** What it does with frames of connections. */
   onConnection: (frame: Frame) => void = () => {};

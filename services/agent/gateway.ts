@@ -14,6 +14,8 @@ export interface GatewayOptions {
   clientLostAfterMs: number;
   /** For which a session is kept without its client. */
   graceMs: number;
+  /** For clients on other machines; null where nobody asked for it. */
+  direct: { readonly address: string; readonly key: Uint8Array } | null;
   sessions: Sessions;
   logger: Logger;
 }
@@ -25,8 +27,8 @@ export function openGateway(options: GatewayOptions): Promise<SessionServer> {
     key: options.admissionKey,
     maxSessions: options.maxSessions,
     liveness: livenessTimes(options.clientLostAfterMs),
-    // A unix socket breaks when its client ends, and for no other reason.
-    graceMs: options.address.startsWith('unix:') ? 0 : options.graceMs,
+    graceMs: options.graceMs,
+    direct: options.direct,
     logger: options.logger,
     onSession: (incoming) => options.sessions.admit(incoming),
   });

@@ -6,6 +6,7 @@ import { mkdirSync, statSync, writeFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import path from 'node:path';
 import type { Logger } from 'pino';
+import { directKeyOf } from '#proto/direct-tls.ts';
 import { AppError, ERRORS } from '#proto/errors.ts';
 import { LOST_AFTER_MS } from '#proto/liveness.ts';
 import type { ServiceName } from '#proto/subjects.ts';
@@ -40,6 +41,8 @@ import { Sessions } from './sessions.ts';
 const SETTINGS = {
   /** `unix:/path` or `127.0.0.1:PORT`. */
   gatewayListen: text('MIRRORD_GATEWAY_LISTEN'),
+  /** `host:port` for clients that reach us from other machines, in TLS with a key made from the session key; else no door. */
+  directListen: optionalText('MIRRORD_DIRECT_LISTEN'),
   /** Without it a nats-server is started as a child. */
   natsUrl: optionalText('MIRRORD_NATS_URL'),
   /** Of the node's services, and of clients that are not known by a public key; in a pod it is made up. */
@@ -85,7 +88,13 @@ const LOOKUP_MS = 2_000;
 const SESSION_OPENING_MS = 10_000;
 const SESSION_DRAINING_MS = 4_000;
 
-async function start(settings: Settings, logger: Logger, shutdown: Shutdown): Promise<string> {
+/** Where clients find us. */
+interface Doors {
+  readonly gateway: string;
+  readonly direct?: string;
+}
+
+async function start(settings: Settings, logger: Logger, shutdown: Shutdown): Promise<Doors> {
   openRuntimeDir(settings.runtimeDir);
   const natsUrl = settings.natsUrl ?? (await startOwnNats(settings, logger, shutdown));
   const bus = await Bus.connect({ url: natsUrl, name: 'mirrord-agent', deadlineMs: NATS_DEADLINE_MS, logger });
@@ -138,18 +147,22 @@ async function start(settings: Settings, logger: Logger, shutdown: Shutdown): Pr
     },
     logger,
   });
+  const directKey = directKeyOf(sessionKey);
   const gateway = await openGateway({
     address: settings.gatewayListen,
     admissionKey: settings.clientKey ?? sessionKey,
     maxSessions: settings.maxSessions,
     clientLostAfterMs: settings.clientLostAfterMs,
     graceMs: settings.sessionGraceMs,
+    direct: settings.directListen === null ? null : { address: settings.directListen, key: directKey },
     sessions,
     logger,
   });
+  sessions.offerDirect(gateway.directAddress, directKey);
   shutdown.onClose('gateway', () => gateway.close());
   shutdown.onClose('sessions', () => sessions.close());
-  return gateway.address;
+  const { address, directAddress } = gateway;
+  return directAddress === null ? { gateway: address } : { gateway: address, direct: directAddress };
 }
 
 async function startOwnNats(settings: Settings, logger: Logger, shutdown: Shutdown): Promise<string> {
@@ -199,9 +212,9 @@ async function main(): Promise<number> {
     logger = createLogger('agent', settings);
     const shutdown = new Shutdown({ logger, exitWithParent: settings.exitWithParent });
     try {
-      const gateway = await Promise.race([start(settings, logger, shutdown), startAborted(shutdown.signal)]);
-      process.stdout.write(`${JSON.stringify({ ready: true, gateway, version: VERSION })}\n`);
-      logger.info({ gateway, version: VERSION }, 'ready');
+      const doors = await Promise.race([start(settings, logger, shutdown), startAborted(shutdown.signal)]);
+      process.stdout.write(`${JSON.stringify({ ready: true, ...doors, version: VERSION })}\n`);
+      logger.info({ ...doors, version: VERSION }, 'ready');
       return await shutdown.run();
     } catch (error) {
       await shutdown.closeAll();

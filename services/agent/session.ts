@@ -10,7 +10,7 @@ import { AppError, toErrorDetail } from '#proto/errors.ts';
 import { type Frame, makeFrame } from '#proto/frame.ts';
 import { ErrorDetail } from '#proto/gen/v1/error.ts';
 import { FrameKind } from '#proto/gen/v1/frame.ts';
-import { OpenSession, SessionEvent, SessionOpened, type TargetFacts } from '#proto/gen/v1/session.ts';
+import { type DirectDoor, OpenSession, SessionEvent, SessionOpened, type TargetFacts } from '#proto/gen/v1/session.ts';
 import { type IncomingService, incomingServiceOf } from '#proto/incoming.ts';
 import { decodeHead, type SessionHandlers, type SessionStream } from '#proto/session-stream.ts';
 import { PROTOCOL_VERSION, VERSION } from '#proto/version.ts';
@@ -36,6 +36,8 @@ export interface SessionWorld {
   findFsEnv(): Promise<string>;
   /** For the stream of this session to a service of the node, and what the service answers it with. */
   mintToken(sessionId: string): { token: string; proof: string };
+  /** Another way to us, where there is one. */
+  readonly direct: DirectDoor | undefined;
   /** Opens nothing yet: the first connection does. */
   openNetwork(target: TargetIdentity, link: OutgoingLink): OutgoingSession;
   /** Where a service of incoming traffic serves. Rejects with SERVICE_UNAVAILABLE. */
@@ -163,6 +165,7 @@ export class Session implements SessionHandlers {
       sessionId: this.sessionId,
       agentVersion: VERSION,
       facts,
+      direct: this.#world.direct,
       limits: {
         fileHandles: limits.fileHandles,
         requests: limits.requests,

@@ -4,7 +4,7 @@ import type { Logger } from 'pino';
 import type { AppError } from '#proto/errors.ts';
 import { toErrorDetail } from '#proto/errors.ts';
 import { AgentHeartbeat, SessionClosedEvent, SessionOpenedEvent } from '#proto/gen/v1/event.ts';
-import type { OpenSession } from '#proto/gen/v1/session.ts';
+import type { DirectDoor, OpenSession } from '#proto/gen/v1/session.ts';
 import type { IncomingService } from '#proto/incoming.ts';
 import type { SessionHandlers } from '#proto/session-stream.ts';
 import { ANNOUNCE_EVERY_MS, agentHeartbeat, sessionClosed, sessionOpened } from '#proto/subjects.ts';
@@ -40,11 +40,18 @@ export class Sessions {
   readonly #live = new Map<string, Session>();
   readonly #heartbeat: NodeJS.Timeout;
   #emptied: () => void = () => undefined;
+  #direct: DirectDoor | undefined;
 
   constructor(options: SessionsOptions) {
     this.#options = options;
     this.#heartbeat = setInterval(() => this.#publishHeartbeat(), ANNOUNCE_EVERY_MS);
     this.#heartbeat.unref();
+  }
+
+  /** From now on new sessions are told of the door for direct connections; null where there is none. */
+  offerDirect(address: string | null, key: Uint8Array): void {
+    const port = Number(address?.slice(address.lastIndexOf(':') + 1));
+    this.#direct = address === null ? undefined : { port, key: Buffer.from(key) };
   }
 
   get count(): number {
@@ -62,6 +69,7 @@ export class Sessions {
         const token = mintToken(sessionKey, id, SERVICE_TOKEN_TTL_S);
         return { token, proof: proofOfKey(sessionKey, token) };
       },
+      direct: this.#direct,
       openNetwork: (target, link) => outgoing.openSession(target, link),
       findIncoming: async (service) => trustedServiceAddress(await findIncoming(service)),
       onOpened: (opened, opening) => this.#publishOpened(opened, opening),

@@ -30,7 +30,7 @@ interface Claim {
   /** 0 for a new session. */
   readonly attempt: number;
   readonly received: number;
-  /** null for a client that does not come back. */
+  /** What it is granted; null for a client that does not come back. */
   readonly graceMs: number | null;
 }
 
@@ -54,9 +54,10 @@ export class Admission {
     return this.#live.size;
   }
 
-  admit(call: Call, headers: IncomingHttpHeaders): void {
+  /** `longestMs` is the grace of the door it came by. */
+  admit(call: Call, headers: IncomingHttpHeaders, longestMs: number): void {
     try {
-      const claim = this.#authenticate(headers);
+      const claim = this.#authenticate(headers, longestMs);
       call.admitted(proofOfKey(this.#options.key, claim.token));
       this.#pair(claim, call);
     } catch (thrown) {
@@ -72,7 +73,7 @@ export class Admission {
     for (const live of this.#live.values()) live.destroy(new AppError('CANCELLED', 'the server is shutting down'));
   }
 
-  #authenticate(headers: IncomingHttpHeaders): Claim {
+  #authenticate(headers: IncomingHttpHeaders, longestMs: number): Claim {
     const { key } = this.#options;
     const [, token = ''] = /^Bearer (\S+)$/.exec(headers[AUTHORIZATION_KEY] ?? '') ?? [];
     const attempt = headers[ATTEMPT_KEY] === undefined ? 0 : countOf(headers, ATTEMPT_KEY);
@@ -81,7 +82,8 @@ export class Admission {
     if (direction !== 'up' && direction !== 'down') {
       throw new AppError('PROTOCOL_VIOLATION', `metadata ${DIRECTION_KEY} must be up or down`);
     }
-    const graceMs = headers[GRACE_KEY] === undefined ? null : countOf(headers, GRACE_KEY);
+    const asksForGrace = headers[GRACE_KEY] !== undefined && longestMs > 0;
+    const graceMs = asksForGrace ? Math.min(countOf(headers, GRACE_KEY), longestMs) : null;
     const received = attempt === 0 ? 0 : countOf(headers, RECEIVED_KEY);
     return { sessionId, token, direction, attempt, received, graceMs };
   }
@@ -146,12 +148,11 @@ export class Admission {
   }
 
   #begin({ sessionId, token, graceMs }: Claim, carrier: ServedCarrier): void {
-    const longestMs = this.#options.graceMs ?? 0;
     const live = new LiveSession({
       ...this.#options,
       sessionId,
       token,
-      graceMs: graceMs === null || longestMs === 0 ? null : Math.min(graceMs, longestMs),
+      graceMs,
       onClosed: (error) => {
         this.#live.delete(sessionId);
         this.#remember(sessionId, error?.message ?? 'it was closed');

@@ -37,10 +37,11 @@ export class Connections {
       settings: { ...http2Settings(this.#address), maxHeaderListSize: MAX_HEADER_BYTES },
       maxSessionMemory: SESSION_MEMORY_MB,
     });
-    session.setLocalWindowSize(windowBytes(this.#address));
     session.on('error', () => {
       // Told to each of its calls by 'close'; without a listener the error would end the process.
     });
+    if (session.destroyed) return;
+    session.setLocalWindowSize(windowBytes(this.#address));
     this.#makeRoom();
     this.#sessions.add(session);
     this.#strangers.add(session);

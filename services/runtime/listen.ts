@@ -3,6 +3,7 @@
 import { chmodSync, renameSync, rmSync } from 'node:fs';
 import net from 'node:net';
 import path from 'node:path';
+import { createDirectServer } from '#proto/direct-tls.ts';
 import { AppError } from '#proto/errors.ts';
 
 export interface Listening {
@@ -20,6 +21,15 @@ const MAX_SOCKET_PATH_BYTES = 107;
 export async function listen(address: string, onConnection: (socket: net.Socket) => void): Promise<Listening> {
   const server = net.createServer({ noDelay: true }, onConnection);
   return address.startsWith('unix:') ? listenUnix(server, address.slice('unix:'.length)) : listenTcp(server, address);
+}
+
+/** For clients that are not on this machine: TLS with the key, at `host:port` only. */
+export async function listenDirect(
+  address: string,
+  key: Uint8Array,
+  onConnection: (socket: net.Socket) => void,
+): Promise<Listening> {
+  return listenTcp(createDirectServer(key, onConnection), address);
 }
 
 /** Bound under a name of its own and renamed when its mode is right: nobody can connect in between. */

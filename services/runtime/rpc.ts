@@ -2,6 +2,7 @@
 // admission.ts's to say.
 
 import type { IncomingHttpHeaders } from 'node:http2';
+import type { Socket } from 'node:net';
 import type { Logger } from 'pino';
 import { AppError } from '#proto/errors.ts';
 import { CONTENT_TYPE } from '#proto/grpc-status.ts';
@@ -11,7 +12,7 @@ import type { SessionHandlers, SessionStream } from '#proto/session-stream.ts';
 import type { AdmissionKey } from '#proto/token.ts';
 import { Admission } from './admission.ts';
 import { Connections, MAX_STRANGERS } from './connections.ts';
-import { listen } from './listen.ts';
+import { type Listening, listen, listenDirect } from './listen.ts';
 import { Call } from './served-carrier.ts';
 
 export interface IncomingSession {
@@ -36,13 +37,20 @@ export interface ServeOptions {
   pairingDeadlineMs?: number;
   /** How long a peer may be silent. */
   liveness?: LivenessTimes;
-  /** The longest a session is kept for a client that lost its connections (session.proto, "Renewal"); 0: not at all. */
+  /**
+   * The longest a session is kept for a client that lost its connections (session.proto, "Renewal"); 0: not at all. Never
+   * for one that came by a unix socket, which breaks when its client ends and for no other reason.
+   */
   graceMs?: number;
+  /** A second door, for who is not on this machine: TLS with a key that both know (proto/direct-tls.ts). */
+  direct?: { readonly address: string; readonly key: Uint8Array } | null;
 }
 
 export interface SessionServer {
   /** As dial takes it, with the real port. */
   readonly address: string;
+  /** Of the second door; null without one. */
+  readonly directAddress: string | null;
   readonly liveSessions: number;
   readonly connections: number;
   /** Cuts what is left. Sessions that should end in order are ended before. */
@@ -53,28 +61,58 @@ export interface SessionServer {
 const SPARE_CONNECTIONS = MAX_STRANGERS * 2;
 
 export async function serveSessions(options: ServeOptions): Promise<SessionServer> {
-  const connections = new Connections(options.address, (stream, headers) => {
-    const call = new Call(stream, connections);
-    if (isSessionCall(headers, options.service)) admission.admit(call, headers);
-    else call.refuse(new AppError('UNSUPPORTED', `${headers[':method']} ${headers[':path']} is not served here`));
-  });
   const admission = new Admission(options);
-  const listening = await listen(options.address, (socket) => connections.accept(socket));
-  listening.server.maxConnections = options.maxSessions * 4 + SPARE_CONNECTIONS;
+  const doors: Door[] = [];
+  const close = () => {
+    for (const { listening } of doors) listening.close();
+    admission.close();
+    for (const { connections } of doors) connections.close();
+  };
+  try {
+    doors.push(await openDoor(options, admission, options.address, (onSocket) => listen(options.address, onSocket)));
+    const { direct = null } = options;
+    if (direct !== null) {
+      const { address, key } = direct;
+      doors.push(await openDoor(options, admission, address, (onSocket) => listenDirect(address, key, onSocket)));
+    }
+  } catch (error) {
+    close();
+    throw error;
+  }
+  const [main, direct] = doors as [Door, Door?];
   return {
-    address: listening.address,
+    address: main.listening.address,
+    directAddress: direct?.listening.address ?? null,
     get liveSessions() {
       return admission.liveSessions;
     },
     get connections() {
-      return connections.size;
+      return doors.reduce((sum, { connections }) => sum + connections.size, 0);
     },
-    close: () => {
-      listening.close();
-      admission.close();
-      connections.close();
-    },
+    close,
   };
+}
+
+interface Door {
+  readonly connections: Connections;
+  readonly listening: Listening;
+}
+
+async function openDoor(
+  { service, maxSessions, graceMs = 0 }: ServeOptions,
+  admission: Admission,
+  address: string,
+  open: (onSocket: (socket: Socket) => void) => Promise<Listening>,
+): Promise<Door> {
+  const longestMs = address.startsWith('unix:') ? 0 : graceMs;
+  const connections = new Connections(address, (stream, headers) => {
+    const call = new Call(stream, connections);
+    if (isSessionCall(headers, service)) admission.admit(call, headers, longestMs);
+    else call.refuse(new AppError('UNSUPPORTED', `${headers[':method']} ${headers[':path']} is not served here`));
+  });
+  const listening = await open((socket) => connections.accept(socket));
+  listening.server.maxConnections = maxSessions * 4 + SPARE_CONNECTIONS;
+  return { connections, listening };
 }
 
 /** `application/grpc`, with or without the name of a codec behind: bytes are bytes. */

@@ -50,7 +50,18 @@ export interface SessionOpened {
   sessionId: string;
   agentVersion: string;
   facts: TargetFacts | undefined;
-  limits: Limits | undefined;
+  limits:
+    | Limits
+    | undefined;
+  /** Where there is one: another way to the same sessions, TLS 1.3 with this key. A client that can reach it may go on there. */
+  direct: DirectDoor | undefined;
+}
+
+export interface DirectDoor {
+  /** At the addresses of the agent's pod or machine. */
+  port: number;
+  /** Of 32 bytes. Secret. */
+  key: Buffer;
 }
 
 /** What the client needs to know about the target before the local process starts; read by fs-env, passed on unread. */
@@ -297,7 +308,7 @@ export const TargetRef: MessageFns<TargetRef> = {
 };
 
 function createBaseSessionOpened(): SessionOpened {
-  return { sessionId: "", agentVersion: "", facts: undefined, limits: undefined };
+  return { sessionId: "", agentVersion: "", facts: undefined, limits: undefined, direct: undefined };
 }
 
 export const SessionOpened: MessageFns<SessionOpened> = {
@@ -313,6 +324,9 @@ export const SessionOpened: MessageFns<SessionOpened> = {
     }
     if (message.limits !== undefined) {
       Limits.encode(message.limits, writer.uint32(34).fork()).join();
+    }
+    if (message.direct !== undefined) {
+      DirectDoor.encode(message.direct, writer.uint32(42).fork()).join();
     }
     return writer;
   },
@@ -360,6 +374,71 @@ export const SessionOpened: MessageFns<SessionOpened> = {
             }
 
             message.limits = Limits.decode(reader, reader.uint32());
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.direct = DirectDoor.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseDirectDoor(): DirectDoor {
+  return { port: 0, key: Buffer.alloc(0) };
+}
+
+export const DirectDoor: MessageFns<DirectDoor> = {
+  encode(message: DirectDoor, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.port !== 0) {
+      writer.uint32(8).uint32(message.port);
+    }
+    if (message.key.length !== 0) {
+      writer.uint32(18).bytes(message.key);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DirectDoor {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDirectDoor();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.port = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.key = Buffer.from(reader.bytes());
             continue;
           }
         }
