@@ -6,6 +6,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { can, canRun } from '../can.ts';
 import { BEYOND, type Peer } from '../fixtures/network.ts';
 import type { Outcome } from '../fixtures/run.ts';
+import { USERS } from '../fixtures/whole.ts';
 import { buildGo, buildJava } from './build.ts';
 import { DOMAIN, Stage, source, TARGET } from './stage.ts';
 
@@ -103,6 +104,41 @@ describe.skipIf(!machine.yes)(`programs that speak HTTP ${machine.why}`, () => {
       certificate,
     ]);
     succeeded(outcome, allThree('1.1') + allThree('1.1') + allThree('2.0'));
+  });
+
+  test.each(USERS.filter((user) => user !== 'root'))('curl, Go and Python run by %s', async (user) => {
+    const work = stage.whole.makeWork(user);
+    const script = `
+      curl -sS "$1/hello"; curl -sS --data-binary "@$3" "$1/post"; curl -sS "$1/large" | sha256sum | cut -d" " -f1
+      "$5" "$1" "$2" "$3" "$4"
+      python3 "$6" "$7" "$8" "$3" "$4" | tail -n 2`;
+    const words = [CLEAR, SECURE, body.file, certificate, stage.here(buildGo('fetch.go'))];
+    const command = [
+      'sh',
+      '-c',
+      `set -eu\n${script}`,
+      'sh',
+      ...words,
+      stage.here(source('fetch.py')),
+      HOST,
+      String(PORT),
+    ];
+    const outcome = await stage.exec(command, { user, work });
+    const task = `POST /task/0 HTTP/1.1 from ${TARGET}: ${BODY_BYTES} ${body.sha256}\n`;
+    const go = allThree('1.1') + allThree('2.0');
+    succeeded(outcome, `${allThree('1.1')}${go}20 answers, different: 1\n${task}`);
+  });
+
+  test('localhost is that of the target', async () => {
+    const made = stage.makeCertificate('localhost');
+    const words = ['127.0.0.1', '9080', made.key, made.certificate, large.file];
+    await stage.network.serve(stage.network.target, [process.execPath, source('web.mjs'), ...words]);
+    const outcome = await stage.shell(
+      'curl -sS "http://localhost:9080/hello"; curl -sS --cacert "$1" "$2"',
+      made.certificate,
+      'https://localhost:9082/hello',
+    );
+    succeeded(outcome, 'GET /hello HTTP/1.1 from 127.0.0.1: nothing\nGET /hello HTTP/2.0 from 127.0.0.1: nothing\n');
   });
 
   describe('git', () => {
