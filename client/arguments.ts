@@ -21,6 +21,8 @@ export interface FlagRow {
   /** Given where the flag has no value of its own. */
   implied?: string;
   help: string;
+  /** What a shell may offer for its value. */
+  completes?: 'target' | 'namespace' | 'context' | 'kind';
   /** Given again it adds to its value, after a comma. */
   repeats?: true;
   /** Recognised and refused: what is missing. */
@@ -36,6 +38,7 @@ const TARGET_FLAG: FlagRow = {
   value: 'required',
   shows: 'TARGET',
   overrides: 'MIRRORD_IMPERSONATED_TARGET',
+  completes: 'target',
   help: 'pid/N or container/NAME on this machine',
 };
 

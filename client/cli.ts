@@ -57,6 +57,8 @@ async function run(name: string, args: ParsedArguments): Promise<Outcome> {
       return (await import('./commands/explain.ts')).explain(args, terminal);
     case 'verify-config':
       return (await import('./commands/verify-config.ts')).verifyConfig(args, terminal);
+    case 'complete':
+      return (await import('./commands/complete.ts')).complete(args, terminal);
     case 'completions':
       return (await import('./commands/completions.ts')).completions(args, terminal);
     default:

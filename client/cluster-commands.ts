@@ -16,6 +16,7 @@ export const CONTEXT_FLAG: FlagRow = {
   value: 'required',
   shows: 'CONTEXT',
   overrides: 'MIRRORD_KUBE_CONTEXT',
+  completes: 'context',
   help: 'of the kubeconfig; its current one by default',
 };
 
@@ -37,6 +38,7 @@ const NAMESPACE_FLAG: FlagRow = {
   value: 'required',
   shows: 'NAMESPACE',
   overrides: 'MIRRORD_TARGET_NAMESPACE',
+  completes: 'namespace',
   help: 'that of the context by default',
 };
 
@@ -55,6 +57,7 @@ export const CLUSTER_COMMANDS: readonly CommandRow[] = [
         short: 't',
         value: 'required',
         shows: 'KIND',
+        completes: 'kind',
         repeats: true,
         help: 'only pods, deployments ...; several by comma or by repeating it',
       },
@@ -82,6 +85,7 @@ export const CLUSTER_COMMANDS: readonly CommandRow[] = [
         value: 'required',
         shows: 'TARGET',
         overrides: 'MIRRORD_IMPERSONATED_TARGET',
+        completes: 'target',
         help: 'looks at its node as well',
       },
       { name: 'json', value: 'none', help: 'for programs' },
@@ -100,5 +104,13 @@ export const CLUSTER_COMMANDS: readonly CommandRow[] = [
       { name: 'dry-run', value: 'none', help: 'only say what would be removed' },
       HELP_FLAG,
     ],
+  },
+  {
+    name: 'complete',
+    usage: 'complete WHAT PREFIX -- WORDS',
+    help: 'asked by the completion scripts',
+    flags: [],
+    isHidden: true,
+    takesCommand: true,
   },
 ];

@@ -106,10 +106,7 @@ async function prepare(given: {
     cwd,
   });
   for (const warning of warnings) progress.warn(warning);
-  if (config.target.path === null) {
-    throw new AppError('CONFIG_INVALID', 'a target is missing: --target pid/N or --target container/NAME');
-  }
-  const target = parseTarget(config.target.path);
+  const target = parseTarget(config.target.path ?? (await askForTarget(config, terminal, signals)));
   if (!isLocal(target)) {
     const what = `target ${formatTarget(target)} is not built yet: a session in a Kubernetes cluster comes with a later version`;
     throw new AppError('UNSUPPORTED', what, {
@@ -118,6 +115,11 @@ async function prepare(given: {
   }
   const executable = requireExecutable(command, pathAfterOverrides(config, env), cwd);
   return { terminal, command: args.words, config, target, executable, progress, log, signals };
+}
+
+async function askForTarget(config: Config, terminal: Terminal, signals: Signals): Promise<string> {
+  const { chooseTarget } = await import('./choose-target.ts');
+  return chooseTarget(config, terminal, signals.abortSignal);
 }
 
 function pathAfterOverrides(config: Config, env: NodeJS.ProcessEnv): string {

@@ -59,13 +59,19 @@ export async function loadClusterAccess(
   return fromKubeconfig(kubeconfig, settings);
 }
 
+/** Of every file that would be read; empty where there is none. */
+export async function contextNames(settings: Pick<ClusterSettings, 'kubeconfig' | 'env'>): Promise<string[]> {
+  const kubeconfig = await readKubeconfig(filesOf(settings).paths);
+  return kubeconfig === null ? [] : [...kubeconfig.contexts.keys()];
+}
+
 interface Files {
   readonly paths: readonly string[];
   readonly isExplicit: boolean;
   readonly from: string;
 }
 
-function filesOf({ kubeconfig, env }: ClusterSettings): Files {
+function filesOf({ kubeconfig, env }: Pick<ClusterSettings, 'kubeconfig' | 'env'>): Files {
   const split = (list: string) => list.split(':').filter((file) => file !== '');
   if (kubeconfig !== null) {
     const paths = split(kubeconfig).map((file) => path.resolve(expand(file, env)));
