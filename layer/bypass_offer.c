@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "answer.h"
@@ -24,8 +25,27 @@
 
 static char library[PATH_MAX];
 static int library_fd = -1, table_fd = -1;
-static bool is_wanted;
+static struct stat library_stat;
+static bool is_wanted, is_for_all;
 static struct bypass_table *table;
+
+/* Whoever has a path to the library may read it. */
+static bool can_all_read(void)
+{
+	char folder[PATH_MAX];
+	struct stat st;
+	char *slash;
+
+	if (fstat(library_fd, &library_stat) != 0 || !(library_stat.st_mode & S_IROTH))
+		return false;
+	snprintf(folder, sizeof(folder), "%s", library);
+	while ((slash = strrchr(folder, '/')) && slash != folder) {
+		*slash = '\0';
+		if (stat(folder, &st) != 0 || !(st.st_mode & S_IXOTH))
+			return false;
+	}
+	return true;
+}
 
 void bypass_find(void)
 {
@@ -41,6 +61,7 @@ void bypass_find(void)
 		return;
 	memcpy(slash + 1, LIBRARY, sizeof(LIBRARY));
 	library_fd = open(library, O_PATH | O_CLOEXEC);
+	is_for_all = library_fd >= 0 && can_all_read();
 }
 
 static const char *make_table(const struct rules *rules, uint64_t device)
@@ -120,6 +141,16 @@ static void give(const struct seccomp_notif *n, int fd, bool is_cloexec)
 	close(answer.fd);
 }
 
+/* To open it itself is twice as quick for the process as to be given it. */
+static bool has_library(pid_t tid)
+{
+	char path[PATH_MAX + 40];
+	struct stat st;
+
+	snprintf(path, sizeof(path), "/proc/%d/root%s", tid, library);
+	return is_for_all && stat(path, &st) == 0 && st.st_dev == library_stat.st_dev && st.st_ino == library_stat.st_ino;
+}
+
 bool bypass_answer(const struct seccomp_notif *n, const char *path, uint32_t open_flags)
 {
 	bool is_cloexec = open_flags & O_CLOEXEC;
@@ -131,7 +162,10 @@ bool bypass_answer(const struct seccomp_notif *n, const char *path, uint32_t ope
 	/* Whatever the rules say of it, and whoever the process is by now. */
 	if (library_fd < 0 || (open_flags & O_ACCMODE) != O_RDONLY || strcmp(path, library) != 0)
 		return false;
-	give(n, library_fd, is_cloexec);
+	if (has_library((pid_t)n->pid))
+		(void)answer_continue(n->id);
+	else
+		give(n, library_fd, is_cloexec);
 	return true;
 }
 

@@ -3,7 +3,7 @@
  * C library that take paths and are called often, and makes their calls in a way that the filter lets pass, when they stay on
  * this machine for certain. An optimisation: without it, and for all that it does not know, calls trap as ever.
  *
- * Freestanding: no C library of its own, no thread-local storage, no heap, no state but a pointer that is set before main.
+ * Freestanding: no C library of its own, no thread-local storage, no heap, no lock, no state but the table once it was asked for.
  * So it fits glibc and musl, signal handlers, and children of vfork.
  */
 #ifndef LAYER_BYPASS_H
@@ -12,8 +12,6 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "../bypass_table.h"
-
 /* What the C library of the process may have; NULL where it has not. */
 #define OPTIONAL __attribute__((weak, visibility("default")))
 
@@ -21,9 +19,6 @@
 #define EXPORT_AS(symbol, function)                                                                                    \
 	extern __typeof__(function) exported_##symbol __asm__(#symbol)                                                 \
 		__attribute__((alias(#function), visibility("default")))
-
-/* NULL: there is no supervisor, or none that offers it. */
-extern const struct bypass_table *bypass_table;
 
 struct bypass_path {
 	int dir;

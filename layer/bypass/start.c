@@ -20,51 +20,79 @@
 extern int *__errno_location(void) __attribute__((visibility("default")));
 extern void *dlsym(void *handle, const char *symbol) OPTIONAL;
 
-const struct bypass_table *bypass_table;
+/* So many calls trap before the table is asked for, which costs as much: many a program makes no more. */
+#define CALLS_BEFORE 6
+
+enum { NOT_ASKED, ASKED };
+
+static const struct bypass_table *table;
+static unsigned int calls;
+static int state;
 
 /* Only the supervisor's own memory is believed: no file of the target's can be sealed. */
 static const struct bypass_table *map(int fd)
 {
-	const struct bypass_table *table;
+	const struct bypass_table *mapped;
 	struct stat st;
 	long at;
 
 	if ((raw_call(SYS_fcntl, fd, F_GET_SEALS, 0, 0, 0, 0) & SEALS) != SEALS)
 		return NULL;
-	if (raw_call(SYS_fstat, fd, (long)&st, 0, 0, 0, 0) != 0 || st.st_size < (off_t)sizeof(*table) ||
+	if (raw_call(SYS_fstat, fd, (long)&st, 0, 0, 0, 0) != 0 || st.st_size < (off_t)sizeof(*mapped) ||
 	    st.st_size > (off_t)BYPASS_TABLE_MAX)
 		return NULL;
 	at = raw_call(SYS_mmap, 0, st.st_size, PROT_READ, MAP_SHARED, fd, 0);
 	if (at < 0 && at > -4096)
 		return NULL;
-	table = (const struct bypass_table *)at;
-	return table->magic == BYPASS_TABLE_MAGIC && table->bytes == (uint64_t)st.st_size ? table : NULL;
+	mapped = (const struct bypass_table *)at;
+	return mapped->magic == BYPASS_TABLE_MAGIC && mapped->bytes == (uint64_t)st.st_size ? mapped : NULL;
 }
 
-__attribute__((constructor)) static void start(void)
+static const struct bypass_table *ask(void)
 {
 	long fd = raw_call(SYS_openat, AT_FDCWD, (long)BYPASS_TABLE_PATH, O_RDONLY | O_CLOEXEC, 0, 0, 0);
+	const struct bypass_table *mapped;
 
 	if (fd < 0)
-		return;
-	bypass_table = map((int)fd);
+		return NULL;
+	mapped = map((int)fd);
 	raw_call(SYS_close, fd, 0, 0, 0, 0, 0);
+	return mapped;
+}
+
+/*
+ * NULL: not asked for yet, being asked for, or there is no supervisor that has one. Asked for once, by whoever comes first: a
+ * thread, a signal handler, a child of vfork. Nobody waits for it.
+ */
+static const struct bypass_table *find_table(void)
+{
+	const struct bypass_table *found = __atomic_load_n(&table, __ATOMIC_ACQUIRE);
+	int not_asked = NOT_ASKED;
+
+	if (found || __atomic_load_n(&state, __ATOMIC_RELAXED) == ASKED)
+		return found;
+	if (__atomic_fetch_add(&calls, 1, __ATOMIC_RELAXED) < CALLS_BEFORE ||
+	    !__atomic_compare_exchange_n(&state, &not_asked, ASKED, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+		return NULL;
+	found = ask();
+	__atomic_store_n(&table, found, __ATOMIC_RELEASE);
+	return found;
 }
 
 long bypass_call(const struct bypass_path *path, long nr, long a, long b, long c, long d, long e)
 {
-	const struct bypass_table *table = bypass_table;
-	bool is_local = table && decide_is_local(table, path->dir, path->path, path->is_write);
+	const struct bypass_table *found = find_table();
+	bool is_local = found && decide_is_local(found, path->dir, path->path, path->is_write);
 
-	return raw_call(nr, a, b, c, d, e, is_local ? (long)table->cookie : 0);
+	return raw_call(nr, a, b, c, d, e, is_local ? (long)found->cookie : 0);
 }
 
 long bypass_cwd(char *buf, size_t room)
 {
-	const struct bypass_table *table = bypass_table;
-	bool is_local = table && decide_directory_is_local(table, AT_FDCWD);
+	const struct bypass_table *found = find_table();
+	bool is_local = found && decide_directory_is_local(found, AT_FDCWD);
 
-	return raw_call(SYS_getcwd, (long)buf, (long)room, 0, 0, 0, is_local ? (long)table->cookie : 0);
+	return raw_call(SYS_getcwd, (long)buf, (long)room, 0, 0, 0, is_local ? (long)found->cookie : 0);
 }
 
 void bypass_set_errno(int error)
