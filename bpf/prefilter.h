@@ -82,6 +82,9 @@ static __always_inline int is_unwanted(struct __sk_buff *skb, const struct packe
 	} else {
 		return 0;
 	}
+	/* A request line may hold a whole URL. */
+	if (path.bytes[1] != '/')
+		return 0;
 	if (bpf_skb_load_bytes(skb, packet->payload + packet->bytes - 4, &tail, 4) || tail != bpf_htonl(0x0d0a0d0a))
 		return 0;
 	for (__u32 i = 0; i < CAPTURE_MAX_PREFIXES; i++) {

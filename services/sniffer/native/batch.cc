@@ -57,6 +57,7 @@ void Batch::on_open(const Flow &flow)
 {
 	EventAddresses addresses = addresses_of(flow.key);
 	addresses.is_from_middle = flow.is_from_middle;
+	addresses.begins_anywhere = flow.begins_anywhere;
 	addresses.interface = flow.interface;
 	EventHead *head = append(EventType::OPEN, flow.id, &addresses, sizeof(addresses));
 	head->number = flow.started_ns;

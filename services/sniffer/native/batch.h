@@ -42,7 +42,7 @@ struct EventAddresses {
 	uint8_t family; // 4 or 6
 	uint8_t protocol;
 	uint8_t is_from_middle;
-	uint8_t reserved;
+	uint8_t begins_anywhere;
 	uint32_t sample; // sample_of
 	uint32_t interface;
 };

@@ -28,6 +28,7 @@ struct Flow {
 	FlowState state = FlowState::OPENING;
 	bool has_answers = false;      // what the target sends is copied too
 	bool is_from_middle = false;
+	bool begins_anywhere = false;  // not even with a request
 	bool has_syn[2] = {false, false};
 	bool has_target_fin = false;
 	bool is_waiting = false;       // in the tracker's list of flows with a hole

@@ -251,10 +251,11 @@ void Tracker::join_or_count(Flow &flow, const Segment &segment, Direction direct
 	}
 	counters_.from_middle++;
 	flow.is_from_middle = true;
+	flow.begins_anywhere = !begins_request(segment);
 	flow.streams[0].start(segment.sequence, &budget_, &counters_.streams);
 	flow.started_ns = segment.time_ns;
 	begin_copy(flow, now);
-	if (!begins_request(segment))
+	if (flow.begins_anywhere)
 		sink_.on_gap(flow, Direction::TO_TARGET, 0, flow.older_reason);
 	carry(flow, segment, direction, now);
 }

@@ -1,0 +1,202 @@
+// One session of the agent with the sniffer: attached to a target, with subscriptions and the copies they bring. Everything
+// of it is released when its stream closes, however it closes; the capture goes with its last user.
+//
+// Buffers: subscriptions by count; what a session's stream and credits do not take is bounded in copy.ts.
+
+import type { Logger } from 'pino';
+import { AppError, toErrorDetail } from '#proto/errors.ts';
+import { type Frame, makeFrame } from '#proto/frame.ts';
+import { ErrorDetail } from '#proto/gen/v1/error.ts';
+import { Credit, FrameKind } from '#proto/gen/v1/frame.ts';
+import { AttachTarget } from '#proto/gen/v1/fs_env.ts';
+import { IncomingFacts, IncomingMode, Renewed, Subscribe, Subscribed } from '#proto/gen/v1/incoming.ts';
+import { Transport } from '#proto/gen/v1/network.ts';
+import { SessionEvent } from '#proto/gen/v1/session.ts';
+import { IncomingIds } from '#proto/incoming.ts';
+import { decodeHead, type SessionHandlers, type SessionStream } from '#proto/session-stream.ts';
+import type { Captures, CaptureUser } from './captures.ts';
+import type { Copy } from './copy.ts';
+import { Outlet } from './outlet.ts';
+import { Subscription, type SubscriptionWorld, TCP } from './subscription.ts';
+import { countEstablished, openTarget, type SnifferTarget } from './target.ts';
+import type { TargetCapture } from './target-capture.ts';
+
+const MAX_SUBSCRIPTIONS = 256;
+const MAX_PORT = 65_535;
+
+export class SnifferSession implements SessionHandlers, CaptureUser, SubscriptionWorld {
+  readonly outlet: Outlet;
+  readonly #stream: SessionStream;
+  readonly #captures: Captures;
+  readonly #logger: Logger;
+  readonly #ids = new IncomingIds('sniffer');
+  readonly #subscriptions = new Map<number, Subscription>();
+  readonly #copies = new Map<number, Copy>();
+  #target: SnifferTarget | null = null;
+  #capture: TargetCapture | null = null;
+  #isTargetGone = false;
+
+  constructor(stream: SessionStream, captures: Captures, logger: Logger) {
+    this.#stream = stream;
+    this.#captures = captures;
+    this.#logger = logger;
+    this.outlet = new Outlet(stream);
+  }
+
+  onFrame(frame: Frame): void {
+    switch (frame.kind) {
+      case FrameKind.FRAME_KIND_SESSION_OPEN:
+        this.#attach(decodeHead(AttachTarget.decode, frame.head));
+        return;
+      case FrameKind.FRAME_KIND_SUBSCRIBE:
+        this.#subscribe(frame.id, decodeHead(Subscribe.decode, frame.head));
+        return;
+      case FrameKind.FRAME_KIND_UNSUBSCRIBE:
+        this.#subscriptions.get(frame.id)?.end();
+        return;
+      case FrameKind.FRAME_KIND_CREDIT:
+        this.#copies.get(frame.id)?.grant(decodeHead(Credit.decode, frame.head).bytes);
+        return;
+      case FrameKind.FRAME_KIND_RESET:
+        this.#copies.get(frame.id)?.reset();
+        return;
+      case FrameKind.FRAME_KIND_RENEW:
+        this.#refuseRenewal(frame.id);
+        return;
+      case FrameKind.FRAME_KIND_SESSION_CLOSE:
+        this.#stream.send(makeFrame(0, FrameKind.FRAME_KIND_SESSION_CLOSED));
+        this.#stream.end();
+        return;
+      case FrameKind.FRAME_KIND_CANCEL:
+        return;
+      default:
+        this.#refuse(frame.id, new AppError('UNSUPPORTED', `frames of kind ${frame.kind} are not understood here`));
+    }
+  }
+
+  onClosed(error: AppError | null): void {
+    for (const subscription of this.#subscriptions.values()) {
+      subscription.abandon();
+      this.#capture?.remove(subscription);
+    }
+    this.#subscriptions.clear();
+    this.#copies.clear();
+    if (this.#target !== null) {
+      this.#captures.release(this.#target, this);
+      this.#target.close();
+    }
+    this.#capture = null;
+    this.#target = null;
+    this.#logger.info({ code: error?.code }, 'session closed');
+  }
+
+  onCaptureFailed(error: AppError): void {
+    this.#logger.error({ err: error }, 'capture failed');
+    this.#capture = null;
+    this.#stream.fail(error);
+  }
+
+  takeId(): number {
+    return this.#ids.take((id) => this.#copies.has(id));
+  }
+
+  onCopy(copy: Copy): void {
+    this.#copies.set(copy.id, copy);
+  }
+
+  onCopyEnded(copy: Copy): void {
+    this.#copies.delete(copy.id);
+  }
+
+  onOver(subscription: Subscription): void {
+    this.#subscriptions.delete(subscription.id);
+    this.#capture?.remove(subscription);
+  }
+
+  #attach({ pid, startTimeTicks }: AttachTarget): void {
+    if (this.#target !== null) throw new AppError('PROTOCOL_VIOLATION', 'the session is opened a second time');
+    try {
+      this.#target = openTarget(pid, startTimeTicks, () => this.#targetEnded(pid));
+      this.#capture = this.#captures.acquire(this.#target, this);
+    } catch (thrown) {
+      const error = AppError.from(thrown, 'BUG');
+      this.#logger.info({ target: pid, code: error.code, reason: error.message }, 'target refused');
+      this.#stream.fail(error);
+      return;
+    }
+    const { isEbpf, refusal } = this.#capture;
+    this.#logger.info({ target: pid, isEbpf }, 'session opened');
+    const facts: IncomingFacts = {
+      method: isEbpf ? 'ebpf' : 'classic-bpf',
+      notes: isEbpf ? [] : [`${refusal}: packets are chosen by port alone in the kernel, the rest is done after it`],
+    };
+    this.#stream.send(makeFrame(0, FrameKind.FRAME_KIND_SESSION_OPENED, IncomingFacts.encode(facts).finish()));
+  }
+
+  #subscribe(id: number, wish: Subscribe): void {
+    const target = this.#target;
+    const capture = this.#capture;
+    if (target === null || capture === null)
+      throw new AppError('PROTOCOL_VIOLATION', 'a subscription before the target');
+    if (id % 2 === 0 || this.#subscriptions.has(id)) {
+      throw new AppError('PROTOCOL_VIOLATION', `subscription ${id}: the id is not free for the client`);
+    }
+    try {
+      this.#check(wish);
+      // Counted before: what comes between is either older or copied.
+      const olderConnections = wish.transport === Transport.TRANSPORT_TCP ? countEstablished(target.pid, wish.port) : 0;
+      const subscription = new Subscription(id, wish, this);
+      capture.add(subscription);
+      this.#subscriptions.set(id, subscription);
+      const notes = this.#notesOf(subscription);
+      const head = Subscribed.encode({ olderConnections, notes }).finish();
+      this.#stream.send(makeFrame(id, FrameKind.FRAME_KIND_SUBSCRIBED, head));
+      this.#logger.info(
+        { port: wish.port, transport: wish.transport, filtered: wish.filter !== undefined },
+        'subscribed',
+      );
+    } catch (thrown) {
+      this.#refuse(id, AppError.from(thrown, 'BUG'));
+    }
+  }
+
+  #check({ mode, transport, port }: Subscribe): void {
+    if (this.#isTargetGone) throw new AppError('TARGET_GONE', 'the target has ended');
+    if (mode !== IncomingMode.INCOMING_MODE_MIRROR) throw new AppError('UNSUPPORTED', 'the sniffer only mirrors');
+    if (transport !== Transport.TRANSPORT_TCP && transport !== Transport.TRANSPORT_UDP) {
+      throw new AppError('UNSUPPORTED', `transport ${transport} cannot be mirrored`);
+    }
+    if (port < 1 || port > MAX_PORT) throw new AppError('PROTOCOL_VIOLATION', `port ${port} cannot be subscribed to`);
+    if (this.#subscriptions.size >= MAX_SUBSCRIPTIONS) {
+      throw new AppError('LIMIT_REACHED', `${MAX_SUBSCRIPTIONS} subscriptions are the most allowed`);
+    }
+  }
+
+  #notesOf({ protocol, wish }: Subscription): string[] {
+    const notes: string[] = [];
+    if (protocol !== TCP)
+      notes.push(`port ${wish.port}: datagrams that come in fragments are counted and not mirrored`);
+    if (wish.withAnswers && wish.filter !== undefined) notes.push('answers are not shown where requests are filtered');
+    return notes;
+  }
+
+  #refuseRenewal(id: number): void {
+    const reason = 'the sniffer cannot renew connections yet';
+    const head = Renewed.encode({ connections: 0, failed: 0, reason }).finish();
+    if (this.#subscriptions.has(id)) this.#stream.send(makeFrame(id, FrameKind.FRAME_KIND_RENEWED, head));
+  }
+
+  #targetEnded(pid: number): void {
+    this.#isTargetGone = true;
+    this.#logger.info({ target: pid }, 'target ended');
+    for (const subscription of this.#subscriptions.values()) subscription.targetGone();
+    const head = SessionEvent.encode({ event: { $case: 'targetEnded', value: { pid } } }).finish();
+    this.#stream.send(makeFrame(0, FrameKind.FRAME_KIND_SESSION_EVENT, head));
+  }
+
+  #refuse(id: number, error: AppError): void {
+    if (error.code === 'BUG') this.#logger.error({ err: error }, 'request failed');
+    const head = ErrorDetail.encode(toErrorDetail(error)).finish();
+    this.#stream.send(makeFrame(id, FrameKind.FRAME_KIND_ERROR, head));
+  }
+}

@@ -1,0 +1,237 @@
+// The one capture of a network namespace, shared by every subscription to it: which ports are watched with which wishes, and
+// who gets which connection. Nobody waits for anybody here: each copy has limits of its own (copy.ts).
+
+import { errnoName } from '#proto/errno.ts';
+import { AppError } from '#proto/errors.ts';
+import { type EndReason, LossReason } from '#proto/gen/v1/incoming.ts';
+import { type FlowAddresses, type FlowEvents, readEvents } from './events.ts';
+import { type NativeCapture, type NativeCounters, native } from './native/index.ts';
+import { requestPrefixes } from './prefilter.ts';
+import { type Selection, select } from './selection.ts';
+import type { Subscription } from './subscription.ts';
+
+export interface CaptureLimits {
+  readonly ringBytes: number;
+  readonly flows: number;
+  readonly heldBytes: number;
+  readonly wantsEbpf: boolean;
+}
+
+const RETIRE_MS = 8;
+const WAITING_BYTES = 16 * 1024 * 1024;
+const HELD_BYTES_OF_STREAM = 8 * 1024 * 1024;
+const REPORT_EVERY_MS = 1_000;
+/** bpf/capture.h. */
+const MAX_PREFIXES = 16;
+
+interface PortState {
+  readonly protocol: number;
+  readonly port: number;
+  readonly subscriptions: Set<Subscription>;
+}
+
+interface FlowState {
+  readonly selections: readonly Selection[];
+}
+
+export class TargetCapture implements FlowEvents {
+  readonly isEbpf: boolean;
+  readonly refusal: string;
+  readonly #capture: NativeCapture;
+  readonly #ports = new Map<string, PortState>();
+  readonly #flows = new Map<number, FlowState>();
+  readonly #older = new Map<number, PortState>();
+  readonly #timer: NodeJS.Timeout;
+  readonly #onFailure: (error: AppError) => void;
+  #ringLosses = 0;
+  /** Whose sample the kernel takes. */
+  #sampled: Subscription | null = null;
+  #notSampled = 0;
+
+  /** Throws NOT_PERMITTED when the kernel refuses us, SERVICE_UNAVAILABLE for anything else. */
+  constructor(namespaceFd: number, limits: CaptureLimits, onFailure: (error: AppError) => void) {
+    this.#onFailure = onFailure;
+    const opened = native.open(
+      {
+        namespaceFd,
+        wantsEbpf: limits.wantsEbpf,
+        ringBytes: limits.ringBytes,
+        retireMs: RETIRE_MS,
+        waitingBytes: WAITING_BYTES,
+        flows: limits.flows,
+        heldBytes: limits.heldBytes,
+        heldBytesOfStream: HELD_BYTES_OF_STREAM,
+      },
+      (batch) => readEvents(batch, this),
+    );
+    if (opened.capture === null) throw refusalOf(opened.errno, opened.step);
+    this.#capture = opened.capture;
+    this.isEbpf = opened.isEbpf;
+    this.refusal = opened.refusal;
+    this.#timer = setInterval(() => this.#report(), REPORT_EVERY_MS);
+    this.#timer.unref();
+  }
+
+  get counters(): NativeCounters {
+    return native.counters(this.#capture);
+  }
+
+  /** Throws SERVICE_UNAVAILABLE when the kernel has no room for the port. */
+  add(subscription: Subscription): void {
+    const state = this.#portOf(subscription);
+    state.subscriptions.add(subscription);
+    try {
+      this.#apply(state);
+    } catch (error) {
+      this.remove(subscription);
+      throw error;
+    }
+  }
+
+  remove(subscription: Subscription): void {
+    this.#countLosses();
+    if (this.#sampled === subscription) this.#sampled = null;
+    const state = this.#portOf(subscription);
+    state.subscriptions.delete(subscription);
+    if (state.subscriptions.size > 0) {
+      this.#apply(state);
+      return;
+    }
+    this.#ports.delete(keyOf(subscription));
+    native.removePort(this.#capture, state.protocol, state.port);
+  }
+
+  close(): void {
+    clearInterval(this.#timer);
+    native.close(this.#capture);
+  }
+
+  onOpen(flow: number, addresses: FlowAddresses, atNs: bigint): void {
+    const port = this.#ports.get(`${addresses.protocol}:${addresses.localPort}`);
+    if (port === undefined) return;
+    this.#older.delete(flow);
+    const selections: Selection[] = [];
+    for (const subscription of port.subscriptions) {
+      if (subscription.admits(addresses)) selections.push(select(subscription, addresses, atNs));
+    }
+    if (selections.length > 0) this.#flows.set(flow, { selections });
+  }
+
+  onBytes(flow: number, isAnswer: boolean, bytes: Buffer): void {
+    const selections = this.#flows.get(flow)?.selections;
+    if (selections !== undefined) for (const selection of selections) selection.bytes(bytes, isAnswer);
+  }
+
+  onGap(flow: number, isAnswer: boolean, bytes: number, reason: number): void {
+    for (const selection of this.#flows.get(flow)?.selections ?? []) selection.gap(bytes, reason, isAnswer);
+  }
+
+  onHalfClose(flow: number, isAnswer: boolean): void {
+    for (const selection of this.#flows.get(flow)?.selections ?? []) selection.halfClose(isAnswer);
+  }
+
+  onClose(flow: number, reason: EndReason, atNs: bigint): void {
+    const state = this.#flows.get(flow);
+    if (state === undefined) return;
+    this.#flows.delete(flow);
+    for (const selection of state.selections) selection.close(reason, atNs);
+  }
+
+  onOlder(flow: number, addresses: FlowAddresses, reason: LossReason): void {
+    const port = this.#ports.get(`${addresses.protocol}:${addresses.localPort}`);
+    if (port === undefined) return;
+    this.#older.set(flow, port);
+    for (const { counts } of port.subscriptions) counts.lost(reason, { connections: 1 });
+  }
+
+  onOlderClose(flow: number, bytes: number): void {
+    const port = this.#older.get(flow);
+    this.#older.delete(flow);
+    for (const { counts } of port?.subscriptions ?? []) counts.lost(LossReason.LOSS_REASON_OLDER, { bytes });
+  }
+
+  onNoRoom(addresses: FlowAddresses): void {
+    const port = this.#ports.get(`${addresses.protocol}:${addresses.localPort}`);
+    for (const { counts } of port?.subscriptions ?? []) {
+      counts.lost(LossReason.LOSS_REASON_CONNECTION_LIMIT, { connections: 1 });
+    }
+  }
+
+  #portOf(subscription: Subscription): PortState {
+    const key = keyOf(subscription);
+    let state = this.#ports.get(key);
+    if (state === undefined) {
+      const { protocol, wish } = subscription;
+      state = { protocol, port: wish.port, subscriptions: new Set() };
+      this.#ports.set(key, state);
+    }
+    return state;
+  }
+
+  /** The least that satisfies everybody: what one wants in full is not thinned for another. */
+  #apply({ protocol, port, subscriptions }: PortState): void {
+    const wishes = [...subscriptions].map(({ wish }) => wish);
+    const prefixes = wishes.map(({ filter }) => requestPrefixes(filter));
+    const allPrefixes = prefixes.every((list) => list.length > 0) ? prefixes.flat() : [];
+    const errno = native.setPort(this.#capture, protocol, port, {
+      samplePerMillion: this.#kernelSample(subscriptions),
+      connectionBytes: 0,
+      bytesPerSecond: 0,
+      wantsAnswers: wishes.some(({ withAnswers }) => withAnswers),
+      fromAnywhere: wishes.some(({ withOlder }) => withOlder),
+      requestPrefixes: allPrefixes.length <= MAX_PREFIXES ? allPrefixes : [],
+    });
+    if (errno === 0) return;
+    throw new AppError('SERVICE_UNAVAILABLE', `port ${port} cannot be watched: ${errnoName(errno)}`, { errno });
+  }
+
+  /** One sample alone is taken in the kernel, which counts only a sum; of several each subscription takes its own. */
+  #kernelSample(subscriptions: Set<Subscription>): number {
+    const [only] = subscriptions;
+    if (this.#sampled !== null && subscriptions.has(this.#sampled) && subscriptions.size > 1) this.#sampled = null;
+    if (only === undefined || subscriptions.size > 1 || only.wish.samplePerMillion === 0) return 0;
+    this.#sampled ??= only;
+    return this.#sampled === only ? only.wish.samplePerMillion : 0;
+  }
+
+  #report(): void {
+    const errno = native.failure(this.#capture);
+    if (errno !== 0) {
+      clearInterval(this.#timer);
+      this.#onFailure(new AppError('SERVICE_UNAVAILABLE', `the capture has failed: ${errnoName(errno)}`, { errno }));
+      return;
+    }
+    this.#countLosses();
+    for (const { subscriptions } of this.#ports.values()) {
+      for (const subscription of subscriptions) subscription.reportLosses();
+    }
+  }
+
+  /** What the kernel has counted since the last time. */
+  #countLosses(): void {
+    const { ringLosses, notSampledConnections } = this.counters;
+    if (this.#sampled !== null) this.#sampled.counts.notSampled += notSampledConnections - this.#notSampled;
+    this.#notSampled = notSampledConnections;
+    const packets = ringLosses - this.#ringLosses;
+    this.#ringLosses = ringLosses;
+    for (const { subscriptions } of this.#ports.values()) {
+      for (const subscription of subscriptions) {
+        // Of which connection they were the ring cannot tell.
+        if (packets > 0) subscription.counts.lost(LossReason.LOSS_REASON_RING_FULL, { packets });
+      }
+    }
+  }
+}
+
+function keyOf({ protocol, wish }: Subscription): string {
+  return `${protocol}:${wish.port}`;
+}
+
+function refusalOf(errno: number, step: string): AppError {
+  const name = errnoName(errno);
+  if (name === 'EPERM' || name === 'EACCES') {
+    const message = `${step}: ${name}: the sniffer needs CAP_NET_RAW and CAP_SYS_ADMIN in the target's network`;
+    return new AppError('NOT_PERMITTED', message, { errno });
+  }
+  return new AppError('SERVICE_UNAVAILABLE', `the capture cannot start: ${step}: ${name}`, { errno });
+}

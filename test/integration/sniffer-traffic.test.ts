@@ -1,0 +1,181 @@
+// Real traffic between real programs, copied by the real sniffer: what a session gets is what the target got, byte for byte.
+
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { Transport } from '../../proto/gen/v1/network.ts';
+import { type Peer, startNetwork, type TargetNetwork } from '../fixtures/network.ts';
+import { Mirror, type RunningSniffer, startSniffer } from './sniffer-harness.ts';
+
+const HTTP = 8080;
+const ECHO = 9000;
+const DEADLINE_MS = 60_000;
+
+let network: TargetNetwork;
+let server: Peer;
+let sniffer: RunningSniffer;
+let mirror: Mirror;
+
+async function begin(limits: Parameters<typeof startSniffer>[0] = {}): Promise<void> {
+  network = await startNetwork();
+  server = await network.serve(network.target, [
+    process.execPath,
+    `${import.meta.dirname}/../fixtures/hash-server.mjs`,
+    `${HTTP}`,
+    `${ECHO}`,
+  ]);
+  sniffer = await startSniffer(limits);
+  mirror = await Mirror.open(sniffer, network.identity);
+}
+
+async function end(): Promise<void> {
+  mirror?.end();
+  await sniffer?.[Symbol.asyncDispose]();
+  await network?.[Symbol.asyncDispose]();
+}
+
+/** The target's own account of its next connection that ended. */
+async function account(): Promise<{
+  peerPort: number;
+  bytes: number;
+  sha256: string;
+  outBytes: number;
+  outSha: string;
+}> {
+  const [, peerPort, bytes, sha256 = '', outBytes, outSha = ''] = (await server.line('over')).split(' ');
+  return { peerPort: Number(peerPort), bytes: Number(bytes), sha256, outBytes: Number(outBytes), outSha };
+}
+
+/** As many accounts as there were connections, each held against what was seen. */
+async function compare(connections: number, withAnswers = false): Promise<void> {
+  for (let count = 0; count < connections; count += 1) {
+    const truth = await account();
+    const seen = await mirror.over(truth.peerPort);
+    expect({ bytes: seen.bytes, sha256: seen.sha256, gaps: seen.gaps }).toEqual({
+      bytes: truth.bytes,
+      sha256: truth.sha256,
+      gaps: [],
+    });
+    if (withAnswers) expect([seen.answerBytes, seen.answerSha256]).toEqual([truth.outBytes, truth.outSha]);
+  }
+}
+
+describe.each([
+  ['eBPF', true],
+  ['the classic filter', false],
+])('with %s', (_, wantsEbpf) => {
+  beforeEach(() => begin({ wantsEbpf }), DEADLINE_MS);
+  afterEach(end, DEADLINE_MS);
+
+  test('the session is told how packets are chosen', () => {
+    expect(mirror.facts.method).toBe(wantsEbpf ? 'ebpf' : 'classic-bpf');
+    expect(mirror.facts.notes).toHaveLength(wantsEbpf ? 0 : 1);
+  });
+
+  test(
+    'curl over IPv4 and IPv6: the true addresses, every byte, the end',
+    async () => {
+      const { subscribed, id } = await mirror.subscribe({ port: HTTP, withAnswers: true });
+      expect(subscribed.olderConnections).toBe(0);
+      await network.run(network.beyond, `curl -s http://10.99.0.1:${HTTP}/size/100000`);
+      await network.run(network.beyond, `curl -s http://[fd99::1]:${HTTP}/`);
+      await compare(2, true);
+      const [first, second] = mirror.seen;
+      expect(first?.peer.startsWith('10.99.0.2:')).toBe(true);
+      expect(first?.local).toBe(`10.99.0.1:${HTTP}`);
+      expect(first?.text.startsWith('GET /size/100000 HTTP/1.1\r\n')).toBe(true);
+      expect(second?.peer.startsWith('fd990000000000000000000000000002:')).toBe(true);
+      expect(mirror.seen.map((one) => [one.hasHalfClosed, one.hasAnswerEnd, one.endReason])).toEqual([
+        [true, true, 'END_REASON_CLOSED'],
+        [true, true, 'END_REASON_CLOSED'],
+      ]);
+      const sum = await mirror.unsubscribe(id);
+      expect(sum).toMatchObject({ connections: 2n, losses: [] });
+    },
+    DEADLINE_MS,
+  );
+
+  test(
+    'connections over loopback are seen once',
+    async () => {
+      await mirror.subscribe({ port: HTTP });
+      await network.run(network.target, `curl -s http://127.0.0.1:${HTTP}/`);
+      await network.run(network.target, `curl -s http://10.99.0.1:${HTTP}/`);
+      await compare(2);
+      expect(mirror.seen.map((one) => one.local)).toEqual([`127.0.0.1:${HTTP}`, `10.99.0.1:${HTTP}`]);
+    },
+    DEADLINE_MS,
+  );
+
+  test(
+    'ports that nobody subscribed to, and the target as a client, are not copied',
+    async () => {
+      await mirror.subscribe({ port: ECHO });
+      await network.run(network.beyond, `curl -s http://10.99.0.1:${HTTP}/`);
+      await account();
+      const { id } = await mirror.subscribe({ port: HTTP });
+      const own = await network.serve(network.beyond, [
+        process.execPath,
+        `${import.meta.dirname}/../fixtures/hash-server.mjs`,
+        `${HTTP}`,
+        `${ECHO}`,
+      ]);
+      await network.run(network.target, `curl -s http://10.99.0.2:${HTTP}/`);
+      await own.line('over');
+      await network.run(network.beyond, `curl -s http://10.99.0.1:${HTTP}/`);
+      await compare(1);
+      expect(await mirror.unsubscribe(id)).toMatchObject({ connections: 1n });
+    },
+    DEADLINE_MS,
+  );
+
+  test(
+    'datagrams of both families arrive one by one, by peer',
+    async () => {
+      await mirror.subscribe({ port: 5353, transport: Transport.TRANSPORT_UDP });
+      const script = `
+import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+for text in (b"one", b"", b"x" * 1400): s.sendto(text, ("10.99.0.1", 5353))
+t = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+t.sendto(b"six", ("fd99::1", 5353))
+print("ready", flush=True)
+`;
+      const client = await network.serve(network.beyond, ['python3', '-c', script]);
+      await client.stop();
+      await mirror.until('four datagrams', () => mirror.seen.flatMap((one) => one.datagrams).length === 4);
+      expect(mirror.seen.map((one) => one.datagrams)).toEqual([['one', '', 'x'.repeat(1400)], ['six']]);
+    },
+    DEADLINE_MS,
+  );
+});
+
+describe('much at once', () => {
+  beforeEach(() => begin(), DEADLINE_MS);
+  afterEach(end, DEADLINE_MS);
+
+  test(
+    '20,000 requests on 32 connections, both directions byte for byte',
+    async () => {
+      await mirror.subscribe({ port: HTTP, withAnswers: true, limitBytes: 64 << 20, connectionBytes: 4 << 20 });
+      await network.run(network.beyond, `h2load --h1 -n 20000 -c 32 -t 1 http://10.99.0.1:${HTTP}/`);
+      await compare(32, true);
+    },
+    DEADLINE_MS,
+  );
+
+  test(
+    'at more than can be copied, what is delivered and what is told to be lost is what the target had',
+    async () => {
+      await mirror.subscribe({ port: HTTP, withAnswers: true });
+      const url = `http://10.99.0.1:${HTTP}/size/1000000?[1-30]`;
+      await Promise.all([1, 2, 3, 4].map(() => network.run(network.beyond, `curl -s -o /dev/null ${url}`)));
+      for (let count = 0; count < 4; count += 1) {
+        const truth = await account();
+        const seen = await mirror.over(truth.peerPort);
+        const lost = (isAnswer: boolean) =>
+          seen.gaps.filter((gap) => gap.isAnswer === isAnswer).reduce((sum, { bytes }) => sum + Number(bytes), 0);
+        expect([seen.bytes + lost(false), seen.answerBytes + lost(true)]).toEqual([truth.bytes, truth.outBytes]);
+      }
+    },
+    DEADLINE_MS,
+  );
+});
