@@ -54,9 +54,7 @@ test('the configuration file has a default place and may be stdin', () => {
 
 test.each([
   ['--steal', 'incoming traffic'],
-  ['-e', 'Kubernetes'],
-  ['-c', 'Kubernetes'],
-  ['-c=false', 'Kubernetes'],
+  ['-e', 'ephemeral containers'],
 ])('%s is known and refused as not built', (flag, what) => {
   const error = refusal(() => parse(flag, '--', 'true'));
   expect(error.code).toBe('UNSUPPORTED');
@@ -73,12 +71,21 @@ test.each([
   expect(parse(flag, '--', 'true').overrides).toEqual(overrides);
 });
 
-test.each(['-n', '-a', '-l', '-i', '--agent-ttl', '--agent-startup-timeout', '--context', '--skip-processes'])(
-  '%s with its value is known and refused as not built',
-  (flag) => {
-    expect(refusal(() => parse(flag, 'value', 'true')).code).toBe('UNSUPPORTED');
-  },
-);
+test('--skip-processes with its value is known and refused as not built', () => {
+  expect(refusal(() => parse('--skip-processes', 'value', 'true')).code).toBe('UNSUPPORTED');
+});
+
+test.each([
+  ['-n', 'MIRRORD_TARGET_NAMESPACE'],
+  ['-a', 'MIRRORD_AGENT_NAMESPACE'],
+  ['-l', 'MIRRORD_AGENT_RUST_LOG'],
+  ['-i', 'MIRRORD_AGENT_IMAGE'],
+  ['--agent-ttl', 'MIRRORD_AGENT_TTL'],
+  ['--agent-startup-timeout', 'MIRRORD_AGENT_STARTUP_TIMEOUT'],
+  ['--context', 'MIRRORD_KUBE_CONTEXT'],
+])('%s says for the cluster what %s does', (flag, variable) => {
+  expect(parse(flag, 'value', 'true').overrides).toEqual({ [variable]: 'value' });
+});
 
 test.each([
   [['--targt', 'x'], 'did you mean --target?'],

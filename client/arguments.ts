@@ -2,7 +2,7 @@
 // the words mean is for config and commands.
 
 import { AppError } from '#proto/errors.ts';
-import { CLUSTER_COMMANDS, CONFIG_FLAG, HELP_FLAG } from './cluster-commands.ts';
+import { CLUSTER_COMMANDS, CONFIG_FLAG, HELP_FLAG, TARGET_CLUSTER_FLAGS } from './cluster-commands.ts';
 
 export type FlagValue = 'none' | 'required' | 'optional' | 'optional-with-equals';
 
@@ -39,7 +39,7 @@ const TARGET_FLAG: FlagRow = {
   shows: 'TARGET',
   overrides: 'MIRRORD_IMPERSONATED_TARGET',
   completes: 'target',
-  help: 'pid/N or container/NAME on this machine',
+  help: 'pid/N, container/NAME of this machine; pod/NAME, deployment/NAME ...',
 };
 
 const FS_FLAG: FlagRow = {
@@ -70,6 +70,7 @@ const NETWORK_FLAGS: readonly FlagRow[] = [
 const EXEC_FLAGS: readonly FlagRow[] = [
   TARGET_FLAG,
   CONFIG_FLAG,
+  ...TARGET_CLUSTER_FLAGS,
   FS_FLAG,
   ...NETWORK_FLAGS,
   {
@@ -100,15 +101,7 @@ const EXEC_FLAGS: readonly FlagRow[] = [
   { name: 'progress', value: 'required', shows: 'MODE', help: 'standard, simple, json or off' },
   { name: 'no-telemetry', value: 'none', help: 'accepted; there is no telemetry' },
   { name: 'disable-version-check', value: 'none', help: 'accepted; there is no version check' },
-  later('target-namespace', CLUSTER, 'required', 'n'),
-  later('agent-namespace', CLUSTER, 'required', 'a'),
-  later('agent-log-level', CLUSTER, 'required', 'l'),
-  later('agent-image', CLUSTER, 'required', 'i'),
-  later('agent-ttl', CLUSTER, 'required'),
-  later('agent-startup-timeout', CLUSTER, 'required'),
-  later('ephemeral-container', CLUSTER, 'none', 'e'),
-  later('accept-invalid-certificates', CLUSTER, 'optional-with-equals', 'c'),
-  later('context', CLUSTER, 'required'),
+  later('ephemeral-container', 'ephemeral containers', 'none', 'e'),
   later('skip-processes', 'leaving single processes out', 'required'),
   later('steal', INCOMING),
 ];

@@ -1,5 +1,5 @@
 // Where the agent is and what admits us: one that runs already, named by the environment, or one of our own for targets
-// of this machine.
+// of this machine; for those of a cluster see cluster-backend.ts.
 
 import { readFile, stat } from 'node:fs/promises';
 import type { DialOptions } from '#proto/dial.ts';
@@ -7,6 +7,7 @@ import { AppError } from '#proto/errors.ts';
 import { mintToken, newSessionId, parseSessionKey, proofOfKey } from '#proto/token.ts';
 import { type EmbeddedOptions, startEmbedded } from './embedded.ts';
 import type { Log } from './log.ts';
+import type { LocalTarget } from './target.ts';
 
 export interface Backend {
   /** `unix:/path`, `host:port` or `tls:host:port`. */
@@ -14,8 +15,10 @@ export interface Backend {
   readonly token: string;
   /** Where it takes more than a socket to reach the address. */
   readonly connect?: DialOptions['connect'];
-  /** By which the agent shows that it is the one that has the key. */
-  readonly proof: string;
+  /** By which the agent shows that it is the one that has the key; without it the way to it vouches for it. */
+  readonly proof?: string;
+  /** In the agent's words. */
+  readonly target: LocalTarget;
   /** True when we started it, and so are the ones who end it. */
   readonly isEmbedded: boolean;
   /** Private to this run, and removed after it however it ends; null where nothing was started. */
@@ -29,6 +32,7 @@ export interface Backend {
 const NOTHING_STARTED = { isEmbedded: false, folder: null, close: async () => {}, agentLog: async () => '' };
 
 export interface BackendOptions {
+  target: LocalTarget;
   env: NodeJS.ProcessEnv;
   log: Log;
   embedded: Omit<EmbeddedOptions, 'env' | 'log' | 'key' | 'signal'>;
@@ -41,17 +45,17 @@ const TOKEN_TTL_S = 60;
 /** Rejects with CONFIG_INVALID for an environment that cannot be right, or the reason the agent did not start. */
 export async function reachBackend(options: BackendOptions): Promise<Backend> {
   const address = options.env['MIRRORD_AGENT_ADDRESS'] || null;
-  return address === null ? embeddedBackend(options) : givenBackend(address, options.env);
+  return address === null ? embeddedBackend(options) : givenBackend(address, options);
 }
 
-async function givenBackend(address: string, env: NodeJS.ProcessEnv): Promise<Backend> {
+async function givenBackend(address: string, { env, target }: BackendOptions): Promise<Backend> {
   assertAddress(address);
   const keyFile = env['MIRRORD_AGENT_KEY_FILE'] || null;
   if (keyFile === null) {
     throw refusal('MIRRORD_AGENT_ADDRESS is set but MIRRORD_AGENT_KEY_FILE is not');
   }
   const key = await readKey(keyFile);
-  const given = { address, ...admission(key), ...NOTHING_STARTED };
+  const given = { address, target, ...admission(key), ...NOTHING_STARTED };
   const direct = DIRECT.exec(address);
   if (direct === null) return given;
   const { connectDirect, directKeyOf } = await import('#proto/direct-tls.ts');
@@ -59,12 +63,13 @@ async function givenBackend(address: string, env: NodeJS.ProcessEnv): Promise<Ba
   return { ...given, connect: (signal) => connectDirect(host, Number(port), directKeyOf(key), signal) };
 }
 
-async function embeddedBackend({ env, log, embedded, signal }: BackendOptions): Promise<Backend> {
+async function embeddedBackend({ target, env, log, embedded, signal }: BackendOptions): Promise<Backend> {
   const { randomBytes } = await import('node:crypto');
   const key = randomBytes(32);
   const agent = await startEmbedded({ ...embedded, env, log, key, signal });
   return {
     address: agent.address,
+    target,
     ...admission(key),
     isEmbedded: true,
     folder: agent.folder,

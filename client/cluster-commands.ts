@@ -42,6 +42,29 @@ const NAMESPACE_FLAG: FlagRow = {
   help: 'that of the context by default',
 };
 
+function agentFlag(name: string, short: string | null, shows: string, variable: string, help: string): FlagRow {
+  const row = { name, value: 'required', shows, overrides: variable, help } as const;
+  return short === null ? row : { ...row, short };
+}
+
+/** Of `exec`: where its target is, and the agent beside it. */
+export const TARGET_CLUSTER_FLAGS: readonly FlagRow[] = [
+  { ...NAMESPACE_FLAG, name: 'target-namespace', help: 'of the target; by default of the context' },
+  CONTEXT_FLAG,
+  INSECURE_FLAG,
+  agentFlag(
+    'agent-namespace',
+    'a',
+    'NAMESPACE',
+    'MIRRORD_AGENT_NAMESPACE',
+    "of the agent's pod; the target's by default",
+  ),
+  agentFlag('agent-image', 'i', 'IMAGE', 'MIRRORD_AGENT_IMAGE', "of the agent's pod"),
+  agentFlag('agent-log-level', 'l', 'LEVEL', 'MIRRORD_AGENT_RUST_LOG', 'trace, debug, info, warn or error'),
+  agentFlag('agent-ttl', null, 'SECONDS', 'MIRRORD_AGENT_TTL', 'for which a finished agent stays'),
+  agentFlag('agent-startup-timeout', null, 'SECONDS', 'MIRRORD_AGENT_STARTUP_TIMEOUT', 'for which it is waited for'),
+];
+
 const CLUSTER_FLAGS: readonly FlagRow[] = [CONFIG_FLAG, NAMESPACE_FLAG, CONTEXT_FLAG, INSECURE_FLAG];
 
 export const CLUSTER_COMMANDS: readonly CommandRow[] = [

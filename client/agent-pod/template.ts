@@ -59,7 +59,7 @@ const CAPABILITIES = {
     'SETFCAP',
   ],
   /** Enter the namespace, open packet sockets there, load the filter. */
-  sniffer: ['SYS_ADMIN', 'SYS_PTRACE', 'NET_RAW', 'NET_ADMIN'],
+  sniffer: ['SYS_ADMIN', 'SYS_PTRACE', 'NET_RAW'],
   /** The same, and redirect. */
   stealer: ['SYS_ADMIN', 'SYS_PTRACE', 'NET_RAW', 'NET_ADMIN'],
 } as const;

@@ -85,6 +85,7 @@ test('--json is a list of findings', async () => {
 test('the Role of docs/kubernetes.md grants every right that a session needs, and no others', () => {
   const text = readFileSync(new URL('../../docs/kubernetes.md', import.meta.url), 'utf8');
   const block = /```yaml\n(kind: Role\n[\s\S]*?)```/.exec(text)?.[1] ?? '';
+  expect(parse(readFileSync(new URL('../../deploy/role.yaml', import.meta.url), 'utf8'))).toEqual(parse(block));
   const { rules } = parse(block) as { rules: { apiGroups: string[]; resources: string[]; verbs: string[] }[] };
   const granted = rules.flatMap(({ apiGroups, resources, verbs }) =>
     apiGroups.flatMap((group) =>

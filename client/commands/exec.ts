@@ -18,7 +18,7 @@ import type { Network } from '../network/network.ts';
 import { Progress, parseProgressMode } from '../progress.ts';
 import type { Session, SessionOptions } from '../session.ts';
 import { Signals } from '../signals.ts';
-import { formatTarget, isLocal, type LocalTarget, parseTarget } from '../target.ts';
+import { formatTarget, isLocal, parseTarget, type Target } from '../target.ts';
 import { exit, type Outcome, type Terminal } from '../terminal.ts';
 
 /** Marks the local process and its children, for the refusal of a run inside a run. */
@@ -31,7 +31,7 @@ interface Run {
   readonly terminal: Terminal;
   readonly command: readonly string[];
   readonly config: Config;
-  readonly target: LocalTarget;
+  readonly target: Target;
   /** What the command's first word leads to. */
   readonly executable: string;
   readonly progress: Progress;
@@ -107,12 +107,6 @@ async function prepare(given: {
   });
   for (const warning of warnings) progress.warn(warning);
   const target = parseTarget(config.target.path ?? (await askForTarget(config, terminal, signals)));
-  if (!isLocal(target)) {
-    const what = `target ${formatTarget(target)} is not built yet: a session in a Kubernetes cluster comes with a later version`;
-    throw new AppError('UNSUPPORTED', what, {
-      data: { exitCode: 2, advice: 'name a process of this machine with pid/N or container/NAME.' },
-    });
-  }
   const executable = requireExecutable(command, pathAfterOverrides(config, env), cwd);
   return { terminal, command: args.words, config, target, executable, progress, log, signals };
 }
@@ -161,15 +155,10 @@ async function loadParts() {
 type Parts = Awaited<ReturnType<typeof loadParts>>;
 
 async function runWith(run: Run): Promise<Outcome> {
-  const { progress, log, signals, terminal, target } = run;
-  const { reachBackend } = await import('../backend.ts');
+  const { progress, log, signals, target } = run;
   const loading = loadParts();
   loading.catch(() => {});
-  const backend = await progress.step(
-    terminal.env['MIRRORD_AGENT_ADDRESS'] ? 'looking for the agent' : 'starting the agent',
-    () => reachBackend({ env: terminal.env, log, embedded: { agentFile: agentFile() }, signal: signals.abortSignal }),
-    ({ isEmbedded }) => (isEmbedded ? 'agent started' : 'agent known'),
-  );
+  const backend = await reach(run, loading);
   let session: Session | null = null;
   try {
     const parts = await loading;
@@ -190,6 +179,31 @@ async function runWith(run: Run): Promise<Outcome> {
   }
 }
 
+/** An agent of this machine, or one beside a target in a cluster. */
+async function reach(run: Run, loading: Promise<Parts>): Promise<Backend> {
+  const { progress, log, signals, terminal, target, config } = run;
+  const common = { env: terminal.env, log, signal: signals.abortSignal };
+  if (isLocal(target)) {
+    const { reachBackend } = await import('../backend.ts');
+    return progress.step(
+      terminal.env['MIRRORD_AGENT_ADDRESS'] ? 'looking for the agent' : 'starting the agent',
+      () => reachBackend({ ...common, target, embedded: { agentFile: agentFile() } }),
+      ({ isEmbedded }) => (isEmbedded ? 'agent started' : 'agent known'),
+    );
+  }
+  const { reachCluster } = await import('../cluster-backend.ts');
+  const { networkFeatures } = await loading;
+  const { mode } = config.feature.network.incoming;
+  // fs-env reads the environment too.
+  const features = {
+    files: true,
+    network: networkFeatures(config) !== 0,
+    mirror: mode !== 'off',
+    steal: mode === 'steal',
+  };
+  return reachCluster({ ...common, target, config, features, progress, isInteractive: terminal.isErrTty });
+}
+
 async function openSession(run: Run, backend: Backend, parts: Parts): Promise<Session> {
   const { dial, Session, networkFeatures, incomingFeatures, incomingEventText } = parts;
   run.signals.abortSignal.throwIfAborted();
@@ -197,9 +211,9 @@ async function openSession(run: Run, backend: Backend, parts: Parts): Promise<Se
     dial,
     address: backend.address,
     token: backend.token,
-    proof: backend.proof,
+    ...(backend.proof === undefined ? {} : { proof: backend.proof }),
     ...(backend.connect === undefined ? {} : { connect: backend.connect }),
-    target: run.target,
+    target: backend.target,
     wantsEnvironment: true,
     wantsFiles: run.config.feature.fs.mode !== 'local',
     wantsNetwork: networkFeatures(run.config) !== 0,

@@ -99,6 +99,19 @@ export class KubeApi implements AsyncDisposable {
     }
   }
 
+  /** An answer that is no JSON: a log. */
+  async getText(path: string, options: CallOptions = {}): Promise<string> {
+    const sent = await this.#send('GET', path, { accept: '*/*', ...options });
+    try {
+      return await readBody(sent.body, options.limitBytes ?? LIMIT_BYTES);
+    } catch (error) {
+      sent.body.destroy();
+      throw this.#toError(error, `get ${path}`, options.signal, options.deadlineMs);
+    } finally {
+      sent.done();
+    }
+  }
+
   create<T>(path: string, body: unknown, options: CallOptions = {}): Promise<T> {
     return this.#call<T>('POST', path, options, JSON.stringify(body), 'application/json');
   }

@@ -47,6 +47,7 @@ export interface Pod {
   };
   readonly status?: {
     readonly phase?: string;
+    readonly message?: string;
     readonly reason?: string;
     readonly podIP?: string;
     readonly podIPs?: readonly { readonly ip: string }[];

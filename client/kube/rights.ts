@@ -65,6 +65,14 @@ export const RIGHTS: readonly Right[] = [
     purpose: 'why an agent did not start',
     isOptional: true,
   },
+  {
+    verb: 'list',
+    group: '',
+    resource: 'events',
+    where: 'agent',
+    purpose: 'which rule refused an agent',
+    isOptional: true,
+  },
 ];
 
 export interface ReviewedRight extends Right {

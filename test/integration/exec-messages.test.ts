@@ -48,7 +48,7 @@ describe.skipIf(!can.root.yes)(`messages of a run (${can.root.why})`, () => {
   test.each([
     ['a number alone', ['-t', '4711', '--', 'true'], {}, 2, /"4711" is not a target: did you mean pid\/4711\?/],
     ['no number', ['-t', 'pid/x', '--', 'true'], {}, 2, /pid\/ wants the number of a process/],
-    ['a target to come', ['-t', 'pod/x', '--', 'true'], {}, 2, /not built yet: a target in a Kubernetes cluster/],
+    ['a cluster nobody knows', ['-t', 'pod/x', '--', 'true'], { KUBECONFIG: '/no/config' }, 2, /no cluster is known/],
     ['no target', ['--', 'true'], {}, 2, /a target is missing: --target pid\/N or --target container\/NAME/],
     ['no command', ['-t', 'pid/1'], {}, 2, /a command is missing/],
     ['no such process', ['-t', 'pid/4194303', '--', 'true'], {}, 2, /no process 4194303 on this machine/],

@@ -1,0 +1,94 @@
+// Connections to the agent in its pod: opened through the cluster's API whenever one is wanted, and the first ones kept that
+// found the agent listening.
+
+import type { Duplex } from 'node:stream';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { AppError } from '#proto/errors.ts';
+import type { KubeApi } from '../kube/api.ts';
+import { ForwardedConnection, PORT_FORWARD_PROTOCOL } from './forwarded-connection.ts';
+
+export interface PodPort {
+  readonly api: KubeApi;
+  readonly namespace: string;
+  readonly pod: string;
+  readonly port: number;
+}
+
+/** Between two looks at an agent that does not listen yet. */
+const RETRY_MS = 50;
+/** A session has two connections. */
+const KEPT = 2;
+
+/** Resolves when the API server has taken it; whether anybody listens shows in what comes of it. */
+export async function openForward({ api, namespace, pod, port }: PodPort, signal: AbortSignal): Promise<Duplex> {
+  const path = `/api/v1/namespaces/${namespace}/pods/${pod}/portforward`;
+  const { socket, head } = await api.upgrade(path, {
+    protocols: [PORT_FORWARD_PROTOCOL],
+    query: { ports: port },
+    signal,
+  });
+  return new ForwardedConnection(socket, head, api.access.server.protocol === 'https:');
+}
+
+export class AgentConnections {
+  readonly #port: PodPort;
+  #kept: Duplex[] = [];
+
+  constructor(port: PodPort) {
+    this.#port = port;
+  }
+
+  /** Tries until the agent speaks, as an HTTP/2 server does first thing. Rejects with CANCELLED or the cluster's refusal. */
+  async becomeReachable(signal: AbortSignal): Promise<void> {
+    for (;;) {
+      const opened = await Promise.all(Array.from({ length: KEPT }, () => this.#openSpeaking(signal)));
+      this.#kept.push(...opened.filter((one) => one !== null));
+      if (this.#kept.length > 0) return;
+      await sleep(RETRY_MS, undefined, { signal });
+    }
+  }
+
+  async connect(signal: AbortSignal): Promise<Duplex> {
+    for (let kept = this.#kept.pop(); kept !== undefined; kept = this.#kept.pop()) {
+      kept.removeAllListeners('error');
+      if (!kept.destroyed) return kept;
+    }
+    return openForward(this.#port, signal);
+  }
+
+  close(): void {
+    for (const one of this.#kept) one.destroy();
+    this.#kept = [];
+  }
+
+  /** null: nobody listens yet. */
+  async #openSpeaking(signal: AbortSignal): Promise<Duplex | null> {
+    const connection = await openForward(this.#port, signal);
+    return new Promise((resolve, reject) => {
+      const settle = (act: () => void) => {
+        connection.off('readable', onReadable).off('end', onEnd).off('error', onEnd);
+        signal.removeEventListener('abort', onAbort);
+        act();
+      };
+      const onReadable = () => {
+        if (connection.readableLength === 0) return;
+        // Until it is used: the one who takes it hears of its end.
+        connection.on('error', () => {});
+        settle(() => resolve(connection));
+      };
+      const onEnd = () => {
+        connection.on('error', () => {});
+        connection.destroy();
+        settle(() => resolve(null));
+      };
+      const onAbort = () => {
+        connection.on('error', () => {});
+        connection.destroy();
+        settle(() => reject(new AppError('CANCELLED', 'given up while the agent started')));
+      };
+      connection.on('readable', onReadable).on('end', onEnd).on('error', onEnd).on('close', onEnd);
+      signal.addEventListener('abort', onAbort, { once: true });
+      if (signal.aborted) onAbort();
+    });
+  }
+}

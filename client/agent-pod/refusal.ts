@@ -1,0 +1,55 @@
+// Why a cluster does not let the agent's pod be: a right that is missing, or a rule that forbids such pods; in whose words, and
+// what to do about it. Pure.
+
+import { AppError } from '#proto/errors.ts';
+import { StatusError } from '../kube/status.ts';
+
+const ROLE =
+  'ask for the Role of deploy/role.yaml (docs/kubernetes.md); `mirrord doctor` lists the rights that are missing.';
+
+/** A refusal of the API server while the agent is made or reached, as an error that says which rule it was. */
+export function explainRefusal(error: unknown, namespace: string): AppError {
+  if (!(error instanceof StatusError)) return AppError.from(error, 'SERVICE_UNAVAILABLE');
+  return explainWords(error.serverMessage, namespace, error) ?? error;
+}
+
+/** The words of the API server, or of an event in which a controller repeats them; null where they are of no known rule. */
+export function explainWords(words: string, namespace: string, cause?: unknown): AppError | null {
+  const right = /cannot (\w+) resource "([^"]+)"(?: in API group "([^"]*)")?/.exec(words);
+  if (right !== null) {
+    const [, verb, resource, group] = right;
+    const what = group ? `${resource}.${group}` : resource;
+    return refused('NOT_PERMITTED', `you may not ${verb} ${what} in namespace ${namespace}`, ROLE, cause);
+  }
+  if (/violates PodSecurity|PodSecurityPolicy|unable to validate against any pod security policy/.test(words)) {
+    return refused(
+      'NOT_PERMITTED',
+      `namespace ${namespace} forbids the agent's pod by its pod security rules: ${words}`,
+      'let the agent run in another namespace (agent.namespace), whose label pod-security.kubernetes.io/enforce is ' +
+        'privileged; docs/kubernetes.md says what each of its containers needs and why.',
+      cause,
+    );
+  }
+  if (/exceeded quota|must specify|maximum .* per (?:Container|Pod)|minimum .* per (?:Container|Pod)/.test(words)) {
+    return refused(
+      'LIMIT_REACHED',
+      `namespace ${namespace} has no room for the agent's pod: ${words}`,
+      'raise the quota, let the agent run in another namespace (agent.namespace), or ask for less (agent.resources).',
+      cause,
+    );
+  }
+  if (/admission webhook|denied the request|denied by/.test(words)) {
+    return refused(
+      'NOT_PERMITTED',
+      `a policy of the cluster forbids the agent's pod in namespace ${namespace}: ${words}`,
+      'show the policy named above to whoever runs the cluster, or let the agent run in a namespace that it exempts ' +
+        '(agent.namespace).',
+      cause,
+    );
+  }
+  return null;
+}
+
+function refused(code: 'NOT_PERMITTED' | 'LIMIT_REACHED', message: string, advice: string, cause: unknown): AppError {
+  return new AppError(code, message, { cause, data: { move: 'admin', advice } });
+}
