@@ -144,6 +144,19 @@ export const COMMANDS: readonly CommandRow[] = [
     ],
   },
   {
+    name: 'dump',
+    usage: 'dump [FLAGS] -p PORT...',
+    help: 'show the traffic of ports of a target as it comes',
+    flags: [
+      TARGET_FLAG,
+      CONFIG_FLAG,
+      { name: 'ports', short: 'p', value: 'required', shows: 'PORT', repeats: true, help: 'of the target' },
+      { name: 'renew-connections', value: 'none', help: 'make the peers of older connections come again' },
+      { name: 'json', value: 'none', help: 'for programs: an object a line' },
+      HELP_FLAG,
+    ],
+  },
+  {
     name: 'verify-config',
     usage: 'verify-config [--ide] [--resolved] PATH',
     help: 'check a configuration file; the verdict is JSON',
@@ -161,7 +174,6 @@ export const COMMANDS: readonly CommandRow[] = [
   },
   ...CLUSTER_COMMANDS,
   laterCommand('container', 'running containers'),
-  laterCommand('dump', INCOMING),
   laterCommand('port-forward', 'ports of the target on this machine'),
   laterCommand('up', 'running many sessions'),
   laterCommand('ui', 'the dashboard'),

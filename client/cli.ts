@@ -47,6 +47,8 @@ async function run(name: string, args: ParsedArguments): Promise<Outcome> {
   switch (name) {
     case 'exec':
       return (await import('./commands/exec.ts')).exec(args, terminal);
+    case 'dump':
+      return (await import('./commands/dump.ts')).dump(args, terminal);
     case 'ls':
       return (await import('./commands/ls.ts')).ls(args, terminal);
     case 'doctor':

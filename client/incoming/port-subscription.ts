@@ -5,7 +5,7 @@ import { AppError, fromErrorDetail } from '#proto/errors.ts';
 import { type Frame, makeFrame } from '#proto/frame.ts';
 import { ErrorDetail } from '#proto/gen/v1/error.ts';
 import { FrameKind } from '#proto/gen/v1/frame.ts';
-import { Counters, type HttpFilter, IncomingMode, Subscribe, Subscribed } from '#proto/gen/v1/incoming.ts';
+import { Counters, type HttpFilter, IncomingMode, Renewed, Subscribe, Subscribed } from '#proto/gen/v1/incoming.ts';
 import { Transport } from '#proto/gen/v1/network.ts';
 import { INCOMING_CONNECTION_BYTES, INCOMING_LIMIT_BYTES } from '#proto/incoming.ts';
 import { decodeHead } from '#proto/session-stream.ts';
@@ -17,6 +17,7 @@ export interface PortHandlers {
   onRefused(error: AppError): void;
   onLosses(counters: Counters): void;
   onEnded(counters: Counters): void;
+  onRenewed?(renewed: Renewed): void;
 }
 
 export interface PortOptions extends PortHandlers {
@@ -114,6 +115,7 @@ export class PortSubscription implements ConnectionReceiver {
         this.#over();
         return;
       case FrameKind.FRAME_KIND_RENEWED:
+        this.#options.onRenewed?.(decodeHead(Renewed.decode, frame.head));
         return;
       default:
         throw new AppError('PROTOCOL_VIOLATION', `frame of kind ${frame.kind} of subscription ${this.id}`);

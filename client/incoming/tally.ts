@@ -74,9 +74,9 @@ export class Tally {
   }
 
   /** One line for each port, and one for each way of losing. */
-  lines(): string[] {
+  lines(verb: 'mirrored' | 'seen' = 'mirrored'): string[] {
     return [...this.#ports].flatMap(([port, tally]) => [
-      `port ${port}: ${counted(tally.connections, 'connection')}${requestsOf(tally)}, ${bytesText(tally.bytes)} mirrored`,
+      `port ${port}: ${counted(tally.connections, 'connection')}${requestsOf(tally)}, ${bytesText(tally.bytes)} ${verb}`,
       ...[...tally.losses].map(([why, loss]) => `port ${port}: lost ${lossText(loss)}: ${why}`),
     ]);
   }
