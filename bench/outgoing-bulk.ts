@@ -1,0 +1,147 @@
+// Connections through the whole of mirrord against the same straight, through `ssh -L`, through two socats, and against the
+// tuned session stream that carries nothing else: bulk down and up, one question at a time, a question beside bulk, connects
+// and lookups. Over a distance every way has the same delaying relay in it. The ways take turns.
+
+import { execFileSync, fork } from 'node:child_process';
+import { once } from 'node:events';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { Whole } from '../test/fixtures/whole.ts';
+import { startDelayRelay } from './delay-relay.ts';
+import { runSession, type SessionOrder } from './outgoing-session.ts';
+import { Ways } from './outgoing-ways.ts';
+import { median, printTable, ratios } from './table.ts';
+
+const ROUNDS = Number(process.argv[2] ?? 3);
+const ROUND_TRIPS_MS = process.argv[3] === undefined ? [0, 20, 100] : [Number(process.argv[3])];
+const NAMES = ['session', 'mirrord', 'ssh', 'socat', 'direct'] as const;
+type Name = (typeof NAMES)[number];
+
+/** What was printed, by what was asked. */
+type Ask = (...words: string[]) => Promise<number[]>;
+type Results = Record<Name, number[]>;
+
+async function main(): Promise<void> {
+  const ways = new Ways();
+  const program = path.join(ways.folder, 'outgoing');
+  execFileSync('cc', ['-O2', '-pthread', '-o', program, path.join(import.meta.dirname, 'src/outgoing.c')]);
+  const whole = await Whole.start({
+    variables: {},
+    listen: '127.0.0.1:0',
+    files: { '/etc/resolv.conf': 'nameserver 127.0.0.1\n' },
+  });
+  try {
+    const inTarget = ['nsenter', '-t', String(whole.target.pid), '-n'];
+    const names = path.join(import.meta.dirname, '../test/fixtures/name-server.mjs');
+    const targetPort = await ways.serve([...inTarget, program, 'serve', '0']);
+    await ways.say([...inTarget, process.execPath, names, '127.0.0.1', 'db.shop.test/A=10.1.2.3']);
+    const port = await ways.serve([program, 'serve', '0']);
+    for (const roundTripMs of ROUND_TRIPS_MS) await compare({ ways, whole, program, port, targetPort }, roundTripMs);
+  } finally {
+    await whole.close();
+    await ways.close();
+  }
+}
+
+interface Bench {
+  readonly ways: Ways;
+  readonly whole: Whole;
+  readonly program: string;
+  /** Of the peer on this machine, and of the one in the target. */
+  readonly port: number;
+  readonly targetPort: number;
+}
+
+async function compare({ ways, whole, program, port, targetPort }: Bench, roundTripMs: number): Promise<void> {
+  const relay = await startDelayRelay(whole.address, roundTripMs);
+  const session = await startSession(roundTripMs);
+  const ports = await ways.start(port, roundTripMs);
+  const here =
+    (at: number): Ask =>
+    (what, ...words) =>
+      ways.ask([program, what ?? '', '127.0.0.1', String(at), ...words]);
+  const inMirrord: Ask = async (...words) => {
+    const variables = roundTripMs === 0 ? {} : { MIRRORD_AGENT_ADDRESS: relay.address };
+    const { code, stdout, stderr } = await whole.exec([program, ...words], { variables, deadlineMs: 300_000 });
+    if (code !== 0) throw new Error(`${words[0]} ended with ${code}: ${stdout}${stderr}`);
+    return stdout.trim().split(' ').map(Number);
+  };
+  const throughMirrord: Ask = (what, ...words) => inMirrord(what ?? '', '127.0.0.1', String(targetPort), ...words);
+  const asks = { mirrord: throughMirrord, ssh: here(ports.ssh), socat: here(ports.socat), direct: here(ports.direct) };
+  try {
+    const mib = roundTripMs === 0 ? 512 : roundTripMs <= 20 ? 128 : 48;
+    for (const what of ['down', 'up'] as const) {
+      const results = await takeTurns(NAMES, (name) =>
+        name === 'session' ? session.carry(what, mib).then((ms) => [ms]) : asks[name](what, String(mib)),
+      );
+      print(`bulk ${what}, ${mib} MiB, ${roundTripMs} ms`, 'MiB/s', results, (ms) => (mib / ms) * 1000);
+    }
+    const others = NAMES.filter((name) => name !== 'session');
+    const asked = roundTripMs === 0 ? 3_000 : Math.ceil(2_000 / roundTripMs);
+    const questions = await takeTurns(others, (name) => asks[name as Exclude<Name, 'session'>]('ask', String(asked)));
+    print(`one question at a time, ${roundTripMs} ms`, 'a second', questions, (ms) => (asked / ms) * 1000);
+    const beside = await takeTurns(others, (name) => asks[name as Exclude<Name, 'session'>]('beside', '60'));
+    print(`a question beside bulk down, ${roundTripMs} ms`, 'ms, p50', beside, (ms) => ms);
+    if (roundTripMs === 0) return;
+    const [connects = 0] = await throughMirrord('connect', '10');
+    const [first = 0, rest = 0] = await inMirrord('lookup', 'db.shop.test', '10');
+    printTable(
+      `round trips of ${roundTripMs} ms`,
+      ['what', 'round trips'],
+      [
+        ['connect', connects / 10 / roundTripMs],
+        ['first lookup of a name', first / roundTripMs],
+        ['9 more of the same', rest / roundTripMs],
+      ],
+    );
+  } finally {
+    session.close();
+    await relay.close();
+  }
+}
+
+async function takeTurns(names: readonly Name[], run: (name: Name) => Promise<number[]>): Promise<Results> {
+  const results: Results = { session: [], mirrord: [], ssh: [], socat: [], direct: [] };
+  for (let round = 0; round < ROUNDS; round++) {
+    for (const name of names) results[name].push((await run(name))[0] ?? Number.NaN);
+  }
+  return results;
+}
+
+function print(title: string, unit: string, results: Results, show: (ms: number) => number): void {
+  const rows = NAMES.filter((name) => results[name].length > 0).map((name) => {
+    // Of time: the other's over mirrord's is how much faster mirrord is.
+    const [middle, least, most] = ratios(results[name], results.mirrord);
+    return [name, show(median(results[name])), middle, least, most];
+  });
+  printTable(`${title}, medians of ${ROUNDS}`, ['way', unit, "time of it / mirrord's", 'least', 'most'], rows);
+}
+
+interface SessionBench {
+  carry(role: 'down' | 'up', mib: number): Promise<number>;
+  close(): void;
+}
+
+async function startSession(roundTripMs: number): Promise<SessionBench> {
+  const start = (order: SessionOrder) =>
+    fork(fileURLToPath(import.meta.url), { env: { ...process.env, BENCH_SESSION: JSON.stringify(order) } });
+  const server = start({ role: 'server' });
+  const [address] = (await once(server, 'message')) as [string];
+  const relay = await startDelayRelay(address, roundTripMs);
+  return {
+    carry: async (role, mib) => {
+      const client = start({ role, address: roundTripMs === 0 ? address : relay.address, mib });
+      const [ms] = (await once(client, 'message')) as [number];
+      client.kill('SIGKILL');
+      return ms;
+    },
+    close: () => {
+      server.kill('SIGKILL');
+      void relay.close();
+    },
+  };
+}
+
+const order = process.env['BENCH_SESSION'];
+if (order === undefined) await main();
+else await runSession(JSON.parse(order) as SessionOrder);

@@ -1,0 +1,219 @@
+/*
+ * Both ends of bench/outgoing-bulk.ts.
+ *
+ *   outgoing serve PORT                      at every address; says "ready PORT"
+ *   outgoing down|up HOST PORT MIB           one connection; prints the milliseconds it took
+ *   outgoing ask HOST PORT COUNT             64 bytes there and back, one at a time; the same
+ *   outgoing connect HOST PORT COUNT         connections one after the other, each until it is made; the same
+ *   outgoing beside HOST PORT COUNT          as ask, while another connection brings bulk; prints p50 and p99 of one
+ *   outgoing lookup NAME COUNT               looked up so often; prints the milliseconds of the first and of the rest
+ */
+#include <arpa/inet.h>
+#include <err.h>
+#include <netdb.h>
+#include <netinet/tcp.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#define ASK_BYTES 64
+
+struct order {
+	char kind; /* d, u or a */
+	uint64_t bytes;
+};
+
+static char block[256 << 10];
+
+static double now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec * 1e3 + (double)t.tv_nsec / 1e6;
+}
+
+static bool send_all(int fd, uint64_t bytes)
+{
+	while (bytes > 0) {
+		ssize_t n = send(fd, block, bytes < sizeof(block) ? bytes : sizeof(block), MSG_NOSIGNAL);
+
+		if (n <= 0)
+			return false;
+		bytes -= (uint64_t)n;
+	}
+	return true;
+}
+
+static bool receive_all(int fd, uint64_t bytes)
+{
+	char *buffer = malloc(sizeof(block));
+
+	while (bytes > 0) {
+		ssize_t n = recv(fd, buffer, bytes < sizeof(block) ? bytes : sizeof(block), 0);
+
+		if (n <= 0)
+			break;
+		bytes -= (uint64_t)n;
+	}
+	free(buffer);
+	return bytes == 0;
+}
+
+static void *serve_one(void *arg)
+{
+	int fd = (int)(intptr_t)arg, one = 1;
+	struct order order;
+
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	while (recv(fd, &order, sizeof(order), MSG_WAITALL) == sizeof(order)) {
+		if (order.kind == 'd' ? !send_all(fd, order.bytes) : !receive_all(fd, order.bytes))
+			break;
+		if (order.kind != 'd' && !send_all(fd, order.kind == 'a' ? ASK_BYTES : 1))
+			break;
+	}
+	close(fd);
+	return NULL;
+}
+
+static int serve(int port)
+{
+	struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
+	socklen_t len = sizeof(at);
+	int listener = socket(AF_INET, SOCK_STREAM, 0);
+
+	if (bind(listener, (struct sockaddr *)&at, sizeof(at)) != 0 || listen(listener, 128) != 0)
+		err(1, "listen");
+	(void)getsockname(listener, (struct sockaddr *)&at, &len);
+	printf("ready %d\n", ntohs(at.sin_port));
+	fflush(stdout);
+	for (;;) {
+		int fd = accept(listener, NULL, NULL);
+		pthread_t thread;
+
+		if (fd < 0 || pthread_create(&thread, NULL, serve_one, (void *)(intptr_t)fd) != 0)
+			err(1, "accept");
+		pthread_detach(thread);
+	}
+}
+
+static int reach(const char *host, const char *port)
+{
+	struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(port))};
+	int fd = socket(AF_INET, SOCK_STREAM, 0), one = 1;
+
+	(void)inet_pton(AF_INET, host, &at.sin_addr);
+	if (connect(fd, (struct sockaddr *)&at, sizeof(at)) != 0)
+		err(1, "connect");
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	return fd;
+}
+
+static void carry(int fd, char kind, uint64_t bytes, uint64_t answer)
+{
+	struct order order = {kind, bytes};
+
+	if (send(fd, &order, sizeof(order), MSG_NOSIGNAL) != sizeof(order) ||
+	    (kind != 'd' && !send_all(fd, bytes)) || !receive_all(fd, kind == 'd' ? bytes : answer))
+		errx(1, "the connection ended");
+}
+
+static void ask(int fd)
+{
+	struct {
+		struct order order;
+		char bytes[ASK_BYTES];
+	} whole = {.order = {'a', ASK_BYTES}};
+
+	if (send(fd, &whole, sizeof(whole), MSG_NOSIGNAL) != sizeof(whole) || !receive_all(fd, ASK_BYTES))
+		errx(1, "the connection ended");
+}
+
+static void *bring_bulk(void *arg)
+{
+	carry((int)(intptr_t)arg, 'd', UINT64_MAX, 0);
+	return NULL;
+}
+
+static int compare(const void *a, const void *b)
+{
+	return *(const double *)a < *(const double *)b ? -1 : 1;
+}
+
+static int ask_beside(const char *host, const char *port, int count)
+{
+	int bulk = reach(host, port), fd = reach(host, port);
+	double *each = calloc((size_t)count, sizeof(*each));
+	pthread_t thread;
+
+	pthread_create(&thread, NULL, bring_bulk, (void *)(intptr_t)bulk);
+	ask(fd);
+	for (int i = 0; i < count; i++) {
+		double from = now_ms();
+
+		ask(fd);
+		each[i] = now_ms() - from;
+	}
+	qsort(each, (size_t)count, sizeof(*each), compare);
+	printf("%.3f %.3f\n", each[count / 2], each[count * 99 / 100]);
+	fflush(stdout);
+	_exit(0);
+}
+
+static int look_up(const char *name, int count)
+{
+	struct addrinfo hints = {.ai_family = AF_INET, .ai_socktype = SOCK_STREAM}, *found;
+	double from = now_ms(), first = 0;
+
+	for (int i = 0; i < count; i++) {
+		int failed = getaddrinfo(name, "80", &hints, &found);
+
+		if (failed)
+			errx(1, "%s: %s", name, gai_strerror(failed));
+		freeaddrinfo(found);
+		if (i == 0)
+			first = now_ms() - from;
+	}
+	printf("%.3f %.3f\n", first, now_ms() - from - first);
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	const char *what = argc > 1 ? argv[1] : "";
+	double from;
+	int fd, count;
+
+	memset(block, 'x', sizeof(block));
+	if (strcmp(what, "serve") == 0 && argc == 3)
+		return serve(atoi(argv[2]));
+	if (strcmp(what, "lookup") == 0 && argc == 4)
+		return look_up(argv[2], atoi(argv[3]));
+	if (argc != 5)
+		errx(2, "usage: see outgoing.c");
+	count = atoi(argv[4]);
+	if (strcmp(what, "beside") == 0)
+		return ask_beside(argv[2], argv[3], count);
+	if (strcmp(what, "connect") == 0) {
+		from = now_ms();
+		for (int i = 0; i < count; i++)
+			close(reach(argv[2], argv[3]));
+	} else {
+		fd = reach(argv[2], argv[3]);
+		ask(fd);
+		from = now_ms();
+		if (strcmp(what, "ask") == 0)
+			for (int i = 0; i < count; i++)
+				ask(fd);
+		else
+			carry(fd, what[0], (uint64_t)count << 20, 1);
+	}
+	printf("%.3f\n", now_ms() - from);
+	return 0;
+}
