@@ -1,7 +1,8 @@
 // Runs the local process under the supervisor, answers what the layer asks while it runs, and says how it ended. The
-// terminal, the process group and the environment are the local process's own; descriptor 3 of the supervisor is ours.
+// terminal, the process group and the environment are the local process's own; descriptors 3 and 4 of the supervisor are ours.
 
 import { type ChildProcess, spawn } from 'node:child_process';
+import { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { ERRNO, errnoName } from '#proto/errno.ts';
 import { AppError } from '#proto/errors.ts';
@@ -48,7 +49,7 @@ export async function launch(options: LaunchOptions): Promise<Outcome> {
   const child = spawn(supervisorFile, ['--', ...command], {
     cwd,
     env,
-    stdio: ['inherit', 'inherit', 'inherit', 'pipe'],
+    stdio: ['inherit', 'inherit', 'inherit', 'pipe', 'ipc'],
   });
   return new Launch(child, options).ended;
 }
@@ -79,8 +80,9 @@ class Launch {
       receiveIncoming: (frame) => options.incoming?.receive(frame),
       onClosed: (error) => this.#linkClosed(error),
     });
-    options.network?.attach(this.#link);
+    options.network?.attach(this.#link, true);
     options.incoming?.attach(this.#link);
+    child.on('message', (message, handle) => this.#handed(message, handle));
     this.#helloTimer = setTimeout(() => {
       this.#failure = new AppError('BUG', `the supervisor said nothing within ${HELLO_DEADLINE_MS} ms`);
       child.kill('SIGKILL');
@@ -94,9 +96,13 @@ class Launch {
         clearTimeout(this.#helloTimer);
         this.#options.signals.localProcessEnded();
         this.#link.close();
+        if (this.#child.connected) this.#child.disconnect();
         act();
       };
-      this.#giveUp = (outcome) => done(() => resolve(outcome));
+      this.#giveUp = (outcome) => {
+        this.#options.network?.abandon();
+        done(() => resolve(outcome));
+      };
       this.#child.once('error', (cause) => {
         done(() => reject(new AppError('BUG', `the supervisor could not be started: ${cause.message}`, { cause })));
       });
@@ -117,6 +123,18 @@ class Launch {
     log.info('supervisor ready', { capabilities, hasFuse, says: lines.join('; ') });
     onReady(hasFuse ? [] : lines);
     return setup;
+  }
+
+  #handed(message: unknown, handle: unknown): void {
+    const { network, log } = this.#options;
+    const { flow } = Object(message) as { flow?: unknown };
+    // Lost on the way where descriptors ran out; the supervisor's own end then tells the local process.
+    if (!(handle instanceof Socket) || typeof flow !== 'string' || network === null) {
+      log.warn('a connection could not be taken over', { flow: String(flow) });
+      if (typeof flow === 'string') network?.giveUp(BigInt(flow));
+      return;
+    }
+    network.adopt(BigInt(flow), handle);
   }
 
   #started(pid: number): void {

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 #define BUCKETS 1024u
@@ -34,6 +35,7 @@ struct queued {
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t has_queued = PTHREAD_COND_INITIALIZER;
+static pthread_cond_t is_flushed = PTHREAD_COND_INITIALIZER;
 static struct waiting *waiting[BUCKETS];
 static struct queued *first, *last;
 static size_t queued_bytes;
@@ -94,6 +96,7 @@ static void die(void)
 		}
 	}
 	pthread_cond_broadcast(&has_queued);
+	pthread_cond_broadcast(&is_flushed);
 	pthread_mutex_unlock(&lock);
 	while ((one = all)) {
 		all = one->next;
@@ -349,8 +352,10 @@ static void *write_queued(void *unused)
 			continue;
 		queued_bytes -= q->len;
 		first = q->next;
-		if (!first)
+		if (!first) {
 			last = NULL;
+			pthread_cond_broadcast(&is_flushed);
+		}
 		free(q);
 		if (is_room_awaited && queued_bytes < ROOM_BYTES / 2) {
 			is_room_awaited = false;
@@ -359,6 +364,19 @@ static void *write_queued(void *unused)
 	}
 	pthread_mutex_unlock(&lock);
 	return NULL;
+}
+
+void link_flush(int64_t ms)
+{
+	struct timespec until;
+	int failed = 0;
+
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += (time_t)(ms / 1000) + 1;
+	pthread_mutex_lock(&lock);
+	while (is_alive && first && !failed)
+		failed = pthread_cond_timedwait(&is_flushed, &lock, &until);
+	pthread_mutex_unlock(&lock);
 }
 
 int link_start(void)

@@ -60,6 +60,9 @@ void link_set_flows(const struct link_flows *flows);
 /* False while so much waits for the client that whoever can stop producing shall stop. */
 bool link_has_room(void);
 
+/* Waits until the socket has taken all that was told, at most so many milliseconds. */
+void link_flush(int64_t ms);
+
 /* printf into WIRE_LOG; never a path's content or a value. level as in WIRE_LOG. */
 void link_log(int level, const char *format, ...) __attribute__((format(printf, 2, 3)));
 

@@ -1,6 +1,6 @@
 /*
  * mirrord-supervisor -- COMMAND ARGS...: runs a command whose file calls are answered with the help of the client, which is
- * at the other end of descriptor 3. Three generations: the keeper (this process) watches the worker, the worker serves the
+ * at the other end of descriptor 3, and of descriptor 4 where it takes streams itself (net_hand.h). Three generations: the keeper (this process) watches the worker, the worker serves the
  * command, its child. Both are ancestors of it, because Yama lets only ancestors read memory.
  */
 #include <fcntl.h>
@@ -13,6 +13,7 @@
 #include "bypass_offer.h"
 #include "keeper.h"
 #include "launch.h"
+#include "net_hand.h"
 #include "shared.h"
 #include "worker.h"
 
@@ -27,6 +28,7 @@ int main(int argc, char **argv)
 		fprintf(stderr, "mirrord-supervisor is started by mirrord, not by hand\n");
 		return 126;
 	}
+	net_hand_take_channel();
 	launch_ignore_signals();
 	launch_forbid_core();
 	bypass_find();
@@ -46,5 +48,6 @@ int main(int argc, char **argv)
 	}
 	close(pair[1]);
 	close(CLIENT_FD);
+	net_hand_drop_channel();
 	keeper_run(worker, pair[0]);
 }

@@ -13,6 +13,7 @@
 #include "net_dial.h"
 #include "net_flow.h"
 #include "net_gate.h"
+#include "net_hand.h"
 #include "net_loop.h"
 #include "net_name.h"
 #include "net_receive.h"
@@ -96,6 +97,8 @@ int net_start(uint32_t features)
 	failed = net_loop_start();
 	if (!failed && features & ~(uint32_t)WIRE_FEATURE_INCOMING)
 		failed = net_gate_start(features & WIRE_FEATURE_UNIX);
+	if (!failed)
+		failed = net_hand_start();
 	if (!failed)
 		link_set_flows(&flows);
 	return failed;

@@ -17,6 +17,7 @@
 #define ENDED_MAX 4096u
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t has_changed = PTHREAD_COND_INITIALIZER;
 static struct flow *ids[BUCKETS], *inodes[BUCKETS];
 static struct flow *all, **last = &all;
 static unsigned int count, unconnected, ended;
@@ -49,6 +50,25 @@ int64_t net_now_ms(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &t);
 	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+void net_wait(int64_t ms)
+{
+	struct timespec until;
+
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += (time_t)(ms / 1000);
+	until.tv_nsec += (long)(ms % 1000) * 1000000;
+	if (until.tv_nsec >= 1000000000) {
+		until.tv_sec++;
+		until.tv_nsec -= 1000000000;
+	}
+	(void)pthread_cond_timedwait(&has_changed, &lock, &until);
+}
+
+void net_changed(void)
+{
+	pthread_cond_broadcast(&has_changed);
 }
 
 static void forget_oldest_ended(void)
@@ -191,6 +211,7 @@ void flow_close(struct flow *flow)
 	flow->last = NULL;
 	flow->queued = 0;
 	drop_peers(flow);
+	net_changed();
 }
 
 void flow_destroy(struct flow *flow)

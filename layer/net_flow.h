@@ -75,6 +75,7 @@ struct flow {
 	bool is_readable, is_writable, waits_for_room;
 	bool has_ended_up, has_ended_down; /* HALF_CLOSE sent, HALF_CLOSE received */
 	bool is_shut, is_resetting, meets_v6;
+	bool is_handed, waits_for_hand; /* the client moves its bytes, or is about to (net_hand.h) */
 
 	/* Datagrams. */
 	struct net_peer *peers;
@@ -85,6 +86,10 @@ void net_lock(void);
 /* Runs the calls that are to be looked at again (held_retry) once nothing is locked. */
 void net_unlock(void);
 int64_t net_now_ms(void);
+/* Under the lock: until a flow has ended, or one of its directions, or so many milliseconds have passed. */
+void net_wait(int64_t ms);
+/* Wakes who waits. */
+void net_changed(void);
 
 /* All below under the lock. NULL: no memory. The id may be 0 for none yet. */
 struct flow *flow_new(uint64_t id, const struct net_socket *socket);

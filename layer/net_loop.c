@@ -13,6 +13,7 @@
 #include "net_dial.h"
 #include "net_flow.h"
 #include "net_gate.h"
+#include "net_hand.h"
 #include "net_receive.h"
 #include "net_stream.h"
 #include "net_sweep.h"
@@ -104,6 +105,9 @@ static void serve(const struct epoll_event *event)
 		break;
 	case LOOP_ACCEPT:
 		in_accept_ready(key);
+		break;
+	case LOOP_CHANNEL:
+		net_hand_ready();
 		break;
 	}
 }

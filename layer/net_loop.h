@@ -8,7 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum loop_kind { LOOP_WAKE, LOOP_FLOW, LOOP_GATE, LOOP_PARKED, LOOP_ACCEPT };
+enum loop_kind { LOOP_WAKE, LOOP_FLOW, LOOP_GATE, LOOP_PARKED, LOOP_ACCEPT, LOOP_CHANNEL };
 
 /* 0 or -errno. */
 int net_loop_start(void);

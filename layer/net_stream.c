@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "link.h"
+#include "net_hand.h"
 #include "net_loop.h"
 
 #define READ_BYTES (128u << 10)
@@ -131,6 +132,7 @@ static bool read_some(struct flow *flow)
 	}
 	flow->has_ended_up = true;
 	link_tell(WIRE_FLOW_HALF_CLOSE, flow->id, NULL, 0);
+	net_changed();
 	(void)end_if_over(flow);
 	return false;
 }
@@ -157,7 +159,7 @@ static void pump_up(struct flow *flow)
 void net_stream_pump(struct flow *flow)
 {
 	flow->waits_for_room = false;
-	if (flow->state == FLOW_OPEN && pump_down(flow))
+	if (flow->state == FLOW_OPEN && !flow->is_handed && pump_down(flow))
 		pump_up(flow);
 }
 
@@ -168,6 +170,8 @@ void net_stream_open(struct flow *flow)
 	/* Read by our thread in large pieces; the app's own options are its own. */
 	(void)setsockopt(flow->fd, SOL_SOCKET, SO_RCVBUF, &large, sizeof(large));
 	flow_set_state(flow, FLOW_OPEN);
+	if (net_hand(flow))
+		return;
 	flow->is_readable = flow->is_writable = true;
 	net_stream_pump(flow);
 }
@@ -177,7 +181,8 @@ void net_stream_data(struct flow *flow, const uint8_t *data, size_t len)
 	struct chunk *chunk;
 	ssize_t sent = 0;
 
-	if (flow->is_resetting || flow->has_ended_down || flow->state == FLOW_FAILED || len == 0)
+	if (flow->is_resetting || flow->has_ended_down || flow->is_handed || flow->state == FLOW_FAILED ||
+	    len == 0)
 		return;
 	if (flow->queued + len > 2 * WIRE_FLOW_CREDIT_BYTES) {
 		link_log(1, "network: the client sent more than it may; the connection is reset");
@@ -213,7 +218,9 @@ void net_stream_data(struct flow *flow, const uint8_t *data, size_t len)
 void net_stream_half_close(struct flow *flow)
 {
 	flow->has_ended_down = true;
-	if (flow->state == FLOW_OPEN)
+	if (flow->is_handed)
+		end(flow);
+	else if (flow->state == FLOW_OPEN)
 		(void)pump_down(flow);
 }
 

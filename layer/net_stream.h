@@ -11,6 +11,7 @@ void net_stream_open(struct flow *flow);
 void net_stream_pump(struct flow *flow);
 
 void net_stream_data(struct flow *flow, const uint8_t *data, size_t len);
+/* Of one that was handed over: both directions have ended in order. */
 void net_stream_half_close(struct flow *flow);
 /* The client's RESET. */
 void net_stream_reset(struct flow *flow, int error);

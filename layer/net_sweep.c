@@ -10,6 +10,7 @@
 #include "net_flow.h"
 #include "net_receive.h"
 #include "net_stream.h"
+#include "wire.h"
 
 #define LOOK_MS 1000
 #define HURRY_MS 20
@@ -19,12 +20,12 @@
 /* As net.ipv4.tcp_fin_timeout: the app closed, the target goes on. */
 #define ORPHAN_MS 60000
 
-/* A half-closed stream whose app has closed its socket entirely: nobody can read what still comes. */
+/* A stream whose app has closed its socket entirely: nobody can read what still comes. */
 static bool is_orphan(const struct flow *flow)
 {
 	struct net_addr peer, app;
 
-	if (!flow->has_ended_up || flow->transport != WIRE_TRANSPORT_TCP || !net_diag_works())
+	if (flow->transport != WIRE_TRANSPORT_TCP || !net_diag_works())
 		return false;
 	peer = net_socket_name(flow->fd);
 	app = net_socket_peer(flow->fd);
@@ -46,9 +47,11 @@ static void look_at(struct flow *flow, int64_t now, bool *hurry)
 			net_stream_abort(flow, ECONNRESET);
 		else if (net_stream_try_reset(flow))
 			*hurry = true;
-	} else if (flow->state == FLOW_OPEN && age > ORPHAN_MS && flow->has_ended_up) {
+	} else if (flow->state == FLOW_OPEN && age > ORPHAN_MS && (flow->has_ended_up || flow->is_handed)) {
 		flow->since_ms = now;
-		if (is_orphan(flow))
+		if (is_orphan(flow) && flow->is_handed)
+			link_tell(WIRE_FLOW_HALF_CLOSE, flow->id, NULL, 0);
+		else if (is_orphan(flow))
 			net_stream_abort(flow, ECONNRESET);
 	} else if (flow->state == FLOW_MEETING && age > LOOK_MS) {
 		net_dial_lost(flow, ECONNABORTED);
@@ -72,6 +75,41 @@ int net_sweep(void)
 		return -1;
 	due = net_receive_due_ms();
 	return due < now + LOOK_MS ? (int)(due - now) : LOOK_MS;
+}
+
+/* No process is left: what they have written is still on its way, and ends. */
+static bool is_on_its_way(const struct flow *flow)
+{
+	return flow->transport != WIRE_TRANSPORT_UDP && flow->state == FLOW_OPEN && !flow->is_resetting &&
+	       (flow->is_handed ? flow->waits_for_hand : !flow->has_ended_up);
+}
+
+static bool is_any_on_its_way(void)
+{
+	for (struct flow *flow = flow_first(); flow; flow = flow->next)
+		if (is_on_its_way(flow))
+			return true;
+	return false;
+}
+
+void net_finish(int64_t ms)
+{
+	int64_t until = net_now_ms() + ms, left = ms;
+	struct flow *next;
+
+	net_lock();
+	for (struct flow *flow = flow_first(); flow; flow = next) {
+		next = flow->next;
+		if (flow->transport == WIRE_TRANSPORT_UDP)
+			net_datagram_pump(flow);
+	}
+	while (left > 0 && link_is_alive() && is_any_on_its_way()) {
+		net_wait(left);
+		left = until - net_now_ms();
+	}
+	net_unlock();
+	if (left > 0)
+		link_flush(left);
 }
 
 void net_sweep_all(void)

@@ -18,6 +18,7 @@
 #include "launch.h"
 #include "link.h"
 #include "net.h"
+#include "net_sweep.h"
 #include "notify.h"
 #include "place.h"
 #include "probe.h"
@@ -26,6 +27,8 @@
 
 #define CLIENT_FD 3
 #define SETUP_DEADLINE_MS 10000
+/* For what the last process wrote before its end. */
+#define FINISH_MS 10000
 
 static pthread_t outcome_thread;
 
@@ -246,6 +249,7 @@ void worker_run(char **argv, int keeper)
 	receive_setup(&state, keeper);
 	start(&state, keeper);
 	worker_wait_for_all(tell_of_background);
+	net_finish(FINISH_MS);
 	shared->is_done = true;
 	_exit(0);
 }

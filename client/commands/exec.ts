@@ -294,6 +294,7 @@ async function runWithFiles(
     },
     onBackground: (ended, left) => progress.info(describeBackground(ended, left)),
   });
+  await network?.finish();
   if (network !== null) log.info('network ends', { lostDatagrams: network.lostDatagrams });
   if (incoming !== null) await tellArrived(incoming, progress);
   return outcome;

@@ -25,6 +25,8 @@ export interface ConnectionHandlers {
   onError(error: AppError): void;
   /** Bytes that were given to `send` have left it. */
   onSent(bytes: number): void;
+  /** All that was given, and the end of our direction after it. */
+  onEndSent?(): void;
   /** null: in order. */
   onEnd(error: AppError | null): void;
 }
@@ -82,6 +84,10 @@ export class AgentConnection implements ConnectionReceiver {
       deadlineMs: 0,
     }).finish();
     session.send(makeFrame(this.#id, FrameKind.FRAME_KIND_CONNECT, head, firstData));
+  }
+
+  get hasSentEnd(): boolean {
+    return this.#hasSentEnd;
   }
 
   get isOpen(): boolean {
@@ -187,6 +193,7 @@ export class AgentConnection implements ConnectionReceiver {
     if (!this.#isEnding || this.#hasSentEnd) return;
     this.#hasSentEnd = true;
     this.#tell(FrameKind.FRAME_KIND_HALF_CLOSE);
+    this.#handlers.onEndSent?.();
     this.#endWhenBothDid();
   }
 

@@ -89,6 +89,10 @@ export class DatagramFlow implements Flow, ConnectionHandlers {
     this.#over(null);
   }
 
+  linkClosed(): void {
+    this.reset();
+  }
+
   localAddress(): Promise<Address> {
     if (this.#local !== null) return Promise.resolve(this.#local);
     const guess = this.#options.guessLocal?.() ?? null;

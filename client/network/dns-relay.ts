@@ -14,7 +14,7 @@ import { type DnsAsker, DnsUpstream } from './dns-upstream.ts';
 import type { LocalResolver } from './local-resolver.ts';
 import type { NameMemory } from './name-memory.ts';
 import type { NetworkResolver } from './network.ts';
-import type { StreamTap } from './stream-flow.ts';
+import type { StreamTap } from './stream-tap.ts';
 import type { Uplink } from './uplink.ts';
 
 export interface DnsRelayOptions {

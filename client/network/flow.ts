@@ -23,6 +23,8 @@ export interface Flow {
   halfClose(): void;
   /** The local process is done with it, or nobody waits for its dial any more. Idempotent; sends nothing of the flow. */
   reset(): void;
+  /** The supervisor is gone, and with it the local process: what it sent before still goes out, then the flow ends. */
+  linkClosed(): void;
   /** What getsockname(2) says in the target. Rejects with the error of the dial. */
   localAddress(): Promise<Address>;
 }

@@ -1,6 +1,7 @@
 // Answers what the supervisor asks about connections of the local process, and carries them: each socket is a flow, by the
 // id of the question that began it. Where a peer is reached is the policy's matter; how, the flow's.
 
+import type { Socket } from 'node:net';
 import { ERRNO } from '#proto/errno.ts';
 import { AppError } from '#proto/errors.ts';
 import { type Address, addressText, type InternetAddress } from '#proto/socket-address.ts';
@@ -18,8 +19,10 @@ import type { NetworkSession } from '../session.ts';
 import { DatagramFlow, type DatagramResolver } from './datagram-flow.ts';
 import { type Flow, type FlowHost, type FlowLink, socketErrno } from './flow.ts';
 import type { OutgoingDecision } from './outgoing-filter.ts';
+import { SocketFlow } from './socket-flow.ts';
 import { SourceBook } from './source-book.ts';
-import { StreamFlow, type StreamTap } from './stream-flow.ts';
+import { StreamFlow } from './stream-flow.ts';
+import type { StreamTap } from './stream-tap.ts';
 import { Uplink } from './uplink.ts';
 
 /** Where peers are reached: policy.ts has the one that the configuration asks for. */
@@ -48,6 +51,8 @@ type Connect = Extract<WireNetRequest, { kind: typeof WireKind.CONNECT }>;
 const MAX_FLOWS = 4_096;
 /** Peers of one unconnected socket that were allowed, and texts that were told. Beyond, the oldest is forgotten. */
 const MAX_REMEMBERED = 1_024;
+/** For what the local process sent before its end: more than a slow line takes for a socket's buffer. */
+const FINISH_MS = 5_000;
 
 export class Network implements FlowHost {
   readonly session: NetworkSession;
@@ -60,6 +65,11 @@ export class Network implements FlowHost {
   readonly #told = new Set<string>();
   readonly #sources = new SourceBook();
   #link: FlowLink | null = null;
+  #handsOver = false;
+  /** Flows that lead nowhere, before their sockets are here, and those. */
+  readonly #mocked = new Set<bigint>();
+  readonly #swallowed = new Set<Socket>();
+  #onEmpty: (() => void) | null = null;
   #lostDatagrams = 0;
 
   constructor(options: NetworkOptions) {
@@ -68,9 +78,19 @@ export class Network implements FlowHost {
     this.uplink = new Uplink(options.session);
   }
 
-  /** Once, before the first frame. */
-  attach(link: FlowLink): void {
+  /** Once, before the first frame. `handsOver`: streams come by `adopt`. */
+  attach(link: FlowLink, handsOver = false): void {
     this.#link = link;
+    this.#handsOver = handsOver;
+  }
+
+  /** The supervisor hands a flow's socket to us. */
+  adopt(id: bigint, socket: Socket): void {
+    const flow = this.#flows.get(id);
+    if (flow instanceof SocketFlow) flow.adopt(socket);
+    else if (this.#mocked.delete(id)) this.#swallow(socket);
+    // Was given up meanwhile.
+    else socket.destroy();
   }
 
   get link(): FlowLink {
@@ -89,6 +109,7 @@ export class Network implements FlowHost {
   ended(id: bigint): void {
     this.#flows.delete(id);
     this.#allowed.delete(id);
+    if (this.#flows.size === 0) this.#onEmpty?.();
   }
 
   lost(datagrams: number): void {
@@ -145,10 +166,34 @@ export class Network implements FlowHost {
     }
   }
 
-  /** The link is closed: nobody is left to hear of any flow. */
+  /** Its socket was lost on its way to us. */
+  giveUp(id: bigint): void {
+    this.#flows.get(id)?.reset();
+  }
+
+  /** The link is closed: nobody is left to hear of any flow. What was sent before still goes out. */
   close(): void {
-    for (const flow of [...this.#flows.values()]) flow.reset();
+    for (const flow of [...this.#flows.values()]) flow.linkClosed();
     for (const one of this.#deciding.values()) one.isWanted = false;
+    for (const socket of this.#swallowed) socket.destroy();
+  }
+
+  /** After `close`: resolves when all of it is with the session, or after some seconds, when the rest is given up. */
+  async finish(deadlineMs = FINISH_MS): Promise<void> {
+    if (this.#flows.size > 0) {
+      const { promise, resolve } = withResolvers();
+      const timer = setTimeout(resolve, deadlineMs);
+      this.#onEmpty = resolve;
+      await promise;
+      clearTimeout(timer);
+    }
+    this.abandon();
+    await this.session.drained();
+  }
+
+  /** All connections end now. */
+  abandon(): void {
+    for (const flow of [...this.#flows.values()]) flow.reset();
   }
 
   #assertNew(id: bigint): void {
@@ -171,7 +216,7 @@ export class Network implements FlowHost {
       if (!state.isWanted) this.link.send(replyResult(id, -ERRNO.EINTR));
       else if (decision.where === 'local') this.link.send(replyHere(id, decision.localAddress ?? null));
       else if (decision.where === 'refuse') this.link.send(replyResult(id, -(decision.errno ?? ERRNO.EACCES)));
-      else if (decision.where === 'mock') this.link.send(replyConnected(id, peer, peer));
+      else if (decision.where === 'mock') this.#mock(id, peer);
       else this.#connectRemote(id, question);
     } catch (thrown) {
       this.#deciding.delete(id);
@@ -189,8 +234,24 @@ export class Network implements FlowHost {
       // From here on the dial decides: the program may go on while it takes its time.
       if (isNonBlocking) this.link.send(flowDialing(id));
       const tap = this.#options.resolver?.tap(peer) ?? null;
-      this.#flows.set(id, new StreamFlow(id, this, transport, peer, tap));
+      const canBeHanded = transport === WireTransport.TCP || transport === WireTransport.UNIX_STREAM;
+      const Kind = this.#handsOver && canBeHanded ? SocketFlow : StreamFlow;
+      this.#flows.set(id, new Kind(id, this, transport, peer, tap));
     }
+  }
+
+  #mock(id: bigint, peer: Address): void {
+    const [oldest] = this.#mocked;
+    if (this.#mocked.size >= MAX_REMEMBERED && oldest !== undefined) this.#mocked.delete(oldest);
+    if (this.#handsOver) this.#mocked.add(id);
+    this.link.send(replyConnected(id, peer, peer));
+  }
+
+  #swallow(socket: Socket): void {
+    this.#swallowed.add(socket);
+    socket.on('error', () => socket.destroy());
+    socket.on('close', () => this.#swallowed.delete(socket));
+    socket.resume();
   }
 
   #refusal(): number {
@@ -286,4 +347,12 @@ export class Network implements FlowHost {
       this.link.send(replyResult(id, -socketErrno(AppError.from(thrown, 'BUG'))));
     }
   }
+}
+
+function withResolvers(): { promise: Promise<void>; resolve: () => void } {
+  let resolve: () => void = () => undefined;
+  const promise = new Promise<void>((settle) => {
+    resolve = settle;
+  });
+  return { promise, resolve };
 }

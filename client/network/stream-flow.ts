@@ -1,5 +1,5 @@
-// A connected TCP or unix socket of the local process: bytes both ways, under the supervisor's credit here and the agent's
-// there, each direction ending on its own.
+// A connected socket of the local process whose bytes the supervisor moves, because it cannot be handed over (seqpacket, and
+// supervisors without a channel): under the supervisor's credit here and the agent's there, each direction ending on its own.
 //
 // dialling -> open -> over. The dial's answer is the reply to CONNECT; a dial that nobody waits for any more is given up.
 
@@ -13,9 +13,7 @@ import { flowCredit, flowData, flowHalfClose, flowReset, replyConnected } from '
 import { AgentConnection, type ConnectionHandlers } from './agent-connection.ts';
 import { DownlinkWindow } from './downlink-window.ts';
 import { type Flow, type FlowHost, resetErrno, socketErrno, whenTaken } from './flow.ts';
-
-/** Sees what comes from the target: DNS over TCP. Copies what it keeps. */
-export type StreamTap = (data: Uint8Array) => void;
+import type { StreamTap } from './stream-tap.ts';
 
 export class StreamFlow implements Flow, ConnectionHandlers {
   readonly #id: bigint;
@@ -27,6 +25,8 @@ export class StreamFlow implements Flow, ConnectionHandlers {
   #window: DownlinkWindow | null = null;
   #local: Address | null = null;
   #state: 'dialling' | 'open' | 'over' = 'dialling';
+  #isEnding = false;
+  #isLast = false;
 
   constructor(id: bigint, host: FlowHost, transport: WireTransport, peer: Address, tap: StreamTap | null = null) {
     this.#id = id;
@@ -52,6 +52,7 @@ export class StreamFlow implements Flow, ConnectionHandlers {
   }
 
   halfClose(): void {
+    this.#isEnding = true;
     this.#connection.end();
   }
 
@@ -60,6 +61,16 @@ export class StreamFlow implements Flow, ConnectionHandlers {
     if (this.#state === 'dialling') this.#host.link.send(replyResult(this.#id, -ERRNO.EINTR));
     this.#connection.reset();
     this.#over();
+  }
+
+  linkClosed(): void {
+    this.#isLast = true;
+    if (!this.#isEnding) this.reset();
+    else if (this.#connection.hasSentEnd) this.#over();
+  }
+
+  onEndSent(): void {
+    if (this.#isLast) this.#over();
   }
 
   localAddress(): Promise<Address> {
@@ -113,6 +124,7 @@ export class StreamFlow implements Flow, ConnectionHandlers {
   }
 
   #over(): void {
+    if (this.#state === 'over') return;
     this.#state = 'over';
     this.#host.ended(this.#id);
   }

@@ -85,6 +85,11 @@ void link_set_flows(const struct link_flows *flows)
 	(void)flows;
 }
 
+void link_flush(int64_t ms)
+{
+	(void)ms;
+}
+
 bool link_has_room(void)
 {
 	return true;

@@ -2,6 +2,7 @@
 // address does is told by its port; 127.0.0.0/8 and ::1 stay on this machine.
 
 import { type ChildProcess, spawn } from 'node:child_process';
+import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { setTimeout as delay } from 'node:timers/promises';
 import { type Address, internet } from '#proto/socket-address.ts';
@@ -54,6 +55,8 @@ export interface NetPeerOptions {
   dialMs?: number;
   features?: number;
   variables?: Record<string, string>;
+  /** Streams are handed over (net_hand.h), and the test itself has them: `handed`. */
+  hasChannel?: boolean;
   /** Without FLOW_DIALING, as if the client knew no better. */
   saysDialing?: boolean;
 }
@@ -79,6 +82,8 @@ export class NetPeer {
   readonly flows = new Map<bigint, Flow>();
   readonly ended: Promise<Ended>;
   readonly started: Promise<number>;
+  /** Sockets that came over the channel, by flow. */
+  readonly handed = new Map<bigint, Socket>();
   largestUngranted = 0;
   readonly #options: NetPeerOptions;
   readonly #socket: Duplex;
@@ -88,10 +93,15 @@ export class NetPeer {
   constructor(command: readonly string[], options: NetPeerOptions = {}) {
     this.#options = options;
     this.child = spawn(SUPERVISOR, ['--', ...command], {
-      stdio: ['ignore', 'pipe', 'pipe', 'pipe'],
+      stdio: ['ignore', 'pipe', 'pipe', 'pipe', ...(options.hasChannel ? (['ipc'] as const) : [])],
       env: { PATH: process.env['PATH'] ?? '', LC_ALL: 'C', ...options.variables },
     });
     this.#socket = this.child.stdio[3] as Duplex;
+    this.child.on('message', ({ flow }: { flow: string }, socket: Socket) => {
+      socket.allowHalfOpen = true;
+      socket.on('error', () => undefined);
+      this.handed.set(BigInt(flow), socket);
+    });
     this.started = new Promise((resolve) => {
       this.#onStarted = resolve;
     });
@@ -125,6 +135,12 @@ export class NetPeer {
 
   count(kind: WireKind): number {
     return this.asked.filter((request) => request.kind === kind).length;
+  }
+
+  /** Of a flow that was handed over: both directions have ended, as far as we are concerned. */
+  finish(flow: Flow): void {
+    flow.isOver = true;
+    this.#write(flowHalfClose(flow.id));
   }
 
   grant(flow: Flow): void {
@@ -229,7 +245,7 @@ export class NetPeer {
       ? internet(Buffer.from('fd000000000000000000000000000003', 'hex'), this.#nextPort++)
       : internet(Buffer.from([10, 1, 2, 3]), this.#nextPort++);
     this.#write(replyConnected(id, isUdp || peer.kind === 'unix' ? null : local, peer));
-    if (!isUdp) this.#greet(flow);
+    if (!isUdp && !this.#options.hasChannel) this.#greet(flow);
   }
 
   #greet(flow: Flow): void {

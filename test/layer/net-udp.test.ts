@@ -99,7 +99,7 @@ p = select.poll(); p.register(u, select.POLLIN); print(p.poll(20)); u.sendto(b'y
 u.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, (0).to_bytes(8, 'little') + (100000).to_bytes(8, 'little'))
 s = time.monotonic()
 try: u.recvfrom(9)
-except BlockingIOError: print(0.09 < time.monotonic() - s < 2)`,
+except BlockingIOError: print(0.09 < time.monotonic() - s < 20)`,
     );
     expect(ended.stdout).toBe("[(b'x', ('10.9.9.9', 7))]\n[]\n1 (b'y', ('10.9.9.9', 7))\nTrue\n");
   });
