@@ -33,6 +33,8 @@ const READY_DEADLINE_MS = 10_000;
 const END_DEADLINE_MS = 5_000;
 /** The end of a log; what failed stands there. */
 const LOG_TAIL_BYTES = 64 * 1024;
+/** Setting of the agent: what sessions may reach although agents refuse it. */
+const ALLOW = 'MIRRORD_OUTGOING_ALLOW';
 
 /**
  * Around the agent. Writes no core files, which would hold the target's variables; removes the folder when the client, which
@@ -95,6 +97,8 @@ async function spawnAgent(
         MIRRORD_WITH_SERVICES: 'fs-env',
         MIRRORD_SERVICES_WHEN_WANTED: 'sniffer,stealer',
         MIRRORD_EXIT_WITH_PARENT: '1',
+        // On this machine the user owns the agent as well, and grants himself what agents refuse by default.
+        ...(env[ALLOW] === undefined ? {} : { [ALLOW]: env[ALLOW] }),
       },
     });
   } finally {

@@ -6,7 +6,10 @@ import { addressToText, explainAddress, isAddress } from './explain-address.ts';
 
 type Filter = { side: 'local' | 'remote'; entries: string[] } | null;
 
-function config(outgoing: { filter?: Filter; unix_streams?: string[]; udp?: boolean } = {}, dns = true): Config {
+function config(
+  outgoing: { filter?: Filter; unix_streams?: string[]; udp?: boolean; ignore_localhost?: boolean } = {},
+  dns = true,
+): Config {
   return {
     feature: {
       network: {
@@ -48,12 +51,22 @@ test('a name is told with where it is looked up, and what its addresses may chan
     [
       'tcp://db.internal:5432',
       '  name   here: feature.network.outgoing.filter local db.internal',
-      '  tcp    here: feature.network.outgoing.filter local db.internal:5432; unless an address of it is in 10.0.0.0/8',
+      '  tcp    here: feature.network.outgoing.filter local db.internal:5432',
       '',
     ].join('\n'),
   );
+  expect(text('tcp://db.internal:5433', config({ filter }))).toContain(
+    'in the target: feature.network.outgoing.filter: not in the list local; unless an address of it is in 10.0.0.0/8',
+  );
   expect(text('tcp://other:1', config({}, false))).toContain('name   here: feature.network.dns.enabled is false');
   expect(text('localhost:1', config())).not.toContain('name');
+});
+
+test('a name is no localhost, and port 53 of one is DNS', () => {
+  const settings = config({ ignore_localhost: true, udp: false });
+  expect(text('db:5432', settings)).toContain('tcp    in the target');
+  expect(text('localhost:5432', settings)).toContain('tcp    here: feature.network.outgoing.ignore_localhost');
+  expect(text('udp://names:53', settings)).toContain('in the target: feature.network.dns: port 53');
 });
 
 test('a unix socket is told by its pattern', () => {

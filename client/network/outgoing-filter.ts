@@ -96,14 +96,14 @@ export class OutgoingFilter {
     return this.#decideAlways(peer, protocol) ?? this.#decideByFilter(peer, protocol, names);
   }
 
-  /** Before it is known what the name means. `unless`: entries that its addresses may fit instead. */
+  /** Before it is known what the name means. `unless`: entries that its addresses may fit, and that would change it. */
   decideName(name: string, port: number, protocol: Protocol): { decision: OutgoingDecision; unless: string[] } {
     const transport = protocol === 'udp' ? WireTransport.UDP : WireTransport.TCP;
     const peer: InternetAddress = { kind: 'internet', ip: NO_PREFIX, port, scopeId: 0 };
     const decision = this.decide(peer, transport, { isAddressOf: (one) => one === normalName(name) });
-    const isAlways = this.#decideAlways(peer, protocol) !== null;
+    if (this.#decideAlways(peer, protocol) !== null || decision.where === this.#side) return { decision, unless: [] };
     const prefixes = this.#rules.filter((rule) => rule.host.kind === 'prefix' && fitsPort(rule, protocol, port));
-    return { decision, unless: isAlways ? [] : prefixes.map(({ text }) => text) };
+    return { decision, unless: prefixes.map(({ text }) => text) };
   }
 
   /** Names of the filter on which this decision depends and of which the book knows nothing. */
@@ -132,7 +132,7 @@ export class OutgoingFilter {
     if (this.#context.targetNameServers.some((server) => isSameAddress(server, peer))) {
       return dns.enabled ? { where: 'remote', rule: 'name server of the target' } : this.#localNameServer(peer);
     }
-    const isHere = isLoopback(peer.ip) || isUnspecified(peer.ip);
+    const isHere = peer.ip !== NO_PREFIX && (isLoopback(peer.ip) || isUnspecified(peer.ip));
     if (isHere && outgoing.ignore_localhost) return { where: 'local', rule: `${KEY}.ignore_localhost` };
     if (outgoing[protocol]) return null;
     if (protocol === 'udp' && peer.port === DNS_PORT && dns.enabled && !isHere) {

@@ -93,6 +93,22 @@ describe('curl', () => {
   });
 });
 
+describe('what agents refuse by default', () => {
+  const LINK_LOCAL = '169.254.7.7';
+
+  test('is refused with a word of what grants it, and is reached when it is granted', async () => {
+    await network.run(network.beyond, `ip addr add ${LINK_LOCAL}/32 dev back`);
+    await network.run(network.target, `ip route add ${LINK_LOCAL} via ${BEYOND}`);
+    await network.serve(network.beyond, [process.execPath, fixture('web-server.mjs'), `${LINK_LOCAL}:8080`]);
+    const refused = await curl(`http://${LINK_LOCAL}:8080/`);
+    expect(refused).toMatchObject({ code: 7, stderr: expect.stringContaining('MIRRORD_OUTGOING_ALLOW grants it') });
+    await harness.leavesNothing();
+    harness.close();
+    const granted = await run(['curl', '-sS', `http://${LINK_LOCAL}:8080/`], { MIRRORD_OUTGOING_ALLOW: LINK_LOCAL });
+    expect(granted).toMatchObject({ code: 0, stdout: expect.stringContaining(TARGET) });
+  });
+});
+
 describe('what stays here', () => {
   test('is what the filter says', async () => {
     const config = JSON.stringify({ feature: { network: { outgoing: { filter: { local: [`${BEYOND}`] } } } } });
