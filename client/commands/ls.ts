@@ -115,9 +115,9 @@ function namespaceOf({ flags }: ParsedArguments, config: Config): string | null 
   return null;
 }
 
-/** A kind that the cluster does not have is worth a word only where it was asked for. */
+/** A kind that the cluster does not have, or may not have, is worth a word only where it was asked for. */
 function warn(terminal: Terminal, kind: Kind, error: StatusError, isAsked: boolean): void {
-  if (error.httpStatus === 404 && !isAsked) return;
+  if (!isAsked && (error.httpStatus === 404 || kind === 'rollout')) return;
   const what = error.httpStatus === 404 ? 'the cluster has none' : error.serverMessage;
   terminal.err(printable(`mirrord: no ${kind}s are listed: ${what}\n`));
 }

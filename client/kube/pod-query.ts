@@ -22,8 +22,11 @@ export interface PodQuery {
   readonly call: { readonly signal?: AbortSignal };
 }
 
-/** 15 KB. A page of fewer is slower: without an index, the server reads its store in pages of this size. */
-const PAGE = 50;
+/**
+ * The first is 15 KB; fewer would be slower, because without an index the server reads its store in pages of this size. The
+ * others are only asked for while none of those before has a pod that will do.
+ */
+const PAGES = [50, 200, 500, 500];
 /** The cache knows no pages: 25 KB. */
 const MAX_FROM_CACHE = 100;
 
@@ -35,25 +38,44 @@ interface Row {
 }
 
 export async function findPods(query: PodQuery): Promise<Candidates> {
-  const fromCache = query.replicas !== null && query.replicas <= MAX_FROM_CACHE;
-  const first = fromCache ? await ask(query, { resourceVersion: 0 }) : await ask(query, { limit: PAGE });
-  // The cache may be a moment behind a pod that has just become ready.
-  if (!fromCache || first.pods.length > 0) return first;
-  return ask(query, { limit: PAGE });
+  if (query.replicas !== null && query.replicas <= MAX_FROM_CACHE) {
+    const found = await fromCache(query);
+    // The cache may be a moment behind a pod that has just become ready.
+    if (found.pods.length > 0) return found;
+  }
+  return fromStore(query);
 }
 
-async function ask(
-  { api, namespace, selector, call }: PodQuery,
-  bounds: Readonly<Record<string, number>>,
-): Promise<Candidates> {
+async function fromCache(query: PodQuery): Promise<Candidates> {
+  const { path, options } = callOf(query);
+  const table = await query.api.get<Table>(path, { ...options, query: { ...options.query, resourceVersion: 0 } });
+  return candidatesOf(readRows(table), false);
+}
+
+async function fromStore(query: PodQuery): Promise<Candidates> {
+  const { path, options } = callOf(query);
+  const rows: Row[] = [];
+  let asked = 0;
+  for await (const table of query.api.pages<Table>(path, (page) => PAGES[page] ?? 0, options)) {
+    rows.push(...readRows(table));
+    asked += 1;
+    const hasMore = Boolean(table.metadata?.continue);
+    const found = candidatesOf(rows, hasMore);
+    if (found.pods.length > 0 || !hasMore || asked === PAGES.length) return found;
+  }
+  return candidatesOf(rows, false);
+}
+
+function callOf({ namespace, selector, call }: PodQuery) {
   const path = objectPath({ group: '', version: 'v1', resource: 'pods', namespace });
-  const query = { labelSelector: selector, includeObject: 'None', ...bounds };
-  const table = await api.get<Table>(path, { ...call, accept: AS_TABLE, query });
-  const rows = readRows(table);
+  return { path, options: { ...call, accept: AS_TABLE, query: { labelSelector: selector, includeObject: 'None' } } };
+}
+
+function candidatesOf(rows: readonly Row[], hasMore: boolean): Candidates {
   const fit = rows.filter(({ status, ready }) => status === 'Running' && ready > 0);
   const isWhole = (row: Row) => Number(row.ready === row.containers);
   const pods = fit.sort((a, b) => isWhole(b) - isWhole(a)).map(({ name }) => name);
-  return { pods, hasMore: Boolean(table.metadata?.continue), unfit: describeUnfit(rows) };
+  return { pods, hasMore, unfit: describeUnfit(rows) };
 }
 
 function readRows({ columnDefinitions = [], rows = [] }: Table): Row[] {

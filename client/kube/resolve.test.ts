@@ -128,6 +128,17 @@ test('a cache that knows no ready pod yet is not believed: the store is asked', 
   expect((await resolve('deploy/x')).pod).toBe('a');
 });
 
+test('where a page has no pod that will do, the next is asked', async () => {
+  const pods = (query: string) => `${PODS}?labelSelector=app%3Dx&includeObject=None&${query}`;
+  answer({
+    [`GET /apis/apps/v1${SHOP}/deployments/x`]: selecting({ app: 'x' }),
+    [pods('limit=50')]: { ...table(['a', '0/1', 'Pending']), metadata: { continue: 'b' } },
+    [pods('limit=200&continue=b')]: { ...table(['b', '1/1', 'Running']), metadata: { continue: 'c' } },
+    [`${PODS}/b`]: pod('b'),
+  });
+  expect((await resolve('deploy/x')).pod).toBe('b');
+});
+
 test('expressions of a selector are heeded', async () => {
   const matchExpressions = [
     { key: 'tier', operator: 'In', values: ['a', 'b'] },
