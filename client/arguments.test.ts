@@ -45,6 +45,10 @@ test('every flag about target, environment and files overrides the variable user
   expect(parse('-x', 'SECRET_*', 'true').overrides).toEqual({ MIRRORD_OVERRIDE_ENV_VARS_EXCLUDE: 'SECRET_*' });
 });
 
+test('-e says yes where the configuration says no', () => {
+  expect(parse('-e', '--', 'true').overrides).toEqual({ MIRRORD_EPHEMERAL_CONTAINER: 'true' });
+});
+
 test('the configuration file has a default place and may be stdin', () => {
   expect(parse('-f').flags['config-file']).toBe('./.mirrord/mirrord.json');
   expect(parse('-f', '-t', 'pid/1').flags['config-file']).toBe('./.mirrord/mirrord.json');
@@ -52,10 +56,7 @@ test('the configuration file has a default place and may be stdin', () => {
   expect(parse('--config-file=a.toml').flags['config-file']).toBe('a.toml');
 });
 
-test.each([
-  ['--steal', 'incoming traffic'],
-  ['-e', 'ephemeral containers'],
-])('%s is known and refused as not built', (flag, what) => {
+test.each([['--steal', 'incoming traffic']])('%s is known and refused as not built', (flag, what) => {
   const error = refusal(() => parse(flag, '--', 'true'));
   expect(error.code).toBe('UNSUPPORTED');
   expect(error.data?.['exitCode']).toBe(2);

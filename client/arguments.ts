@@ -101,7 +101,14 @@ const EXEC_FLAGS: readonly FlagRow[] = [
   { name: 'progress', value: 'required', shows: 'MODE', help: 'standard, simple, json or off' },
   { name: 'no-telemetry', value: 'none', help: 'accepted; there is no telemetry' },
   { name: 'disable-version-check', value: 'none', help: 'accepted; there is no version check' },
-  later('ephemeral-container', 'ephemeral containers', 'none', 'e'),
+  {
+    name: 'ephemeral-container',
+    short: 'e',
+    value: 'none',
+    overrides: 'MIRRORD_EPHEMERAL_CONTAINER',
+    means: 'true',
+    help: "the agent as an ephemeral container of the target's pod",
+  },
   later('skip-processes', 'leaving single processes out', 'required'),
   later('steal', INCOMING),
 ];

@@ -4,6 +4,8 @@ import { AppError } from '#proto/errors.ts';
 import { newSessionId, newSigningKey, signToken } from '#proto/token.ts';
 import { VERSION } from '#proto/version.ts';
 import { type AgentPod, startAgentPod } from './agent-pod/agent-pod.ts';
+import { startEphemeralAgent } from './agent-pod/ephemeral.ts';
+import { ephemeralTarget } from './agent-pod/ephemeral-container.ts';
 import { agentSettings } from './agent-pod/settings.ts';
 import type { PodFeatures } from './agent-pod/template.ts';
 import type { Backend } from './backend.ts';
@@ -61,7 +63,8 @@ async function reachWith(options: ClusterOptions, api: KubeApi): Promise<Backend
   for (const choice of found.choices) progress.info(choice);
   const sessionId = newSessionId();
   const { privateKey, publicKey } = newSigningKey();
-  const namespace = settings.namespace ?? found.namespace;
+  const isEphemeral = config.agent.ephemeral;
+  const namespace = isEphemeral ? found.namespace : (settings.namespace ?? found.namespace);
   const name = `mirrord-agent-${sessionId.slice(0, NAME_CHARS)}`;
   const template = {
     name,
@@ -72,9 +75,13 @@ async function reachWith(options: ClusterOptions, api: KubeApi): Promise<Backend
     settings,
     version: VERSION,
   };
+  const { startupS } = settings;
   const pod = await progress.step(
-    'starting the agent in the cluster',
-    () => startAgentPod({ api, namespace, template, startupS: settings.startupS, signal }),
+    isEphemeral ? `starting the agent in pod ${found.pod}` : 'starting the agent in the cluster',
+    () =>
+      isEphemeral
+        ? startEphemeralAgent({ api, found, template, startupS, signal })
+        : startAgentPod({ api, namespace, template, startupS, signal }),
     (started) => `agent: pod ${started.name} in namespace ${namespace}`,
   );
   log.info('agent started', { pod: pod.name, namespace, ...api.traffic });
@@ -83,7 +90,7 @@ async function reachWith(options: ClusterOptions, api: KubeApi): Promise<Backend
     address: `pod ${namespace}/${pod.name}`,
     token: signToken(privateKey, sessionId, TOKEN_TTL_S, clusterNowS),
     connect: (asked) => pod.connect(asked),
-    target: { kind: 'container', name: containerIdOf(found) },
+    target: isEphemeral ? ephemeralTarget(found) : { kind: 'container', name: containerIdOf(found) },
     isEmbedded: false,
     folder: null,
     close: () => close(pod, api, progress, log),

@@ -12,6 +12,7 @@ import { type Limits, SessionEvent, SessionOpened, type TargetFacts } from '#pro
 import { decodeHead, type SessionStream } from '#proto/session-stream.ts';
 import { cancelled, describe, encodeOpening, encodeRequest } from './session-requests.ts';
 import type { LocalTarget } from './target.ts';
+import { type PromiseWithResolvers, withResolvers } from './with-resolvers.ts';
 
 export type FileOperation = NonNullable<FileRequest['op']>;
 
@@ -124,7 +125,7 @@ export class Session implements FileSession, NetworkSession {
   readonly #wantsNetwork: boolean;
   /** Time in which we ran and had a connection: that of a stopped process or a sleeping machine is nobody's delay. */
   #runningMs = 0;
-  #nextId = 1;
+  #lastId = 1;
   readonly #requestsByKind: Record<string, number> = {};
   #lost: AppError | null = null;
   #closed: PromiseWithResolvers<void> | null = null;
@@ -373,24 +374,8 @@ export class Session implements FileSession, NetworkSession {
 
   #takeId(): number {
     do {
-      this.#nextId = this.#nextId >= LAST_ID - 1 ? 1 : this.#nextId + 2;
-    } while (this.#pending.has(this.#nextId) || this.#connections.has(this.#nextId));
-    return this.#nextId;
+      this.#lastId = this.#lastId >= LAST_ID - 1 ? 1 : this.#lastId + 2;
+    } while (this.#pending.has(this.#lastId) || this.#connections.has(this.#lastId));
+    return this.#lastId;
   }
-}
-
-interface PromiseWithResolvers<T> {
-  promise: Promise<T>;
-  resolve: (value: T) => void;
-  reject: (error: AppError) => void;
-}
-
-function withResolvers<T>(): PromiseWithResolvers<T> {
-  let resolve: (value: T) => void = () => {};
-  let reject: (error: AppError) => void = () => {};
-  const promise = new Promise<T>((onResolved, onRejected) => {
-    resolve = onResolved;
-    reject = onRejected;
-  });
-  return { promise, resolve, reject };
 }

@@ -38,11 +38,11 @@ const RUNTIME_DIR = `${RUN}/node`;
 /** A session that is longer is told so by its end; nothing of ours stays for ever. */
 export const LONGEST_SESSION_S = 24 * 3_600;
 /** After the last session: the client has left in order, or its time to come back is over. */
-const IDLE_MS = 2_000;
+export const IDLE_MS = 2_000;
 const END_GRACE_S = 10;
 
 /** What each may do, and why: docs/kubernetes.md says it in words. */
-const CAPABILITIES = {
+export const CAPABILITIES = {
   /** Enter the target's network namespace; find it in /proc; take all that from nats-server. */
   agentWithNetwork: ['SYS_ADMIN', 'SYS_PTRACE', 'SETPCAP'],
   /** Reach /proc/PID/root and environ, and then act as the target's user, with its rights over files and no more. */
@@ -69,7 +69,7 @@ const DEFAULT_RESOURCES = {
   limits: { cpu: '2', memory: '512Mi' },
 };
 
-type Json = Readonly<Record<string, unknown>>;
+export type Json = Readonly<Record<string, unknown>>;
 
 export function agentJob(template: PodTemplate): Json {
   const { name, settings } = template;
@@ -113,9 +113,9 @@ function podSpec(template: PodTemplate): Json {
   };
 }
 
-type Service = 'fs-env' | 'sniffer' | 'stealer';
+export type Service = 'fs-env' | 'sniffer' | 'stealer';
 
-function servicesOf({ files, mirror, steal }: PodFeatures): Service[] {
+export function servicesOf({ files, mirror, steal }: PodFeatures): Service[] {
   const wanted: [boolean, Service][] = [
     [files, 'fs-env'],
     [mirror, 'sniffer'],

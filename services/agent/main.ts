@@ -64,6 +64,8 @@ const SETTINGS = {
   nodeName: text('MIRRORD_NODE_NAME', hostname()),
   logLevel: oneOf('MIRRORD_LOG_LEVEL', LOG_LEVELS, 'info'),
   logFile: optionalText('MIRRORD_LOG_FILE'),
+  /** We are in the target's pod and share its processes, so that the first of them is the target and not we. */
+  isBesideTarget: flag('MIRRORD_BESIDE_TARGET'),
   exitWithParent: flag('MIRRORD_EXIT_WITH_PARENT'),
   /** Silence after which a client counts as lost. */
   clientLostAfterMs: integer('MIRRORD_CLIENT_LOST_AFTER_MS', { min: 500, max: 3_600_000, fallback: LOST_AFTER_MS }),
@@ -95,20 +97,27 @@ interface Doors {
 }
 
 async function start(settings: Settings, logger: Logger, shutdown: Shutdown): Promise<Doors> {
+  if (settings.isBesideTarget && process.pid === 1) {
+    throw new AppError(
+      'UNSUPPORTED',
+      'the container runtime does not share the target’s processes (targetContainerName)',
+    );
+  }
   openRuntimeDir(settings.runtimeDir);
   const natsUrl = settings.natsUrl ?? (await startOwnNats(settings, logger, shutdown));
   const bus = await Bus.connect({ url: natsUrl, name: 'mirrord-agent', deadlineMs: NATS_DEADLINE_MS, logger });
   shutdown.onClose('nats connection', () => bus.close());
+  const sessionKey = settings.sessionKey ?? (await openPod(settings, natsUrl, shutdown));
+  const childSettings = {
+    MIRRORD_NATS_URL: natsUrl,
+    MIRRORD_NODE_NAME: settings.nodeName,
+    ...(settings.sessionKey === null ? { MIRRORD_SESSION_KEY_FILE: ownKeyFile(settings) } : {}),
+  };
+  const mainPath = process.argv[1] ?? '';
   for (const service of settings.withServices) {
-    const child = startService({
-      service,
-      mainPath: process.argv[1] ?? '',
-      settings: { MIRRORD_NATS_URL: natsUrl, MIRRORD_NODE_NAME: settings.nodeName },
-      logger,
-    });
+    const child = startService({ service, mainPath, settings: childSettings, logger });
     shutdown.onClose(service, () => child.close());
   }
-  const sessionKey = settings.sessionKey ?? (await openPod(settings, natsUrl, shutdown));
   const services: ServiceName[] = [...settings.withServices, ...settings.servicesBeside];
   await Promise.all(services.map((service) => serviceIsThere(bus, settings.nodeName, service)));
   const outgoing = new Outgoing({
@@ -126,8 +135,8 @@ async function start(settings: Settings, logger: Logger, shutdown: Shutdown): Pr
   shutdown.onClose('lifetime', () => lifetime.close());
   const children = new ServiceChildren({
     services: settings.servicesWhenWanted,
-    mainPath: process.argv[1] ?? '',
-    settings: { MIRRORD_NATS_URL: natsUrl, MIRRORD_NODE_NAME: settings.nodeName },
+    mainPath,
+    settings: childSettings,
     lookup: async (service) => (await lookupService(bus, settings.nodeName, service, LOOKUP_MS)).address,
     logger,
   });
@@ -171,10 +180,14 @@ async function startOwnNats(settings: Settings, logger: Logger, shutdown: Shutdo
   return nats.url;
 }
 
+function ownKeyFile({ runtimeDir }: Settings): string {
+  return path.join(runtimeDir, 'session.key');
+}
+
 /** A key of our own where the services beside us find it, and then the line by which they find us. */
 async function openPod(settings: Settings, natsUrl: string, shutdown: Shutdown): Promise<Uint8Array> {
   const key = randomBytes(SESSION_KEY_BYTES);
-  writeFileSync(path.join(settings.runtimeDir, 'session.key'), key.toString('hex'), { mode: 0o600 });
+  writeFileSync(ownKeyFile(settings), key.toString('hex'), { mode: 0o600 });
   const lifeline = await openLifeline(settings.runtimeDir, natsUrl);
   shutdown.onClose('lifeline', () => lifeline.close());
   return key;

@@ -58,12 +58,20 @@ export interface Agent {
   readonly ended: Promise<number | null>;
 }
 
-/** Resolves at the agent's line on standard output; rejects with that line when it could not start. */
-export async function startAgent(bundles: string, settings: Record<string, string> = {}): Promise<Agent> {
+/**
+ * Resolves at the agent's line on standard output; rejects with that line when it could not start. `under`: what starts it, a
+ * program and its arguments.
+ */
+export async function startAgent(
+  bundles: string,
+  settings: Record<string, string> = {},
+  under: readonly string[] = [],
+): Promise<Agent> {
   const runtimeDir = mkdtempSync(path.join(tmpdir(), 'agent-'));
   const key = Buffer.alloc(32, 5);
   writeFileSync(path.join(runtimeDir, 'key'), key.toString('hex'), { mode: 0o600 });
-  const child = spawn(process.execPath, [path.join(bundles, 'agent.js')], {
+  const [file = '', ...words] = [...under, process.execPath, path.join(bundles, 'agent.js')];
+  const child = spawn(file, words, {
     env: {
       PATH: process.env['PATH'],
       MIRRORD_GATEWAY_LISTEN: `unix:${runtimeDir}/gateway.sock`,

@@ -65,10 +65,9 @@ export const agent = section(
     }),
     image_pull_secrets: key(listOfObjects, null, 'Secrets for the registry, each `{name}`.'),
     ttl: key(u16, 1, 'Seconds for which a finished agent stays.', { env: ['MIRRORD_AGENT_TTL'], flag: '--agent-ttl' }),
-    ephemeral: key(bool, false, "Run as an ephemeral container of the target's pod.", {
+    ephemeral: key(bool, false, "Run as an ephemeral container of the target's pod (Kubernetes 1.25 and newer).", {
       env: ['MIRRORD_EPHEMERAL_CONTAINER'],
       flag: '--ephemeral-container',
-      status: planned('ephemeral containers'),
     }),
     communication_timeout: key(optional(u16), null, 'Seconds for which it waits for its client.', {
       env: ['MIRRORD_AGENT_COMMUNICATION_TIMEOUT'],

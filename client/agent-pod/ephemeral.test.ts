@@ -1,0 +1,196 @@
+import { createHash } from 'node:crypto';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Duplex } from 'node:stream';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { KubeApi } from '../kube/api.ts';
+import type { Pod } from '../kube/objects.ts';
+import type { ResolvedTarget } from '../kube/resolve.ts';
+import { ApiServer } from '../testing/api-server.ts';
+import { loadText } from '../testing/load-text.ts';
+import { beganAt, startEphemeralAgent } from './ephemeral.ts';
+import { ephemeralContainer, ephemeralTarget, gatewayPort } from './ephemeral-container.ts';
+import { agentSettings } from './settings.ts';
+import type { PodTemplate } from './template.ts';
+
+const NAME = 'mirrord-agent-x';
+const POD = '/api/v1/namespaces/shop/pods/shop-1';
+const NEW_API = { resources: [{ name: 'pods/ephemeralcontainers', kind: 'Pod' }] };
+const found = {
+  namespace: 'shop',
+  pod: 'shop-1',
+  container: 'web',
+  containerId: 'containerd://abc',
+  object: { metadata: { name: 'shop-1' } } as Pod,
+} as ResolvedTarget;
+
+let server: ApiServer;
+let api: KubeApi;
+let bodies: string[];
+let forwarded: string[];
+
+beforeEach(async () => {
+  server = await ApiServer.start();
+  bodies = [];
+  forwarded = [];
+  server.server.on('upgrade', acceptForward);
+  api = new KubeApi(await server.access());
+});
+
+afterEach(async () => {
+  await api.close();
+  await server.close();
+});
+
+/** As the kubelet does for a port on which an HTTP/2 server speaks first. */
+function acceptForward(request: IncomingMessage, socket: Duplex): void {
+  forwarded.push(request.url ?? '');
+  const accept = createHash('sha1')
+    .update(`${request.headers['sec-websocket-key']}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`)
+    .digest('base64');
+  socket.on('error', () => undefined);
+  socket.write(
+    `HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ${accept}\r\n` +
+      `Sec-WebSocket-Protocol: ${request.headers['sec-websocket-protocol']}\r\n\r\n`,
+  );
+  const frame = (...bytes: number[]) => Buffer.from([0x82, bytes.length, ...bytes]);
+  socket.write(Buffer.concat([frame(0, 0x39, 0x30), frame(1, 0x39, 0x30), frame(0, 0x48)]));
+}
+
+async function templateOf(agent: object = {}): Promise<PodTemplate> {
+  const { config } = await loadText(JSON.stringify({ agent }), { env: {} });
+  return {
+    name: NAME,
+    sessionId: 'session-x',
+    publicKey: 'UFVCTElD',
+    node: 'node1',
+    version: '1.2.3',
+    features: { files: true, network: true, mirror: false, steal: false },
+    settings: agentSettings(config, {}),
+  };
+}
+
+function recordPatch(request: IncomingMessage, response: ServerResponse): void {
+  let body = '';
+  request.on('data', (chunk) => {
+    body += chunk;
+  });
+  request.on('end', () => {
+    bodies.push(`${request.headers['content-type']} ${body}`);
+    response.end('{}');
+  });
+}
+
+/** One change of the pod after another, and then the end of the watch. */
+function watchOf(...states: object[]) {
+  return (_: IncomingMessage, response: ServerResponse) => {
+    for (const state of states) {
+      const object = { metadata: { name: 'shop-1' }, status: { ephemeralContainerStatuses: [{ name: NAME, state }] } };
+      response.write(`${JSON.stringify({ type: 'MODIFIED', object })}\n`);
+    }
+    response.end();
+  };
+}
+
+async function start(startupS = 20) {
+  const template = await templateOf();
+  const { signal } = new AbortController();
+  return startEphemeralAgent({ api, found, template, startupS, signal });
+}
+
+test('the container is asked for once, waited for until the agent listens, and reached through the API', async () => {
+  server.answers.set('GET /api/v1', NEW_API);
+  server.answers.set(`PATCH ${POD}/ephemeralcontainers`, recordPatch);
+  const states = [{ waiting: { reason: 'ContainerCreating' } }, { running: { startedAt: '2026-01-01T00:00:00Z' } }];
+  server.answers.set('GET /api/v1/namespaces/shop/pods', watchOf(...states));
+  const agent = await start();
+  expect(bodies).toHaveLength(1);
+  expect(bodies[0]).toMatch(/^application\/strategic-merge-patch\+json /);
+  const { spec } = JSON.parse(bodies[0]?.replace(/^\S+ /, '') ?? '') as { spec: { ephemeralContainers: object[] } };
+  expect(spec.ephemeralContainers).toMatchObject([{ name: NAME, targetContainerName: 'web' }]);
+  expect(server.seen.map(({ path }) => path)).toContainEqual(
+    expect.stringContaining('fieldSelector=metadata.name%3Dshop-1'),
+  );
+  const connection = await agent.connect(new AbortController().signal);
+  expect(forwarded[0]).toBe(`${POD}/portforward?ports=${gatewayPort('session-x')}`);
+  connection.destroy();
+  // The node's clock is years behind: a token must be dated by it.
+  expect(agent.clockAheadMs).toBeLessThan(-1_000_000);
+  await agent.remove();
+});
+
+describe('where it is not to be had', () => {
+  test.each([
+    ['an API server that has none', { resources: [{ name: 'pods', kind: 'Pod' }] }, 'offers no ephemeral containers'],
+    [
+      'an API server that has their first form',
+      { resources: [{ name: 'pods/ephemeralcontainers', kind: 'EphemeralContainers' }] },
+      'only in their first form',
+    ],
+  ])('%s: it is said before anything is asked for', async (_, answer, message) => {
+    server.answers.set('GET /api/v1', answer);
+    const refusal = { code: 'UNSUPPORTED', message: expect.stringContaining(message), data: { exitCode: 2 } };
+    await expect(start()).rejects.toMatchObject(refusal);
+    expect(server.seen.filter(({ method }) => method !== 'GET')).toEqual([]);
+  });
+
+  test('a right that is missing is named', async () => {
+    server.answers.set('GET /api/v1', NEW_API);
+    server.answers.set(`PATCH ${POD}/ephemeralcontainers`, (_, response) => {
+      const message =
+        'pods "shop-1" is forbidden: User "u" cannot patch resource "pods/ephemeralcontainers" in API group ""';
+      response.statusCode = 403;
+      response.end(JSON.stringify({ kind: 'Status', code: 403, reason: 'Forbidden', message }));
+    });
+    const what = 'you may not patch pods/ephemeralcontainers in namespace shop';
+    await expect(start()).rejects.toMatchObject({ code: 'NOT_PERMITTED', message: what });
+  });
+
+  test('a pod that is deleted meanwhile is a target that is gone', async () => {
+    server.answers.set('GET /api/v1', NEW_API);
+    server.answers.set(`PATCH ${POD}/ephemeralcontainers`, {});
+    server.answers.set('GET /api/v1/namespaces/shop/pods', (_, response) => {
+      response.end(`${JSON.stringify({ type: 'DELETED', object: { metadata: { name: 'shop-1' } } })}\n`);
+    });
+    await expect(start()).rejects.toMatchObject({ code: 'TARGET_GONE' });
+  });
+
+  test('a container that does not run in time says what it waited for', async () => {
+    server.answers.set('GET /api/v1', NEW_API);
+    server.answers.set(`PATCH ${POD}/ephemeralcontainers`, {});
+    const states = watchOf({ waiting: { reason: 'ContainerCreating' } });
+    server.answers.set('GET /api/v1/namespaces/shop/pods', states);
+    const message = expect.stringContaining('was not ready within 0.3 s: ContainerCreating');
+    await expect(start(0.3)).rejects.toMatchObject({ code: 'DEADLINE_EXCEEDED', message });
+  });
+});
+
+test.each([
+  [{ waiting: { reason: 'ErrImagePull', message: 'no such image' } }, 'cannot start (ErrImagePull): no such image'],
+  [{ waiting: { reason: 'CreateContainerConfigError' } }, 'cannot start (CreateContainerConfigError)'],
+  [{ terminated: { reason: 'Error', exitCode: 4 } }, 'ended at once: Error, exit code 4'],
+])('a container that will never run is not waited for: %j', (state, message) => {
+  expect(() => beganAt({ name: NAME, state }, 'shop-1')).toThrow(message);
+});
+
+test('it gets the rights of its parts, no secret, and a port of its own on the loopback of the pod', async () => {
+  const container = ephemeralContainer(await templateOf(), 'web') as unknown as {
+    securityContext: { capabilities: { add: string[]; drop: string[] } };
+    env: { name: string; value?: string }[];
+  };
+  const { add, drop } = container.securityContext.capabilities;
+  expect(drop).toEqual(['ALL']);
+  expect(add).toEqual([...new Set(add)]);
+  expect(add).toEqual(expect.arrayContaining(['SYS_PTRACE', 'SYS_ADMIN', 'DAC_READ_SEARCH']));
+  expect(add).not.toContain('NET_RAW');
+  const variables = Object.fromEntries(container.env.map(({ name, value }) => [name, value]));
+  expect(variables['MIRRORD_GATEWAY_LISTEN']).toBe(`127.0.0.1:${gatewayPort('session-x')}`);
+  expect(variables['MIRRORD_WITH_SERVICES']).toBe('fs-env');
+  expect(Object.keys(variables).filter((name) => /SECRET|TOKEN|SESSION_KEY/.test(name))).toEqual([]);
+  for (const key of ['volumeMounts', 'resources', 'ports', 'livenessProbe']) expect(container).not.toHaveProperty(key);
+});
+
+test('the target is the first process the agent sees, or found by its container where all are seen', () => {
+  expect(ephemeralTarget(found)).toEqual({ kind: 'pid', pid: 1 });
+  const object = { ...found.object, spec: { shareProcessNamespace: true } };
+  expect(ephemeralTarget({ ...found, object })).toEqual({ kind: 'container', name: 'abc' });
+});
