@@ -30,6 +30,8 @@ export interface FlowEvents {
   onOlder(flow: number, addresses: FlowAddresses, reason: LossReason): void;
   onOlderClose(flow: number, bytes: number): void;
   onNoRoom(addresses: FlowAddresses): void;
+  /** Everything that was captured before the mark was made has been told. */
+  onMark(number: number): void;
 }
 
 /** Reason of a gap that the kernel's prefilter made. */
@@ -42,7 +44,17 @@ const ALIGNMENT = 8;
 const IPV4 = 4;
 
 /** native/batch.h, EventType. */
-const TYPE = { OPEN: 1, BYTES: 2, GAP: 3, HALF_CLOSE: 4, CLOSE: 5, OLDER: 6, OLDER_CLOSE: 7, NO_ROOM: 8 } as const;
+const TYPE = {
+  OPEN: 1,
+  BYTES: 2,
+  GAP: 3,
+  HALF_CLOSE: 4,
+  CLOSE: 5,
+  OLDER: 6,
+  OLDER_CLOSE: 7,
+  NO_ROOM: 8,
+  MARK: 9,
+} as const;
 
 export function readEvents(batch: Buffer, events: FlowEvents): void {
   for (let at = 0; at < batch.length; ) {
@@ -76,6 +88,9 @@ export function readEvents(batch: Buffer, events: FlowEvents): void {
         break;
       case TYPE.NO_ROOM:
         events.onNoRoom(readAddresses(batch, payload));
+        break;
+      case TYPE.MARK:
+        events.onMark(Number(batch.readBigUInt64LE(at + 16)));
         break;
     }
     at = payload + Math.ceil(bytes / ALIGNMENT) * ALIGNMENT;

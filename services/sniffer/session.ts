@@ -52,7 +52,7 @@ export class SnifferSession implements SessionHandlers, CaptureUser, Subscriptio
         this.#subscribe(frame.id, decodeHead(Subscribe.decode, frame.head));
         return;
       case FrameKind.FRAME_KIND_UNSUBSCRIBE:
-        this.#subscriptions.get(frame.id)?.end();
+        this.#unsubscribe(frame.id);
         return;
       case FrameKind.FRAME_KIND_CREDIT:
         this.#copies.get(frame.id)?.grant(decodeHead(Credit.decode, frame.head).bytes);
@@ -158,6 +158,12 @@ export class SnifferSession implements SessionHandlers, CaptureUser, Subscriptio
     } catch (thrown) {
       this.#refuse(id, AppError.from(thrown, 'BUG'));
     }
+  }
+
+  /** What came before it still counts. */
+  #unsubscribe(id: number): void {
+    const subscription = this.#subscriptions.get(id);
+    if (subscription !== undefined) this.#capture?.whenTold(() => subscription.end());
   }
 
   #check({ mode, transport, port }: Subscribe): void {

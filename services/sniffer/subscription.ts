@@ -157,8 +157,9 @@ export class Subscription {
 
   #sayGoodbyeWhenDone(): void {
     if (!this.#isEnding || this.#copies.size > 0) return;
-    this.#share.outlet.send(makeFrame(this.id, FrameKind.FRAME_KIND_UNSUBSCRIBED, this.counts.encode()));
+    // The capture adds what the kernel has counted.
     this.#world.onOver(this);
+    this.#share.outlet.send(makeFrame(this.id, FrameKind.FRAME_KIND_UNSUBSCRIBED, this.counts.encode()));
   }
 }
 

@@ -44,6 +44,8 @@ export class TargetCapture implements FlowEvents {
   readonly #timer: NodeJS.Timeout;
   readonly #onFailure: (error: AppError) => void;
   #ringLosses = 0;
+  readonly #marks = new Map<number, () => void>();
+  #lastMark = 0;
   /** Whose sample the kernel takes. */
   #sampled: Subscription | null = null;
   #notSampled = 0;
@@ -101,6 +103,13 @@ export class TargetCapture implements FlowEvents {
     native.removePort(this.#capture, state.protocol, state.port);
   }
 
+  /** Calls back when everything that has been captured by now was told; never once the capture is closed. */
+  whenTold(act: () => void): void {
+    this.#lastMark += 1;
+    this.#marks.set(this.#lastMark, act);
+    native.mark(this.#capture, this.#lastMark);
+  }
+
   close(): void {
     clearInterval(this.#timer);
     native.close(this.#capture);
@@ -155,6 +164,12 @@ export class TargetCapture implements FlowEvents {
     for (const { counts } of port?.subscriptions ?? []) {
       counts.lost(LossReason.LOSS_REASON_CONNECTION_LIMIT, { connections: 1 });
     }
+  }
+
+  onMark(number: number): void {
+    const act = this.#marks.get(number);
+    this.#marks.delete(number);
+    act?.();
   }
 
   #portOf(subscription: Subscription): PortState {

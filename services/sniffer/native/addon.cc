@@ -232,6 +232,12 @@ Napi::Value counters(Arguments info)
 	return result;
 }
 
+// (capture, number)
+void mark(Arguments info)
+{
+	handle_at(info).capture->mark(info[1].As<Napi::Number>().Uint32Value());
+}
+
 // (capture) -> errno of a thread that has failed
 Napi::Value failure(Arguments info)
 {
@@ -260,6 +266,7 @@ static Napi::Object start_addon(Napi::Env env, Napi::Object exports)
 	define<set_port>(env, exports, "setPort");
 	define<remove_port>(env, exports, "removePort");
 	define<counters>(env, exports, "counters");
+	define<mark>(env, exports, "mark");
 	define<failure>(env, exports, "failure");
 	define<close_capture>(env, exports, "close");
 	return exports;

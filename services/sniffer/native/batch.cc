@@ -92,6 +92,11 @@ void Batch::on_gap(const Flow &flow, Direction direction, uint64_t bytes, Loss r
 	head->number = bytes;
 }
 
+void Batch::mark(uint64_t number)
+{
+	append(EventType::MARK, 0, nullptr, 0)->number = number;
+}
+
 void Batch::on_half_close(const Flow &flow, Direction direction, uint64_t at_ns)
 {
 	EventHead *head = append(EventType::HALF_CLOSE, flow.id, nullptr, 0);

@@ -21,6 +21,7 @@ enum class EventType : uint8_t {
 	OLDER = 6,	 // payload: EventAddresses
 	OLDER_CLOSE = 7, // `number`: bytes it carried
 	NO_ROOM = 8,	 // payload: EventAddresses
+	MARK = 9,	 // `number`: of Capture::mark
 };
 
 struct EventHead {
@@ -57,6 +58,7 @@ class Batch final : public TrackerSink {
 	size_t size() const { return bytes_.size(); }
 	// Ends the batch and begins another.
 	std::vector<uint8_t> take();
+	void mark(uint64_t number);
 
 	void on_open(const Flow &flow) override;
 	void on_bytes(const Flow &flow, Direction direction, const uint8_t *data, size_t bytes) override;

@@ -64,10 +64,15 @@ int Capture::start(const char **step)
 void Capture::stop()
 {
 	is_stopping_ = true;
+	wake();
+	backlog_->stop();
+}
+
+void Capture::wake()
+{
 	uint64_t one = 1;
 	ssize_t written = write(wake_.get(), &one, sizeof(one));
 	(void)written; // a counter that is full wakes as well
-	backlog_->stop();
 }
 
 void Capture::run()
@@ -114,6 +119,10 @@ void Capture::loop()
 		{
 			std::lock_guard lock(mutex_);
 			counters_.wakeups++;
+			uint64_t wakes;
+			if (waiting[1].revents != 0 && read(wake_.get(), &wakes, sizeof(wakes)) < 0)
+				counters_.wakeups--; // nobody has called
+			pass_marks();
 		}
 		while (!is_stopping_ && read_ring()) {
 		}
@@ -136,14 +145,12 @@ bool Capture::read_ring()
 	bool has_read;
 	{
 		std::lock_guard lock(mutex_);
-		uint32_t losses = ring_.take_losses();
-		counters_.ring_losses += losses;
-		if (losses > 0)
-			now_.ring_losses++;
+		count_losses();
 		now_.ms = clock_of(CLOCK_MONOTONIC) / 1'000'000;
 		now_.ns = clock_of(CLOCK_REALTIME);
 		has_read = ring_.read_block([this](const Captured &packet) { visit(packet); });
 		tracker_->tick(now_);
+		pass_marks();
 		bool has_holes = tracker_->has_holes();
 		if (has_holes != wants_acknowledgements_ && filter_->want_acknowledgements(has_holes) == 0)
 			wants_acknowledgements_ = has_holes;
@@ -152,6 +159,37 @@ bool Capture::read_ring()
 	}
 	flush();
 	return has_read;
+}
+
+void Capture::count_losses()
+{
+	uint32_t losses = ring_.take_losses();
+	counters_.ring_losses += losses;
+	if (losses > 0)
+		now_.ring_losses++;
+}
+
+void Capture::mark(uint64_t number)
+{
+	{
+		std::lock_guard lock(mutex_);
+		new_marks_.push_back(number);
+	}
+	wake();
+}
+
+void Capture::pass_marks()
+{
+	if (!new_marks_.empty()) {
+		count_losses();
+		for (uint64_t number : new_marks_)
+			marks_.push_back({number, ring_.accepted()});
+		new_marks_.clear();
+	}
+	while (!marks_.empty() && ring_.packets() >= marks_.front().packets) {
+		batch_->mark(marks_.front().number);
+		marks_.erase(marks_.begin());
+	}
 }
 
 void Capture::visit(const Captured &packet)

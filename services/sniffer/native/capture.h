@@ -63,6 +63,8 @@ class Capture {
 	int set_port(const PortRule &rule, uint8_t wishes);
 	int remove_port(uint8_t protocol, uint16_t port);
 	CaptureCounters counters() const;
+	// An event of that number follows those of every packet that is in the ring now.
+	void mark(uint64_t number);
 
       private:
 	void run();
@@ -71,7 +73,10 @@ class Capture {
 	bool read_ring();
 	void visit(const Captured &packet);
 	void flush();
+	void count_losses();
+	void pass_marks();
 	void stop();
+	void wake();
 
 	CaptureOptions options_;
 	std::shared_ptr<Backlog> backlog_;
@@ -89,6 +94,12 @@ class Capture {
 	CaptureCounters counters_;
 	Now now_;
 	bool wants_acknowledgements_ = false;
+	struct Mark {
+		uint64_t number;
+		uint64_t packets; // that come before it
+	};
+	std::vector<uint64_t> new_marks_;
+	std::vector<Mark> marks_;
 	bool has_opened_ = false;
 	int open_error_ = 0;
 	const char *open_step_ = "";

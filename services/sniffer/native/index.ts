@@ -96,6 +96,8 @@ interface Addon {
   /** Its connections are closed: their events come. */
   removePort(capture: NativeCapture, protocol: number, port: number): number;
   counters(capture: NativeCapture): NativeCounters;
+  /** An event of that number follows those of every packet that has been captured by now. */
+  mark(capture: NativeCapture, number: number): void;
   /** An errno when the thread has failed after its start. */
   failure(capture: NativeCapture): number;
   /** Batches that are on their way are dropped. The capture is none any more. */

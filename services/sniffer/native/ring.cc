@@ -99,6 +99,8 @@ uint32_t Ring::take_losses()
 	socklen_t bytes = sizeof(statistics);
 	if (getsockopt(socket_.get(), SOL_PACKET, PACKET_STATISTICS, &statistics, &bytes) != 0)
 		return 0;
+	// The kernel's sum of packets holds those that it has dropped.
+	accepted_ += statistics.tp_packets - statistics.tp_drops;
 	return statistics.tp_drops;
 }
 

@@ -35,7 +35,9 @@ class Ring {
 	// Packets that found the ring full since the last call.
 	uint32_t take_losses();
 
+	// Read, and put into the ring up to the last `take_losses`.
 	uint64_t packets() const { return packets_; }
+	uint64_t accepted() const { return accepted_; }
 	uint64_t truncated() const { return truncated_; }
 
       private:
@@ -50,6 +52,7 @@ class Ring {
 	uint8_t *memory_ = nullptr;
 	uint32_t next_ = 0;
 	uint64_t packets_ = 0;
+	uint64_t accepted_ = 0;
 	uint64_t truncated_ = 0;
 };
 

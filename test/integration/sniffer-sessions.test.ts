@@ -1,0 +1,289 @@
+// Sessions beside each other on one target: each has its own copy, its own limits and its own account of what is missing.
+
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import type { HttpCondition } from '../../proto/gen/v1/incoming.ts';
+import { type Peer, startNetwork, type TargetNetwork } from '../fixtures/network.ts';
+import { Mirror, type RunningSniffer, type Seen, startSniffer } from './sniffer-harness.ts';
+import { type SteeredClient, startClient } from './steered-client.ts';
+
+const HTTP = 8080;
+const ECHO = 9000;
+const DEADLINE_MS = 60_000;
+
+let network: TargetNetwork;
+let server: Peer;
+let sniffer: RunningSniffer;
+let sessions: Mirror[] = [];
+let clients: SteeredClient[] = [];
+
+beforeEach(async () => {
+  network = await startNetwork();
+  server = await network.serve(network.target, [
+    process.execPath,
+    `${import.meta.dirname}/../fixtures/hash-server.mjs`,
+    `${HTTP}`,
+    `${ECHO}`,
+  ]);
+  sniffer = await startSniffer();
+}, DEADLINE_MS);
+
+afterEach(async () => {
+  for (const session of sessions) session.end();
+  sessions = [];
+  for (const one of clients) await one[Symbol.asyncDispose]();
+  clients = [];
+  await sniffer?.[Symbol.asyncDispose]();
+  await network?.[Symbol.asyncDispose]();
+}, DEADLINE_MS);
+
+async function open(): Promise<Mirror> {
+  const session = await Mirror.open(sniffer, network.identity);
+  sessions.push(session);
+  return session;
+}
+
+async function client(): Promise<SteeredClient> {
+  const started = await startClient(network, ECHO);
+  clients.push(started);
+  return started;
+}
+
+const seenOf = (session: Mirror, port: number): Promise<Seen> =>
+  session.until(`connection of ${port}`, () => session.seen.find((one) => one.peerPort === port));
+
+test(
+  'half-close, end and reset reach the session as they reach the target, one after the other',
+  async () => {
+    const session = await open();
+    await session.subscribe({ port: ECHO });
+    const one = await client();
+    await one.tell('text hello');
+    const seen = await seenOf(session, one.port);
+    await session.until('the bytes', () => seen.text === 'hello\n');
+    expect([seen.hasHalfClosed, seen.ended]).toEqual([false, null]);
+    await one.tell('end');
+    await session.until('the end', () => seen.hasHalfClosed && seen.ended !== null);
+    expect(seen.endReason).toBe('END_REASON_CLOSED');
+    const two = await client();
+    await two.tell('text again');
+    const other = await seenOf(session, two.port);
+    await session.until('the bytes', () => other.text === 'again\n');
+    await two.tell('reset');
+    await session.until('the reset', () => other.ended !== null);
+    expect([other.hasHalfClosed, other.endReason]).toEqual([false, 'END_REASON_PEER_RESET']);
+  },
+  DEADLINE_MS,
+);
+
+test(
+  'a session that does not read loses its own copy and is told where; another has everything; the target does not wait',
+  async () => {
+    const [slow, quick] = [await open(), await open()];
+    expect(sniffer.captures).toBe(1);
+    slow.grants = false;
+    await slow.subscribe({ port: ECHO, connectionBytes: 16 * 1024, limitBytes: 16 * 1024 });
+    await quick.subscribe({ port: ECHO });
+    const one = await client();
+    const total = 20_000_000;
+    for (let sent = 1_000_000; sent <= total; sent += 1_000_000) {
+      await one.tell('send 1000000');
+      await quick.until('its copy', () => quick.seen[0]?.bytes === sent);
+    }
+    await one.tell('end');
+    const [, , bytes = '', sha256] = (await server.line('over')).split(' ');
+    const whole = await quick.over(one.port);
+    expect([whole.bytes, whole.sha256, whole.gaps]).toEqual([Number(bytes), sha256, []]);
+    const cut = await seenOf(slow, one.port);
+    expect(cut.bytes).toBe(16 * 1024);
+    slow.grants = true;
+    slow.grantTo(cut, 16 * 1024);
+    await slow.over(one.port);
+    const lost = cut.gaps.reduce((sum, gap) => sum + Number(gap.bytes), 0);
+    expect(lost).toBeGreaterThan(0);
+    expect(cut.bytes + lost).toBe(total);
+    expect(Number(cut.ended?.lostBytes)).toBe(lost);
+    await slow.until('the losses', () => slow.losses.get('LOSS_REASON_CLIENT_SLOW')?.bytes === lost);
+    expect(quick.losses.size).toBe(0);
+  },
+  DEADLINE_MS,
+);
+
+test(
+  'after unsubscribing open connections go on and new ones do not come; the sum is the last word',
+  async () => {
+    const session = await open();
+    const { id } = await session.subscribe({ port: ECHO });
+    const one = await client();
+    await one.tell('text before');
+    const seen = await seenOf(session, one.port);
+    await session.until('the bytes', () => seen.bytes === 7);
+    const sum = session.unsubscribe(id);
+    const two = await client();
+    await two.tell('text unseen');
+    await two.tell('end');
+    await server.line('over');
+    await one.tell('text after');
+    await session.until('the bytes', () => seen.bytes === 13);
+    await one.tell('end');
+    expect(await sum).toMatchObject({ connections: 1n, bytes: 13n });
+    expect(session.seen).toHaveLength(1);
+  },
+  DEADLINE_MS,
+);
+
+test(
+  'a connection that the client resets ends at once, and its bytes are no loss',
+  async () => {
+    const session = await open();
+    const { id } = await session.subscribe({ port: ECHO });
+    const one = await client();
+    await one.tell('text hello');
+    const seen = await seenOf(session, one.port);
+    await session.until('the bytes', () => seen.bytes === 6);
+    session.reset(seen);
+    await session.until('the end', () => seen.ended !== null);
+    expect(seen.endReason).toBe('END_REASON_CLIENT_RESET');
+    await one.tell('send 100000');
+    await one.tell('end');
+    await server.line('over');
+    expect(await session.unsubscribe(id)).toMatchObject({ bytes: 6n, losses: [] });
+  },
+  DEADLINE_MS,
+);
+
+const path = (value: string): HttpCondition => ({ condition: { $case: 'path', value } });
+const header = (value: string): HttpCondition => ({ condition: { $case: 'header', value } });
+
+test(
+  'each session gets the requests that its filter wants, whole, on a connection of their own',
+  async () => {
+    const [orders, mine, all] = [await open(), await open(), await open()];
+    const one = await orders.subscribe({ port: HTTP, filter: { conditions: [path('^/orders')], isAny: false } });
+    const two = await mine.subscribe({ port: HTTP, filter: { conditions: [header('^x-user: me$')], isAny: false } });
+    const three = await all.subscribe({ port: HTTP });
+    const url = `http://10.99.0.1:${HTTP}`;
+    await network.run(network.beyond, `curl -s ${url}/orders/1 ${url}/health ${url}/orders/2 -H x-user:you`);
+    await network.run(network.beyond, `curl -s ${url}/other -H x-user:me --data-binary ${'b'.repeat(5_000)}`);
+    await server.line('over');
+    await server.line('over');
+    expect(await orders.unsubscribe(one.id)).toMatchObject({ requests: 2n, notMatched: 2n, losses: [] });
+    expect(await mine.unsubscribe(two.id)).toMatchObject({ requests: 1n, notMatched: 3n, losses: [] });
+    expect(await all.unsubscribe(three.id)).toMatchObject({ connections: 2n });
+    const lines = (session: Mirror) => session.seen.map((seen) => seen.text.match(/^(GET|POST) \S+/gm));
+    expect(lines(orders)).toEqual([['GET /orders/1', 'GET /orders/2']]);
+    expect(lines(mine)).toEqual([['POST /other']]);
+    expect(mine.seen[0]?.bytes).toBeGreaterThan(5_000);
+    expect(lines(all)).toEqual([['GET /orders/1', 'GET /health', 'GET /orders/2'], ['POST /other']]);
+  },
+  DEADLINE_MS,
+);
+
+test(
+  'a filter by path alone is looked at in the kernel, and gives the same',
+  async () => {
+    const session = await open();
+    const { id } = await session.subscribe({ port: HTTP, filter: { conditions: [path('^/orders')], isAny: false } });
+    const url = `http://10.99.0.1:${HTTP}`;
+    await network.run(network.beyond, `curl -s ${url}/health/[1-50] ${url}/orders/1 ${url}/health/51 ${url}/orders/2`);
+    await server.line('over');
+    expect(await session.unsubscribe(id)).toMatchObject({ requests: 2n, losses: [] });
+    const text = session.seen.map((seen) => seen.text.match(/^GET \S+/gm));
+    expect(text).toEqual([['GET /orders/1', 'GET /orders/2']]);
+  },
+  DEADLINE_MS,
+);
+
+test(
+  'a sample takes its part of the connections and counts the others',
+  async () => {
+    const session = await open();
+    const { id } = await session.subscribe({ port: HTTP, samplePerMillion: 500_000 });
+    await network.run(network.beyond, `h2load --h1 -n 200 -c 200 -t 1 http://10.99.0.1:${HTTP}/`);
+    for (let count = 0; count < 200; count += 1) await server.line('over');
+    const { connections, notSampled } = await session.unsubscribe(id);
+    expect(Number(connections + notSampled)).toBe(200);
+    expect(Number(connections)).toBeGreaterThan(60);
+    expect(Number(connections)).toBeLessThan(140);
+  },
+  DEADLINE_MS,
+);
+
+test(
+  'connections beyond the limit are counted as lost, the others are whole',
+  async () => {
+    const session = await open();
+    const { id } = await session.subscribe({ port: ECHO, maxConnections: 1 });
+    const one = await client();
+    await one.tell('text first');
+    await seenOf(session, one.port);
+    const two = await client();
+    await two.tell('text second');
+    await session.until('the loss', () => session.losses.get('LOSS_REASON_CONNECTION_LIMIT')?.connections === 1);
+    await one.tell('end');
+    expect(await session.unsubscribe(id)).toMatchObject({ connections: 1n, bytes: 6n });
+  },
+  DEADLINE_MS,
+);
+
+test(
+  'older connections are counted, and joined where that is wanted',
+  async () => {
+    const one = await client();
+    await one.tell('text from before');
+    const [waiting, joining] = [await open(), await open()];
+    const { id, subscribed } = await waiting.subscribe({ port: ECHO });
+    expect(subscribed.olderConnections).toBe(1);
+    await one.tell('text unseen');
+    await waiting.until('the loss', () => waiting.losses.get('LOSS_REASON_OLDER')?.connections === 1);
+    await joining.subscribe({ port: ECHO, withOlder: true });
+    await one.tell('text seen');
+    const seen = await seenOf(joining, one.port);
+    await joining.until('the bytes', () => seen.text === 'seen\n');
+    expect(seen.isOlder).toBe(true);
+    expect(seen.gaps.map(({ bytes }) => bytes)).toEqual([0n]);
+    expect(await waiting.unsubscribe(id)).toMatchObject({ connections: 0n });
+  },
+  DEADLINE_MS,
+);
+
+test(
+  'what cannot be subscribed to is refused, and the session lives on',
+  async () => {
+    const session = await open();
+    await expect(session.subscribe({ port: 0 })).rejects.toMatchObject({ code: 'PROTOCOL_VIOLATION' });
+    await expect(session.subscribe({ port: 70_000 })).rejects.toMatchObject({ code: 'PROTOCOL_VIOLATION' });
+    await expect(session.subscribe({ port: HTTP, mode: 2 })).rejects.toMatchObject({ code: 'UNSUPPORTED' });
+    await expect(
+      session.subscribe({ port: HTTP, filter: { conditions: [header('(')], isAny: false } }),
+    ).rejects.toMatchObject({ code: 'CONFIG_INVALID' });
+    await session.subscribe({ port: HTTP });
+  },
+  DEADLINE_MS,
+);
+
+test(
+  'a process that is not the one that was meant is refused',
+  async () => {
+    const { pid, startTimeTicks } = network.identity;
+    const other = Mirror.open(sniffer, { pid, startTimeTicks: startTimeTicks + 1n });
+    await expect(other).rejects.toMatchObject({ code: 'TARGET_GONE' });
+    expect(sniffer.captures).toBe(0);
+  },
+  DEADLINE_MS,
+);
+
+test(
+  'the end of the target ends its connections, and the capture goes with its last session',
+  async () => {
+    const [first, second] = [await open(), await open()];
+    await first.subscribe({ port: ECHO });
+    const one = await client();
+    await one.tell('text hello');
+    const seen = await seenOf(first, one.port);
+    await network.target.stop();
+    await first.until('the end', () => seen.ended !== null);
+    expect(seen.endReason).toBe('END_REASON_TARGET_GONE');
+    await expect(second.subscribe({ port: ECHO })).rejects.toMatchObject({ code: 'TARGET_GONE' });
+  },
+  DEADLINE_MS,
+);
