@@ -46,6 +46,9 @@ describe.skipIf(!machine.yes)(`names of the target ${machine.why}`, () => {
   let stage: Stage;
 
   beforeAll(async () => {
+    // Compiled here, where there is time for it.
+    buildGo('resolve.go');
+    buildJava('Resolve.java');
     stage = await Stage.start({
       records: [
         `both.${DOMAIN}/A=${BEYOND}`,

@@ -27,6 +27,9 @@ describe.skipIf(!machine.yes)(`programs that speak HTTP ${machine.why}`, () => {
   let certificate: string;
 
   beforeAll(async () => {
+    // Compiled here, where there is time for it.
+    buildGo('fetch.go');
+    buildJava('Fetch.java');
     stage = await Stage.start();
     body = stage.makeFile('body', BODY_BYTES);
     large = stage.makeFile('large', LARGE_BYTES);
