@@ -5,6 +5,7 @@ import { readFile, stat } from 'node:fs/promises';
 import type { DialOptions } from '#proto/dial.ts';
 import { AppError } from '#proto/errors.ts';
 import { mintToken, newSessionId, parseSessionKey, proofOfKey } from '#proto/token.ts';
+import type { DirectSession } from './direct-way.ts';
 import { type EmbeddedOptions, startEmbedded } from './embedded.ts';
 import type { Log } from './log.ts';
 import type { LocalTarget } from './target.ts';
@@ -19,6 +20,8 @@ export interface Backend {
   readonly proof?: string;
   /** In the agent's words. */
   readonly target: LocalTarget;
+  /** Once the session is open: what it makes better then, and says. */
+  readonly onOpened?: (session: DirectSession) => Promise<string>;
   /** True when we started it, and so are the ones who end it. */
   readonly isEmbedded: boolean;
   /** Private to this run, and removed after it however it ends; null where nothing was started. */

@@ -10,7 +10,9 @@ import { agentSettings } from './agent-pod/settings.ts';
 import type { PodFeatures } from './agent-pod/template.ts';
 import type { Backend } from './backend.ts';
 import type { Config } from './config/schema/root.ts';
+import { DirectWay } from './direct-way.ts';
 import type { KubeApi } from './kube/api.ts';
+import type { Pod } from './kube/objects.ts';
 import { openKubeApi } from './kube/open.ts';
 import { type ResolvedTarget, resolveTarget } from './kube/resolve.ts';
 import { type ClusterTarget, formatClusterTarget } from './kube/target.ts';
@@ -85,17 +87,27 @@ async function reachWith(options: ClusterOptions, api: KubeApi): Promise<Backend
     (started) => `agent: pod ${started.name} in namespace ${namespace}`,
   );
   log.info('agent started', { pod: pod.name, namespace, ...api.traffic });
+  const way = new DirectWay((asked) => pod.connect(asked), log);
+  const podAddress = async () => {
+    const object = isEphemeral ? found.object : await api.get<Pod>(podPath(namespace, pod.name), { signal });
+    return object.status?.podIP;
+  };
   const clusterNowS = (Date.now() + pod.clockAheadMs) / 1_000;
   return {
     address: `pod ${namespace}/${pod.name}`,
     token: signToken(privateKey, sessionId, TOKEN_TTL_S, clusterNowS),
-    connect: (asked) => pod.connect(asked),
+    connect: way.connect,
+    ...(settings.isDirect ? { onOpened: async (session) => way.take(session, await podAddress()) } : {}),
     target: isEphemeral ? ephemeralTarget(found) : { kind: 'container', name: containerIdOf(found) },
     isEmbedded: false,
     folder: null,
     close: () => close(pod, api, progress, log),
     agentLog: () => pod.readLog(),
   };
+}
+
+function podPath(namespace: string, name: string): string {
+  return `/api/v1/namespaces/${namespace}/pods/${name}`;
 }
 
 /** Without the runtime's prefix. */

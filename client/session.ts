@@ -8,7 +8,7 @@ import { type Frame, makeFrame, NO_BYTES } from '#proto/frame.ts';
 import { ErrorDetail } from '#proto/gen/v1/error.ts';
 import { FrameKind } from '#proto/gen/v1/frame.ts';
 import { FileReply, type FileRequest } from '#proto/gen/v1/fs_env.ts';
-import { type Limits, SessionEvent, SessionOpened, type TargetFacts } from '#proto/gen/v1/session.ts';
+import { type DirectDoor, type Limits, SessionEvent, SessionOpened, type TargetFacts } from '#proto/gen/v1/session.ts';
 import { decodeHead, type SessionStream } from '#proto/session-stream.ts';
 import { cancelled, describe, encodeOpening, encodeRequest } from './session-requests.ts';
 import type { LocalTarget } from './target.ts';
@@ -111,6 +111,8 @@ export class Session implements FileSession, NetworkSession {
   readonly agentVersion: string;
   readonly facts: TargetFacts;
   readonly limits: Limits;
+  /** Another way to the agent, where it has one. */
+  readonly direct: DirectDoor | undefined;
   readonly #stream: SessionStream;
   readonly #deadlineMs: number;
   readonly #pending = new Map<number, Pending>();
@@ -186,6 +188,7 @@ export class Session implements FileSession, NetworkSession {
     this.agentVersion = opened.agentVersion;
     this.facts = opened.facts;
     this.limits = opened.limits;
+    this.direct = opened.direct;
     this.#onLost = options.onLost;
     this.#onEvent = options.onEvent;
     this.#onOverdue = options.onOverdue ?? (() => {});
@@ -237,6 +240,11 @@ export class Session implements FileSession, NetworkSession {
 
   send(frame: Frame): void {
     if (this.#lost === null) this.#stream.send(frame);
+  }
+
+  /** Goes on over new connections, because there are better ones; nothing is lost. */
+  reconnect(reason: string): void {
+    if (this.#lost === null) this.#stream.reconnect(reason);
   }
 
   /** We are about to be stopped: the agent knows, or a second has passed, when this resolves. */

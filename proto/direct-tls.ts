@@ -58,7 +58,7 @@ export function connectDirect(
     signal?.addEventListener('abort', give, { once: true });
     const fail = (cause: Error) => {
       signal?.removeEventListener('abort', give);
-      reject(new AppError('AGENT_LOST', `no direct connection to ${host}:${port}: ${cause.message}`, { cause }));
+      reject(new AppError('AGENT_LOST', `no direct connection to ${host}:${port}: ${reasonOf(cause)}`, { cause }));
     };
     socket.once('error', fail);
     socket.once('close', () => fail(new Error('it was closed')));
@@ -69,4 +69,9 @@ export function connectDirect(
       resolve(socket);
     });
   });
+}
+
+/** OpenSSL's message is a line of places in its source; what it means stands beside it. */
+function reasonOf(cause: Error): string {
+  return 'reason' in cause && typeof cause.reason === 'string' ? cause.reason : cause.message.trim();
 }

@@ -5,7 +5,15 @@
 import { AppError } from '#proto/errors.ts';
 import type { ResolvedTarget } from '../kube/resolve.ts';
 import type { LocalTarget } from '../target.ts';
-import { AGENT_CONTAINER, CAPABILITIES, IDLE_MS, type Json, type PodTemplate, servicesOf } from './template.ts';
+import {
+  AGENT_CONTAINER,
+  CAPABILITIES,
+  directVariables,
+  IDLE_MS,
+  type Json,
+  type PodTemplate,
+  servicesOf,
+} from './template.ts';
 
 /** Ours among the ports of the pod's loopback: others of the pod listen there too, and other sessions. */
 const FIRST_PORT = 57_401;
@@ -41,6 +49,7 @@ export function ephemeralContainer(template: PodTemplate, targetContainer: strin
       { name: 'MIRRORD_NODE_NAME', value: AGENT_CONTAINER },
       { name: 'MIRRORD_GATEWAY_LISTEN', value: `127.0.0.1:${gatewayPort(sessionId)}` },
       { name: 'MIRRORD_CLIENT_PUBLIC_KEY', value: template.publicKey },
+      ...directVariables(settings),
       { name: 'MIRRORD_WITH_SERVICES', value: services.join(',') },
       { name: 'MIRRORD_BESIDE_TARGET', value: '1' },
       { name: 'MIRRORD_FIRST_SESSION_MS', value: String(settings.firstSessionS * 1_000) },

@@ -29,6 +29,8 @@ export interface AgentSettings {
   readonly priorityClass: string | null;
   readonly podSecurityContext: Json;
   readonly isOutsideMesh: boolean;
+  /** The agent listens at the address of its pod too. */
+  readonly isDirect: boolean;
 }
 
 const DEFAULT_REGISTRY = 'mirrord/agent';
@@ -59,6 +61,7 @@ export function agentSettings({ agent }: Config, env: NodeJS.ProcessEnv): AgentS
     priorityClass: agent.priority_class,
     podSecurityContext: securityContextOf(agent.security_context as Json | null),
     isOutsideMesh: agent.disable_mesh_sidecar_injection,
+    isDirect: agent.direct_connection,
   };
 }
 

@@ -133,6 +133,7 @@ function agentContainer(template: PodTemplate, services: readonly Service[]): Js
       ...sharedVariables(template),
       { name: 'MIRRORD_GATEWAY_LISTEN', value: `127.0.0.1:${GATEWAY_PORT}` },
       { name: 'MIRRORD_CLIENT_PUBLIC_KEY', value: publicKey },
+      ...directVariables(settings),
       { name: 'MIRRORD_SERVICES_BESIDE', value: services.join(',') },
       { name: 'MIRRORD_FIRST_SESSION_MS', value: String(settings.firstSessionS * 1_000) },
       { name: 'MIRRORD_IDLE_MS', value: String(IDLE_MS) },
@@ -148,6 +149,11 @@ function serviceContainer(template: PodTemplate, service: Service): Json {
     args: ['/app/dist/beside.js', service],
     env: [...sharedVariables(template), { name: 'MIRRORD_SESSION_KEY_FILE', value: `${RUNTIME_DIR}/session.key` }],
   };
+}
+
+/** On a port of the kernel's choosing; the client is told it on the way it came by. */
+export function directVariables({ isDirect }: AgentSettings): Json[] {
+  return isDirect ? [{ name: 'MIRRORD_DIRECT_LISTEN', value: '0.0.0.0:0' }] : [];
 }
 
 function sharedVariables({ settings }: PodTemplate): Json[] {

@@ -168,6 +168,7 @@ async function runWith(run: Run): Promise<Outcome> {
       (opened) => `session with ${formatTarget(target)} (process ${opened.facts.pid})`,
     );
     signals.announceStopsTo(session);
+    if (backend.onOpened !== undefined) progress.info(await backend.onOpened(session));
     return await runProcess(run, session, backend.folder, parts);
   } catch (error) {
     log.attach('agent', await backend.agentLog());

@@ -82,6 +82,12 @@ export const agent = section(
       'Seconds for which a session waits for its connection to come back when it broke; 0 ends it at once.',
       { env: ['MIRRORD_AGENT_RECONNECT_TIMEOUT'], status: works },
     ),
+    direct_connection: key(
+      bool,
+      false,
+      'Reach the agent at the address of its pod, in TLS, where that is possible; else through the API server.',
+      { env: ['MIRRORD_AGENT_DIRECT_CONNECTION'] },
+    ),
     flush_connections: key(bool, true, 'End connections of a port that is stolen.', {
       env: ['MIRRORD_AGENT_STEALER_FLUSH_CONNECTIONS'],
       status: INCOMING,
