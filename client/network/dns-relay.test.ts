@@ -13,9 +13,11 @@ import { type AgentEnd, at, ScriptedNetwork } from '../testing/scripted-network.
 import { DnsCache } from './dns-cache.ts';
 import { DnsFilter } from './dns-filter.ts';
 import { buildAnswer, buildQuery, type DnsQuery, readAnswer, readQuery, withId } from './dns-message.ts';
-import { DnsRelay, LengthPrefixed } from './dns-relay.ts';
+import { DnsRelay } from './dns-relay.ts';
+import { prefixed } from './dns-stream.ts';
 import { LocalResolver } from './local-resolver.ts';
 import { NameMemory } from './name-memory.ts';
+import type { StreamTap } from './stream-tap.ts';
 import { Uplink } from './uplink.ts';
 
 const SERVER = at('10.96.0.10', 53);
@@ -321,6 +323,21 @@ describe('a name that stays here', () => {
     expect(readAnswer(await socket.answer(2))?.addresses.map(formatIp)).toEqual(['::1']);
   });
 
+  test('is answered here over TCP too, and its question never reaches the target', async () => {
+    const local = new LocalResolver({ servers: [], hostsFile: hostsFile('10.0.0.8 here.example') });
+    const one = await open(['here.example'], local);
+    const stream = one.relay.tap(SERVER) as StreamTap;
+    const answered = new Promise<Buffer>((resolve) => stream.attach(resolve));
+    const there = prefixed(query(2, 'there.example'));
+    const both = Buffer.concat([prefixed(query(1, 'here.example')), there]);
+    expect(Buffer.concat([stream.up(both.subarray(0, 9)), stream.up(both.subarray(9))])).toEqual(there);
+    expect(readAnswer((await answered).subarray(2))?.addresses.map(formatIp)).toEqual(['10.0.0.8']);
+    const answer = prefixed(reply(query(2, 'there.example'), [ip(3)]));
+    expect(stream.down(answer.subarray(0, 5)).length).toBe(0);
+    expect(Buffer.from(stream.down(answer.subarray(5)))).toEqual(answer);
+    expect(one.memory.isAddressOf('there.example', ip(3))).toBe(true);
+  });
+
   test('goes to the next server when one is silent, and to nobody when all are', async () => {
     const silent = await startServer(() => null);
     const second = await startServer((data) => reply(data, [ip(4)]));
@@ -333,16 +350,4 @@ describe('a name that stays here', () => {
     expect(readAnswer(answer as Buffer)?.addresses.map(formatIp)).toEqual(['10.0.0.4']);
     expect(await resolver([silent.address]).ask(question, parsed)).toBeNull();
   });
-});
-
-test('messages of a stream come out whole, however it is cut', () => {
-  const messages = [Buffer.from('one'), Buffer.alloc(0), Buffer.from('three')];
-  const stream = Buffer.concat(messages.flatMap((message) => [Buffer.of(0, message.length), message]));
-  for (let cut = 0; cut <= stream.length; cut += 1) {
-    const seen: string[] = [];
-    const reader = new LengthPrefixed((message) => seen.push(message.toString()));
-    reader.push(stream.subarray(0, cut));
-    reader.push(stream.subarray(cut));
-    expect(seen).toEqual(['one', '', 'three']);
-  }
 });

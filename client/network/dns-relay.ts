@@ -10,6 +10,7 @@ import type { NetworkSession } from '../session.ts';
 import { type DnsCache, keyOf } from './dns-cache.ts';
 import type { DnsFilter } from './dns-filter.ts';
 import { answerFor, buildQuery, DNS_RCODE, DNS_TYPE, type DnsQuery, readAnswer, readQuery } from './dns-message.ts';
+import { DnsStream } from './dns-stream.ts';
 import { type DnsAsker, DnsUpstream } from './dns-upstream.ts';
 import type { LocalResolver } from './local-resolver.ts';
 import type { NameMemory } from './name-memory.ts';
@@ -42,7 +43,6 @@ const DNS_PORT = 53;
 /** Longer, and the asker repeats itself because the first was lost. */
 const JOIN_MS = 1_000;
 const FORGOTTEN_MS = 30_000;
-const MAX_MESSAGE_BYTES = 65_535;
 /** Of a name that a filter holds: as long as a resolver waits, with its second try. */
 const LOOKUP_DEADLINE_MS = 10_000;
 
@@ -72,14 +72,24 @@ export class DnsRelay implements NetworkResolver {
     const own = Buffer.from(query);
     const parsed = readQuery(own);
     if (parsed === null) this.#upstream(server).ask(own, asker);
-    else if (this.#options.filter.decide(parsed.name).where === 'local') void this.#askHere(own, parsed, asker);
+    else if (this.#options.filter.decide(parsed.name).where === 'local')
+      void this.#askHere(own, parsed, onAnswer, 'udp');
     else this.#askTarget({ query: own, parsed, asker }, server);
   }
 
   tap(peer: Address): StreamTap | null {
     if (!this.serves(peer)) return null;
-    const reader = new LengthPrefixed((message) => this.#learn(message));
-    return (data) => reader.push(data);
+    const { filter } = this.#options;
+    const askHere = (query: Buffer, answer: (message: Buffer) => void) => {
+      const parsed = readQuery(query);
+      if (parsed === null || filter.decide(parsed.name).where !== 'local') return false;
+      void this.#askHere(query, parsed, answer, 'tcp');
+      return true;
+    };
+    return new DnsStream({
+      learn: (message) => this.#learn(message),
+      askHere: filter.hasLocalNames ? askHere : null,
+    });
   }
 
   /** A and AAAA of a name in the target, for a filter. Rejects where the server does not answer or cannot. */
@@ -94,12 +104,17 @@ export class DnsRelay implements NetworkResolver {
     this.#asked.clear();
   }
 
-  async #askHere(query: Buffer, parsed: DnsQuery, asker: DnsAsker): Promise<void> {
-    const answer = await this.#options.local.ask(query, parsed);
+  async #askHere(
+    query: Buffer,
+    parsed: DnsQuery,
+    onAnswer: (answer: Buffer) => void,
+    by: 'udp' | 'tcp',
+  ): Promise<void> {
+    const answer = await this.#options.local.ask(query, parsed, by);
     if (answer === null) return;
     const known = readAnswer(answer);
     if (known !== null && isAddressType(known.type)) this.#options.memory.learn(known.name, known.addresses, 'local');
-    asker.onAnswer(answer);
+    onAnswer(answer);
   }
 
   #askTarget(waiter: Waiter, server: InternetAddress): void {
@@ -196,25 +211,4 @@ function respell(answer: Buffer, { query, parsed }: Waiter): Buffer {
 
 function isAddressType(type: number): boolean {
   return type === DNS_TYPE.A || type === DNS_TYPE.AAAA;
-}
-
-/** Messages of a TCP stream (RFC 1035, 4.2.2), each whole; keeps at most one. */
-export class LengthPrefixed {
-  readonly #onMessage: (message: Buffer) => void;
-  #held: Buffer = Buffer.alloc(0);
-
-  constructor(onMessage: (message: Buffer) => void) {
-    this.#onMessage = onMessage;
-  }
-
-  push(data: Uint8Array): void {
-    let rest = this.#held.length === 0 ? Buffer.from(data) : Buffer.concat([this.#held, data]);
-    while (rest.length >= 2) {
-      const end = 2 + Math.min(rest.readUInt16BE(0), MAX_MESSAGE_BYTES);
-      if (rest.length < end) break;
-      this.#onMessage(rest.subarray(2, end));
-      rest = rest.subarray(end);
-    }
-    this.#held = Buffer.from(rest);
-  }
 }

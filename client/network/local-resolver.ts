@@ -1,10 +1,12 @@
-// Names that stay on this machine: its /etc/hosts, then its name servers, asked as they are by datagram. Reads both files
+// Names that stay on this machine: its /etc/hosts, then its name servers, asked as the asker does, by datagram or stream. Reads both files
 // anew for each question, as resolvers do in effect: networks of laptops come and go.
 
 import dgram from 'node:dgram';
 import { readFileSync } from 'node:fs';
+import net from 'node:net';
 import { formatIp, type InternetAddress } from '#proto/socket-address.ts';
 import { buildAnswer, DNS_TYPE, type DnsQuery, readAnswer, withId } from './dns-message.ts';
+import { Messages, prefixed } from './dns-stream.ts';
 import { parseHosts, parseResolvConf } from './resolver-files.ts';
 
 export interface LocalResolverOptions {
@@ -28,13 +30,13 @@ export class LocalResolver {
     this.#options = options;
   }
 
-  /** null when no server answers: the asker's time-out says so. */
-  async ask(query: Buffer, parsed: DnsQuery): Promise<Buffer | null> {
+  /** null when no server answers: the asker's time-out says so. `by`: how it was asked, and asks on. */
+  async ask(query: Buffer, parsed: DnsQuery, by: 'udp' | 'tcp' = 'udp'): Promise<Buffer | null> {
     const found = this.#fromHosts(query, parsed);
     if (found !== null) return found;
     const deadlineMs = this.#options.serverDeadlineMs ?? SERVER_DEADLINE_MS;
     for (const server of this.#servers()) {
-      const answer = await askServer(query, server, deadlineMs);
+      const answer = await (by === 'udp' ? askServer : askServerByStream)(query, server, deadlineMs);
       if (answer !== null) return answer;
     }
     return null;
@@ -76,6 +78,28 @@ function askServer(query: Buffer, server: InternetAddress, deadlineMs: number): 
       if (error) done(null);
       else socket.send(query);
     });
+  });
+}
+
+function askServerByStream(query: Buffer, server: InternetAddress, deadlineMs: number): Promise<Buffer | null> {
+  return new Promise((resolve) => {
+    const messages = new Messages();
+    const socket = net.connect({ host: formatIp(server.ip), port: server.port, noDelay: true });
+    const done = (answer: Buffer | null) => {
+      clearTimeout(timer);
+      socket.destroy();
+      resolve(answer);
+    };
+    const timer = setTimeout(() => done(null), deadlineMs);
+    timer.unref();
+    socket.unref();
+    socket.on('error', () => done(null));
+    socket.on('close', () => done(null));
+    socket.on('data', (data) => {
+      const [answer] = messages.push(data);
+      if (answer !== undefined) done(readAnswer(answer.subarray(2)) === null ? null : answer.subarray(2));
+    });
+    socket.write(prefixed(query));
   });
 }
 

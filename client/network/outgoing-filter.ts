@@ -45,6 +45,12 @@ type NetworkSettings = Config['feature']['network'];
 const DNS_PORT = 53;
 const ECHO_PORT = 7;
 const KEY = 'feature.network.outgoing';
+/** RFC 5771, RFC 4291 section 2.7, RFC 919. Groups are joined, and heard, on this machine. */
+const isMulticast = (ip: Uint8Array) => {
+  const [first = 0] = ip;
+  if (ip.length === 16) return first === 0xff;
+  return (first & 0xf0) === 0xe0 || (ip.length === 4 && ip.every((byte) => byte === 0xff));
+};
 /** No address, and so in no prefix. */
 const NO_PREFIX = new Uint8Array(0);
 
@@ -129,6 +135,7 @@ export class OutgoingFilter {
       return { where: 'mock', rule: 'experimental.tcp_ping4_mock' };
     }
     if (peer.port === 0) return { where: 'local', rule: 'port 0 is local' };
+    if (isMulticast(peer.ip)) return { where: 'local', rule: 'multicast and broadcast are local' };
     if (this.#context.targetNameServers.some((server) => isSameAddress(server, peer))) {
       return dns.enabled ? { where: 'remote', rule: 'name server of the target' } : this.#localNameServer(peer);
     }

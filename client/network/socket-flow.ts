@@ -64,7 +64,8 @@ export class SocketFlow implements Flow, ConnectionHandlers {
     this.#socket = socket;
     socket.allowHalfOpen = true;
     socket.setNoDelay(true);
-    socket.on('data', (chunk: Buffer) => this.#onChunk(chunk));
+    socket.on('data', (chunk: Buffer) => this.#onChunk(this.#tap === null ? chunk : this.#tap.up(chunk)));
+    this.#tap?.attach((answer) => this.#answer(answer));
     socket.on('end', () => this.#onLocalEnd());
     socket.on('error', () => this.#onLocalError());
     socket.on('close', () => this.#onClosed());
@@ -115,9 +116,11 @@ export class SocketFlow implements Flow, ConnectionHandlers {
 
   onData(data: Uint8Array): void {
     this.#credit?.received(data.length);
-    this.#tap?.(data);
-    if (this.#socket === null) this.#early.push(Buffer.from(data));
-    else this.#write(data);
+    const rest = this.#tap === null ? data : this.#tap.down(data);
+    if (this.#socket === null) this.#early.push(Buffer.from(rest));
+    else this.#write(rest);
+    // Kept back, or left out: it waits for nobody here.
+    if (rest.length < data.length) this.#connection.grant(this.#credit?.consumed(data.length - rest.length) ?? 0);
   }
 
   onHalfClose(): void {
@@ -153,7 +156,7 @@ export class SocketFlow implements Flow, ConnectionHandlers {
   }
 
   #onChunk(chunk: Buffer): void {
-    if (this.#state !== 'open') return;
+    if (this.#state !== 'open' || chunk.length === 0) return;
     this.#unsentBytes += chunk.length;
     this.#connection.send(chunk);
     if (this.#unsentBytes > FULL_BYTES) this.#socket?.pause();
@@ -185,6 +188,11 @@ export class SocketFlow implements Flow, ConnectionHandlers {
 
   #endWhenBothDid(): void {
     if (this.#isClosed && this.#connection.hasSentEnd) this.#end(flowHalfClose(this.#id));
+  }
+
+  /** Of ours, not the agent's: no credit of it is due to anybody. */
+  #answer(data: Buffer): void {
+    if (this.#state === 'open' && this.#socket?.writable) this.#socket.write(data);
   }
 
   #write(data: Uint8Array): void {

@@ -90,7 +90,7 @@ export class StreamFlow implements Flow, ConnectionHandlers {
     const { link } = this.#host;
     // What the window says first: data beyond it is not handed on.
     const grantBytes = this.#window?.received(data.length) ?? 0;
-    this.#tap?.(data);
+    this.#tap?.down(data);
     link.send(flowData(this.#id, data));
     this.#connection.grant(grantBytes);
     return whenTaken(link);

@@ -122,6 +122,48 @@ describe('what stays here', () => {
     expect(outcome.stdout).toBe('');
   });
 
+  test('is what the agent refuses, and a line says why and what grants it', async () => {
+    const words = ['curl', '-sS', '--max-time', '20', 'http://169.254.169.254/latest/meta-data/'];
+    const refused = await run(words);
+    expect(refused.code).toBe(7);
+    expect(refused.stderr).toContain('169.254.169.254:80 (cloud metadata)');
+    expect(refused.stderr).toContain('MIRRORD_OUTGOING_ALLOW');
+    await harness.leavesNothing();
+    harness.close();
+    const granted = await run(words, { MIRRORD_OUTGOING_ALLOW: '169.254.169.254:80' });
+    expect(granted.stderr).not.toContain('cloud metadata');
+    expect(granted.stderr).toMatch(/Network is unreachable|No route to host|Couldn't connect/);
+  });
+
+  test('is a name of dns.filter also when it is asked over TCP', async () => {
+    const { writeFileSync } = await import('node:fs');
+    const source = `
+import socket, struct
+def ask(name):
+    labels = b''.join(bytes([len(one)]) + one.encode() for one in name.split('.')) + b'\\0'
+    query = struct.pack('>HHHHHH', 7, 0x100, 1, 0, 0, 0) + labels + struct.pack('>HH', 1, 1)
+    s = socket.create_connection(('${BEYOND}', 53)); s.sendall(struct.pack('>H', len(query)) + query)
+    return s.recv(999)[-4:]
+print(socket.inet_ntoa(ask('localhost')), socket.inet_ntoa(ask('web.shop.test')))`;
+    harness = new ExecHarness();
+    writeFileSync(
+      path.join(harness.folder, 'mirrord.json'),
+      JSON.stringify({ feature: { network: { dns: { filter: { local: ['localhost'] } } } } }),
+    );
+    const words = [
+      'exec',
+      '-f',
+      'mirrord.json',
+      '-t',
+      `pid/${network.target.pid}`,
+      '--',
+      '/usr/bin/python3',
+      '-c',
+      source,
+    ];
+    expect(await harness.run(words)).toMatchObject({ code: 0, stdout: `127.0.0.1 ${BEYOND}\n` });
+  });
+
   test('is a port that the local process itself listens on', async () => {
     const script = `
       const http = require('node:http');
