@@ -32,7 +32,7 @@ export class Copy {
   #socket: net.Socket | null = null;
   /** Came before the socket was connected. */
   #early: Buffer[] = [];
-  #end: 'none' | 'half' | 'whole' | 'reset' = 'none';
+  #end: 'none' | 'half' | 'whole' = 'none';
   #isClosed = false;
   #isConnected = false;
   #pendingBytes = 0;
@@ -102,9 +102,12 @@ export class Copy {
     this.#applyEnd();
   }
 
-  /** The original is over; by a reset, or in order. */
-  end(isReset: boolean): void {
-    if (this.#end !== 'reset') this.#end = isReset ? 'reset' : 'whole';
+  /**
+   * The original is over. Also by a reset: that would take from a local process that is behind what its socket holds, where
+   * the target had it already.
+   */
+  end(): void {
+    this.#end = 'whole';
     this.#applyEnd();
   }
 
@@ -139,18 +142,15 @@ export class Copy {
       this.#pendingBytes -= piece.length;
       this.#options.delivered(piece.length);
       const grant = this.#credit.consumed(piece.length);
-      if (grant > 0 && this.#end !== 'whole' && this.#end !== 'reset') this.#options.grant(grant);
-      if (this.#end === 'reset' && this.#pendingBytes === 0) this.#abortSoon();
+      if (grant > 0 && this.#end !== 'whole') this.#options.grant(grant);
     });
   }
 
   #applyEnd(): void {
     const socket = this.#socket;
     if (socket === null || !this.#isConnected || this.#isClosed || this.#end === 'none') return;
-    if (this.#end !== 'half') socket.setTimeout(LINGER_MS);
-    if (this.#end !== 'reset') socket.end();
-    // Else behind the last byte that came, and without a FIN.
-    else if (this.#pendingBytes === 0) this.#abortSoon();
+    if (this.#end === 'whole') socket.setTimeout(LINGER_MS);
+    socket.end();
   }
 
   /** The local process closed or reset it. */
@@ -158,11 +158,6 @@ export class Copy {
     if (this.#end === 'none' || this.#pendingBytes > 0) this.#options.lost('closed early', this.#pendingBytes);
     if (this.#end === 'none' || this.#end === 'half') this.#options.reset();
     this.close();
-  }
-
-  /** Inside a socket's callback a reset would become a FIN. */
-  #abortSoon(): void {
-    setImmediate(() => this.#abort());
   }
 
   #abort(): void {

@@ -269,20 +269,10 @@ export class Incoming {
   }
 
   #ended({ port, copy }: Connection, { reason }: Ended): void {
-    switch (reason) {
-      case EndReason.END_REASON_SERVICE_LOST:
-        this.tally.lostAt(port, LossReason.LOSS_REASON_SERVICE_LOST, 1);
-        copy.end(true);
-        return;
-      case EndReason.END_REASON_PEER_RESET:
-      case EndReason.END_REASON_TARGET_RESET:
-      case EndReason.END_REASON_TARGET_GONE:
-      case EndReason.END_REASON_FAILED:
-        copy.end(true);
-        return;
-      default:
-        copy.end(false);
+    if (reason === EndReason.END_REASON_SERVICE_LOST) {
+      this.tally.lostAt(port, LossReason.LOSS_REASON_SERVICE_LOST, 1);
     }
+    copy.end();
   }
 
   #grant(id: number, copy: Copy, bytes: number): void {
