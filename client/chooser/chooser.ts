@@ -118,8 +118,9 @@ class Chooser {
 
   #size(): { rows: number; columns: number } {
     // Of the terminal that is read; a ReadStream has no size of its own.
-    const [columns = 80, rows = 24] = process.stderr.isTTY ? process.stderr.getWindowSize() : [];
-    return { rows, columns };
+    // Some say 0.
+    const [columns, rows] = process.stderr.isTTY ? process.stderr.getWindowSize() : [];
+    return { rows: rows || 24, columns: columns || 80 };
   }
 
   #draw(): void {

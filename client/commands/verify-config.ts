@@ -3,10 +3,11 @@
 
 import { AppError } from '#proto/errors.ts';
 import type { ParsedArguments } from '../arguments.ts';
+import { KINDS } from '../kube/kinds.ts';
 import { exit, type Outcome, type Terminal } from '../terminal.ts';
 
 /** Kinds of targets that can be chosen for a configuration. */
-const TARGET_KINDS = ['pid', 'container'];
+const TARGET_KINDS = ['pid', 'container', ...KINDS.map(({ kind }) => kind), 'label'];
 
 export async function verifyConfig(args: ParsedArguments, terminal: Terminal): Promise<Outcome> {
   const [configFile, ...others] = args.words;
