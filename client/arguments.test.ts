@@ -56,12 +56,15 @@ test('the configuration file has a default place and may be stdin', () => {
   expect(parse('--config-file=a.toml').flags['config-file']).toBe('a.toml');
 });
 
-test.each([['--steal', 'incoming traffic']])('%s is known and refused as not built', (flag, what) => {
-  const error = refusal(() => parse(flag, '--', 'true'));
-  expect(error.code).toBe('UNSUPPORTED');
-  expect(error.data?.['exitCode']).toBe(2);
-  expect(error.message).toContain(what);
-});
+test.each([['--skip-processes=a', 'leaving single processes out']])(
+  '%s is known and refused as not built',
+  (flag, what) => {
+    const error = refusal(() => parse(flag, '--', 'true'));
+    expect(error.code).toBe('UNSUPPORTED');
+    expect(error.data?.['exitCode']).toBe(2);
+    expect(error.message).toContain(what);
+  },
+);
 
 test.each([
   ['--no-outgoing', { MIRRORD_TCP_OUTGOING: 'false', MIRRORD_UDP_OUTGOING: 'false' }],
@@ -125,5 +128,5 @@ test('help fits an ordinary terminal', () => {
 
 test.each(['bash', 'zsh', 'fish'])('completions of %s know the flags of exec', (shell) => {
   expect(completionScript(shell)).toMatch(/fs-mode/);
-  expect(completionScript(shell)).not.toMatch(/steal/);
+  expect(completionScript(shell)).not.toMatch(/skip-processes/);
 });

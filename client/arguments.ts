@@ -30,7 +30,6 @@ export interface FlagRow {
 }
 
 const CLUSTER = 'targets in a Kubernetes cluster';
-const INCOMING = 'incoming traffic';
 
 const TARGET_FLAG: FlagRow = {
   name: 'target',
@@ -74,6 +73,13 @@ const EXEC_FLAGS: readonly FlagRow[] = [
   FS_FLAG,
   ...NETWORK_FLAGS,
   {
+    name: 'steal',
+    value: 'none',
+    overrides: 'MIRRORD_AGENT_TCP_STEAL_TRAFFIC',
+    means: 'true',
+    help: 'connections to the target come here instead of there; with http_filter, only requests that match',
+  },
+  {
     name: 'override-env-vars-include',
     short: 's',
     value: 'required',
@@ -110,7 +116,6 @@ const EXEC_FLAGS: readonly FlagRow[] = [
     help: "the agent as an ephemeral container of the target's pod",
   },
   later('skip-processes', 'leaving single processes out', 'required'),
-  later('steal', INCOMING),
 ];
 
 export interface CommandRow {

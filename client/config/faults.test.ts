@@ -110,11 +110,7 @@ test.each([
 });
 
 test.each([
-  [
-    '{"feature": {"network": {"incoming": "steal"}}}',
-    'feature.network.incoming.mode (line 1): the text "steal" needs stealing, not built yet',
-  ],
-  ['{"feature": {"network": {"incoming": {"tls_delivery": {}}}}}', 'needs stealing'],
+  ['{"feature": {"network": {"incoming": {"tls_delivery": {}}}}}', 'needs TLS in stealing'],
   ['{"experimental": {"latency": {"transmit_delay": 5}}}', 'needs artificial delay'],
   ['{"feature": {"hostname": true}}', "needs the target's host name"],
   ['{"agent": {"metrics": "x"}}', 'agent.metrics (line 1): the text "x" needs metrics'],

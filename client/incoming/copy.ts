@@ -1,5 +1,6 @@
 // One connection that arrived at the target, and its copy to a socket of the local process: bytes go in as they come,
-// under credit, and what the local process answers is read and thrown away. Ends follow the original.
+// under credit, and what the local process answers is read and thrown away, or goes back when the connection is stolen. Ends
+// follow the original.
 //
 // Memory: the connection's credit, which is given back as the local process's socket takes the bytes.
 
@@ -7,10 +8,13 @@ import net from 'node:net';
 import { ReceiveCredit } from '#proto/credits.ts';
 import type { InternetAddress } from '#proto/socket-address.ts';
 import { formatIp } from '#proto/socket-address.ts';
+import type { Answers } from './answers.ts';
 import type { LocalLoss } from './tally.ts';
 
 export interface CopyOptions {
   readonly connectionBytes: number;
+  /** Of a stolen connection: where the answers go. */
+  readonly answers: Answers | undefined;
   /** To the service: so many bytes more may come. */
   grant(bytes: number): void;
   /** To the service: nothing more is wanted. */
@@ -81,8 +85,9 @@ export class Copy {
       if (this.#socket === socket) this.close();
     });
     socket.on('timeout', () => socket.destroy());
-    // The answers: read, so that the local process is not held up by them, and thrown away.
-    socket.resume();
+    if (this.#options.answers !== undefined) this.#options.answers.from(socket);
+    // Read, so that the local process is not held up by them, and thrown away.
+    else socket.resume();
   }
 
   /** Throws PROTOCOL_VIOLATION for more than was granted. */

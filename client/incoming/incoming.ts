@@ -25,6 +25,7 @@ import {
   type WireIncomingRequest,
 } from '#proto/wire-incoming.ts';
 import type { NetworkSession } from '../session.ts';
+import { Answers } from './answers.ts';
 import { Copy } from './copy.ts';
 import type { PortPolicy } from './port-policy.ts';
 import { PortSubscription } from './port-subscription.ts';
@@ -57,6 +58,7 @@ interface Listener {
 interface Connection {
   readonly port: number;
   readonly copy: Copy;
+  readonly answers: Answers | undefined;
 }
 
 /** A port of ::1 that is taken; others follow. */
@@ -64,7 +66,7 @@ const MAX_ATTEMPTS = 8;
 const LOOPBACK = { 4: Buffer.from([127, 0, 0, 1]), 6: Buffer.from('00000000000000000000000000000001', 'hex') };
 
 export class Incoming {
-  readonly tally = new Tally();
+  readonly tally: Tally;
   readonly #options: IncomingOptions;
   readonly #sources: Sources;
   readonly #listeners = new Map<bigint, Listener>();
@@ -80,6 +82,7 @@ export class Incoming {
 
   constructor(options: IncomingOptions) {
     this.#options = options;
+    this.tally = new Tally(options.policy.isSteal ? 'stolen' : 'mirrored');
     this.#sources = new Sources(options.seed ?? process.pid);
   }
 
@@ -131,8 +134,10 @@ export class Incoming {
         this.#connections.delete(frame.id);
         if (connection !== undefined) this.#ended(connection, decodeHead(Ended.decode, frame.head));
         return;
-      case FrameKind.FRAME_KIND_ANSWER:
       case FrameKind.FRAME_KIND_CREDIT:
+        connection?.answers?.grant(decodeHead(Credit.decode, frame.head).bytes);
+        return;
+      case FrameKind.FRAME_KIND_ANSWER:
         return;
       default:
         throw new AppError('PROTOCOL_VIOLATION', `frame of kind ${frame.kind} of connection ${frame.id}`);
@@ -196,15 +201,16 @@ export class Incoming {
       port,
       mode: policy.isSteal ? 'steal' : 'mirror',
       filter: policy.filterFor(port),
+      onConflict: policy.onConflict,
       onSubscribed: ({ olderConnections, notes }) => {
         if (wasTold) return;
         wasTold = true;
-        onNews(`mirroring port ${port}${olderText(olderConnections)}`);
+        onNews(`${policy.isSteal ? 'stealing' : 'mirroring'} port ${port}${olderText(olderConnections)}`);
         for (const note of notes) onTrouble(`port ${port}: ${note}`);
       },
       onRefused: (error) => {
         if (this.#ports.get(port) === subscription) this.#ports.delete(port);
-        onTrouble(`port ${port} is not mirrored: ${error.message}`);
+        onTrouble(`port ${port} is not ${policy.isSteal ? 'stolen' : 'mirrored'}: ${error.message}`);
       },
       onLosses: () => undefined,
       onEnded: (counters) => this.tally.ended(port, counters),
@@ -231,8 +237,14 @@ export class Incoming {
       throw new AppError('PROTOCOL_VIOLATION', `connection ${frame.id} arrived for ${arrived.subscription}`);
     }
     this.tally.arrived(port);
+    const answers = this.#options.policy.isSteal
+      ? new Answers(frame.id, arrived.creditBytes, (answer) => {
+          if (this.#connections.get(frame.id)?.copy === copy) this.#options.session.send(answer);
+        })
+      : undefined;
     const copy: Copy = new Copy({
       connectionBytes: INCOMING_CONNECTION_BYTES,
+      answers,
       grant: (bytes) => this.#grant(frame.id, copy, bytes),
       reset: () => {
         if (this.#connections.get(frame.id)?.copy === copy) this.#reset(frame.id);
@@ -241,7 +253,7 @@ export class Incoming {
       lost: (why, bytes) => this.tally.lostHere(port, why, bytes),
       onClosed: () => this.#copies.delete(copy),
     });
-    this.#connections.set(frame.id, { port, copy });
+    this.#connections.set(frame.id, { port, copy, answers });
     this.#copies.add(copy);
     copy.receive(frame.data);
     // The newest socket is the one that a reloading server means.

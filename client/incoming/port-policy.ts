@@ -1,10 +1,16 @@
 // Which sockets of the local process stand for ports of the target, as feature.network.incoming has it. Pure.
 
-import type { HttpCondition, HttpFilter } from '#proto/gen/v1/incoming.ts';
+import { ConflictPolicy, type HttpCondition, type HttpFilter } from '#proto/gen/v1/incoming.ts';
 import { type InternetAddress, isLoopback } from '#proto/socket-address.ts';
 import type { Config } from '../config/schema/root.ts';
 
 export type IncomingConfig = Config['feature']['network']['incoming'];
+
+const CONFLICTS = {
+  abort: ConflictPolicy.CONFLICT_POLICY_ABORT,
+  continue: ConflictPolicy.CONFLICT_POLICY_CONTINUE,
+  override: ConflictPolicy.CONFLICT_POLICY_OVERRIDE,
+} as const;
 
 export class PortPolicy {
   readonly #config: IncomingConfig;
@@ -19,6 +25,11 @@ export class PortPolicy {
 
   get isSteal(): boolean {
     return this.#config.mode === 'steal';
+  }
+
+  /** What to do when somebody else steals what this would. */
+  get onConflict(): ConflictPolicy {
+    return CONFLICTS[this.#config.on_concurrent_steal];
   }
 
   /** The target's port that a socket asked for here stands for; null: it is this machine's alone. */

@@ -5,7 +5,15 @@ import { AppError, fromErrorDetail } from '#proto/errors.ts';
 import { type Frame, makeFrame } from '#proto/frame.ts';
 import { ErrorDetail } from '#proto/gen/v1/error.ts';
 import { FrameKind } from '#proto/gen/v1/frame.ts';
-import { Counters, type HttpFilter, IncomingMode, Renewed, Subscribe, Subscribed } from '#proto/gen/v1/incoming.ts';
+import {
+  type ConflictPolicy,
+  Counters,
+  type HttpFilter,
+  IncomingMode,
+  Renewed,
+  Subscribe,
+  Subscribed,
+} from '#proto/gen/v1/incoming.ts';
 import { Transport } from '#proto/gen/v1/network.ts';
 import { INCOMING_CONNECTION_BYTES, INCOMING_LIMIT_BYTES } from '#proto/incoming.ts';
 import { decodeHead } from '#proto/session-stream.ts';
@@ -25,6 +33,8 @@ export interface PortOptions extends PortHandlers {
   readonly port: number;
   readonly mode: 'mirror' | 'steal';
   readonly filter: HttpFilter | undefined;
+  /** Of a steal. */
+  readonly onConflict?: ConflictPolicy;
   readonly withAnswers?: boolean;
   readonly withOlder?: boolean;
 }
@@ -45,7 +55,7 @@ export class PortSubscription implements ConnectionReceiver {
   readonly #late: NodeJS.Timeout;
 
   constructor(options: PortOptions) {
-    const { session, port, mode, filter, withAnswers = false, withOlder = false } = options;
+    const { session, port, mode, filter, onConflict = 0, withAnswers = false, withOlder = false } = options;
     this.#options = options;
     this.port = port;
     this.id = session.openConnection(this);
@@ -61,7 +71,7 @@ export class PortSubscription implements ConnectionReceiver {
       maxBytesPerSecond: 0n,
       withAnswers,
       withOlder,
-      onConflict: 0,
+      onConflict,
       flushConnections: false,
       isAgain: false,
     }).finish();

@@ -41,6 +41,11 @@ export function reasonText(reason: LossReason): string {
 
 export class Tally {
   readonly #ports = new Map<number, PortTally>();
+  readonly #what: 'mirrored' | 'stolen';
+
+  constructor(what: 'mirrored' | 'stolen' = 'mirrored') {
+    this.#what = what;
+  }
 
   get isEmpty(): boolean {
     return this.#ports.size === 0;
@@ -74,7 +79,7 @@ export class Tally {
   }
 
   /** One line for each port, and one for each way of losing. */
-  lines(verb: 'mirrored' | 'seen' = 'mirrored'): string[] {
+  lines(verb: 'mirrored' | 'stolen' | 'seen' = this.#what): string[] {
     return [...this.#ports].flatMap(([port, tally]) => [
       `port ${port}: ${counted(tally.connections, 'connection')}${requestsOf(tally)}, ${bytesText(tally.bytes)} ${verb}`,
       ...[...tally.losses].map(([why, loss]) => `port ${port}: lost ${lossText(loss)}: ${why}`),

@@ -4,7 +4,7 @@
 
 import { closeSync } from 'node:fs';
 import { Socket } from 'node:net';
-import { errnoName } from '#proto/errno.ts';
+import { ERRNO, errnoName } from '#proto/errno.ts';
 import { AppError } from '#proto/errors.ts';
 import { type FdPoll, READABLE, watchFd } from '#runtime/netns.ts';
 import { type NativeEndpoint, type NativeRedirect, stealerAddon } from './native/index.ts';
@@ -22,6 +22,7 @@ export class Redirect {
   readonly #namespaceFd: number;
   readonly #native: NativeRedirect;
   readonly #poll: FdPoll;
+  readonly #claims = new Map<number, number>();
   #isClosed = false;
 
   private constructor(namespaceFd: number, native: NativeRedirect, poll: FdPoll) {
@@ -50,8 +51,22 @@ export class Redirect {
     }
   }
 
-  setPort(port: number, isStolen: boolean): void {
-    this.#native.setPort(port, isStolen);
+  /**
+   * Connections to the port come to us from here on.
+   *
+   * @throws AppError LIMIT_REACHED while another stealer of this machine has it: two would hand each other's connections
+   *   round and round. The claim is a name in the target's namespace, which the kernel gives back when we are gone.
+   */
+  take(port: number): void {
+    this.#claims.set(port, claim(this.#namespaceFd, port));
+    this.#native.setPort(port, true);
+  }
+
+  giveBack(port: number): void {
+    this.#native.setPort(port, false);
+    const fd = this.#claims.get(port);
+    this.#claims.delete(port);
+    if (fd !== undefined) closeSync(fd);
   }
 
   /** A connection to the target's own listener, to where `accepted` was meant to go. Errors come as the socket's. */
@@ -87,6 +102,21 @@ export class Redirect {
     this.#isClosed = true;
     this.#native.close();
     this.#poll.close();
+    for (const fd of this.#claims.values()) closeSync(fd);
+    this.#claims.clear();
+  }
+}
+
+function claim(namespaceFd: number, port: number): number {
+  try {
+    return stealerAddon().claim(namespaceFd, `mirrord-steal-${port}`);
+  } catch (cause) {
+    const errno = cause instanceof Error && 'errno' in cause ? Number(cause.errno) : 0;
+    if (errnoName(errno) !== 'EADDRINUSE') throw AppError.from(cause, 'BUG');
+    throw new AppError('LIMIT_REACHED', `port ${port} cannot be stolen: another agent on this machine steals it`, {
+      errno: ERRNO.EADDRINUSE,
+      cause,
+    });
   }
 }
 

@@ -2,6 +2,7 @@
 // whole; with filters each request goes to the first that wants it, in the order in which they came; what nobody wants goes on
 // to the target.
 
+import { ERRNO } from '#proto/errno.ts';
 import { AppError } from '#proto/errors.ts';
 import { Http1Request } from '#runtime/http-filter/http1-request.ts';
 import type { Accepted, Redirect } from './redirect.ts';
@@ -48,10 +49,12 @@ export class StolenPort {
     } else if (rivals.length > 0 && subscription.isContinue) {
       notes.push(`it has no effect while ${held}`);
     } else if (rivals.length > 0) {
-      throw new AppError('LIMIT_REACHED', `port ${this.port} cannot be stolen: ${held}`);
+      throw new AppError('LIMIT_REACHED', `port ${this.port} cannot be stolen: ${held}`, {
+        errno: ERRNO.EADDRINUSE,
+      });
     }
+    if (this.#subscriptions.length === 0) this.#redirect.take(this.port);
     this.#subscriptions.push(subscription);
-    if (this.#subscriptions.length === 1) this.#redirect.setPort(this.port, true);
     return notes;
   }
 
@@ -60,7 +63,7 @@ export class StolenPort {
     const index = this.#subscriptions.indexOf(subscription);
     if (index === -1) return;
     this.#subscriptions.splice(index, 1);
-    if (this.#subscriptions.length === 0) this.#redirect.setPort(this.port, false);
+    if (this.#subscriptions.length === 0) this.#redirect.giveBack(this.port);
   }
 
   /** Its session is gone: requests in flight get their 502, and whole connections are cut. */

@@ -1,12 +1,12 @@
 // feature.network: traffic to and from the local process. Described and checked; what is not built is refused.
 
-import { key, operatorOnly, planned, section, textFor, toggle, works } from './dsl.ts';
+import { key, planned, section, textFor, toggle, works } from './dsl.ts';
 import { addressFilter, httpFilter } from './http-filter.ts';
 import { patternList } from './patterns.ts';
 import { anything, bool, isPlainObject, oneOf, optional, portList, portPairs } from './values.ts';
 
 const modes = oneOf('mirror', 'steal', 'off');
-const STEALING = planned('stealing');
+const STEALING = planned('TLS in stealing');
 
 const tlsDelivery = optional({
   ...anything({ type: 'object' }),
@@ -18,8 +18,6 @@ const incoming = section(
   "Traffic that comes to the target's ports.",
   {
     mode: key(modes, 'off', 'mirror: a copy of what arrives; steal: instead of the target; off: nothing.', {
-      status: STEALING,
-      accepts: ['mirror'],
       env: [
         {
           name: 'MIRRORD_AGENT_TCP_STEAL_TRAFFIC',
@@ -36,7 +34,6 @@ const incoming = section(
     ignore_localhost: key(bool, false, 'Sockets bound to localhost stay local.'),
     on_concurrent_steal: key(oneOf('abort', 'continue', 'override'), 'abort', 'When somebody else steals the port.', {
       env: ['MIRRORD_OPERATOR_ON_CONCURRENT_STEAL'],
-      status: operatorOnly,
     }),
     tls_delivery: key(tlsDelivery, null, 'How stolen TLS reaches the local process.', { status: STEALING }),
     https_delivery: key(tlsDelivery, null, 'Deprecated name of tls_delivery.', { status: STEALING }),

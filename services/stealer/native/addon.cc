@@ -131,6 +131,17 @@ static Napi::Value open_listener(const Napi::CallbackInfo &info)
 	return info.Env().Undefined();
 }
 
+/* (namespaceFd, name): a descriptor that holds the name there, the caller's. */
+static Napi::Value claim(const Napi::CallbackInfo &info)
+{
+	int fd = claim_in(info[0].As<Napi::Number>().Int32Value(), info[1].As<Napi::String>().Utf8Value());
+
+	if (fd >= 0)
+		return Napi::Number::New(info.Env(), fd);
+	fail(info.Env(), fd, "bind");
+	return info.Env().Undefined();
+}
+
 /* (listenerFd): the next connection, or null when none waits. Errors of the connection itself are skipped, as its manual page says. */
 static Napi::Value accept_next(const Napi::CallbackInfo &info)
 {
@@ -174,6 +185,7 @@ static Napi::Object init(Napi::Env env, Napi::Object exports)
 	                                                      Redirect::InstanceMethod<&Redirect::close>("close"),
 	                                              }));
 	exports.Set("listen", Napi::Function::New(env, open_listener));
+	exports.Set("claim", Napi::Function::New(env, claim));
 	exports.Set("accept", Napi::Function::New(env, accept_next));
 	return exports;
 }

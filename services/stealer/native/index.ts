@@ -25,6 +25,8 @@ export interface StealerAddon {
     listenerFd: number,
   ) => NativeRedirect;
   listen(namespaceFd: number, backlog: number): number;
+  /** Holds a name in the namespace until the descriptor is closed; EADDRINUSE while another process has it. */
+  claim(namespaceFd: number, name: string): number;
   accept(listenerFd: number): Readonly<{ fd: number; peer: NativeEndpoint; local: NativeEndpoint }> | null;
 }
 

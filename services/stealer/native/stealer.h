@@ -28,6 +28,9 @@ int bind_in(int namespace_fd, const struct endpoint &source, struct endpoint *bo
 /* Begins to connect without blocking: 0 or -errno, never -EINPROGRESS. */
 int connect_to(int fd, const struct endpoint &peer);
 
+/* A name that one process at a time can have in the namespace: -EADDRINUSE while another has it. */
+int claim_in(int namespace_fd, const std::string &name);
+
 /* redirect.cc: the program, its maps and its link to one namespace. */
 
 struct redirect;

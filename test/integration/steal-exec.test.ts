@@ -1,0 +1,154 @@
+// `mirrord exec --steal` as a user calls it: the target's peers are answered by a program of this machine.
+
+import { execFile } from 'node:child_process';
+import { readFileSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { promisify } from 'node:util';
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
+import { startNetwork, type TargetNetwork } from '../fixtures/network.ts';
+import { descendantsOf } from '../fixtures/processes.ts';
+import { ExecHarness, type Run } from './exec-harness.ts';
+
+const PORT = 8080;
+const TARGET = `http://10.99.0.1:${PORT}`;
+
+let network: TargetNetwork;
+let harness: ExecHarness;
+let runs: Run[] = [];
+
+beforeAll(async () => {
+  network = await startNetwork();
+  const web = path.join(import.meta.dirname, '../fixtures/web-server.mjs');
+  await network.serve(network.target, [process.execPath, web, `:::${PORT}`]);
+});
+afterAll(async () => {
+  await network?.[Symbol.asyncDispose]();
+});
+beforeEach(() => {
+  runs = [];
+  harness = new ExecHarness();
+});
+afterEach(async () => {
+  for (const { child } of runs) if (child.exitCode === null && child.signalCode === null) child.kill('SIGTERM');
+  await harness.leavesNothing();
+  harness.close();
+  await expect.poll(() => curl('/after')).toContain('hello');
+});
+
+/** As a peer of the target would ask. */
+async function curl(at: string, ...args: string[]): Promise<string> {
+  const words = ['-t', String(network.beyond.pid), '-n', 'curl', '-sS', '--max-time', '20', ...args, `${TARGET}${at}`];
+  return (await promisify(execFile)('nsenter', words, { maxBuffer: 1 << 27 })).stdout;
+}
+
+/** An unmodified server: answers with who asked, and with what. */
+const NODE_SERVER = `const http = require('http');
+http.createServer((req, res) => {
+  let bytes = 0;
+  req.on('data', (data) => { bytes += data.length; });
+  req.on('end', () => res.end('local ' + req.method + ' ' + req.url + ' ' + bytes + ' from ' + req.socket.remoteAddress + '\\n'));
+}).listen(${PORT}, () => console.log('serving'));
+process.on('SIGTERM', () => process.exit(0));`;
+
+const PYTHON_SERVER = `
+import http.server, sys
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = 'HTTP/1.1'
+    def do_GET(self):
+        body = ('local GET %s from %s\\n' % (self.path, self.client_address[0])).encode()
+        self.send_response(200); self.send_header('Content-Length', str(len(body))); self.end_headers(); self.wfile.write(body)
+    def log_message(self, *a): pass
+s = http.server.ThreadingHTTPServer(('', ${PORT}), Handler)
+print('serving', flush=True)
+s.serve_forever()`;
+
+async function start(config: object, words: readonly string[]): Promise<Run> {
+  const file = path.join(harness.folder, 'mirrord.json');
+  writeFileSync(file, JSON.stringify(config));
+  const run = harness.start(['exec', '--steal', '-f', file, '-t', `pid/${network.target.pid}`, '--', ...words]);
+  runs.push(run);
+  await run.said('serving');
+  await run.complained(`stealing port ${PORT}`);
+  return run;
+}
+
+async function stop(run: Run): Promise<void> {
+  run.child.kill('SIGTERM');
+  await run.outcome;
+}
+
+test.each([
+  ['Node', [process.execPath, '-e', NODE_SERVER]],
+  ['Python', ['/usr/bin/python3', '-c', PYTHON_SERVER]],
+])(
+  'a server in %s answers the peers of the target, which it sees as they are',
+  { timeout: 60_000 },
+  async (_, words) => {
+    const run = await start({}, words);
+    expect(await curl('/a')).toMatch(/^local GET \/a .*from (::ffff:)?10\.99\.0\.2\n$/);
+    await stop(run);
+  },
+);
+
+test('with a filter only what matches comes here, on one connection with what does not', {
+  timeout: 60_000,
+}, async () => {
+  const incoming = { mode: 'steal', http_filter: { header_filter: '^X-User: alice' } };
+  const run = await start({ feature: { network: { incoming } } }, [process.execPath, '-e', NODE_SERVER]);
+  const alice = ['-H', 'x-user: Alice'];
+  expect(await curl('/a', ...alice)).toContain('local GET /a');
+  expect(await curl('/b')).toContain('hello');
+  const body = ['--data-binary', `@${writeBody(3 << 20)}`, `${TARGET}/1`];
+  const both = await curl('/3', ...alice, ...body, '--next', '-sS', `${TARGET}/2`, '--next', '-sS', ...alice);
+  expect(both).toMatch(/^local POST \/1 3145728 from .*\nhello .*\nlocal GET \/3 /s);
+  await stop(run);
+});
+
+function writeBody(bytes: number): string {
+  const file = path.join(harness.folder, 'body');
+  writeFileSync(file, Buffer.alloc(bytes, 0x41));
+  return file;
+}
+
+test('a port that somebody else steals is refused to the local process, with who holds it', {
+  timeout: 60_000,
+}, async () => {
+  const first = await start({}, [process.execPath, '-e', NODE_SERVER]);
+  const words = ['exec', '--steal', '-t', `pid/${network.target.pid}`, '--', process.execPath, '-e', NODE_SERVER];
+  const second = await harness.run(words);
+  expect(second.stderr).toContain('another agent on this machine steals it');
+  expect(second.stderr).toContain('EADDRINUSE');
+  expect(second.code).not.toBe(0);
+  expect(await curl('/a')).toContain('local');
+  await stop(first);
+});
+
+test.each(['the client', 'the agent', 'the stealer'])(
+  '%s is killed: the target answers at once',
+  { timeout: 60_000 },
+  async (who) => {
+    const run = await start({}, [process.execPath, '-e', NODE_SERVER]);
+    expect(await curl('/a')).toContain('local');
+    const command = { 'the client': 'bin/mirrord exec', 'the agent': 'agent.js $', 'the stealer': 'stealer.js $' }[who];
+    const pattern = new RegExp(`^\\S*node \\S*${command}`);
+    const victims = [run.pid, ...descendantsOf(run.pid)].filter((pid) => pattern.test(commandOf(pid)));
+    expect(victims).toHaveLength(1);
+    // It outlives its client, as it should.
+    const local = descendantsOf(run.pid).filter((pid) => commandOf(pid).startsWith(`${process.execPath} -e`));
+    process.kill(victims[0] as number, 'SIGKILL');
+    // The stealer is started again, and takes the port again; without client or agent the target has it.
+    const next = who === 'the stealer' ? 'local' : 'hello';
+    await expect.poll(() => curl('/b').catch(String), { timeout: 20_000 }).toContain(next);
+    if (who === 'the client') for (const pid of local) process.kill(pid, 'SIGKILL');
+    else await stop(run);
+    await run.outcome;
+  },
+);
+
+function commandOf(pid: number): string {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ');
+  } catch {
+    return '';
+  }
+}
