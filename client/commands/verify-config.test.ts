@@ -24,7 +24,7 @@ test('a good configuration is a success with its target', async () => {
     type: 'Success',
     config: { path: 'pid/1', namespace: null },
     warnings: [],
-    compatible_target_types: ['pid', 'container'],
+    compatible_target_types: expect.arrayContaining(['pid', 'container', 'pod', 'deployment', 'rollout', 'label']),
   });
 });
 
