@@ -20,6 +20,8 @@ export interface Backend {
   readonly proof?: string;
   /** In the agent's words. */
   readonly target: LocalTarget;
+  /** Of a target that has successors: which one this is. */
+  readonly place?: { readonly id: string; readonly text: string };
   /** Once the session is open: what it makes better then, and says. */
   readonly onOpened?: (session: DirectSession) => Promise<string>;
   /** True when we started it, and so are the ones who end it. */

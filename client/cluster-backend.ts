@@ -15,6 +15,7 @@ import type { KubeApi } from './kube/api.ts';
 import type { Pod } from './kube/objects.ts';
 import { openKubeApi } from './kube/open.ts';
 import { type ResolvedTarget, resolveTarget } from './kube/resolve.ts';
+import { isStatus } from './kube/status.ts';
 import { type ClusterTarget, formatClusterTarget } from './kube/target.ts';
 import type { Log } from './log.ts';
 import type { Progress } from './progress.ts';
@@ -28,6 +29,8 @@ export interface ClusterOptions {
   readonly log: Log;
   readonly signal: AbortSignal;
   readonly isInteractive: boolean;
+  /** Id of a container that is gone, whatever the cluster still says. */
+  readonly except?: string | null;
 }
 
 /** From the agent's start to the opening; who comes back later shows the same token, which is enough then. */
@@ -62,6 +65,12 @@ async function reachWith(options: ClusterOptions, api: KubeApi): Promise<Backend
     () => resolveTarget({ api, target, namespace: config.target.namespace, signal }),
     (resolved) => `target: pod ${resolved.pod}, container ${resolved.container}, on ${resolved.node}`,
   );
+  if (found.containerId === options.except) {
+    throw new AppError(
+      'TARGET_GONE',
+      `container ${found.container} of pod ${found.pod} has ended, and no other runs yet`,
+    );
+  }
   for (const choice of found.choices) progress.info(choice);
   const sessionId = newSessionId();
   const { privateKey, publicKey } = newSigningKey();
@@ -87,7 +96,7 @@ async function reachWith(options: ClusterOptions, api: KubeApi): Promise<Backend
     (started) => `agent: pod ${started.name} in namespace ${namespace}`,
   );
   log.info('agent started', { pod: pod.name, namespace, ...api.traffic });
-  const way = new DirectWay((asked) => pod.connect(asked), log);
+  const way = new DirectWay((asked) => pod.connect(asked).catch(gone(pod.name)), log);
   const podAddress = async () => {
     const object = isEphemeral ? found.object : await api.get<Pod>(podPath(namespace, pod.name), { signal });
     return object.status?.podIP;
@@ -96,6 +105,7 @@ async function reachWith(options: ClusterOptions, api: KubeApi): Promise<Backend
   return {
     address: `pod ${namespace}/${pod.name}`,
     token: signToken(privateKey, sessionId, TOKEN_TTL_S, clusterNowS),
+    place: { id: found.containerId, text: `pod ${found.pod}` },
     connect: way.connect,
     ...(settings.isDirect ? { onOpened: async (session) => way.take(session, await podAddress()) } : {}),
     target: isEphemeral ? ephemeralTarget(found) : { kind: 'container', name: containerIdOf(found) },
@@ -103,6 +113,14 @@ async function reachWith(options: ClusterOptions, api: KubeApi): Promise<Backend
     folder: null,
     close: () => close(pod, api, progress, log),
     agentLog: () => pod.readLog(),
+  };
+}
+
+/** An agent's pod that is not there any more does not come back: nobody need try again. */
+function gone(name: string): (error: unknown) => never {
+  return (error) => {
+    if (!isStatus(error, 404)) throw error;
+    throw new AppError('TARGET_GONE', `the agent's pod ${name} is gone`, { cause: error });
   };
 }
 

@@ -81,6 +81,8 @@ export interface SessionOptions {
   connect?: DialOptions['connect'];
   /** For every file request; `FILE_DEADLINE_MS` where nothing else is said. */
   requestDeadlineMs?: number;
+  /** Requests and connections are numbered above it: after those of the session whose place it takes. Odd. */
+  lastId?: number;
   onEvent: (event: NonNullable<SessionEvent['event']>) => void;
   /** A request was given up at its deadline; the text says what was waited for. */
   onOverdue?: (what: string) => void;
@@ -189,6 +191,7 @@ export class Session implements FileSession, NetworkSession {
     this.facts = opened.facts;
     this.limits = opened.limits;
     this.direct = opened.direct;
+    this.#lastId = options.lastId ?? 1;
     this.#onLost = options.onLost;
     this.#onEvent = options.onEvent;
     this.#onOverdue = options.onOverdue ?? (() => {});
@@ -201,6 +204,11 @@ export class Session implements FileSession, NetworkSession {
   /** How many of each kind have been sent: the round trips of the session. */
   get requestsByKind(): Readonly<Record<string, number>> {
     return this.#requestsByKind;
+  }
+
+  /** The highest number in use, until they begin anew. */
+  get lastId(): number {
+    return this.#lastId;
   }
 
   /** Why the session is over, or null while it lives. */

@@ -8,7 +8,10 @@ const FIRST_PAUSE_MS = 100;
 const LONGEST_PAUSE_MS = 3_000;
 
 export interface RedialOptions {
-  /** One attempt, never made twice at a time; the number is higher than any before. Rejects when nothing can be reached. */
+  /**
+   * One attempt, never made twice at a time; the number is higher than any before. Rejects when nothing can be reached, with
+   * TARGET_GONE when it never will be again.
+   */
   attempt(number: number, signal: AbortSignal): Promise<{ carrier: DialledCarrier; answer: Answer }>;
   onAccepted(carrier: DialledCarrier, peerReceived: number): void;
   /** The session is over. */
@@ -76,7 +79,8 @@ export class Redialler {
       return answer.kind === 'accepted' ? { kind: 'failed', error: new AppError('CANCELLED', 'given up') } : answer;
     } catch (thrown) {
       const error = AppError.from(thrown, 'AGENT_LOST');
-      return { kind: error.code === 'PROTOCOL_VIOLATION' ? 'refused' : 'failed', error };
+      const isFinal = error.code === 'PROTOCOL_VIOLATION' || error.code === 'TARGET_GONE';
+      return { kind: isFinal ? 'refused' : 'failed', error };
     }
   }
 }

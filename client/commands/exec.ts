@@ -10,24 +10,24 @@ import type { Config } from '../config/schema/root.ts';
 import { findExecutable } from '../executable.ts';
 import { describeFailure, isPlain } from '../failure.ts';
 import type { NameFile } from '../file-rules.ts';
+import type { FollowedTarget, FollowOptions } from '../follow-target.ts';
 import type { Incoming } from '../incoming/incoming.ts';
 import { agentFile, supervisorFile } from '../installation.ts';
-import { renewalOf } from '../interruption.ts';
 import { Log } from '../log.ts';
+import type { RunSession } from '../moving-session.ts';
 import type { Network } from '../network/network.ts';
 import { Progress, parseProgressMode } from '../progress.ts';
-import type { Session, SessionOptions } from '../session.ts';
 import { Signals } from '../signals.ts';
 import { formatTarget, isLocal, parseTarget, type Target } from '../target.ts';
 import { exit, type Outcome, type Terminal } from '../terminal.ts';
+import { type Hooks, openSession } from './exec-session.ts';
 
 /** Marks the local process and its children, for the refusal of a run inside a run. */
 const SESSION_MARK = 'MIRRORD_SESSION_ID';
-const OPEN_DEADLINE_MS = 15_000;
 /** What one answer of the session stream can carry (fs_env.proto, Open). */
 const MAX_INLINE_BYTES = 256 * 1024;
 
-interface Run {
+export interface Run {
   readonly terminal: Terminal;
   readonly command: readonly string[];
   readonly config: Config;
@@ -137,7 +137,7 @@ function requireExecutable(command: string, searchPath: string, cwd: string): st
 
 /** What a session needs, gRPC above all: loaded while the agent starts. */
 async function loadParts() {
-  const [{ dial }, { Session }, { launch }, { Files }, { FileRules }, { buildEnvironment }, network, names, incoming] =
+  const [{ dial }, { Session }, { launch }, { Files }, { FileRules }, { buildEnvironment }, ...others] =
     await Promise.all([
       import('#proto/dial.ts'),
       import('../session.ts'),
@@ -148,42 +148,65 @@ async function loadParts() {
       import('../network/open-network.ts'),
       import('../network/name-files.ts'),
       import('../incoming/open-incoming.ts'),
+      import('../follow-target.ts'),
     ]);
-  return { dial, Session, launch, Files, FileRules, buildEnvironment, ...network, ...names, ...incoming };
+  const [network, names, incoming, follow] = others;
+  return { dial, Session, launch, Files, FileRules, buildEnvironment, ...network, ...names, ...incoming, ...follow };
 }
 
-type Parts = Awaited<ReturnType<typeof loadParts>>;
+export type Parts = Awaited<ReturnType<typeof loadParts>>;
 
 async function runWith(run: Run): Promise<Outcome> {
   const { progress, log, signals, target } = run;
   const loading = loadParts();
   loading.catch(() => {});
   const backend = await reach(run, loading);
-  let session: Session | null = null;
+  let followed: FollowedTarget | null = null;
+  const onGone = (reason: string) => followed?.gone(reason) ?? false;
   try {
     const parts = await loading;
-    session = await progress.step(
+    const session = await progress.step(
       `opening a session with ${formatTarget(target)}`,
-      () => openSession(run, backend, parts),
+      () => openSession(run, backend, parts, { onGone }),
       (opened) => `session with ${formatTarget(target)} (process ${opened.facts.pid})`,
     );
-    signals.announceStopsTo(session);
+    followed = new parts.FollowedTarget({ backend, session }, { ...run, open: openNext(run, loading, onGone) });
+    signals.announceStopsTo(followed.session);
     if (backend.onOpened !== undefined) progress.info(await backend.onOpened(session));
-    return await runProcess(run, session, backend.folder, parts);
+    return await runProcess(run, followed.session, backend.folder, parts);
   } catch (error) {
-    log.attach('agent', await backend.agentLog());
+    log.attach('agent', await (followed ?? backend).agentLog());
     throw error;
   } finally {
-    if (session !== null) log.info('session ends', session.requestsByKind);
-    await session?.close();
-    await backend.close();
+    if (followed !== null) log.info('session ends', followed.session.requestsByKind);
+    await (followed ?? backend).close();
   }
 }
 
+/** While the local process has the terminal: what goes wrong is told by who asked. */
+function openNext(run: Run, loading: Promise<Parts>, onGone: Hooks['onGone']): FollowOptions['open'] {
+  return async (lastId, except, signal) => {
+    const quiet = { ...run, progress: new Progress({ mode: 'off', isTty: false, write: () => {} }) };
+    const backend = await reach(quiet, loading, { except, signal });
+    try {
+      const session = await openSession(run, backend, await loading, { onGone, lastId });
+      await backend.onOpened?.(session);
+      return { backend, session };
+    } catch (error) {
+      await backend.close();
+      throw error;
+    }
+  };
+}
+
 /** An agent of this machine, or one beside a target in a cluster. */
-async function reach(run: Run, loading: Promise<Parts>): Promise<Backend> {
+async function reach(
+  run: Run,
+  loading: Promise<Parts>,
+  again: { except: string | null; signal: AbortSignal } | null = null,
+): Promise<Backend> {
   const { progress, log, signals, terminal, target, config } = run;
-  const common = { env: terminal.env, log, signal: signals.abortSignal };
+  const common = { env: terminal.env, log, signal: again?.signal ?? signals.abortSignal };
   if (isLocal(target)) {
     const { reachBackend } = await import('../backend.ts');
     return progress.step(
@@ -202,47 +225,12 @@ async function reach(run: Run, loading: Promise<Parts>): Promise<Backend> {
     mirror: mode !== 'off',
     steal: mode === 'steal',
   };
-  return reachCluster({ ...common, target, config, features, progress, isInteractive: terminal.isErrTty });
+  const isInteractive = terminal.isErrTty && again === null;
+  const except = again?.except ?? null;
+  return reachCluster({ ...common, target, config, features, progress, isInteractive, except });
 }
 
-async function openSession(run: Run, backend: Backend, parts: Parts): Promise<Session> {
-  const { dial, Session, networkFeatures, incomingFeatures, incomingEventText } = parts;
-  run.signals.abortSignal.throwIfAborted();
-  const options: SessionOptions = {
-    dial,
-    address: backend.address,
-    token: backend.token,
-    ...(backend.proof === undefined ? {} : { proof: backend.proof }),
-    ...(backend.connect === undefined ? {} : { connect: backend.connect }),
-    target: backend.target,
-    wantsEnvironment: true,
-    wantsFiles: run.config.feature.fs.mode !== 'local',
-    wantsNetwork: networkFeatures(run.config) !== 0,
-    wantsIncoming: incomingFeatures(run.config) !== 0,
-    deadlineMs: OPEN_DEADLINE_MS,
-    ...renewalOf(run),
-    onEvent: (event) => {
-      const arriving = incomingEventText(event);
-      if (arriving !== null) run.progress.failure(arriving);
-      else if (event.$case === 'targetEnded')
-        run.progress.failure('the target has ended: its files answer EIO from here on');
-      else run.progress.failure(`the agent lost its ${event.value.service}: what it served answers EIO`);
-      run.log.warn('session event', { event: event.$case });
-    },
-    onOverdue: (what) => {
-      run.log.error('request given up', { what });
-      run.progress.failure(`${what}: the local process got EIO`);
-    },
-    onLost: (error) => {
-      run.log.error('session lost', { code: error.code, message: error.message });
-      const logFile = run.log.keep();
-      run.progress.failure(`the session is lost: ${error.message}; files of the target answer EIO (log: ${logFile})`);
-    },
-  };
-  return Session.open(options);
-}
-
-async function runProcess(run: Run, session: Session, folder: string | null, parts: Parts): Promise<Outcome> {
+async function runProcess(run: Run, session: RunSession, folder: string | null, parts: Parts): Promise<Outcome> {
   const nameFiles = run.config.feature.network.dns.enabled
     ? await parts.writeNameFiles(folder, run.terminal.env, session.facts, run.config.feature.fs.mode)
     : null;
@@ -255,7 +243,7 @@ async function runProcess(run: Run, session: Session, folder: string | null, par
 
 async function runWithFiles(
   run: Run,
-  session: Session,
+  session: RunSession,
   parts: Parts,
   nameFiles: readonly NameFile[],
 ): Promise<Outcome> {
@@ -307,7 +295,7 @@ function describeBackground(outcome: Outcome, left: number): string {
   return `mirrord: the command has ended (${how}), but left ${others} in the background: waiting; Ctrl-C ends that`;
 }
 
-function incomingOf({ config, progress, log }: Run, session: Session, { openIncoming }: Parts): Incoming | null {
+function incomingOf({ config, progress, log }: Run, session: RunSession, { openIncoming }: Parts): Incoming | null {
   return openIncoming({
     config,
     session,
@@ -328,7 +316,7 @@ async function tellArrived(incoming: Incoming, progress: Progress): Promise<void
   for (const line of incoming.tally.lines()) progress.info(`mirrord: ${line}`);
 }
 
-function networkOf(run: Run, session: Session, { networkFeatures, openNetwork }: Parts): Network | null {
+function networkOf(run: Run, session: RunSession, { networkFeatures, openNetwork }: Parts): Network | null {
   const { config, progress, log } = run;
   if (networkFeatures(config) === 0) return null;
   const onTrouble = (error: AppError) => {
@@ -342,7 +330,7 @@ function networkOf(run: Run, session: Session, { networkFeatures, openNetwork }:
 
 async function localEnvironment(
   run: Run,
-  session: Session,
+  session: RunSession,
   { buildEnvironment }: Parts,
 ): Promise<Record<string, string>> {
   const { terminal, config, progress } = run;

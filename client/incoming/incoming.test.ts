@@ -43,6 +43,17 @@ describe('a socket that listens', () => {
     expect(script.subscribed.size).toBe(2);
   });
 
+  test('stands for the port of the next target too, and what came from the former is over', async () => {
+    await script.listen(1n, ANY_80, server.address);
+    script.arrive(2, 'hello');
+    const one = await served();
+    await script.until(() => one.text === 'hello');
+    script.incoming.moved();
+    await script.until(() => script.incoming.connections === 0 && script.subscribed.size === 2);
+    expect([...script.subscribed.values()].map(({ port }) => port)).toEqual([80, 80]);
+    expect(script.resets).toEqual([]);
+  });
+
   test('listens here alone when the agent says no, and the user is told why', async () => {
     script.answer = () => new AppError('NOT_PERMITTED', 'the sniffer may not');
     expect(await script.listen(1n, ANY_80, server.address)).toBe(WIRE_LOCAL);

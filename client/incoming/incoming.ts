@@ -144,6 +144,15 @@ export class Incoming {
     }
   }
 
+  /** Another target has taken the place of ours: what came from that one is over, and its ports are asked for here too. */
+  moved(): void {
+    const former = [...this.#connections.values()];
+    this.#connections.clear();
+    for (const { copy } of former) copy.close();
+    this.#ports.clear();
+    for (const { port } of this.#listeners.values()) this.#subscribed(port);
+  }
+
   /** Nobody is left who listens: what is open is cut, and what it was is asked for, for a moment. */
   async finish(): Promise<void> {
     this.close();

@@ -3,7 +3,7 @@
 import type { SessionEvent } from '#proto/gen/v1/session.ts';
 import { WireFeature } from '#proto/wire.ts';
 import type { Config } from '../config/schema/root.ts';
-import type { Session } from '../session.ts';
+import type { RunSession } from '../moving-session.ts';
 import { Incoming } from './incoming.ts';
 import { PortPolicy } from './port-policy.ts';
 
@@ -14,7 +14,7 @@ export function incomingFeatures({ feature }: Config): number {
 
 export interface OpenIncomingOptions {
   readonly config: Config;
-  readonly session: Session;
+  readonly session: RunSession;
   readonly onNews: (text: string) => void;
   readonly onTrouble: (text: string) => void;
 }
@@ -28,6 +28,7 @@ export function openIncoming({ config, session, onNews, onTrouble }: OpenIncomin
     onTrouble,
   });
   session.arrivals = (frame) => incoming.receiveFrame(frame);
+  session.whenMoved?.(() => incoming.moved());
   return incoming;
 }
 

@@ -88,6 +88,12 @@ export const agent = section(
       'Reach the agent at the address of its pod, in TLS, where that is possible; else through the API server.',
       { env: ['MIRRORD_AGENT_DIRECT_CONNECTION'] },
     ),
+    follow_target: key(
+      bool,
+      false,
+      'Go on with the next pod of the workload when the one that was chosen ends; open files and connections are lost.',
+      { env: ['MIRRORD_AGENT_FOLLOW_TARGET'] },
+    ),
     flush_connections: key(bool, true, 'End connections of a port that is stolen.', {
       env: ['MIRRORD_AGENT_STEALER_FLUSH_CONNECTIONS'],
       status: INCOMING,

@@ -1,0 +1,55 @@
+// The session of `mirrord exec`: what it is opened with, and what the user is told of its life.
+
+import type { Backend } from '../backend.ts';
+import { renewalOf } from '../interruption.ts';
+import type { Session, SessionOptions } from '../session.ts';
+import type { Parts, Run } from './exec.ts';
+
+const OPEN_DEADLINE_MS = 15_000;
+
+/** What a run wants to know of its session, or to have otherwise. */
+export interface Hooks {
+  /** False: nobody does anything about it. */
+  readonly onGone: (reason: string) => boolean;
+  readonly lastId?: number;
+}
+
+export async function openSession(run: Run, backend: Backend, parts: Parts, hooks: Hooks): Promise<Session> {
+  const { dial, Session, networkFeatures, incomingFeatures, incomingEventText } = parts;
+  run.signals.abortSignal.throwIfAborted();
+  const options: SessionOptions = {
+    dial,
+    address: backend.address,
+    token: backend.token,
+    ...(backend.proof === undefined ? {} : { proof: backend.proof }),
+    ...(backend.connect === undefined ? {} : { connect: backend.connect }),
+    target: backend.target,
+    wantsEnvironment: true,
+    wantsFiles: run.config.feature.fs.mode !== 'local',
+    wantsNetwork: networkFeatures(run.config) !== 0,
+    wantsIncoming: incomingFeatures(run.config) !== 0,
+    deadlineMs: OPEN_DEADLINE_MS,
+    ...renewalOf(run),
+    ...(hooks.lastId === undefined ? {} : { lastId: hooks.lastId }),
+    onEvent: (event) => {
+      const arriving = incomingEventText(event);
+      if (arriving !== null) run.progress.failure(arriving);
+      else if (event.$case === 'targetEnded') {
+        if (!hooks.onGone('its process has ended'))
+          run.progress.failure('the target has ended: its files answer EIO from here on');
+      } else run.progress.failure(`the agent lost its ${event.value.service}: what it served answers EIO`);
+      run.log.warn('session event', { event: event.$case });
+    },
+    onOverdue: (what) => {
+      run.log.error('request given up', { what });
+      run.progress.failure(`${what}: the local process got EIO`);
+    },
+    onLost: (error) => {
+      run.log.error('session lost', { code: error.code, message: error.message });
+      if (hooks.onGone(error.message)) return;
+      const logFile = run.log.keep();
+      run.progress.failure(`the session is lost: ${error.message}; files of the target answer EIO (log: ${logFile})`);
+    },
+  };
+  return Session.open(options);
+}
