@@ -68,7 +68,8 @@ export default defineConfig({
           include: ['test/cluster/**/*.test.ts'],
           testTimeout: 300_000,
           hookTimeout: 300_000,
-          maxWorkers: 2,
+          // Some of them restart the API server.
+          maxWorkers: 1,
         },
       },
     ],

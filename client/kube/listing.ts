@@ -38,13 +38,15 @@ const NOT_OURS = 'app!=mirrord,app.kubernetes.io/managed-by!=mirrord,!operator.m
 
 /** Only what could be targeted now. Rejects with the cluster's refusal when it refuses every kind. */
 export async function* listTargets(options: ListingOptions): AsyncGenerator<readonly Listed[], void, undefined> {
-  // The first page of each kind is asked for at once; a reader who stops leaves no more than those.
-  const lists = options.kinds.map((kind) => ({ kind, pages: ahead(pagesOf(options, kind)) }));
+  const { kinds } = options;
+  const lists: AsyncGenerator<readonly Listed[], void, undefined>[] = [];
   let refusals: StatusError[] = [];
   try {
-    for (const { kind, pages } of lists) {
+    for (const [at, kind] of kinds.entries()) {
+      // The next kind is asked for while this one is read: two connections, and a reader who stops leaves little behind.
+      for (const next of kinds.slice(lists.length, at + 2)) lists.push(ahead(pagesOf(options, next)));
       try {
-        for await (const page of pages) yield page;
+        for await (const page of lists[at] ?? []) yield page;
       } catch (error) {
         if (!isStatus(error, 403) && !isStatus(error, 404)) throw error;
         refusals = [...refusals, error];
@@ -52,10 +54,10 @@ export async function* listTargets(options: ListingOptions): AsyncGenerator<read
       }
     }
   } finally {
-    for (const { pages } of lists) void pages.return(undefined);
+    for (const pages of lists) void pages.return(undefined);
   }
   const [first] = refusals.filter((error) => error.httpStatus === 403);
-  if (first !== undefined && refusals.length === options.kinds.length) throw first;
+  if (first !== undefined && refusals.length === kinds.length) throw first;
 }
 
 /** Asks for one page more than is wanted yet. */
