@@ -33,6 +33,28 @@ test('what a call costs is counted, and the next call uses the same connection',
   expect(api.traffic.receivedBytes).toBeLessThan(2 * 600);
 });
 
+test('a server below a path, as behind a gateway of many clusters, is asked there', async () => {
+  server.answers.set('GET /k8s/clusters/c-1/api/v1/pods', { ok: true });
+  const access = await server.access({ cluster: { server: `${server.url}/k8s/clusters/c-1/` } });
+  const api = new KubeApi(access);
+  apis.push(api);
+  expect(await api.get('/api/v1/pods', { query: { limit: 1 } })).toEqual({ ok: true });
+  expect(server.seen[0]?.path).toBe('/k8s/clusters/c-1/api/v1/pods?limit=1');
+});
+
+test('a connection that the server closed meanwhile is replaced, for what may be asked twice', async () => {
+  server.answers.set('GET /a', {});
+  server.answers.set('POST /a', ({ socket }) => socket.resetAndDestroy());
+  const api = await open();
+  await api.get('/a');
+  server.answers.set('GET /a', ({ socket }) => {
+    server.answers.set('GET /a', { n: 2 });
+    socket.resetAndDestroy();
+  });
+  expect(await api.get('/a')).toEqual({ n: 2 });
+  await expect(api.create('/a', {})).rejects.toMatchObject({ code: 'SERVICE_UNAVAILABLE' });
+});
+
 test('a compressed answer is read, counted as it came, and limited as it is', async () => {
   const body = gzipSync(JSON.stringify({ text: 'x'.repeat(100_000) }));
   server.answers.set('GET /a', (_, response) => {

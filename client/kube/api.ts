@@ -226,6 +226,8 @@ export class KubeApi implements AsyncDisposable {
     try {
       for (let attempt = 0; ; attempt += 1) {
         const response = await this.#exchange(method, path, options, signal, body, type);
+        // The server had closed that connection before our words reached it.
+        if (response === 'stale') continue;
         const status = response.statusCode ?? 0;
         const stream = this.#counted(response);
         if (status >= 200 && status < 300) return { response, body: stream, done: release };
@@ -249,7 +251,7 @@ export class KubeApi implements AsyncDisposable {
     signal: AbortSignal,
     body?: string,
     type?: string,
-  ): Promise<IncomingMessage> {
+  ): Promise<IncomingMessage | 'stale'> {
     const credentials = await this.access.credentials.headers(signal);
     const url = this.#url(path, query);
     return new Promise((resolve, reject) => {
@@ -270,7 +272,12 @@ export class KubeApi implements AsyncDisposable {
       });
       this.#calls += 1;
       this.#sentBytes += Buffer.byteLength(body ?? '') + url.pathname.length + url.search.length;
-      sent.once('error', reject);
+      sent.once('error', (error: NodeJS.ErrnoException) => {
+        // Each try uses up a connection that was open, so this ends.
+        const isStale = sent.reusedSocket && (error.code === 'ECONNRESET' || error.code === 'EPIPE');
+        if (isStale && isIdempotent(method)) resolve('stale');
+        else reject(error);
+      });
       sent.once('response', resolve);
       sent.end(body);
     });
@@ -348,6 +355,10 @@ const BUSY =
 
 function verbOf(method: Method): string {
   return { GET: 'get', POST: 'create', PUT: 'replace', PATCH: 'change', DELETE: 'delete' }[method];
+}
+
+function isIdempotent(method: Method): boolean {
+  return method === 'GET' || method === 'DELETE' || method === 'PUT';
 }
 
 function headBytes({ rawHeaders }: IncomingMessage): number {

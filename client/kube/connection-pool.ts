@@ -7,13 +7,15 @@ import { connectToServer } from './connection.ts';
 
 /** A command asks for one or two things at a time. */
 const MAX_CONNECTIONS = 6;
+/** What stands between closes idle connections without a word, some after a minute; the end of a long session must not meet one. */
+const IDLE_MS = 20_000;
 
 export class ConnectionPool extends Agent {
   readonly #access: ClusterAccess;
   readonly #closing: AbortSignal;
 
   constructor(access: ClusterAccess, closing: AbortSignal) {
-    super({ keepAlive: true, maxSockets: MAX_CONNECTIONS, maxFreeSockets: MAX_CONNECTIONS });
+    super({ keepAlive: true, maxSockets: MAX_CONNECTIONS, maxFreeSockets: MAX_CONNECTIONS, timeout: IDLE_MS });
     this.#access = access;
     this.#closing = closing;
   }
