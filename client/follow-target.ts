@@ -76,7 +76,7 @@ export class FollowedTarget {
       onMoving: (reason: string) => {
         log.warn('target gone', { reason });
         progress.failure(
-          `the target is gone (${reason}): looking for the next pod; until then its files and network wait`,
+          `the target is gone (${reason}): looking for the next pod; until then its files wait and its network fails`,
         );
       },
       onMoved: (session: Session) => {

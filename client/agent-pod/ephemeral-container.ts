@@ -90,6 +90,7 @@ export function requireEphemeral({ resources = [] }: ResourceList): void {
   throw new AppError('UNSUPPORTED', `${what}: the agent cannot run in the pod of the target`, {
     data: {
       exitCode: 2,
+      move: 'user',
       advice:
         'leave -e (agent.ephemeral) away: the agent then gets a pod of its own. Kubernetes 1.25 and newer have them.',
     },

@@ -6,7 +6,7 @@ import path from 'node:path';
 import { pino } from 'pino';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { type DialOptions, dial } from '#proto/dial.ts';
-import type { AppError } from '#proto/errors.ts';
+import { AppError } from '#proto/errors.ts';
 import { type Frame, makeFrame, NO_BYTES } from '#proto/frame.ts';
 import { FrameKind } from '#proto/gen/v1/frame.ts';
 import type { SessionHandlers, SessionStream } from '#proto/session-stream.ts';
@@ -19,6 +19,7 @@ const DATA = FrameKind.FRAME_KIND_DATA;
 let server: SessionServer | null = null;
 let directory: string;
 let clients: Client[] = [];
+const first: net.Socket[] = [];
 let ended: { sessionId: string; error: AppError | null }[];
 /** Called whenever a session of the server has ended. */
 let onEnded: () => void;
@@ -240,6 +241,24 @@ test('a client that nobody answers within its grace ends with a message that say
     message: expect.stringMatching(/^the agent could not be reached again within 0 s: /),
   });
   await expect.poll(() => server?.liveSessions, { timeout: 10_000 }).toBe(0);
+});
+
+test('a way that is gone for good is not tried for the whole grace', async () => {
+  await serve();
+  let tries = 0;
+  const client = await connect({
+    connect: async () => {
+      tries += 1;
+      if (tries > 2) throw new AppError('TARGET_GONE', 'the pod is gone');
+      const socket = openSocket(server?.address ?? '');
+      socket.on('error', () => undefined);
+      first.push(socket);
+      return socket;
+    },
+  });
+  for (const socket of first.splice(0)) socket.destroy();
+  expect(await client.closed).toMatchObject({ code: 'TARGET_GONE', message: 'the pod is gone' });
+  server?.close();
 });
 
 test('a client that gives up while it has a connection is released at once', async () => {
