@@ -77,7 +77,7 @@ const EXEC_FLAGS: readonly FlagRow[] = [
     value: 'none',
     overrides: 'MIRRORD_AGENT_TCP_STEAL_TRAFFIC',
     means: 'true',
-    help: 'connections to the target come here instead of there; with http_filter, only requests that match',
+    help: 'connections to the target come here; with http_filter only requests that match',
   },
   {
     name: 'override-env-vars-include',
