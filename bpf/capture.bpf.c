@@ -265,21 +265,11 @@ static __always_inline __u32 judge_request(struct __sk_buff *skb, const struct p
 	return judge_flow(skb, packet, port, rule, &flow, count);
 }
 
-static __always_inline __u32 judge_answer(struct __sk_buff *skb, const struct packet *packet,
-					  const struct capture_rule *rule, const struct capture_settings *set,
-					  struct capture_counters *count)
+static __always_inline __u32 judge_answer(const struct packet *packet, const struct capture_rule *rule,
+					  const struct capture_settings *set)
 {
 	int is_sampled_out = 0;
 
-	if (packet->protocol == IPPROTO_TCP && skb->ifindex != LOOPBACK && (packet->flags & (SYN | ACK)) == (SYN | ACK)) {
-		struct bpf_sock *sk = skb->sk;
-
-		/* The packet says another port than its socket: a redirect stands between, and what came is ciphertext. */
-		if (sk && sk->src_port != packet->source_port) {
-			count->redirected_connections++;
-			return packet->header + CAPTURE_REDIRECTED_TCP_BYTES;
-		}
-	}
 	if (rule->sample_per_million) {
 		struct capture_flow flow = {.local_port = packet->source_port, .peer_port = packet->destination_port};
 
@@ -329,7 +319,7 @@ int capture(struct __sk_buff *skb)
 		port.port = packet.source_port;
 		rule = bpf_map_lookup_elem(&ports, &port);
 		if (rule)
-			return judge_answer(skb, &packet, rule, set, count);
+			return judge_answer(&packet, rule, set);
 	}
 	return NOTHING;
 }

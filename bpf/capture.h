@@ -13,9 +13,6 @@
 #define CAPTURE_PREFIX_BYTES 32
 #define CAPTURE_PER_MILLION 1000000
 
-/* Bytes of the TCP header that say "this SYN-ACK went through a redirect": shorter than any other capture of one. */
-#define CAPTURE_REDIRECTED_TCP_BYTES 14
-
 struct capture_port {
 	__u16 port;
 	__u8 protocol; /* IPPROTO_TCP or IPPROTO_UDP */
@@ -96,7 +93,6 @@ struct capture_counters {
 	__u64 prefiltered_packets;
 	__u64 prefiltered_bytes;
 	__u64 capped_bytes;	   /* beyond connection_bytes */
-	__u64 redirected_connections;
 	__u64 fragments;
 };
 

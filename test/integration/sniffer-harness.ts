@@ -72,7 +72,7 @@ export async function startSniffer(
   return Object.assign(Object.create(server) as SnifferServer, {
     [Symbol.asyncDispose]: async () => {
       server.close();
-      await rm(folder, { recursive: true });
+      await rm(folder, { recursive: true, force: true });
     },
   });
 }

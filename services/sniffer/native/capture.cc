@@ -103,6 +103,8 @@ int Capture::prepare()
 	open_step_ = "filter";
 	if (int error = filter_->attach(ring_.fd()))
 		return error;
+	if (redirects_.prepare())
+		tracker_->set_redirects(&redirects_);
 	open_step_ = "bind";
 	return ring_.listen();
 }

@@ -15,6 +15,7 @@
 #include "backlog.h"
 #include "batch.h"
 #include "kernel_filter.h"
+#include "redirects.h"
 #include "ring.h"
 
 namespace sniffer {
@@ -83,6 +84,7 @@ class Capture {
 	OnBatch on_batch_;
 	std::unique_ptr<KernelFilter> filter_;
 	Ring ring_;
+	TrackedRedirects redirects_;
 	Descriptor wake_;
 	std::thread thread_;
 

@@ -4,8 +4,6 @@
 
 #include <cstring>
 
-#include "../../../bpf/capture.h"
-
 namespace sniffer {
 
 namespace {
@@ -120,13 +118,6 @@ bool is_checksum_right(const uint8_t *transport, uint32_t bytes, const Segment &
 
 Parsed read_tcp(const uint8_t *at, uint32_t captured, uint32_t bytes, Segment *segment)
 {
-	if (captured == CAPTURE_REDIRECTED_TCP_BYTES && bytes >= TCP_BYTES) {
-		segment->source_port = read_u16(at);
-		segment->destination_port = read_u16(at + 2);
-		segment->flags = at[13];
-		segment->is_redirected = true;
-		return Parsed::SEGMENT;
-	}
 	if (captured < TCP_BYTES)
 		return Parsed::MALFORMED;
 	uint32_t header = (at[12] >> 4) * 4u;

@@ -34,7 +34,6 @@ struct Segment {
 	uint8_t family = 0; // 4 or 6
 	uint8_t protocol = 0;
 	uint8_t flags = 0;
-	bool is_redirected = false; // a SYN-ACK that the filter in the kernel has marked so
 	uint32_t sequence = 0;
 	uint32_t acknowledged = 0;
 	const uint8_t *payload = nullptr;

@@ -108,7 +108,8 @@ void Tracker::tcp(const Segment &segment, Direction direction, Now now)
 			return;
 		}
 		begin_copy(*flow, now);
-		carry(*flow, segment, direction, now);
+		if (flow->state == FlowState::OPEN)
+			carry(*flow, segment, direction, now);
 		return;
 	case FlowState::OPEN:
 		carry(*flow, segment, direction, now);
@@ -169,13 +170,6 @@ void Tracker::syn(Flow *flow, const FlowKey &key, const Segment &segment, Direct
 
 void Tracker::syn_answer(Flow *flow, const FlowKey &key, const Segment &segment, Direction direction, Now now)
 {
-	if (direction == Direction::FROM_TARGET && segment.is_redirected) {
-		counters_.redirected++;
-		is_redirected_[key.local_port] = true;
-		if (flow != nullptr && flow->state == FlowState::OPENING)
-			become(*flow, FlowState::IGNORED);
-		return;
-	}
 	int own = static_cast<int>(direction);
 	if (direction == Direction::TO_TARGET) {
 		// A peer answers the target's own SYN.
@@ -207,7 +201,7 @@ void Tracker::syn_answer(Flow *flow, const FlowKey &key, const Segment &segment,
 	flow->first_sequence[own] = segment.sequence;
 	flow->streams[own].start(segment.sequence + 1, &budget_, &counters_.streams);
 	begin_copy(*flow, now);
-	if (segment.bytes > 0)
+	if (segment.bytes > 0 && flow->state == FlowState::OPEN)
 		carry(*flow, segment, direction, now);
 }
 
@@ -222,9 +216,8 @@ void Tracker::unknown(const FlowKey &key, const Segment &segment, Direction dire
 	// Keep-alive probes carry one byte that is old (RFC 9293 section 3.8.4).
 	if (segment.bytes == 1)
 		return;
-	bool is_ciphertext = segment.interface != LOOPBACK && is_redirected_[key.local_port];
-	Flow *flow = add(key, segment, is_ciphertext ? FlowState::IGNORED : FlowState::OLDER, now);
-	if (flow == nullptr || is_ciphertext)
+	Flow *flow = add(key, segment, FlowState::OLDER, now);
+	if (flow == nullptr || is_ciphertext(*flow, now))
 		return;
 	flow->older_reason = now.ring_losses > 0 ? Loss::RING_FULL : Loss::OLDER;
 	bool is_joinable = begins_request(segment) || (wishes(PROTOCOL_TCP, key.local_port) & FROM_ANYWHERE);
@@ -326,8 +319,22 @@ void Tracker::datagram(const Segment &segment, Now now)
 		sink_.on_bytes(*flow, Direction::TO_TARGET, segment.payload, segment.bytes);
 }
 
+// What a proxy in the target's namespace will decipher comes again over loopback, and that is what counts.
+bool Tracker::is_ciphertext(Flow &flow, Now now)
+{
+	if (flow.interface == LOOPBACK || flow.key.protocol != PROTOCOL_TCP || redirects_ == nullptr ||
+	    !redirects_->is_redirected(flow.key, now.ms))
+		return false;
+	counters_.redirected++;
+	become(flow, FlowState::IGNORED);
+	return true;
+}
+
 void Tracker::begin_copy(Flow &flow, Now now)
 {
+	// An older one was asked about when it was first seen.
+	if (flow.state == FlowState::OPENING && is_ciphertext(flow, now))
+		return;
 	flow.has_answers = (wishes(flow.key.protocol, flow.key.local_port) & ANSWERS) != 0;
 	counters_.connections++;
 	become(flow, FlowState::OPEN);

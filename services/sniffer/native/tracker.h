@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "flow.h"
+#include "redirects.h"
 
 namespace sniffer {
 
@@ -61,6 +62,8 @@ struct TrackerCounters {
 class Tracker {
       public:
 	Tracker(TrackerSink &sink, TrackerLimits limits, Budget budget, uint64_t secret);
+	// Who is asked whether what comes over an outer interface is ciphertext; without it nobody.
+	void set_redirects(Redirects *redirects) { redirects_ = redirects; }
 
 	// One bit each: watched; what the target answers is wanted; connections are joined anywhere.
 	// And: segments without their payload hold what nobody wants.
@@ -102,6 +105,7 @@ class Tracker {
 	void join_or_count(Flow &flow, const Segment &segment, Direction direction, Now now);
 	void carry(Flow &flow, const Segment &segment, Direction direction, Now now);
 	void bytes(Flow &flow, const Segment &segment, Direction direction, uint32_t sequence, Now now);
+	bool is_ciphertext(Flow &flow, Now now);
 	void begin_copy(Flow &flow, Now now);
 	void close(Flow &flow, End reason, Now now);
 	void close_when_done(Flow &flow, Now now);
@@ -116,7 +120,7 @@ class Tracker {
 	uint32_t last_id_ = 0;
 	std::array<uint8_t, 65536> tcp_{};
 	std::array<uint8_t, 65536> udp_{};
-	std::array<bool, 65536> is_redirected_{};
+	Redirects *redirects_ = nullptr;
 	std::unordered_map<FlowKey, std::unique_ptr<Flow>, FlowKeyHash> flows_;
 	// Each in the order of the last packets, and of one limit of age: opening and closed; older and ignored; datagrams; those
 	// that have ended on one side; those that are copied.

@@ -169,8 +169,6 @@ void Tracker::expire(std::list<Flow *> &list, Now now)
 void Tracker::forget_port(uint8_t protocol, uint16_t port, Now now)
 {
 	set_port(protocol, port, 0);
-	if (protocol == PROTOCOL_TCP)
-		is_redirected_[port] = false;
 	std::vector<Flow *> over;
 	for (const auto &entry : flows_)
 		if (entry.first.protocol == protocol && entry.first.local_port == port)

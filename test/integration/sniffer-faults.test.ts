@@ -1,0 +1,184 @@
+// What goes wrong on the way: a bad network, a sidecar, very many connections, a sniffer that is killed.
+
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { pino } from 'pino';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { startNats } from '../../services/agent/nats-child.ts';
+import { type Peer, startNetwork, type TargetNetwork } from '../fixtures/network.ts';
+import { Mirror, type RunningSniffer, snifferKey, startSniffer } from './sniffer-harness.ts';
+
+const HTTP = 8080;
+const ECHO = 9000;
+const DEADLINE_MS = 90_000;
+const fixture = (name: string) => path.join(import.meta.dirname, '../fixtures', name);
+
+let network: TargetNetwork;
+let server: Peer;
+let sniffer: RunningSniffer;
+let mirror: Mirror;
+
+beforeEach(async () => {
+  network = await startNetwork();
+  const command = [process.execPath, fixture('hash-server.mjs'), String(HTTP), String(ECHO)];
+  server = await network.serve(network.target, command);
+  sniffer = await startSniffer();
+  mirror = await Mirror.open(sniffer, network.identity);
+}, DEADLINE_MS);
+
+afterEach(async () => {
+  mirror?.end();
+  await sniffer?.[Symbol.asyncDispose]();
+  await network?.[Symbol.asyncDispose]();
+}, DEADLINE_MS);
+
+test(
+  'what a bad wire loses, repeats and reorders arrives whole, in both directions',
+  async () => {
+    const { target, beyond } = network;
+    const ends = [target.pid, '10.98.0.1', beyond.pid, '10.98.0.2'].map(String);
+    const wire = await startWire(ends);
+    try {
+      await mirror.subscribe({ port: HTTP, withAnswers: true });
+      await writeFile(`${wire.folder}/body`, Buffer.alloc(400_000, 'body'));
+      const url = `http://10.98.0.1:${HTTP}`;
+      await Promise.all([
+        network.run(beyond, `curl -s -o /dev/null ${url}/size/300000 ${url}/size/10 ${url}/size/200000`),
+        network.run(beyond, `curl -s -o /dev/null --data-binary @${wire.folder}/body -H Expect: ${url}/up`),
+      ]);
+      for (let count = 0; count < 2; count += 1) {
+        const [, port, bytes, sha256, outBytes, outSha] = (await server.line('over')).split(' ');
+        const seen = await mirror.over(Number(port));
+        expect([seen.bytes, seen.sha256, seen.gaps]).toEqual([Number(bytes), sha256, []]);
+        expect([seen.answerBytes, seen.answerSha256]).toEqual([Number(outBytes), outSha]);
+      }
+      expect(mirror.losses.size).toBe(0);
+    } finally {
+      await wire.stop();
+    }
+  },
+  DEADLINE_MS,
+);
+
+/** Not in a namespace itself: it enters both. */
+async function startWire(ends: string[]): Promise<{ folder: string; stop(): Promise<void> }> {
+  const folder = await mkdtemp(path.join(tmpdir(), 'mirrord-wire-'));
+  const wire = spawn('python3', [fixture('bad-wire.py'), ...ends], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const exited = once(wire, 'exit');
+  await Promise.race([once(wire.stdout, 'data'), exited.then(([code]) => Promise.reject(new Error(`wire: ${code}`)))]);
+  return {
+    folder,
+    stop: async () => {
+      wire.kill('SIGKILL');
+      await exited;
+      await rm(folder, { recursive: true });
+    },
+  };
+}
+
+test(
+  'behind a sidecar the plaintext on loopback is copied and the ciphertext is not',
+  async () => {
+    const sidecarPort = 15_006;
+    await network.run(
+      network.target,
+      `iptables -t nat -A PREROUTING -p tcp --dport ${HTTP} -j REDIRECT --to-ports ${sidecarPort}`,
+    );
+    await network.serve(network.target, ['python3', fixture('sidecar.py'), `${sidecarPort}`, `${HTTP}`]);
+    const { id } = await mirror.subscribe({ port: HTTP });
+    const script = `
+import socket
+turned = lambda data: bytes(byte ^ 0x55 for byte in data)
+for path in ("one", "two"):
+    s = socket.create_connection(("10.99.0.1", ${HTTP}))
+    s.sendall(turned(f"GET /{path} HTTP/1.1\\r\\nHost: a\\r\\nConnection: close\\r\\n\\r\\n".encode()))
+    answer = b""
+    while data := s.recv(65536): answer += turned(data)
+    assert answer.startswith(b"HTTP/1.1 200"), answer
+print("ready", flush=True)
+`;
+    await network.serve(network.beyond, ['python3', '-c', script]);
+    await server.line('over');
+    await server.line('over');
+    const sum = await mirror.unsubscribe(id);
+    expect(mirror.seen.map((seen) => seen.text.split(' HTTP')[0])).toEqual(['GET /one', 'GET /two']);
+    expect(mirror.seen.every((seen) => seen.peer.startsWith('127.0.0.1:'))).toBe(true);
+    expect(sum).toMatchObject({ connections: 2n, losses: [] });
+  },
+  DEADLINE_MS,
+);
+
+test(
+  '10,000 connections at once, each byte for byte',
+  async () => {
+    const count = 10_000;
+    const { id } = await mirror.subscribe({ port: ECHO, maxConnections: count });
+    await network.serve(network.beyond, [
+      process.execPath,
+      fixture('many-connections.mjs'),
+      '10.99.0.1',
+      `${ECHO}`,
+      `${count}`,
+    ]);
+    const truths = new Map<number, string>();
+    for (let number = 0; number < count; number += 1) {
+      const [, port, bytes, sha256] = (await server.line('over')).split(' ');
+      truths.set(Number(port), `${bytes} ${sha256}`);
+    }
+    const sum = await mirror.unsubscribe(id);
+    expect(sum).toMatchObject({ connections: BigInt(count), losses: [] });
+    const wrong = mirror.seen.filter((seen) => truths.get(seen.peerPort) !== `${seen.bytes} ${seen.sha256}`);
+    expect(wrong.length).toBe(0);
+    expect(mirror.seen.every(({ ended }) => ended !== null)).toBe(true);
+  },
+  DEADLINE_MS,
+);
+
+test(
+  'a sniffer that is killed leaves nothing in the network of the target, which goes on',
+  async () => {
+    mirror.end();
+    await sniffer[Symbol.asyncDispose]();
+    const folder = await mkdtemp(path.join(tmpdir(), 'mirrord-killed-'));
+    const nats = await startNats(folder, pino({ level: 'silent' }));
+    await writeFile(`${folder}/key`, snifferKey.toString('hex'), { mode: 0o600 });
+    const child = spawn(process.execPath, [path.join(import.meta.dirname, '../../dist/sniffer.js')], {
+      env: {
+        ...process.env,
+        MIRRORD_RUNTIME_DIR: folder,
+        MIRRORD_NATS_URL: nats.url,
+        MIRRORD_LOG_LEVEL: 'error',
+        MIRRORD_SESSION_KEY_FILE: `${folder}/key`,
+      },
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    const exited = once(child, 'exit');
+    try {
+      const [line] = (await once(child.stdout, 'data')) as [Buffer];
+      const { address } = JSON.parse(line.toString()) as { address: string };
+      const session = await Mirror.open({ address }, network.identity);
+      await session.subscribe({ port: HTTP });
+      expect(await packetSockets()).toBe(1);
+      child.kill('SIGKILL');
+      await exited;
+      await expect(session.until('anything', () => false)).rejects.toThrow('the session ended');
+      expect(await packetSockets()).toBe(0);
+      await network.run(network.beyond, `curl -sf http://10.99.0.1:${HTTP}/`);
+    } finally {
+      child.kill('SIGKILL');
+      await exited;
+      await nats.close();
+      await rm(folder, { recursive: true });
+    }
+  },
+  DEADLINE_MS,
+);
+
+/** In the target's network: /proc/PID/net/packet has a line for each, below its heading. */
+async function packetSockets(): Promise<number> {
+  const table = await readFile(`/proc/${network.target.pid}/net/packet`, 'utf8');
+  return table.trim().split('\n').length - 1;
+}
