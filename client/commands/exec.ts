@@ -4,6 +4,7 @@
 import { readFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { AppError } from '#proto/errors.ts';
+import { WireTransport } from '#proto/wire.ts';
 import type { ParsedArguments } from '../arguments.ts';
 import type { Backend } from '../backend.ts';
 import type { Config } from '../config/schema/root.ts';
@@ -259,8 +260,8 @@ async function runWithFiles(
   const rules = FileRules.compile(fs, context, nameFiles);
   const inlineBytes = Math.min(fs.readonly_file_buffer, MAX_INLINE_BYTES);
   const env = await localEnvironment(run, session, parts);
-  const network = networkOf(run, session, parts);
   const incoming = incomingOf(run, session, parts);
+  const network = networkOf(run, session, parts, incoming);
   signals.abortSignal.throwIfAborted();
   const outcome = await launch({
     supervisorFile: supervisorFile(terminal.env),
@@ -316,14 +317,21 @@ async function tellArrived(incoming: Incoming, progress: Progress): Promise<void
   for (const line of incoming.tally.lines()) progress.info(`mirrord: ${line}`);
 }
 
-function networkOf(run: Run, session: RunSession, { networkFeatures, openNetwork }: Parts): Network | null {
+function networkOf(
+  run: Run,
+  session: RunSession,
+  { networkFeatures, openNetwork }: Parts,
+  incoming: Incoming | null,
+): Network | null {
   const { config, progress, log } = run;
   if (networkFeatures(config) === 0) return null;
   const onTrouble = (error: AppError) => {
     progress.warn(error.message);
     log.warn('connection refused', { code: error.code, message: error.message });
   };
-  const { network, warnings } = openNetwork({ config, session, facts: session.facts, onTrouble });
+  const movedListener = (port: number, transport: WireTransport) =>
+    transport === WireTransport.TCP ? (incoming?.movedListener(port) ?? null) : null;
+  const { network, warnings } = openNetwork({ config, session, facts: session.facts, onTrouble, movedListener });
   for (const warning of warnings) progress.warn(warning);
   return network;
 }

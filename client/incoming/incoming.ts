@@ -94,6 +94,14 @@ export class Incoming {
     return this.#copies.size;
   }
 
+  /** Where a socket that asked for this port is reached here, when it has another one. */
+  movedListener(port: number): InternetAddress | null {
+    for (const listener of this.#listeners.values()) {
+      if (listener.asked.port === port && listener.actual.port !== port) return reachable(listener);
+    }
+    return null;
+  }
+
   /** Of the supervisor. Throws WireError for what breaks the protocol. */
   receive(frame: WireFrame): void {
     const request = decodeIncomingRequest(frame.kind, frame.body);

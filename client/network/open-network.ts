@@ -13,7 +13,7 @@ import { NameMemory } from './name-memory.ts';
 import { Network } from './network.ts';
 import { OutgoingFilter } from './outgoing-filter.ts';
 import { isListening } from './own-listeners.ts';
-import { lookupHere, Policy } from './policy.ts';
+import { lookupHere, Policy, type PolicyOptions } from './policy.ts';
 import { candidatesOf, parseHosts, parseResolvConf } from './resolver-files.ts';
 import { Uplink } from './uplink.ts';
 
@@ -22,6 +22,7 @@ export interface OpenNetworkOptions {
   readonly session: NetworkSession;
   readonly facts: Pick<TargetFacts, 'resolvConf' | 'hosts'>;
   readonly onTrouble: (error: AppError) => void;
+  readonly movedListener: NonNullable<PolicyOptions['movedListener']>;
 }
 
 export interface OpenedNetwork {
@@ -40,7 +41,7 @@ export function networkFeatures({ feature }: Config): number {
 }
 
 /** Throws CONFIG_INVALID for filters that can never fit. */
-export function openNetwork({ config, session, facts, onTrouble }: OpenNetworkOptions): OpenedNetwork {
+export function openNetwork({ config, session, facts, onTrouble, movedListener }: OpenNetworkOptions): OpenedNetwork {
   const settings = config.feature.network;
   const target = parseResolvConf(Buffer.from(facts.resolvConf).toString());
   const filter = OutgoingFilter.compile(
@@ -73,7 +74,7 @@ export function openNetwork({ config, session, facts, onTrouble }: OpenNetworkOp
   };
   const isOwnListener = (port: number, transport: Parameters<typeof isListening>[1]) =>
     isListening(port, transport, process.pid);
-  const policy = new Policy({ filter, memory, lookupForFilter, isOwnListener });
+  const policy = new Policy({ filter, memory, lookupForFilter, isOwnListener, movedListener });
   const network = new Network({ session, policy, resolver: relay, onTrouble });
   const warnings = dnsFilter.conflicts.map(
     (name) => `${name} is in feature.network.outgoing.filter and on the other side of feature.network.dns.filter`,

@@ -96,6 +96,14 @@ describe('a connection that stays here', () => {
     expect((await policy.decide(at('127.0.0.1', 81), TCP)).where).toBe('remote');
     expect((await policy.decide(at('10.0.0.1', 80), TCP)).where).toBe('remote');
   });
+
+  test('is one to where its own listener has really gone', async () => {
+    const movedListener = (port: number) => (port === 80 ? at('127.0.0.1', 40_000) : null);
+    const { policy } = open(null, { movedListener });
+    const decision = await policy.decide(at('127.0.0.1', 80), TCP);
+    expect(decision).toMatchObject({ where: 'local', localAddress: at('127.0.0.1', 40_000) });
+    expect((await policy.decide(at('10.0.0.1', 80), TCP)).where).toBe('remote');
+  });
 });
 
 test('listeners of our own are found, of either family, and those of others are not', async () => {

@@ -4,7 +4,15 @@
 import { lookup } from 'node:dns/promises';
 import { ERRNO } from '#proto/errno.ts';
 import { AppError } from '#proto/errors.ts';
-import { type Address, formatIp, internet, isLoopback, isUnspecified, parseIp } from '#proto/socket-address.ts';
+import {
+  type Address,
+  formatIp,
+  type InternetAddress,
+  internet,
+  isLoopback,
+  isUnspecified,
+  parseIp,
+} from '#proto/socket-address.ts';
 import type { WireTransport } from '#proto/wire.ts';
 import type { NameMemory } from './name-memory.ts';
 import type { OutgoingPolicy } from './network.ts';
@@ -18,6 +26,8 @@ export interface PolicyOptions {
   /** On this machine. */
   readonly lookupHere?: (name: string) => Promise<Uint8Array[]>;
   readonly isOwnListener: (port: number, transport: WireTransport) => boolean;
+  /** Where a listener of its own is reached that has another port here than it asked for; null: it has none. */
+  readonly movedListener?: (port: number, transport: WireTransport) => InternetAddress | null;
   readonly now?: () => number;
 }
 
@@ -54,6 +64,10 @@ export class Policy implements OutgoingPolicy, NameBook {
     const decision = filter.decide(peer, transport, this);
     if (peer.kind === 'unix') return decision;
     const isHere = isLoopback(peer.ip) || isUnspecified(peer.ip);
+    const moved = isHere ? (this.#options.movedListener?.(peer.port, transport) ?? null) : null;
+    if (decision.where === 'remote' && moved !== null) {
+      return { where: 'local', rule: 'the local process listens on it', localAddress: moved };
+    }
     if (decision.where === 'remote' && isHere && isOwnListener(peer.port, transport)) {
       return { where: 'local', rule: 'the local process listens on it' };
     }

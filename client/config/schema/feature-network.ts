@@ -17,7 +17,7 @@ const tlsDelivery = optional({
 const incoming = section(
   "Traffic that comes to the target's ports.",
   {
-    mode: key(modes, 'off', 'mirror: a copy of what arrives; steal: instead of the target; off: nothing.', {
+    mode: key(modes, 'mirror', 'mirror: a copy of what arrives; steal: instead of the target; off: nothing.', {
       env: [
         {
           name: 'MIRRORD_AGENT_TCP_STEAL_TRAFFIC',
