@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
+import { createServer as createTlsServer } from 'node:tls';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { ApiServer } from '../testing/api-server.ts';
 import { testCertificates } from '../testing/certificates.ts';
@@ -61,6 +62,20 @@ test('a client certificate is presented', async () => {
   expect(server.seen[0]?.commonName).toBe('client');
 });
 
+test('a certificate that a plugin has made is presented', async () => {
+  const status = { clientCertificateData: client.cert.toString(), clientKeyData: client.key.toString() };
+  const apiVersion = 'client.authentication.k8s.io/v1';
+  const answer = JSON.stringify({ kind: 'ExecCredential', apiVersion, status });
+  const exec = { apiVersion, command: 'printf', args: ['%s', answer] };
+  await versionThrough(
+    await server.access(
+      { cluster: { 'certificate-authority-data': base64(ca) }, user: { exec } },
+      { env: process.env },
+    ),
+  );
+  expect(server.seen[0]?.commonName).toBe('client');
+});
+
 test('half a certificate is refused by the name of the half that is missing', async () => {
   const user = { 'client-certificate-data': base64(client.cert) };
   const access = await server.access({ user });
@@ -82,12 +97,14 @@ class TestProxy {
   readonly server: Server;
   readonly #sockets = new Set<Socket>();
 
-  constructor(speak: (proxy: TestProxy, socket: Socket) => Promise<void>) {
-    this.server = createServer((socket) => {
+  constructor(speak: (proxy: TestProxy, socket: Socket) => Promise<void>, isSecure = false) {
+    const welcome = (socket: Socket) => {
       this.#sockets.add(socket);
       socket.on('error', () => {}).once('close', () => this.#sockets.delete(socket));
       speak(this, socket).catch(() => socket.destroy());
-    }).listen(0, '127.0.0.1');
+    };
+    this.server = isSecure ? createTlsServer(testCertificates().server, welcome) : createServer(welcome);
+    this.server.listen(0, '127.0.0.1');
     open.add(this);
   }
 
@@ -117,7 +134,7 @@ async function chunk(socket: Socket): Promise<Buffer> {
   return bytes;
 }
 
-function connectProxy(wantedCredentials: string | null): TestProxy {
+function connectProxy(wantedCredentials: string | null, isSecure = false): TestProxy {
   return new TestProxy(async (proxy, socket) => {
     const head = (await chunk(socket)).toString();
     proxy.asked.push(head.split('\r\n')[0] ?? '');
@@ -128,7 +145,7 @@ function connectProxy(wantedCredentials: string | null): TestProxy {
     }
     socket.write('HTTP/1.1 200 Connection established\r\n\r\n');
     proxy.join(socket);
-  });
+  }, isSecure);
 }
 
 test('through a CONNECT proxy with credentials: the proxy resolves the name, TLS is end to end', async () => {
@@ -141,6 +158,17 @@ test('through a CONNECT proxy with credentials: the proxy resolves the name, TLS
   expect(await versionThrough(await server.access({ cluster }))).toBe('v1');
   expect(proxy.asked).toEqual(['CONNECT api.cluster.test:6443 HTTP/1.1']);
   expect(server.seen[0]?.serverName).toBe('api.cluster.test');
+});
+
+test('a proxy that speaks TLS itself is spoken to in TLS, and the server through it in its own', async () => {
+  const proxy = connectProxy(null, true);
+  const cluster = {
+    server: 'https://api.cluster.test:6443',
+    'certificate-authority-data': base64(ca),
+    'proxy-url': `https://127.0.0.1:${await proxy.port()}`,
+  };
+  expect(await versionThrough(await server.access({ cluster }))).toBe('v1');
+  expect(proxy.asked).toEqual(['CONNECT api.cluster.test:6443 HTTP/1.1']);
 });
 
 test('HTTPS_PROXY is used, and NO_PROXY leaves a server out of it', async () => {

@@ -57,15 +57,18 @@ function portOf(server: URL): number {
   return Number(server.port) || (server.protocol === 'https:' ? 443 : 80);
 }
 
-async function dial({ server, proxy }: ClusterAccess, signal: AbortSignal): Promise<Socket> {
+async function dial({ server, proxy, tls }: ClusterAccess, signal: AbortSignal): Promise<Socket> {
   if (proxy === null) return connected(createConnection({ host: hostOf(server), port: portOf(server) }), signal);
   let socket: Socket = await connected(createConnection({ host: proxy.host, port: proxy.port }), signal);
   try {
     if (proxy.kind === 'https') {
+      // Go, and so kubectl, trusts the same authorities for a proxy as for the server behind it.
       const secure = connectTls({
         socket,
         host: proxy.host,
+        rejectUnauthorized: !tls.isInsecure,
         ...(isIP(proxy.host) === 0 ? { servername: proxy.host } : {}),
+        ...(tls.ca === null ? {} : { ca: tls.ca }),
       });
       await handshake(secure, signal);
       socket = secure;
