@@ -1,3 +1,4 @@
+import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { AppError } from '#proto/errors.ts';
 import { formatTarget, parseTarget } from './target.ts';
@@ -86,4 +87,37 @@ test.each([
   const error = refusal(text);
   expect(error.code).toBe('CONFIG_INVALID');
   expect(error.message).toContain(reason);
+});
+
+test('any text is a target that is written the same way again, or is refused', () => {
+  const word = fc.constantFrom(
+    'pod',
+    'deploy',
+    'label',
+    'container',
+    'pid',
+    'a',
+    'a=b',
+    'x.y/z=1,b=2',
+    '',
+    '1',
+    'A',
+    '/',
+  );
+  const text = fc.oneof(
+    fc.string(),
+    fc.array(word, { maxLength: 6 }).map((words) => words.join('/')),
+  );
+  fc.assert(
+    fc.property(text, (candidate) => {
+      let written: string;
+      try {
+        written = formatTarget(parseTarget(candidate));
+      } catch (error) {
+        expect(error).toMatchObject({ code: 'CONFIG_INVALID' });
+        return;
+      }
+      expect(formatTarget(parseTarget(written))).toBe(written);
+    }),
+  );
 });

@@ -1,6 +1,7 @@
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import fc from 'fast-check';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { stringify } from 'yaml';
 import { defaultSettings } from '../testing/api-server.ts';
@@ -150,4 +151,41 @@ test('a proxy of the kubeconfig wins over that of the environment, which use_pro
   expect((await load({ kubeconfig: plain, env, useProxy: false })).proxy).toBe(null);
   const proxy = { kind: 'socks5', host: 'file.test', port: 1080 };
   expect((await load({ kubeconfig: own, env, useProxy: false })).proxy).toMatchObject(proxy);
+});
+
+test('whatever a kubeconfig holds, it leads to a cluster or is refused by its name', async () => {
+  const value = fc.oneof(
+    fc.constantFrom('a', '', 'https://x.test', true, null, 7, '/etc/hostname'),
+    fc.jsonValue({ maxDepth: 2 }),
+  );
+  const keys = [
+    'server',
+    'certificate-authority-data',
+    'proxy-url',
+    'tls-server-name',
+    'token',
+    'exec',
+    'username',
+    'as',
+  ];
+  const fields = fc.dictionary(
+    fc.constantFrom(...keys, 'cluster', 'user', 'namespace', 'auth-provider', 'tokenFile'),
+    value,
+  );
+  const list = (inner: string) => fc.oneof(fc.array(fc.record({ name: fc.constant('a'), [inner]: fields })), value);
+  const document = fc.record(
+    { 'current-context': value, clusters: list('cluster'), users: list('user'), contexts: list('context') },
+    { requiredKeys: [] },
+  );
+  await fc.assert(
+    fc.asyncProperty(document, async (content) => {
+      const config = await file('config', JSON.stringify(content));
+      try {
+        expect((await load({ kubeconfig: config })).server).toBeInstanceOf(URL);
+      } catch (error) {
+        expect(error).toMatchObject({ code: 'CONFIG_INVALID' });
+      }
+    }),
+    { numRuns: 200 },
+  );
 });
