@@ -21,7 +21,7 @@ export interface LaunchOptions {
   env: Record<string, string>;
   cwd: string;
   setup: Setup;
-  files: Pick<LinkHandlers, 'answer' | 'release'>;
+  files: Pick<LinkHandlers, 'answer' | 'release'> & { close(): void };
   /** null: connections of the local process are its own. */
   network: Network | null;
   /** null: sockets that listen are its own. */
@@ -167,6 +167,7 @@ class Launch {
   #linkClosed(error: AppError | null): void {
     this.#options.network?.close();
     this.#options.incoming?.close();
+    this.#options.files.close();
     if (error === null) return;
     this.#options.log.error('link to the supervisor broken', { code: error.code, message: error.message });
   }

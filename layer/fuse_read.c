@@ -1,10 +1,11 @@
-/* READ: from a snapshot in memory, or in pieces from the client, put together in order. */
+/* READ: from a snapshot in memory, or in pieces from the client, put together in order; by way of shared memory if there is. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "fuse_server.h"
+#include "room.h"
 
 #define PIECES_MAX (FUSE_IO_MAX / FUSE_PIECE)
 
@@ -18,17 +19,30 @@ struct piece {
 struct gather {
 	struct call *call;
 	uint32_t missing, count;
+	int room;
+	uint8_t *data; /* in the room, or behind this */
 	struct piece pieces[PIECES_MAX];
-	uint8_t data[];
 };
+
+/* What the client answered: the number of bytes, or -errno. Those that did not come along lie in the room, at `place`. */
+static int32_t received(int room, uint32_t place, uint32_t wanted, int32_t result, const uint8_t **body, size_t len)
+{
+	if (result > 0 && len == 0 && room != NO_ROOM) {
+		*body = room_memory(room) + place;
+		len = (size_t)result;
+	}
+	if (result < 0)
+		return result;
+	return len > wanted ? -EIO : (int32_t)len;
+}
 
 static void read_done(void *arg, int32_t result, const uint8_t *body, size_t len)
 {
 	struct call *call = arg;
+	int32_t got = received(call->range.room, 0, call->range.size, result, &body, len);
 
-	if (result >= 0 && len > call->range.size)
-		result = -EIO;
-	call_answer(call, result < 0 ? result : 0, body, result < 0 ? 0 : len);
+	call_answer(call, got < 0 ? got : 0, body, got < 0 ? 0 : (size_t)got);
+	room_give(call->range.room);
 	call_put(call);
 }
 
@@ -50,6 +64,7 @@ static void gather_finish(struct gather *gather)
 			break;
 	}
 	call_answer(gather->call, error, gather->data, len);
+	room_give(gather->room);
 	call_put(gather->call);
 	free(gather);
 }
@@ -60,11 +75,9 @@ static void piece_done(void *arg, int32_t result, const uint8_t *body, size_t le
 	struct gather *gather = piece->gather;
 	uint32_t missing;
 
-	if (result >= 0 && len > piece->len)
-		result = -EIO;
-	if (result >= 0 && len)
-		memcpy(gather->data + piece->at, body, len);
-	piece->result = result < 0 ? result : (int32_t)len;
+	piece->result = received(gather->room, piece->at, piece->len, result, &body, len);
+	if (piece->result > 0 && body != gather->data + piece->at)
+		memcpy(gather->data + piece->at, body, (size_t)piece->result);
 	pthread_mutex_lock(&fuse_lock);
 	missing = --gather->missing;
 	pthread_mutex_unlock(&fuse_lock);
@@ -72,53 +85,66 @@ static void piece_done(void *arg, int32_t result, const uint8_t *body, size_t le
 		gather_finish(gather);
 }
 
-static size_t read_body(uint8_t body[16], uint32_t handle, uint64_t offset, uint32_t len)
-{
-	struct wire_writer w = {body, body + 16, 0};
+struct asked {
+	uint16_t kind;
+	uint8_t body[24];
+	size_t len;
+};
 
+static void ask(struct asked *asked, uint32_t handle, uint64_t offset, uint32_t len, int room, uint32_t place)
+{
+	struct wire_writer w = {asked->body, asked->body + sizeof(asked->body), 0};
+
+	asked->kind = room == NO_ROOM ? WIRE_READ : WIRE_READ_INTO;
 	wire_put_u32(&w, handle);
 	wire_put_u64(&w, offset);
 	wire_put_u32(&w, len);
-	return 16;
+	if (room != NO_ROOM)
+		wire_put_u64(&w, room_place(room) + place);
+	asked->len = (size_t)(w.at - asked->body);
 }
 
 static void read_in_pieces(struct call *call, uint32_t handle)
 {
-	uint32_t size = call->range.size;
-	struct gather *gather = malloc(sizeof(*gather) + size);
-	uint8_t body[16];
-	uint32_t at = 0;
+	uint32_t size = call->range.size, at = 0;
+	int room = call->range.room;
+	struct gather *gather = malloc(sizeof(*gather) + (room == NO_ROOM ? size : 0));
+	struct asked asked;
 
 	if (!gather) {
+		room_give(room);
 		call_answer(call, -ENOMEM, NULL, 0);
 		return;
 	}
 	gather->count = gather->missing = (size + FUSE_PIECE - 1) / FUSE_PIECE;
 	gather->call = call;
+	gather->room = room;
+	gather->data = room == NO_ROOM ? (uint8_t *)(gather + 1) : room_memory(room);
 	call_ref(call);
 	for (uint32_t i = 0, count = gather->count; i < count; i++, at += FUSE_PIECE) {
 		uint32_t len = size - at < FUSE_PIECE ? size - at : FUSE_PIECE;
 		struct piece *piece = &gather->pieces[i];
 
 		*piece = (struct piece){.gather = gather, .at = at, .len = len};
-		read_body(body, handle, call->range.offset + at, len);
+		ask(&asked, handle, call->range.offset + at, len, room, at);
 		/* The last one may free the gathering. */
-		link_request(WIRE_READ, body, sizeof(body), NULL, 0, piece_done, piece);
+		link_request(asked.kind, asked.body, asked.len, NULL, 0, piece_done, piece);
 	}
 }
 
 static void read_from_client(struct call *call, uint32_t handle)
 {
-	uint8_t body[16];
+	struct asked asked;
 
 	if (call->range.size > FUSE_IO_MAX)
 		call->range.size = FUSE_IO_MAX;
+	call->range.room = room_take(call->range.size);
 	if (call->range.size > FUSE_PIECE) {
 		read_in_pieces(call, handle);
 		return;
 	}
-	read_body(body, handle, call->range.offset, call->range.size);
-	call_send(call, WIRE_READ, body, sizeof(body), NULL, 0, read_done);
+	ask(&asked, handle, call->range.offset, call->range.size, call->range.room, 0);
+	call_send(call, asked.kind, asked.body, asked.len, NULL, 0, read_done);
 }
 
 /* Copies the asked part of the snapshot; the kernel is answered without the lock. */

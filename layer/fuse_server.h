@@ -45,6 +45,7 @@ struct call {
 		struct {
 			uint64_t offset;
 			uint32_t size;
+			int room; /* of room.h, while the client may write there */
 		} range;
 	};
 	struct call *next, *prev;

@@ -14,6 +14,7 @@
 #include "keeper.h"
 #include "launch.h"
 #include "net_hand.h"
+#include "room.h"
 #include "shared.h"
 #include "worker.h"
 
@@ -32,6 +33,7 @@ int main(int argc, char **argv)
 	launch_ignore_signals();
 	launch_forbid_core();
 	bypass_find();
+	room_create();
 	prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
 	if (shared_create() != 0 || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0) {
 		perror("mirrord-supervisor");

@@ -72,6 +72,8 @@ const request: fc.Arbitrary<WireRequest> = fc.oneof(
   fc.record({ kind: kind(K.SETATTR), flags: u32, set, path: bytes }),
   fc.record({ kind: kind(K.DECIDE), isWrite: fc.boolean(), path: bytes }),
   fc.record({ kind: kind(K.READ), handle: u32, offset: u64, length: u32 }),
+  fc.record({ kind: kind(K.SHARE), pid: u32, descriptor: u32, bytes: u32 }),
+  fc.record({ kind: kind(K.READ_INTO), handle: u32, offset: u64, length: u32, place: u64 }),
   fc.record({ kind: kind(K.WRITE), handle: u32, offset: u64, data: bytes }),
   fc.record({ kind: fc.constantFrom(K.FSTAT, K.FSTATFS, K.RELEASE), handle: u32 }),
   fc.record({ kind: kind(K.FSETATTR), handle: u32, set }),

@@ -22,11 +22,13 @@ import { commonPlace, isWriteAccess, isWriteOpen, type PathRules, placeOf } from
 import { ReadAheadBudget } from './read-ahead.ts';
 import { expectOpened, expectStat, expectStatFs } from './replies.ts';
 import { attributesOf } from './set-attributes.ts';
+import { SharedMemory } from './shared-memory.ts';
 import { StatCache } from './stat-cache.ts';
 
 type PairQuestion = Extract<Question, { from: Buffer }>;
 type HandleQuestion = Extract<Question, { handle: number }>;
-export type PathQuestion = Exclude<Question, PairQuestion | HandleQuestion>;
+type ShareQuestion = Extract<Question, { kind: typeof WireKind.SHARE }>;
+export type PathQuestion = Exclude<Question, PairQuestion | HandleQuestion | ShareQuestion>;
 
 export interface FilesOptions {
   session: FileSession;
@@ -65,11 +67,24 @@ export class Files {
       return this.#handles.answer(id, question, signal);
     }
     if ('from' in question) return this.#answerPair(id, question);
+    if (question.kind === WireKind.SHARE) return this.#share(id, question);
     return this.#answerPath(id, question, signal);
   }
 
   release(handle: number): void {
     if (this.#openFiles.remove(handle) !== null) this.#session.tell({ $case: 'close', value: { handle } });
+  }
+
+  close(): void {
+    this.#handles.memory?.close();
+    this.#handles.memory = null;
+  }
+
+  /** Where it cannot be opened answers are sent, which is only slower. */
+  #share(id: bigint, { pid, descriptor, bytes }: ShareQuestion): Buffer[] {
+    if (this.#handles.memory !== null) return replyResult(id, -ERRNO.EALREADY);
+    this.#handles.memory = SharedMemory.open(pid, descriptor, bytes);
+    return replyResult(id, 0);
   }
 
   /** chmod and utimens of a descriptor need no permission to write, but the rules' leave. */

@@ -9,14 +9,16 @@ import { replyReadDir, replyResult, replyStat, replyStatFs } from '#proto/wire-c
 import type { FileOperation, FileSession } from '../session.ts';
 import type { Question } from './link.ts';
 import type { OpenFile, OpenFiles } from './open-files.ts';
-import type { Fetched } from './read-ahead.ts';
+import type { Fetched, ReadResult } from './read-ahead.ts';
 import { expectDirectory, expectStat, expectStatFs, expectWritten } from './replies.ts';
 import { attributesOf } from './set-attributes.ts';
+import type { SharedMemory } from './shared-memory.ts';
 import type { StatCache } from './stat-cache.ts';
 import type { StreamReader } from './stream-reader.ts';
 
 export type HandleQuestion = Extract<Question, { handle: number }>;
 type Asked<Kind> = Extract<Question, { kind: Kind }>;
+type ReadQuestion = Asked<typeof WireKind.READ> | Asked<typeof WireKind.READ_INTO>;
 
 /** Of one ReadDir (fs_env.proto). */
 const MAX_ENTRIES = 1_000;
@@ -27,6 +29,8 @@ export class HandleQuestions {
   readonly #session: FileSession;
   readonly #openFiles: OpenFiles;
   readonly #stats: StatCache;
+  /** Where answers to READ_INTO are laid. */
+  memory: SharedMemory | null = null;
 
   constructor(session: FileSession, openFiles: OpenFiles, stats: StatCache) {
     this.#session = session;
@@ -39,6 +43,7 @@ export class HandleQuestions {
     if (file === null) return replyResult(id, -ERRNO.EBADF);
     switch (question.kind) {
       case WireKind.READ:
+      case WireKind.READ_INTO:
         return file.stream === null
           ? this.#read(id, file, question)
           : this.#readStream(id, file.stream, question, signal);
@@ -63,25 +68,24 @@ export class HandleQuestions {
     return { errno: reply.errno, data };
   }
 
-  async #read(id: bigint, file: OpenFile, question: Asked<typeof WireKind.READ>): Promise<Buffer[]> {
+  async #read(id: bigint, file: OpenFile, question: ReadQuestion): Promise<Buffer[]> {
     const length = Math.min(question.length, MAX_READ_BYTES);
     // Offsets beyond what a double can count are those of /proc/PID/mem: never read in order.
     if (question.offset > BigInt(Number.MAX_SAFE_INTEGER - length)) return this.#readFar(id, file, question);
-    const { errno, chunks, bytes } = await file.reader.read(Number(question.offset), length);
-    return replyChunks(id, errno === 0 ? bytes : -errno, chunks);
+    return this.#replyRead(id, question, await file.reader.read(Number(question.offset), length));
   }
 
-  async #readStream(
-    id: bigint,
-    stream: StreamReader,
-    question: Asked<typeof WireKind.READ>,
-    signal: AbortSignal,
-  ): Promise<Buffer[]> {
-    const { errno, chunks, bytes } = await stream.read(question.length, signal);
-    return replyChunks(id, errno === 0 ? bytes : -errno, chunks);
+  async #readStream(id: bigint, stream: StreamReader, question: ReadQuestion, signal: AbortSignal): Promise<Buffer[]> {
+    return this.#replyRead(id, question, await stream.read(question.length, signal));
   }
 
-  async #readFar(id: bigint, file: OpenFile, question: Asked<typeof WireKind.READ>): Promise<Buffer[]> {
+  #replyRead(id: bigint, question: ReadQuestion, { errno, chunks, bytes }: ReadResult): Buffer[] {
+    if (errno !== 0) return replyResult(id, -errno);
+    const isLaid = question.kind === WireKind.READ_INTO && bytes > 0 && this.memory?.lay(question.place, chunks);
+    return isLaid ? replyResult(id, bytes) : replyChunks(id, bytes, chunks);
+  }
+
+  async #readFar(id: bigint, file: OpenFile, question: ReadQuestion): Promise<Buffer[]> {
     const length = Math.min(question.length, MAX_DATA_BYTES);
     const value = { handle: file.handle, offset: question.offset, length };
     const { reply, data } = await this.#session.request({ $case: 'read', value });

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <stddef.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,6 +14,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "../room.h"
 #include "fake_link.h"
 
 #define HANDLES 4096
@@ -243,6 +245,22 @@ static int32_t serve_io(uint16_t kind, struct wire_reader *r, struct wire_writer
 	return done < 0 ? -errno : (int32_t)done;
 }
 
+int32_t target_lie;
+
+/* As the client, but into our own memory: the place is what counts. */
+static int32_t serve_into_room(struct wire_reader *r)
+{
+	int fd = handle_fd(r);
+	off_t offset = (off_t)wire_get_u64(r);
+	uint32_t len = wire_get_u32(r);
+	uint64_t place = wire_get_u64(r);
+	ssize_t done = pread(fd, room_memory((int)(place / ROOM_BYTES)) + place % ROOM_BYTES, len, offset);
+
+	if (target_lie)
+		return target_lie;
+	return done < 0 ? -errno : (int32_t)done;
+}
+
 static int32_t serve_path(uint16_t kind, struct wire_reader *r, struct wire_writer *w)
 {
 	char path[512];
@@ -282,6 +300,10 @@ int32_t target_serve(uint16_t kind, struct wire_reader *r, struct wire_writer *w
 	case WIRE_STAT:
 	case WIRE_SETATTR:
 		return serve_path(kind, r, w);
+	case WIRE_SHARE:
+		return 0;
+	case WIRE_READ_INTO:
+		return serve_into_room(r);
 	case WIRE_READ:
 	case WIRE_WRITE:
 		return serve_io(kind, r, w);

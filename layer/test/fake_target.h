@@ -6,6 +6,9 @@
 
 #include "../wire.h"
 
+/* Not 0: the result of every READ_INTO. */
+extern int32_t target_lie;
+
 void target_set_root(const char *folder);
 /* The result of the request; what follows it in the REPLY is written to w. */
 int32_t target_serve(uint16_t kind, struct wire_reader *r, struct wire_writer *w);

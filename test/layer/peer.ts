@@ -23,6 +23,8 @@ import {
   type WireRule,
 } from '#proto/wire-client.ts';
 
+import { SharedMemory } from '../../client/layer/shared-memory.ts';
+
 export const SUPERVISOR = new URL('../../layer/bin/mirrord-supervisor', import.meta.url).pathname;
 
 export interface PeerOptions {
@@ -64,6 +66,9 @@ export class Peer {
   readonly #said = { stdout: '', stderr: '' };
   readonly #handles = new Map<number, { fd: number; names: fs.Dirent<Buffer>[] | undefined; path: string }>();
   #nextHandle = 1;
+  #memory: SharedMemory | null = null;
+  /** Reads that were answered by way of shared memory. */
+  laid = 0;
   #onStarted: (pid: number) => void = () => undefined;
 
   constructor(command: readonly string[], options: PeerOptions) {
@@ -124,6 +129,10 @@ export class Peer {
           rules: rules(this.#options.alsoRemote),
         }),
       );
+    } else if (request.kind === WireKind.SHARE) {
+      this.#memory = SharedMemory.open(request.pid, request.descriptor, request.bytes);
+      this.#socket.once('close', () => this.#memory?.close());
+      this.#write(replyResult(id, 0));
     } else if (request.kind === WireKind.STARTED) this.#onStarted(request.pid);
     else if (request.kind === WireKind.FAILED) this.failed = request;
     else if (request.kind === WireKind.ENDED) this.left = request;
@@ -238,6 +247,14 @@ export class Peer {
       case WireKind.READ: {
         const data = Buffer.alloc(request.length);
         return replyRead(id, data.subarray(0, fs.readSync(open.fd, data, 0, data.length, Number(request.offset))));
+      }
+      case WireKind.READ_INTO: {
+        const data = Buffer.alloc(request.length);
+        const bytes = fs.readSync(open.fd, data, 0, data.length, Number(request.offset));
+        if (bytes > 0 && this.#memory?.lay(request.place, [data.subarray(0, bytes)]) !== true)
+          throw new Error('no room');
+        this.laid += 1;
+        return replyResult(id, bytes);
       }
       case WireKind.WRITE:
         return replyResult(id, fs.writeSync(open.fd, request.data, 0, request.data.length, Number(request.offset)));

@@ -75,6 +75,13 @@ describe('files', () => {
     expect([...ended.stdout].sort().join('')).toBe(`0${'1'.repeat(12)}23456789`);
   });
 
+  it('takes what is read of large files from the memory that it shares with the client', async () => {
+    const running = run(['cat', '/remote/large'], { inlineBytes: 0 });
+    const ended = await running;
+    expect(ended).toMatchObject({ code: 0, stderr: '', stdout: 'x'.repeat(300_000) });
+    expect(running.peer.laid).toBeGreaterThan(0);
+  });
+
   it('changes the target', async () => {
     const script =
       'umask 027; mkdir /remote/d && echo new > /remote/d/f && chmod 600 /remote/d/f && mv /remote/d/f /remote/d/g && ln -s g /remote/d/l && truncate -s 2 /remote/d/g && cat /remote/d/l && rm -r /remote/d && ! test -e /remote/d';
