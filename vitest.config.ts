@@ -66,9 +66,21 @@ export default defineConfig({
           ...common,
           name: 'cluster',
           include: ['test/cluster/**/*.test.ts'],
+          exclude: ['test/cluster/**/*.alone.test.ts'],
+          globalSetup: ['test/cluster/setup.ts'],
           testTimeout: 300_000,
           hookTimeout: 300_000,
-          // Some of them restart the API server.
+          maxWorkers: 2,
+        },
+      },
+      {
+        test: {
+          ...common,
+          name: 'cluster-alone',
+          include: ['test/cluster/**/*.alone.test.ts'],
+          globalSetup: ['test/cluster/setup.ts'],
+          testTimeout: 300_000,
+          hookTimeout: 300_000,
           maxWorkers: 1,
         },
       },

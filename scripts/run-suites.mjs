@@ -35,6 +35,13 @@ const suites = [
     command: [bin('vitest'), 'run', '--project', name, '--passWithNoTests'],
     counts: 'vitest',
   })),
+  // By scripts/test-cluster only, which has the cluster they need.
+  ...['cluster', 'cluster-alone'].map((name) => ({
+    name,
+    command: [bin('vitest'), 'run', '--project', name, '--passWithNoTests'],
+    counts: 'vitest',
+    isOnRequest: true,
+  })),
 ];
 
 /** Resolves to the exit code; output goes to the terminal, standard output to onLine as well. */
@@ -89,7 +96,11 @@ async function countTap(command) {
   return { ...second, secondTry: second.failed === 0 ? [`${first.failed} of ${command.at(-2)}`] : [] };
 }
 
-const wanted = process.argv.slice(2);
+/** Names of suites, then after `--` what vitest is given besides. */
+const given = process.argv.slice(2);
+const end = given.includes('--') ? given.indexOf('--') : given.length;
+const wanted = given.slice(0, end);
+const forVitest = given.slice(end + 1);
 const unknown = wanted.filter((name) => !suites.some((suite) => suite.name === name));
 if (unknown.length > 0) {
   console.error(`unknown suite ${unknown.join(', ')}; there are: ${suites.map((suite) => suite.name).join(', ')}`);
@@ -99,11 +110,13 @@ if (unknown.length > 0) {
 const total = { passed: 0, failed: 0, skipped: [] };
 const rows = [];
 const secondTries = [];
-for (const suite of suites.filter(({ name }) => wanted.length === 0 || wanted.includes(name))) {
+for (const suite of suites.filter(({ name, isOnRequest }) =>
+  wanted.length === 0 ? !isOnRequest : wanted.includes(name),
+)) {
   console.log(`\n== ${suite.name}`);
   const startedAt = performance.now();
   const counts = await { exit: countExit, quiet: countQuietly, tap: countTap, vitest: runVitestSuite }[suite.counts](
-    suite.command,
+    suite.counts === 'vitest' ? [...suite.command, ...forVitest] : suite.command,
   );
   const seconds = ((performance.now() - startedAt) / 1000).toFixed(1).padStart(6);
   total.passed += counts.passed;

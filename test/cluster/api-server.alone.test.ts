@@ -1,0 +1,61 @@
+// The API server restarts in the middle of a session: the way to the agent is made anew, and the session goes on.
+
+import { type ChildProcess, spawn } from 'node:child_process';
+import { closeSync, openSync, readFileSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
+import { NODE_A, TestNamespace, tryKubectl, untilTrue } from './cluster.ts';
+
+const namespace = new TestNamespace();
+/** Of the cluster that scripts/test-cluster has the processes of. */
+const clusterFolder = process.env['MIRRORD_TEST_KUBE_DIR'] ?? '';
+
+beforeAll(async () => {
+  await namespace.create();
+  await namespace.deploy('shop', 'node', NODE_A);
+  await namespace.ready('shop');
+});
+afterEach(() => namespace.assertClean());
+afterAll(() => namespace.delete());
+
+function apiServerPid(): number {
+  return Number(readFileSync(path.join(clusterFolder, 'run/apiserver.pid'), 'utf8'));
+}
+
+/** The same command again, until it stays: the port of the first may be free a moment after it. */
+async function restartApiServer(): Promise<void> {
+  const pid = apiServerPid();
+  const [command = '', ...args] = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0').slice(0, -1);
+  process.kill(pid, 'SIGKILL');
+  let child: ChildProcess | null = null;
+  const isReady = async () => {
+    if (child === null || child.exitCode !== null) child = startApiServer(command, args);
+    return (await tryKubectl(['get', '--raw', '/readyz'])).code === 0;
+  };
+  await untilTrue(isReady, 'the API server is not back');
+}
+
+/** Where the pid of the first is written down, so is that of the second. */
+function startApiServer(command: string, args: readonly string[]): ChildProcess {
+  const log = openSync(path.join(clusterFolder, 'log/apiserver.log'), 'a');
+  const child = spawn(command, args, { detached: true, stdio: ['ignore', log, log] });
+  closeSync(log);
+  child.unref();
+  writeFileSync(path.join(clusterFolder, 'run/apiserver.pid'), `${child.pid}\n`);
+  return child;
+}
+
+test('files and connections of the target are there again after it', async ({ skip }) => {
+  skip(clusterFolder === '', 'the processes of this cluster are not ours to restart');
+  const script =
+    'while read -r what; do cat /var/data/file.txt; getent hosts shop >/dev/null && echo "known $what"; done';
+  const run = namespace.start(['-t', 'deployment/shop', '--', 'sh', '-c', script]);
+  await run.says('stderr', /Ready!/);
+  run.child.stdin.write('before\n');
+  await run.says('stdout', /demo of mirrord\nknown before\n/);
+  await restartApiServer();
+  run.child.stdin.end('after\n');
+  const ended = await run.ended;
+  expect(ended.stdout, ended.stderr).toMatch(/demo of mirrord\nknown after\n$/);
+  expect(ended.code).toBe(0);
+});
