@@ -14,7 +14,7 @@ const LAST_ID = 0xffff_fff0;
 /** Bytes of one connection before the client grants more, unless the client says otherwise. */
 export const INCOMING_CONNECTION_BYTES = 256 * 1024;
 /** Bytes of one subscription that are sent and not granted again, unless the client says otherwise. */
-export const INCOMING_LIMIT_BYTES = 16 * 1024 * 1024;
+export const INCOMING_LIMIT_BYTES = 64 * 1024 * 1024;
 /** The least a client may ask for: a frame of usual size fits. */
 export const MIN_INCOMING_CONNECTION_BYTES = 16 * 1024;
 

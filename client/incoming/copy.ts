@@ -21,6 +21,8 @@ export interface CopyOptions {
   reset(): void;
   delivered(bytes: number): void;
   lost(why: LocalLoss, bytes: number): void;
+  /** So many bytes more, or less, wait for the local process. */
+  holds(bytes: number): void;
   /** The socket is closed, or never was. Once. */
   onClosed(): void;
 }
@@ -97,6 +99,7 @@ export class Copy {
     const piece =
       data.length < COPIED_BYTES ? Buffer.from(data) : Buffer.from(data.buffer, data.byteOffset, data.length);
     this.#pendingBytes += piece.length;
+    this.#options.holds(piece.length);
     if (this.#isConnected) this.#write(piece);
     else this.#early.push(piece);
   }
@@ -137,14 +140,16 @@ export class Copy {
     this.#isClosed = true;
     this.#early = [];
     this.#socket?.destroy();
+    this.#options.holds(-this.#pendingBytes);
     this.#options.onClosed();
     for (const act of this.#whenClosed.splice(0)) act();
   }
 
   #write(piece: Buffer): void {
     this.#socket?.write(piece, (error) => {
-      if (error) return;
+      if (error || this.#isClosed) return;
       this.#pendingBytes -= piece.length;
+      this.#options.holds(-piece.length);
       this.#options.delivered(piece.length);
       const grant = this.#credit.consumed(piece.length);
       if (grant > 0 && this.#end !== 'whole') this.#options.grant(grant);

@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { AppError } from '#proto/errors.ts';
 import { FrameKind } from '#proto/gen/v1/frame.ts';
-import { EndReason, LossReason } from '#proto/gen/v1/incoming.ts';
+import { Counters, EndReason, LossReason } from '#proto/gen/v1/incoming.ts';
 import { INCOMING_CONNECTION_BYTES } from '#proto/incoming.ts';
 import { WIRE_LOCAL } from '#proto/wire.ts';
 import { at, LocalServer, ScriptedArrivals, type Served } from '../testing/scripted-arrivals.ts';
@@ -179,6 +179,20 @@ describe('a connection that arrives', () => {
     await script.until(() => script.session.lost !== null);
     expect(script.session.lost?.code).toBe('PROTOCOL_VIOLATION');
   });
+});
+
+test('a loss is told when it begins, once for each reason', async () => {
+  await script.listen(1n, ANY_80, server.address);
+  const none = { connections: 0n, bytes: 0n, datagrams: 0n, requests: 0n, notMatched: 0n, notSampled: 0n };
+  const loss = { reason: LossReason.LOSS_REASON_RING_FULL, connections: 0n, bytes: 0n, packets: 3n };
+  const head = Counters.encode({ ...none, losses: [loss] }).finish();
+  const [subscription = 0] = script.subscribed.keys();
+  for (let nth = 0; nth < 2; nth++) script.send(subscription, FrameKind.FRAME_KIND_LOSSES, head);
+  await script.until(() => script.troubles.length > 0);
+  await script.incoming.finish();
+  expect(script.troubles).toEqual([
+    'port 80 loses some of what arrives: the capture could not keep up; how much is told at the end',
+  ]);
 });
 
 describe('the end', () => {

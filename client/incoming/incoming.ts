@@ -30,7 +30,7 @@ import { Copy } from './copy.ts';
 import type { PortPolicy } from './port-policy.ts';
 import { PortSubscription } from './port-subscription.ts';
 import { Sources } from './sources.ts';
-import { type LocalLoss, Tally } from './tally.ts';
+import { type LocalLoss, reasonText, Tally } from './tally.ts';
 
 export interface IncomingLink {
   send(pieces: Buffer[]): void;
@@ -61,6 +61,8 @@ interface Connection {
   readonly answers: Answers | undefined;
 }
 
+/** Bytes that wait for the local process; a connection that arrives beyond it is not copied. */
+const MAX_HELD_BYTES = 128 * 1024 * 1024;
 /** A port of ::1 that is taken; others follow. */
 const MAX_ATTEMPTS = 8;
 const LOOPBACK = { 4: Buffer.from([127, 0, 0, 1]), 6: Buffer.from('00000000000000000000000000000001', 'hex') };
@@ -77,6 +79,8 @@ export class Incoming {
   readonly #copies = new Set<Copy>();
   readonly #known = new Map<bigint, () => void>();
   #nextArrival = 0n;
+  /** Of all copies, also of those whose original has ended. */
+  #heldBytes = 0;
   #link: IncomingLink | null = null;
   #isClosed = false;
 
@@ -213,6 +217,7 @@ export class Incoming {
     if (existing !== undefined && !existing.isOver) return existing;
     const { session, policy, onTrouble, onNews } = this.#options;
     let wasTold = false;
+    const told = new Set<LossReason>();
     const subscription: PortSubscription = new PortSubscription({
       session,
       port,
@@ -229,7 +234,13 @@ export class Incoming {
         if (this.#ports.get(port) === subscription) this.#ports.delete(port);
         onTrouble(`port ${port} is not ${policy.isSteal ? 'stolen' : 'mirrored'}: ${error.message}`);
       },
-      onLosses: () => undefined,
+      onLosses: ({ losses }) => {
+        for (const { reason } of losses) {
+          if (told.has(reason)) continue;
+          told.add(reason);
+          onTrouble(`port ${port} loses some of what arrives: ${reasonText(reason)}; how much is told at the end`);
+        }
+      },
       onEnded: (counters) => this.tally.ended(port, counters),
     });
     this.#ports.set(port, subscription);
@@ -268,11 +279,18 @@ export class Incoming {
       },
       delivered: (bytes) => this.tally.delivered(port, bytes),
       lost: (why, bytes) => this.tally.lostHere(port, why, bytes),
+      holds: (bytes) => {
+        this.#heldBytes += bytes;
+      },
       onClosed: () => this.#copies.delete(copy),
     });
     this.#connections.set(frame.id, { port, copy, answers });
     this.#copies.add(copy);
     copy.receive(frame.data);
+    if (this.#heldBytes > MAX_HELD_BYTES && !this.#options.policy.isSteal) {
+      copy.refuse('too much');
+      return;
+    }
     // The newest socket is the one that a reloading server means.
     const listener = [...this.#listeners.values()].filter((one) => one.port === port).at(-1);
     const peer = fromSocketAddress(arrived.peer);

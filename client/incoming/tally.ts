@@ -3,7 +3,7 @@
 import { type Counters, LossReason } from '#proto/gen/v1/incoming.ts';
 
 /** Why something did not reach the local process although it reached us. */
-export type LocalLoss = 'refused' | 'closed early' | 'incomplete' | 'too many';
+export type LocalLoss = 'refused' | 'closed early' | 'incomplete' | 'too many' | 'too much';
 
 interface PortTally {
   connections: number;
@@ -33,6 +33,7 @@ const LOCAL_REASONS: Readonly<Record<LocalLoss, string>> = {
   'closed early': 'the local process closed first',
   incomplete: 'ended here because something in between was lost',
   'too many': 'too many connections at once',
+  'too much': 'too many bytes wait for the local process',
 };
 
 export function reasonText(reason: LossReason): string {

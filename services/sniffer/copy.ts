@@ -127,6 +127,18 @@ export class Copy {
     this.#credit.grant(bytes);
     this.#share.credit.grant(bytes);
     this.pump();
+    this.#wakeStarved();
+  }
+
+  /** What was sent and not granted again: the id is over, and nobody grants on it any more. */
+  #giveBack(): void {
+    const bytes = this.#connectionBytes - this.#credit.availableBytes;
+    if (bytes <= 0) return;
+    this.#share.credit.grant(bytes);
+    this.#wakeStarved();
+  }
+
+  #wakeStarved(): void {
     if (this.#share.starved.size === 0) return;
     const starved = [...this.#share.starved];
     this.#share.starved.clear();
@@ -213,6 +225,7 @@ export class Copy {
     if (item.kind !== 'ended') return;
     this.#isOver = true;
     this.#share.onEnded(this);
+    this.#giveBack();
   }
 
   #frameOf(item: Mark): Frame {

@@ -96,7 +96,7 @@ export class StealSession implements SessionHandlers, SubscriptionOwner {
       subscription,
       peer,
       send: (frame) => this.#stream.send(frame),
-      onEnded: () => this.#onEnded(id, entry),
+      onEnded: (isRelief) => this.#onEnded(id, entry, isRelief),
     });
     this.#connections.set(id, { taken, entry });
     entry.connections.add(id);
@@ -181,13 +181,17 @@ export class StealSession implements SessionHandlers, SubscriptionOwner {
     if (connection === undefined) return;
     const wasExhausted = connection.entry.subscription.availableBytes <= 0;
     connection.taken.receive(frame);
-    if (!wasExhausted || frame.kind !== FrameKind.FRAME_KIND_CREDIT) return;
-    for (const id of connection.entry.connections) this.#connections.get(id)?.taken.retry();
+    if (wasExhausted && frame.kind === FrameKind.FRAME_KIND_CREDIT) this.#retryAll(connection.entry);
   }
 
-  #onEnded(id: number, entry: Entry): void {
+  #retryAll(entry: Entry): void {
+    for (const id of entry.connections) this.#connections.get(id)?.taken.retry();
+  }
+
+  #onEnded(id: number, entry: Entry, isRelief: boolean): void {
     this.#connections.delete(id);
     entry.connections.delete(id);
+    if (isRelief) this.#retryAll(entry);
     this.#leaveWhenIdle(entry);
   }
 

@@ -22,8 +22,8 @@ export type TakenOptions = Readonly<{
   subscription: Subscription;
   peer: TakenPeer;
   send: (frame: Frame) => void;
-  /** ENDED has been sent. */
-  onEnded: () => void;
+  /** ENDED has been sent; `isRelief`: the subscription's sum was used up, and is not any more. */
+  onEnded: (isRelief: boolean) => void;
 }>;
 
 /** Nanoseconds since the epoch. */
@@ -194,7 +194,7 @@ export class TakenConnection implements Endpoint {
     if (this.#isOver) return;
     this.#isOver = true;
     this.#waiting = [];
-    const { id, send, onEnded } = this.#options;
+    const { id, send, onEnded, subscription } = this.#options;
     const head = Ended.encode({
       reason,
       error: error === undefined ? undefined : toErrorDetail(error),
@@ -203,6 +203,9 @@ export class TakenConnection implements Endpoint {
       atNs: nowNs(),
     }).finish();
     send(makeFrame(id, FrameKind.FRAME_KIND_ENDED, head));
-    onEnded();
+    // What was sent and not granted again: the id is over, and nobody grants on it any more.
+    const wasExhausted = subscription.availableBytes <= 0;
+    subscription.availableBytes += Math.max(0, subscription.connectionBytes - this.#credit);
+    onEnded(wasExhausted && subscription.availableBytes > 0);
   }
 }

@@ -30,7 +30,8 @@ export const protobufFileName = "v1/incoming.proto";
  * Datagrams: a flow for each peer, in the same frames. Each DATA is one datagram, possibly empty, and ARRIVED has none.
  *
  * Flow control. DATA takes of the connection's credit (Subscribe.connection_bytes, then CREDIT on its id) and of its
- * subscription's sum (limit_bytes), which the same CREDIT fills up; ARRIVED's data counts like DATA. A mirror never
+ * subscription's sum (limit_bytes), which the same CREDIT fills up; ARRIVED's data counts like DATA, and ENDED gives back to
+ * the sum what the connection was not granted again, so that CREDIT which crosses ENDED may be dropped. A mirror never
  * waits: what may not be sent, or what the session's own stream cannot take, is kept within the service's own limit and
  * then dropped, and GAP says so in its place. A stealer stops reading instead.
  */

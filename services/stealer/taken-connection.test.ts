@@ -1,0 +1,37 @@
+import { expect, test } from 'vitest';
+import type { Frame } from '#proto/frame.ts';
+import { FrameKind } from '#proto/gen/v1/frame.ts';
+import { Subscribe } from '#proto/gen/v1/incoming.ts';
+import { Transport } from '#proto/gen/v1/network.ts';
+import { Subscription } from './subscription.ts';
+import { TakenConnection } from './taken-connection.ts';
+
+const PEER = { peer: Buffer.from([10, 0, 0, 1]), peerPort: 1, local: Buffer.from([10, 0, 0, 2]), localPort: 80 };
+
+test('short connections that nobody grants on do not use up what their port may have in flight', () => {
+  const owner = { sessionId: 's', take: () => taken, lose: () => {} };
+  const limits = { connectionBytes: 16 * 1024, limitBytes: 16 * 1024 };
+  const wanted = { ...Subscribe.decode(new Uint8Array()), transport: Transport.TRANSPORT_TCP, port: 80, ...limits };
+  const subscription = new Subscription(1, owner, wanted);
+  const sent: Frame[] = [];
+  const reliefs: boolean[] = [];
+  let taken: TakenConnection;
+  const take = (id: number) => {
+    taken = new TakenConnection({
+      id,
+      subscription,
+      peer: PEER,
+      send: (frame) => sent.push(frame),
+      onEnded: (isRelief) => reliefs.push(isRelief),
+    });
+    return taken;
+  };
+  for (let nth = 1; nth <= 100; nth++) {
+    const one = take(4 * nth);
+    expect(one.write(Buffer.alloc(16 * 1024))).toBe(true);
+    one.destroy();
+  }
+  expect(subscription.availableBytes).toBe(16 * 1024);
+  expect(sent.filter(({ kind }) => kind === FrameKind.FRAME_KIND_ENDED)).toHaveLength(100);
+  expect(new Set(reliefs)).toEqual(new Set([true]));
+});
