@@ -58,6 +58,7 @@ except BlockingIOError: print('EAGAIN')
 select.select([s], [], []); c, who = s.accept(); print(who, c.getblocking())
 sys.stdin.readline(); select.select([s], [], []); c, who = s.accept(); print(who == c.getpeername(), who[0])`);
     const listen = await peer.listener(80);
+    await peer.until(() => peer.stdout.includes('EAGAIN'), 'the accept of nothing');
     await peer.connect(listen, '10.9.9.9 4000');
     await peer.until(() => peer.stdout.includes('10.9.9.9'), 'the first');
     connect((listen.actual as InternetAddress).port, '127.0.0.1').on('error', () => undefined);
