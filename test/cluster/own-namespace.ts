@@ -6,8 +6,9 @@ import { KubeApi } from '../../client/kube/api.ts';
 import { type ClusterSettings, loadClusterAccess } from '../../client/kube/config.ts';
 import { isStatus } from '../../client/kube/status.ts';
 
-/** Does nothing until it is told to end; on every node of the test cluster. */
-export const PAUSE_IMAGE = process.env['MIRRORD_TEST_PAUSE_IMAGE'] ?? 'local/pause:1';
+/** On every node already (scripts/test-cluster), and made to do nothing. */
+const IMAGE = process.env['MIRRORD_TEST_DEMO_IMAGE'];
+const COMMAND = ['sleep', 'infinity'];
 /** Controllers of a busy machine lose their election now and then, and come back. */
 export const PATIENCE_MS = 150_000;
 const POLL_MS = 250;
@@ -111,7 +112,7 @@ export function podTemplate({ containers = ['app'], labels = {}, annotations = {
       automountServiceAccountToken: false,
       ...(shape.restartPolicy === undefined ? {} : { restartPolicy: shape.restartPolicy }),
       nodeSelector: shape.isStuck === true ? { 'mirrord.test/none': 'such' } : { 'kubernetes.io/os': 'linux' },
-      containers: containers.map((name) => ({ name, image: PAUSE_IMAGE, imagePullPolicy: 'IfNotPresent' })),
+      containers: containers.map((name) => ({ name, image: IMAGE, imagePullPolicy: 'IfNotPresent', command: COMMAND })),
     },
   };
 }
