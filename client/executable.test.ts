@@ -1,4 +1,4 @@
-import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
@@ -23,6 +23,12 @@ test('a name is looked for along PATH; what cannot be run is passed over', () =>
   const path = `${folder}/first:${folder}/second`;
   expect(findExecutable('tool', path, '/')).toEqual({ kind: 'found', path: `${folder}/second/tool` });
   expect(findExecutable('nothing', path, '/')).toEqual({ kind: 'not-found' });
+});
+
+test('a folder of PATH that cannot be looked into is passed over', () => {
+  symlinkSync('loop', join(folder, 'loop'));
+  const path = `${folder}/loop:${folder}/second`;
+  expect(findExecutable('tool', path, '/')).toEqual({ kind: 'found', path: `${folder}/second/tool` });
 });
 
 test('a file that is there and may not be run is another thing than none', () => {
