@@ -163,7 +163,6 @@ export const COMMANDS: readonly CommandRow[] = [
       TARGET_FLAG,
       CONFIG_FLAG,
       { name: 'ports', short: 'p', value: 'required', shows: 'PORT', repeats: true, help: 'of the target' },
-      { name: 'renew-connections', value: 'none', help: 'make the peers of older connections come again' },
       { name: 'json', value: 'none', help: 'for programs: an object a line' },
       HELP_FLAG,
     ],

@@ -5,7 +5,7 @@ import { ReceiveCredit } from '#proto/credits.ts';
 import { AppError } from '#proto/errors.ts';
 import { type Frame, makeFrame } from '#proto/frame.ts';
 import { Credit, FrameKind } from '#proto/gen/v1/frame.ts';
-import { Arrived, Ended, Gap, Renew } from '#proto/gen/v1/incoming.ts';
+import { Arrived, Ended, Gap } from '#proto/gen/v1/incoming.ts';
 import { INCOMING_CONNECTION_BYTES } from '#proto/incoming.ts';
 import { decodeHead } from '#proto/session-stream.ts';
 import type { ParsedArguments } from '../arguments.ts';
@@ -129,7 +129,7 @@ async function show(dump: Dump, backend: Backend): Promise<Outcome> {
     const traffic = new Traffic(session, (event) =>
       terminal.out(args.flags['json'] ? eventJson(event) : eventText(event)),
     );
-    await traffic.subscribe(dump.ports, say, args.flags['renew-connections'] !== undefined);
+    await traffic.subscribe(dump.ports, say);
     say(`showing ${formatTarget(target)}, ports ${dump.ports.join(', ')}; Ctrl-C ends it`);
     await end.come();
     await traffic.finish();
@@ -157,7 +157,7 @@ class Traffic {
   }
 
   /** Throws what the agent says when a port cannot be shown. */
-  async subscribe(ports: readonly number[], say: (text: string) => void, isRenewing: boolean): Promise<void> {
+  async subscribe(ports: readonly number[], say: (text: string) => void): Promise<void> {
     for (const port of ports) {
       const subscription = new PortSubscription({
         session: this.#session,
@@ -169,18 +169,10 @@ class Traffic {
           for (const note of notes) say(`port ${port}: ${note}`);
           if (olderConnections > 0)
             say(`port ${port}: waiting for ${olderConnections} older connections to come again`);
-          if (olderConnections > 0 && isRenewing) {
-            const head = Renew.encode({ perSecond: 0 }).finish();
-            this.#session.send(makeFrame(subscription.id, FrameKind.FRAME_KIND_RENEW, head));
-          }
         },
         onRefused: (error) => say(`port ${port}: ${error.message}`),
         onLosses: () => undefined,
         onEnded: (counters) => this.tally.ended(port, counters),
-        onRenewed: ({ connections, failed, reason }) => {
-          say(`port ${port}: ${connections} connections were made to come again`);
-          if (failed > 0) say(`port ${port}: ${failed} could not be: ${reason}`);
-        },
       });
       this.#ports.set(subscription.id, subscription);
     }

@@ -10,7 +10,6 @@ import {
   Counters,
   type HttpFilter,
   IncomingMode,
-  Renewed,
   Subscribe,
   Subscribed,
 } from '#proto/gen/v1/incoming.ts';
@@ -25,7 +24,6 @@ export interface PortHandlers {
   onRefused(error: AppError): void;
   onLosses(counters: Counters): void;
   onEnded(counters: Counters): void;
-  onRenewed?(renewed: Renewed): void;
 }
 
 export interface PortOptions extends PortHandlers {
@@ -125,7 +123,6 @@ export class PortSubscription implements ConnectionReceiver {
         this.#over();
         return;
       case FrameKind.FRAME_KIND_RENEWED:
-        this.#options.onRenewed?.(decodeHead(Renewed.decode, frame.head));
         return;
       default:
         throw new AppError('PROTOCOL_VIOLATION', `frame of kind ${frame.kind} of subscription ${this.id}`);
