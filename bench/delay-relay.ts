@@ -13,20 +13,21 @@ export interface DelayRelay {
   close(): Promise<void>;
 }
 
-export async function startDelayRelay(target: string, roundTripMs: number): Promise<DelayRelay> {
+/** `counts`: what passes is a session. */
+export async function startDelayRelay(target: string, roundTripMs: number, counts = true): Promise<DelayRelay> {
   const oneWayMs = roundTripMs / 2;
   const sockets = new Set<net.Socket>();
-  const counts = new Set<WireCount>();
+  const counters = new Set<WireCount>();
   const server = net.createServer({ noDelay: true, allowHalfOpen: true }, (near) => {
     const far = net.connect({ ...parse(target), noDelay: true, allowHalfOpen: true });
     const count = new WireCount(true);
-    counts.add(count);
+    counters.add(count);
     for (const socket of [near, far]) {
       sockets.add(socket);
       socket.once('close', () => sockets.delete(socket));
       socket.once('error', () => [near, far].map((end) => end.destroy()));
     }
-    near.on('data', (chunk: Buffer) => count.push(chunk));
+    if (counts) near.on('data', (chunk: Buffer) => count.push(chunk));
     carry(near, far, oneWayMs);
     carry(far, near, oneWayMs);
   });
@@ -36,7 +37,7 @@ export async function startDelayRelay(target: string, roundTripMs: number): Prom
     address: `127.0.0.1:${(server.address() as net.AddressInfo).port}`,
     takeUplink: () => {
       const sum = new Map<number, number>();
-      for (const { byKind } of counts) {
+      for (const { byKind } of counters) {
         for (const [kind, frames] of byKind) sum.set(kind, (sum.get(kind) ?? 0) + frames);
         byKind.clear();
       }

@@ -55,49 +55,58 @@ interface Bench {
 async function compare({ ways, whole, program, port, targetPort }: Bench, roundTripMs: number): Promise<void> {
   const relay = await startDelayRelay(whole.address, roundTripMs);
   const session = await startSession(roundTripMs);
+  try {
+    await compareFrom({ ways, whole, program, port, targetPort }, roundTripMs, relay.address, session);
+  } finally {
+    session.close();
+    await relay.close();
+  }
+}
+
+async function compareFrom(
+  { ways, whole, program, port, targetPort }: Bench,
+  roundTripMs: number,
+  address: string,
+  session: SessionBench,
+): Promise<void> {
   const ports = await ways.start(port, roundTripMs);
   const here =
     (at: number): Ask =>
     (what, ...words) =>
       ways.ask([program, what ?? '', '127.0.0.1', String(at), ...words]);
   const inMirrord: Ask = async (...words) => {
-    const variables = roundTripMs === 0 ? {} : { MIRRORD_AGENT_ADDRESS: relay.address };
+    const variables = roundTripMs === 0 ? {} : { MIRRORD_AGENT_ADDRESS: address };
     const { code, stdout, stderr } = await whole.exec([program, ...words], { variables, deadlineMs: 300_000 });
     if (code !== 0) throw new Error(`${words[0]} ended with ${code}: ${stdout}${stderr}`);
     return stdout.trim().split(' ').map(Number);
   };
   const throughMirrord: Ask = (what, ...words) => inMirrord(what ?? '', '127.0.0.1', String(targetPort), ...words);
   const asks = { mirrord: throughMirrord, ssh: here(ports.ssh), socat: here(ports.socat), direct: here(ports.direct) };
-  try {
-    const mib = roundTripMs === 0 ? 512 : roundTripMs <= 20 ? 128 : 48;
-    for (const what of ['down', 'up'] as const) {
-      const results = await takeTurns(NAMES, (name) =>
-        name === 'session' ? session.carry(what, mib).then((ms) => [ms]) : asks[name](what, String(mib)),
-      );
-      print(`bulk ${what}, ${mib} MiB, ${roundTripMs} ms`, 'MiB/s', results, (ms) => (mib / ms) * 1000);
-    }
-    const others = NAMES.filter((name) => name !== 'session');
-    const asked = roundTripMs === 0 ? 3_000 : Math.ceil(2_000 / roundTripMs);
-    const questions = await takeTurns(others, (name) => asks[name as Exclude<Name, 'session'>]('ask', String(asked)));
-    print(`one question at a time, ${roundTripMs} ms`, 'a second', questions, (ms) => (asked / ms) * 1000);
-    const beside = await takeTurns(others, (name) => asks[name as Exclude<Name, 'session'>]('beside', '60'));
-    print(`a question beside bulk down, ${roundTripMs} ms`, 'ms, p50', beside, (ms) => ms);
-    if (roundTripMs === 0) return;
-    const [connects = 0] = await throughMirrord('connect', '10');
-    const [first = 0, rest = 0] = await inMirrord('lookup', 'db.shop.test', '10');
-    printTable(
-      `round trips of ${roundTripMs} ms`,
-      ['what', 'round trips'],
-      [
-        ['connect', connects / 10 / roundTripMs],
-        ['first lookup of a name', first / roundTripMs],
-        ['9 more of the same', rest / roundTripMs],
-      ],
+  const mib = roundTripMs === 0 ? 512 : roundTripMs <= 20 ? 128 : 48;
+  for (const what of ['down', 'up'] as const) {
+    const results = await takeTurns(NAMES, (name) =>
+      name === 'session' ? session.carry(what, mib).then((ms) => [ms]) : asks[name](what, String(mib)),
     );
-  } finally {
-    session.close();
-    await relay.close();
+    print(`bulk ${what}, ${mib} MiB, ${roundTripMs} ms`, 'MiB/s', results, (ms) => (mib / ms) * 1000);
   }
+  const others = NAMES.filter((name) => name !== 'session');
+  const asked = roundTripMs === 0 ? 3_000 : Math.ceil(2_000 / roundTripMs);
+  const questions = await takeTurns(others, (name) => asks[name as Exclude<Name, 'session'>]('ask', String(asked)));
+  print(`one question at a time, ${roundTripMs} ms`, 'a second', questions, (ms) => (asked / ms) * 1000);
+  const beside = await takeTurns(others, (name) => asks[name as Exclude<Name, 'session'>]('beside', '60'));
+  print(`a question beside bulk down, ${roundTripMs} ms`, 'ms, p50', beside, (ms) => ms);
+  if (roundTripMs === 0) return;
+  const [connects = 0] = await throughMirrord('connect', '10');
+  const [first = 0, rest = 0] = await inMirrord('lookup', 'db.shop.test', '10');
+  printTable(
+    `round trips of ${roundTripMs} ms`,
+    ['what', 'round trips'],
+    [
+      ['connect', connects / 10 / roundTripMs],
+      ['first lookup of a name', first / roundTripMs],
+      ['9 more of the same', rest / roundTripMs],
+    ],
+  );
 }
 
 async function takeTurns(names: readonly Name[], run: (name: Name) => Promise<number[]>): Promise<Results> {

@@ -62,7 +62,7 @@ export class Ways {
 
   async #far(port: number, roundTripMs: number): Promise<number> {
     if (roundTripMs === 0) return port;
-    const relay = await startDelayRelay(`127.0.0.1:${port}`, roundTripMs);
+    const relay = await startDelayRelay(`127.0.0.1:${port}`, roundTripMs, false);
     this.#relays.push(relay);
     return Number(relay.address.split(':')[1]);
   }

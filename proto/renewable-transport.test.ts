@@ -26,7 +26,7 @@ afterEach(() => {
 function frameOf(index: number, bytes: number): Frame {
   const data = Buffer.alloc(bytes, index);
   if (bytes >= 4) data.writeUInt32LE(index);
-  return makeFrame(index + 1, K.FRAME_KIND_DATA, Buffer.from(`head ${index}`), data);
+  return makeFrame(index + 1, K.FRAME_KIND_FILE_REPLY, Buffer.from(`head ${index}`), data);
 }
 
 const digestOf = (frames: readonly Frame[]) =>

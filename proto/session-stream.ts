@@ -8,6 +8,7 @@ import type { FrameTransport } from './carrier.ts';
 import { ReceiveCredit, SESSION_CREDIT_BYTES, SendCredit } from './credits.ts';
 import { decodeHead } from './decode-head.ts';
 import { AppError, type AppErrorCode, fromErrorDetail, toErrorDetail } from './errors.ts';
+import { FairQueue } from './fair-queue.ts';
 import { assertFrameLimits, decodeBatch, encodedFrameBytes, type Frame, makeFrame, NO_BYTES } from './frame.ts';
 import { ErrorDetail } from './gen/v1/error.ts';
 import { Credit, FrameKind } from './gen/v1/frame.ts';
@@ -20,6 +21,8 @@ const DRAINED_BYTES = 128 * 1024;
 /** 40 MiB: 256 answers with full heads and the session credit's worth of data; more is a sender that never waits. */
 const MAX_BUFFERED_BYTES = 40 * 1024 * 1024;
 
+/** Credit that bulk leaves for who has something small to say now and then. */
+const RESERVE_BYTES = 64 * 1024;
 /** Frames about the stream itself that wait: a peer that asks and does not read makes more of them, ours never do. */
 const MAX_URGENT_FRAMES = 1_000;
 
@@ -51,14 +54,13 @@ export class SessionStream {
   readonly #options: SessionStreamOptions;
   readonly #now: () => number;
   readonly #sendCredit: SendCredit;
+  readonly #reserveBytes: number;
   readonly #receiveCredit: ReceiveCredit;
   readonly #liveness: Liveness;
   readonly #timer: NodeJS.Timeout;
   /** CREDIT, PING and PONG overtake: were they to wait behind data, two sides without credit would wait for ever. */
   #urgent: Frame[] = [];
-  #queue: Frame[] = [];
-  #queueHead = 0;
-  #bufferedBytes = 0;
+  readonly #queue = new FairQueue();
   #flushHandle: NodeJS.Immediate | null = null;
   #isTransportFull = false;
   /** There is no connection at the moment; until there is one, nobody's silence means anything. */
@@ -76,6 +78,7 @@ export class SessionStream {
     this.#now = options.now ?? (() => performance.now());
     const creditBytes = options.creditBytes ?? SESSION_CREDIT_BYTES;
     this.#sendCredit = new SendCredit(creditBytes);
+    this.#reserveBytes = creditBytes < SESSION_CREDIT_BYTES ? 0 : RESERVE_BYTES;
     this.#receiveCredit = new ReceiveCredit(creditBytes);
     const times = options.liveness ?? LIVENESS_TIMES;
     this.#liveness = new Liveness(this.#now(), times);
@@ -85,7 +88,7 @@ export class SessionStream {
 
   /** Bytes of frames queued and not yet given to the transport. */
   get bufferedBytes(): number {
-    return this.#bufferedBytes;
+    return this.#queue.bytes;
   }
 
   get isClosed(): boolean {
@@ -111,18 +114,17 @@ export class SessionStream {
     assertFrameLimits(frame);
     if (frame.id === 0 && frame.kind === FrameKind.FRAME_KIND_SESSION_CLOSED) this.#hasAgreedToClose = true;
     this.#queue.push(frame);
-    this.#bufferedBytes += encodedFrameBytes(frame);
-    if (this.#bufferedBytes > MAX_BUFFERED_BYTES) {
-      this.destroy(new AppError('LIMIT_REACHED', `${this.#bufferedBytes} bytes wait for the ${this.#options.peer}`));
+    if (this.#queue.bytes > MAX_BUFFERED_BYTES) {
+      this.destroy(new AppError('LIMIT_REACHED', `${this.#queue.bytes} bytes wait for the ${this.#options.peer}`));
       return;
     }
-    if (this.#bufferedBytes >= FLUSH_BYTES) this.#flush();
+    if (this.#queue.bytes >= FLUSH_BYTES) this.#flush();
     else this.#scheduleFlush();
   }
 
   /** Resolves when little is queued, or the stream has closed. */
   drained(): Promise<void> {
-    if (this.#bufferedBytes <= DRAINED_BYTES || this.#state === 'closed') return Promise.resolve();
+    if (this.#queue.bytes <= DRAINED_BYTES || this.#state === 'closed') return Promise.resolve();
     return new Promise((resolve) => this.#drainWaiters.push(resolve));
   }
 
@@ -330,8 +332,8 @@ export class SessionStream {
       if (!this.#options.transport.write(frames)) this.#isTransportFull = true;
       if (this.#silence === 'asked') this.#silence = 'held';
     }
-    if (this.#bufferedBytes <= DRAINED_BYTES) this.#wakeDrainWaiters();
-    if (this.#state === 'ending' && this.#bufferedBytes === 0) {
+    if (this.#queue.bytes <= DRAINED_BYTES) this.#wakeDrainWaiters();
+    if (this.#state === 'ending' && this.#queue.bytes === 0) {
       this.#state = 'ended';
       this.#options.transport.end();
     }
@@ -342,19 +344,15 @@ export class SessionStream {
     this.#urgent = [];
     let batchBytes = 0;
     for (const frame of frames) batchBytes += encodedFrameBytes(frame);
-    while (this.#queueHead < this.#queue.length) {
-      const frame = this.#queue[this.#queueHead] as Frame;
-      const bytes = encodedFrameBytes(frame);
-      if (frames.length > 0 && batchBytes + bytes > FLUSH_BYTES) break;
-      if (!this.#sendCredit.take(frame.data.length)) break;
+    const mayGo = (frame: Frame, isNew: boolean) => {
+      if (frames.length > 0 && batchBytes + encodedFrameBytes(frame) > FLUSH_BYTES) return false;
+      const bytes = frame.data.length;
+      if (!isNew && bytes > 0 && bytes + this.#reserveBytes > this.#sendCredit.availableBytes) return false;
+      return this.#sendCredit.take(bytes);
+    };
+    for (let frame = this.#queue.take(mayGo); frame !== null; frame = this.#queue.take(mayGo)) {
       frames.push(frame);
-      batchBytes += bytes;
-      this.#bufferedBytes -= bytes;
-      this.#queueHead += 1;
-    }
-    if (this.#queueHead === this.#queue.length || this.#queueHead > 1024) {
-      this.#queue = this.#queue.slice(this.#queueHead);
-      this.#queueHead = 0;
+      batchBytes += encodedFrameBytes(frame);
     }
     return frames;
   }
@@ -386,10 +384,8 @@ export class SessionStream {
     this.#state = 'closed';
     clearInterval(this.#timer);
     if (this.#flushHandle !== null) clearImmediate(this.#flushHandle);
-    this.#queue = [];
+    this.#queue.clear();
     this.#urgent = [];
-    this.#queueHead = 0;
-    this.#bufferedBytes = 0;
     this.#wakeDrainWaiters();
     this.#options.onClosed(error);
   }

@@ -53,6 +53,9 @@ const AF_INET6 = 10;
 /** Of one write of a stream, so that others get their turn. */
 const PIECE_BYTES = 64 * 1024;
 
+/** Overtakes the bulk of others, where all that a connection has to say is this. */
+const SMALL_BYTES = 4 * 1024;
+
 interface Piece {
   data: Uint8Array;
   readonly head: Uint8Array;
@@ -184,7 +187,8 @@ export class AgentConnection implements ConnectionReceiver {
     if (this.#state !== 'open' || this.#credit === null) return;
     const { uplink } = this.#options;
     while (this.#queue.length > 0) {
-      if (uplink.isFull) {
+      const isSmall = this.#queue.length === 1 && (this.#queue[0] as Piece).data.length <= SMALL_BYTES;
+      if (isSmall ? uplink.isStuffed : uplink.isFull) {
         uplink.whenWritable(this.#resume);
         return;
       }

@@ -21,6 +21,11 @@ export class Uplink {
     return this.#session.bufferedBytes >= FULL_BYTES;
   }
 
+  /** Not even what is small goes on. */
+  get isStuffed(): boolean {
+    return this.#session.bufferedBytes >= 2 * FULL_BYTES;
+  }
+
   /** Calls `resume` once, in the order of asking, when there is room. */
   whenWritable(resume: () => void): void {
     this.#waiting.add(resume);

@@ -24,6 +24,8 @@ export interface ConnectionHost {
   send(frame: Frame): void;
   /** The way to the client is full: stop reading, and go on when `resume` is called. */
   readonly isFull: boolean;
+  /** So full that connections with little to say stop as well. */
+  readonly isStuffed: boolean;
   /** While it is full: a datagram may still be sent, and waits. */
   readonly mayWait: boolean;
   whenWritable(resume: () => void): void;

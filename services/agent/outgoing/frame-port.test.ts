@@ -42,16 +42,16 @@ function openPair() {
   return { sender, receiver, received, until, takeCost, close: () => sender.close() };
 }
 
-const data = (id: number, size: number) =>
-  makeFrame(id, FrameKind.FRAME_KIND_DATA, NO_BYTES, Buffer.alloc(size, id & 0xff));
+const data = (id: number, size: number, fill = id) =>
+  makeFrame(id, FrameKind.FRAME_KIND_DATA, NO_BYTES, Buffer.alloc(size, fill & 0xff));
 
 test('frames of every size come in order and whole', async () => {
   const { sender, received, until, close } = openPair();
   const sizes = [0, 1, 3_000, 5_000, 70_000, 2, 9_000];
-  for (const [at, size] of sizes.entries()) sender.send(data(at + 1, size));
+  for (const [at, size] of sizes.entries()) sender.send(data(1, size, at + 1));
   await until(() => received.length === sizes.length);
-  expect(received.map(({ id }) => id)).toEqual(sizes.map((_, at) => at + 1));
-  expect(received.every((frame, at) => Buffer.from(frame.data).equals(Buffer.alloc(sizes[at] ?? 0, frame.id)))).toBe(
+  expect(received.map(({ id }) => id)).toEqual(sizes.map(() => 1));
+  expect(received.every((frame, at) => Buffer.from(frame.data).equals(Buffer.alloc(sizes[at] ?? 0, at + 1)))).toBe(
     true,
   );
   close();
@@ -104,5 +104,21 @@ test('paused producers come back in their order when there is room', async () =>
   receiver.grant(takeCost());
   while (order.length < 20) await new Promise((resolve) => setImmediate(resolve));
   expect(order).toEqual(Array.from({ length: 20 }, (_, at) => at));
+  close();
+});
+
+test('what is small overtakes the bulk of others, never what its own connection has waiting', async () => {
+  const { sender, receiver, received, until, takeCost, close } = openPair();
+  for (let count = 0; count < 20; count += 1) sender.send(data(1, 64 * 1024));
+  sender.send(data(3, 10));
+  sender.send(data(1, 10));
+  await until(() => received.some(({ id }) => id === 3));
+  expect(received.filter(({ id }) => id === 1).length).toBeLessThan(20);
+  while (received.length < 22) {
+    const before = received.length;
+    receiver.grant(takeCost());
+    await until(() => received.length > before || received.length === 22);
+  }
+  expect(received.filter(({ id }) => id === 1).at(-1)?.data.length).toBe(10);
   close();
 });

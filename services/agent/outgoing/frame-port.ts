@@ -18,6 +18,9 @@ const FLUSH_BYTES = 256 * 1024;
 const FRAME_COST_BYTES = 64;
 /** Of all that waits, beyond which a datagram does not join: some turns of streams that pause, and a second of datagrams. */
 const MAX_WAITING_BYTES = 4 * 1024 * 1024;
+/** What may overtake, and how far beyond the window all of it goes. */
+const SMALL_BYTES = 4 * 1024;
+const SPARE_BYTES = 256 * 1024;
 /** Producers resumed per turn of the loop: each may bring a full read buffer before it can be paused again. */
 const RESUMED_PER_TURN = 8;
 
@@ -38,6 +41,9 @@ export class FramePort {
   #urgent: Buffer[] = [];
   #queue: Buffer[] = [];
   #queueCosts: number[] = [];
+  #queueIds: number[] = [];
+  /** How many frames of an id are in the queue. */
+  readonly #queuedOf = new Map<number, number>();
   #queueHead = 0;
   #queuedBytes = 0;
   #flushHandle: NodeJS.Immediate | null = null;
@@ -60,6 +66,11 @@ export class FramePort {
     return this.#availableBytes <= 0;
   }
 
+  /** Not even what is small goes on. */
+  get isStuffed(): boolean {
+    return this.#availableBytes <= -SPARE_BYTES;
+  }
+
   /** Whether what cannot pause may still wait. While streams fill the window it must, or names would not be found. */
   get mayWait(): boolean {
     const frames = this.#queue.length - this.#queueHead;
@@ -76,12 +87,20 @@ export class FramePort {
     this.#paused.delete(resume);
   }
 
-  /** Order is kept, but CREDIT overtakes: behind data, two sides without credit would wait for ever. */
+  /**
+   * Order is kept, but CREDIT overtakes: behind data, two sides without credit would wait for ever. So does what is small, of
+   * a connection that has nothing waiting: bulk of others is not to hold it up.
+   */
   send(frame: Frame): void {
     if (this.#isClosed) return;
     const encoded = encodeBatch([frame]);
     if (frame.kind === FrameKind.FRAME_KIND_CREDIT) this.#urgent.push(encoded);
-    else {
+    else if (this.#overtakes(frame)) {
+      this.#urgent.push(encoded);
+      this.#availableBytes -= costOf(frame);
+    } else {
+      this.#queueIds.push(frame.id);
+      this.#queuedOf.set(frame.id, (this.#queuedOf.get(frame.id) ?? 0) + 1);
       this.#queue.push(encoded);
       this.#queueCosts.push(costOf(frame));
       this.#queuedBytes += encoded.length;
@@ -102,6 +121,17 @@ export class FramePort {
     this.#flush();
     this.#isClosed = true;
     this.#options.port.close();
+  }
+
+  #overtakes(frame: Frame): boolean {
+    if (!this.#hasWindow || frame.id === 0 || frame.data.length > SMALL_BYTES || this.isStuffed) return false;
+    return this.#queueHead < this.#queue.length && !this.#queuedOf.has(frame.id);
+  }
+
+  #forget(id: number): void {
+    const count = (this.#queuedOf.get(id) ?? 0) - 1;
+    if (count > 0) this.#queuedOf.set(id, count);
+    else this.#queuedOf.delete(id);
   }
 
   #receive(batch: Uint8Array): void {
@@ -169,11 +199,13 @@ export class FramePort {
       bytes += part.length;
       this.#queuedBytes -= part.length;
       if (this.#hasWindow) this.#availableBytes -= this.#queueCosts[this.#queueHead] as number;
+      this.#forget(this.#queueIds[this.#queueHead] as number);
       this.#queueHead += 1;
     }
     if (this.#queueHead === this.#queue.length || this.#queueHead > 1024) {
       this.#queue = this.#queue.slice(this.#queueHead);
       this.#queueCosts = this.#queueCosts.slice(this.#queueHead);
+      this.#queueIds = this.#queueIds.slice(this.#queueHead);
       this.#queueHead = 0;
     }
     return parts;
@@ -186,6 +218,8 @@ export class FramePort {
     this.#paused.clear();
     this.#queue = [];
     this.#queueCosts = [];
+    this.#queueIds = [];
+    this.#queuedOf.clear();
     this.#urgent = [];
     this.#options.onClosed();
   }

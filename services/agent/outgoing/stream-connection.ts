@@ -44,6 +44,9 @@ export interface DialledStream {
   reset(): void;
 }
 
+/** A connection that brings less is not the one that fills the way to the client: it goes on. */
+const LIGHT_BYTES = 16 * 1024;
+
 export class StreamConnection implements Connection {
   readonly #options: StreamOptions;
   readonly #sendCredit: SendCredit;
@@ -54,6 +57,8 @@ export class StreamConnection implements Connection {
   #dialled: DialledStream | null = null;
   #dialTimer: NodeJS.Timeout | undefined;
   #state: 'dialling' | 'open' | 'ended' = 'dialling';
+  /** Read since the way to the client was full. */
+  #whileFullBytes = 0;
   #isWriting = false;
   #isPaused = false;
   /** The client's direction has ended. */
@@ -75,6 +80,7 @@ export class StreamConnection implements Connection {
   readonly onBytes = (count: number, buffer: Uint8Array): boolean => {
     if (this.#isReleased || this.#state !== 'open') return true;
     this.#sendCredit.take(count);
+    this.#whileFullBytes = this.#options.host.isFull ? this.#whileFullBytes + count : 0;
     this.#options.host.send(dataFrame(this.#options.id, buffer.subarray(0, count)));
     this.#updateReading();
     return true;
@@ -199,8 +205,9 @@ export class StreamConnection implements Connection {
     if (socket === undefined || this.#state !== 'open') return;
     const { host } = this.#options;
     const hasCredit = this.#sendCredit.availableBytes >= this.#readBytes;
-    if (hasCredit && host.isFull) host.whenWritable(this.#resume);
-    const shouldPause = !hasCredit || host.isFull;
+    const isHeldUp = host.isFull && (this.#whileFullBytes > LIGHT_BYTES || host.isStuffed);
+    if (hasCredit && isHeldUp) host.whenWritable(this.#resume);
+    const shouldPause = !hasCredit || isHeldUp;
     if (shouldPause === this.#isPaused) return;
     this.#isPaused = shouldPause;
     if (shouldPause) socket.pause();

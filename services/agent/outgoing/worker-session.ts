@@ -72,6 +72,10 @@ export class WorkerSession implements ConnectionHost {
     return this.#port.isFull;
   }
 
+  get isStuffed(): boolean {
+    return this.#port.isStuffed;
+  }
+
   get mayWait(): boolean {
     return this.#port.mayWait;
   }
@@ -171,7 +175,7 @@ export class WorkerSession implements ConnectionHost {
   #dialTcp({ id, connect, firstBytes, deadlineMs }: Request): void {
     const peer = toEndpoint(connect.peer);
     this.#options.denyList.assertInternet(peer);
-    const creditBytes = this.#budget.commit();
+    const creditBytes = this.#budget.commitStream();
     const name = `tcp ${endpointText(peer)}`;
     const connection = new StreamConnection({ id, host: this, creditBytes, name, firstBytes });
     this.#add(id, connection, creditBytes);
@@ -212,7 +216,7 @@ export class WorkerSession implements ConnectionHost {
     const type = connect.transport === Transport.TRANSPORT_UNIX_STREAM ? 'stream' : 'seqpacket';
     const { rootFd, denyList } = this.#options;
     const dialling = new DiallingUnix(id, this);
-    this.#add(id, dialling, this.#budget.commit(type === 'stream' ? undefined : PACKET_CREDIT_BYTES));
+    this.#add(id, dialling, type === 'stream' ? this.#budget.commitStream() : this.#budget.commit(PACKET_CREDIT_BYTES));
     dialUnix({ type, address, rootFd, denyList, deadlineMs, signal: dialling.signal }).then(
       (dialled) => this.#onUnixDialled(request, dialling, dialled),
       (thrown: unknown) => dialling.fail(toConnectionError(`unix ${type}`, thrown)),
