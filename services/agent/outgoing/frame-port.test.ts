@@ -122,3 +122,12 @@ test('what is small overtakes the bulk of others, never what its own connection 
   expect(received.filter(({ id }) => id === 1).at(-1)?.data.length).toBe(10);
   close();
 });
+
+test('more that overtakes than one batch holds goes in several', async () => {
+  const { sender, received, until, close } = openPair();
+  for (let count = 0; count < 6; count += 1) sender.send(data(1, 60_000));
+  for (let id = 3; id < 400; id += 2) sender.send(data(id, 4_000));
+  await until(() => received.filter(({ id }) => id > 1).length > 40);
+  expect(received.every(({ data: bytes }) => bytes.length === 60_000 || bytes.length === 4_000)).toBe(true);
+  close();
+});

@@ -188,10 +188,15 @@ export class FramePort {
   }
 
   #takeBatch(): Buffer[] {
-    const parts = this.#urgent;
-    this.#urgent = [];
     let bytes = 0;
-    for (const part of parts) bytes += part.length;
+    let count = 0;
+    for (; count < this.#urgent.length; count += 1) {
+      const { length } = this.#urgent[count] as Buffer;
+      if (count > 0 && bytes + length > BATCH_BYTES) break;
+      bytes += length;
+    }
+    const parts = this.#urgent.splice(0, count);
+    if (this.#urgent.length > 0) return parts;
     while (this.#queueHead < this.#queue.length && this.#availableBytes > 0) {
       const part = this.#queue[this.#queueHead] as Buffer;
       if (parts.length > 0 && bytes + part.length > BATCH_BYTES) break;
