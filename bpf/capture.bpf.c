@@ -220,12 +220,14 @@ static __always_inline __u32 judge_flow(struct __sk_buff *skb, const struct pack
 		return WHOLE;
 	if (rule->flags & CAPTURE_PREFILTER && state->verdict == CAPTURE_FLOW_UNDECIDED &&
 	    packet->protocol == IPPROTO_TCP) {
-		if (is_unwanted(skb, packet, rule)) {
+		switch (judge_segment(skb, packet, rule)) {
+		case SEGMENT_UNWANTED:
 			count->prefiltered_packets++;
 			count->prefiltered_bytes += packet->bytes;
 			return packet->payload;
+		case SEGMENT_DOUBTFUL:
+			state->verdict = CAPTURE_FLOW_WANTED;
 		}
-		state->verdict = CAPTURE_FLOW_WANTED;
 	}
 	if (rule->flags & CAPTURE_RATE)
 		take_tokens(port, packet->bytes);

@@ -65,7 +65,7 @@ struct capture_flow {
 
 enum {
 	CAPTURE_FLOW_UNDECIDED = 0,
-	/* It may hold a wanted request: everything from here on. */
+	/* It may hold a wanted request anywhere: everything from here on. */
 	CAPTURE_FLOW_WANTED = 1,
 	/* It came when there were no tokens: nothing. */
 	CAPTURE_FLOW_REFUSED = 2,

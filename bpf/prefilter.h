@@ -33,21 +33,19 @@ struct packet {
  */
 __attribute__((noinline)) int is_one_head(struct __sk_buff *skb, __u32 from, __u32 bytes)
 {
-	__u8 chunk[HEAD_CHUNK];
 	__u8 before = 0;
 
 	for (__u32 i = 0; i < HEAD_CHUNKS; i++) {
-		__u32 left = bytes - i * HEAD_CHUNK;
-		__u32 end = i * HEAD_CHUNK >= bytes ? 0 : left > HEAD_CHUNK ? HEAD_CHUNK : left;
+		__u8 chunk[HEAD_CHUNK] = {};
+		__u32 at = i * HEAD_CHUNK;
+		__u32 count = bytes - at;
 
-		if (end == 0)
+		if (at >= bytes)
 			return 1;
-		if (end < HEAD_CHUNK)
-			from -= HEAD_CHUNK - end; /* the last chunk overlaps the one before */
-		if (bpf_skb_load_bytes(skb, from + i * HEAD_CHUNK, chunk, HEAD_CHUNK))
+		if (count > HEAD_CHUNK)
+			count = HEAD_CHUNK;
+		if (count == 0 || bpf_skb_load_bytes(skb, from + at, chunk, count))
 			return 0;
-		if (end < HEAD_CHUNK)
-			before = 0;
 		for (__u32 j = 0; j < HEAD_CHUNK; j += 2) {
 			if (chunk[j] == before && (before == '\r' || before == '\n'))
 				return 0;
@@ -57,36 +55,43 @@ __attribute__((noinline)) int is_one_head(struct __sk_buff *skb, __u32 from, __u
 	return 0;
 }
 
+enum {
+	/* Not one whole request, or nobody knows: from here on everything. */
+	SEGMENT_DOUBTFUL,
+	SEGMENT_WANTED,
+	SEGMENT_UNWANTED,
+};
+
 /*
- * True when the payload is exactly one request, whole and without a body, that has none of the prefixes. Whatever could be
- * more, or the beginning of something, is wanted.
+ * What a segment is when it is exactly one request, whole and without a body: then the next one begins behind it, and each is
+ * judged for itself.
  */
-static __always_inline int is_unwanted(struct __sk_buff *skb, const struct packet *packet,
-				       const struct capture_rule *rule)
+static __always_inline int judge_segment(struct __sk_buff *skb, const struct packet *packet,
+					 const struct capture_rule *rule)
 {
 	union {
 		__u8 bytes[CAPTURE_PREFIX_BYTES];
 		__u64 words[CAPTURE_PREFIX_BYTES / 8];
 	} line, path;
+	__u32 method;
 	__u32 tail = 0;
 
-	if (packet->bytes < HEAD_CHUNK + 4 || bpf_skb_load_bytes(skb, packet->payload, &line, sizeof(line)))
-		return 0;
-	if (line.bytes[0] == 'G' && line.bytes[1] == 'E' && line.bytes[2] == 'T' && line.bytes[3] == ' ') {
-		if (bpf_skb_load_bytes(skb, packet->payload + 3, &path, sizeof(path)))
-			return 0;
-	} else if (line.bytes[0] == 'H' && line.bytes[1] == 'E' && line.bytes[2] == 'A' && line.bytes[3] == 'D' &&
-		   line.bytes[4] == ' ') {
-		if (bpf_skb_load_bytes(skb, packet->payload + 4, &path, sizeof(path)))
-			return 0;
-	} else {
-		return 0;
-	}
+	if (packet->bytes < CAPTURE_PREFIX_BYTES + 4 || bpf_skb_load_bytes(skb, packet->payload, &line, sizeof(line)))
+		return SEGMENT_DOUBTFUL;
+	if (line.bytes[0] == 'G' && line.bytes[1] == 'E' && line.bytes[2] == 'T' && line.bytes[3] == ' ')
+		method = 3;
+	else if (line.bytes[0] == 'H' && line.bytes[1] == 'E' && line.bytes[2] == 'A' && line.bytes[3] == 'D' &&
+		 line.bytes[4] == ' ')
+		method = 4;
+	else
+		return SEGMENT_DOUBTFUL;
 	/* A request line may hold a whole URL. */
-	if (path.bytes[1] != '/')
-		return 0;
+	if (bpf_skb_load_bytes(skb, packet->payload + method, &path, sizeof(path)) || path.bytes[1] != '/')
+		return SEGMENT_DOUBTFUL;
 	if (bpf_skb_load_bytes(skb, packet->payload + packet->bytes - 4, &tail, 4) || tail != bpf_htonl(0x0d0a0d0a))
-		return 0;
+		return SEGMENT_DOUBTFUL;
+	if (!is_one_head(skb, packet->payload, packet->bytes - 4))
+		return SEGMENT_DOUBTFUL;
 	for (__u32 i = 0; i < CAPTURE_MAX_PREFIXES; i++) {
 		const struct capture_prefix *prefix = &rule->prefixes[i];
 		__u64 in_line = 0;
@@ -100,9 +105,9 @@ static __always_inline int is_unwanted(struct __sk_buff *skb, const struct packe
 			in_path |= (path.words[j] ^ prefix->words[j]) & prefix->masks[j];
 		}
 		if ((prefix->is_path ? in_path : in_line) == 0)
-			return 0;
+			return SEGMENT_WANTED;
 	}
-	return is_one_head(skb, packet->payload, packet->bytes - 4);
+	return SEGMENT_UNWANTED;
 }
 
 #endif

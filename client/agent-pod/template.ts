@@ -58,8 +58,8 @@ export const CAPABILITIES = {
     'MKNOD',
     'SETFCAP',
   ],
-  /** Enter the namespace, open packet sockets there, load the filter. */
-  sniffer: ['SYS_ADMIN', 'SYS_PTRACE', 'NET_RAW'],
+  /** Enter the namespace, open packet sockets there, load the filter, ask connection tracking about redirects. */
+  sniffer: ['SYS_ADMIN', 'SYS_PTRACE', 'NET_RAW', 'NET_ADMIN'],
   /** The same, and redirect. */
   stealer: ['SYS_ADMIN', 'SYS_PTRACE', 'NET_RAW', 'NET_ADMIN'],
 } as const;

@@ -110,6 +110,13 @@ class WantedRequests implements Selection {
     // Whole requests that the kernel has looked at already.
     if (reason === NOT_WANTED && this.#reader?.isBetweenRequests === true && this.#reader.waitingBytes === 0) {
       this.#subscription.counts.notMatched += 1;
+      // Should one of them have had a body, it comes next.
+      this.#reader = null;
+      return;
+    }
+    // More of the same.
+    if (reason === NOT_WANTED && this.#reader === null) {
+      this.#subscription.counts.notMatched += 1;
       return;
     }
     this.#lose(bytes, lossReason(reason));

@@ -5,11 +5,10 @@ import { once } from 'node:events';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { pino } from 'pino';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { startNats } from '../../services/agent/nats-child.ts';
 import { type Peer, startNetwork, type TargetNetwork } from '../fixtures/network.ts';
-import { Mirror, type RunningSniffer, snifferKey, startSniffer } from './sniffer-harness.ts';
+import { Mirror, type RunningSniffer, startSniffer } from './sniffer-harness.ts';
+import { startSnifferProcess } from './sniffer-process.ts';
 
 const HTTP = 8080;
 const ECHO = 9000;
@@ -142,36 +141,17 @@ test(
   async () => {
     mirror.end();
     await sniffer[Symbol.asyncDispose]();
-    const folder = await mkdtemp(path.join(tmpdir(), 'mirrord-killed-'));
-    const nats = await startNats(folder, pino({ level: 'silent' }));
-    await writeFile(`${folder}/key`, snifferKey.toString('hex'), { mode: 0o600 });
-    const child = spawn(process.execPath, [path.join(import.meta.dirname, '../../dist/sniffer.js')], {
-      env: {
-        ...process.env,
-        MIRRORD_RUNTIME_DIR: folder,
-        MIRRORD_NATS_URL: nats.url,
-        MIRRORD_LOG_LEVEL: 'error',
-        MIRRORD_SESSION_KEY_FILE: `${folder}/key`,
-      },
-      stdio: ['ignore', 'pipe', 'inherit'],
-    });
-    const exited = once(child, 'exit');
+    const killed = await startSnifferProcess();
     try {
-      const [line] = (await once(child.stdout, 'data')) as [Buffer];
-      const { address } = JSON.parse(line.toString()) as { address: string };
-      const session = await Mirror.open({ address }, network.identity);
+      const session = await Mirror.open(killed, network.identity);
       await session.subscribe({ port: HTTP });
       expect(await packetSockets()).toBe(1);
-      child.kill('SIGKILL');
-      await exited;
+      await killed.kill();
       await expect(session.until('anything', () => false)).rejects.toThrow('the session ended');
       expect(await packetSockets()).toBe(0);
       await network.run(network.beyond, `curl -sf http://10.99.0.1:${HTTP}/`);
     } finally {
-      child.kill('SIGKILL');
-      await exited;
-      await nats.close();
-      await rm(folder, { recursive: true });
+      await killed[Symbol.asyncDispose]();
     }
   },
   DEADLINE_MS,

@@ -27,7 +27,7 @@ import {
 import { type SocketAddress, Transport } from '../../proto/gen/v1/network.ts';
 import type { SessionStream } from '../../proto/session-stream.ts';
 import { mintToken, newSessionId, SESSION_KEY_BYTES } from '../../proto/token.ts';
-import { openSniffer, type SnifferServer } from '../../services/sniffer/server.ts';
+import type { SnifferServer } from '../../services/sniffer/server.ts';
 
 /** Everything on a TCP port. */
 const WISH: Subscribe = {
@@ -62,6 +62,8 @@ export async function startSniffer(
   limits: { wantsEbpf?: boolean; ringBytes?: number; flows?: number } = {},
 ): Promise<RunningSniffer> {
   const folder = await mkdtemp(path.join(tmpdir(), 'mirrord-sniffer-'));
+  // Loaded when it is used: a bench measures a sniffer that is another process.
+  const { openSniffer } = await import('../../services/sniffer/server.ts');
   const server = await openSniffer({
     address: `unix:${folder}/s`,
     sessionKey: snifferKey,

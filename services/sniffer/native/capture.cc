@@ -15,6 +15,8 @@ namespace {
 
 // A wake-up without packets: holes and ages are looked at so often.
 constexpr int TICK_MS = 100;
+// What was lost shows only behind everything that is in the ring and that streams hold.
+constexpr uint64_t LOSS_MEMORY_MS = 10'000;
 // A batch is handed on when it has this size, or when there is no full block left.
 constexpr size_t BATCH_BYTES = 256 * 1024;
 
@@ -167,8 +169,10 @@ void Capture::count_losses()
 {
 	uint32_t losses = ring_.take_losses();
 	counters_.ring_losses += losses;
+	uint64_t now_ms = clock_of(CLOCK_MONOTONIC) / 1'000'000;
 	if (losses > 0)
-		now_.ring_losses++;
+		lost_at_ms_ = now_ms;
+	now_.ring_losses = lost_at_ms_ > 0 && now_ms - lost_at_ms_ < LOSS_MEMORY_MS ? 1 : 0;
 }
 
 void Capture::mark(uint64_t number)

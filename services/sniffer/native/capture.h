@@ -95,6 +95,7 @@ class Capture {
 	std::unique_ptr<Tracker> tracker_;
 	CaptureCounters counters_;
 	Now now_;
+	uint64_t lost_at_ms_ = 0;
 	bool wants_acknowledgements_ = false;
 	struct Mark {
 		uint64_t number;

@@ -49,7 +49,7 @@ uint64_t Stream::first_known() const
 
 Loss Stream::reason_of_hole(Now now) const
 {
-	return now.ring_losses != ring_losses_ ? Loss::RING_FULL : Loss::NOT_SEEN;
+	return now.ring_losses > 0 ? Loss::RING_FULL : Loss::NOT_SEEN;
 }
 
 void Stream::segment(uint32_t sequence, const uint8_t *data, uint32_t captured, uint32_t bytes, bool is_fin, Loss rest,
@@ -165,12 +165,10 @@ void Stream::drain(Now now, StreamSink &sink)
 		sink.on_end();
 		return;
 	}
-	if (!has_hole()) {
+	if (!has_hole())
 		hole_since_ms_ = 0;
-		ring_losses_ = now.ring_losses;
-	} else if (hole_since_ms_ == 0) {
+	else if (hole_since_ms_ == 0)
 		hole_since_ms_ = now.ms;
-	}
 }
 
 void Stream::skip_to(uint64_t offset, Now now, Loss reason, StreamSink &sink)
@@ -197,7 +195,7 @@ void Stream::check_hole(Now now, StreamSink &sink)
 {
 	if (!has_hole() || hole_since_ms_ == 0)
 		return;
-	uint64_t patience_ms = now.ring_losses != ring_losses_ ? HOLE_OF_RING_MS : HOLE_MS;
+	uint64_t patience_ms = now.ring_losses > 0 ? HOLE_OF_RING_MS : HOLE_MS;
 	if (now.ms - hole_since_ms_ >= patience_ms)
 		skip_to(first_known(), now, reason_of_hole(now), sink);
 }
@@ -216,7 +214,6 @@ void Stream::resync(uint32_t sequence, Now now, StreamSink &sink)
 	finish(now, sink);
 	sink.on_gap(0, reason);
 	first_sequence_ = sequence - static_cast<uint32_t>(next_);
-	ring_losses_ = now.ring_losses;
 }
 
 } // namespace sniffer

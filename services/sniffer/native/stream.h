@@ -32,10 +32,10 @@ struct Budget {
 	size_t most_bytes_of_stream = 8 * 1024 * 1024;
 };
 
-// A burst of lost packets has its number; a hole that began under an earlier one is the ring's.
 struct Now {
 	uint64_t ms = 0; // of a clock that does not jump; never 0
 	uint64_t ns = 0; // since the epoch
+	// Of the last seconds: what is missing now is then the ring's loss. (What it has lost comes behind what is in it.)
 	uint64_t ring_losses = 0;
 };
 
@@ -75,7 +75,7 @@ class Stream {
 	void finish(Now now, StreamSink &sink);
 	// A hole that nobody has filled and nothing has told about.
 	static constexpr uint64_t HOLE_MS = 10'000;
-	// The same when the ring has lost packets since the last byte in order.
+	// The same when the ring has lost packets of late.
 	static constexpr uint64_t HOLE_OF_RING_MS = 250;
 
       private:
@@ -105,7 +105,6 @@ class Stream {
 	uint64_t next_ = 0;
 	uint64_t fin_ = 0;
 	uint64_t hole_since_ms_ = 0;
-	uint64_t ring_losses_ = 0;
 	size_t held_bytes_ = 0;
 	std::map<uint64_t, Piece> pieces_;
 };
