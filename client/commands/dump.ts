@@ -133,6 +133,7 @@ async function show(dump: Dump, backend: Backend): Promise<Outcome> {
     say(`showing ${formatTarget(target)}, ports ${dump.ports.join(', ')}; Ctrl-C ends it`);
     await end.come();
     await traffic.finish();
+    if (args.flags['json']) terminal.out(`${JSON.stringify({ event: 'summary', ports: traffic.tally.summary() })}\n`);
     for (const line of traffic.tally.lines('seen')) say(line);
   } finally {
     await session.close();

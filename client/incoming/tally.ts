@@ -87,6 +87,15 @@ export class Tally {
     ]);
   }
 
+  /** For programs. */
+  summary(): object[] {
+    return [...this.#ports].map(([port, { losses, ...sums }]) => ({
+      port,
+      ...sums,
+      losses: [...losses].map(([why, loss]) => ({ why, ...loss })),
+    }));
+  }
+
   #lose(port: number, why: string, connections: number, bytes: number, packets: number): void {
     if (connections === 0 && bytes === 0 && packets === 0) return;
     const { losses } = this.#port(port);

@@ -137,7 +137,7 @@ describe.skipIf(!can.root.yes)(`a local process under exec (${can.root.why})`, (
     async () => {
       const run = start([process.execPath, fixture('hash-server.mjs'), `${HTTP}`, `${ECHO}`]);
       await run.complained(`mirroring port ${HTTP}`);
-      const report = await beyond(`wrk -t1 -c8 -d2s http://10.99.0.1:${HTTP}/size/500`);
+      const report = await beyond(`wrk -t1 -c8 -d1s http://10.99.0.1:${HTTP}/size/500`);
       expect(report).toMatch(/requests in/);
       expect(report).not.toMatch(/Socket errors|Non-2xx/);
       // One more: wrk looks whether somebody is there.
@@ -241,9 +241,12 @@ describe.skipIf(!can.root.yes)('mirrord dump', () => {
       const events = (await run.outcome).stdout
         .trim()
         .split('\n')
-        .map((line) => JSON.parse(line).event);
+        .map((line) => JSON.parse(line));
       await targetAccounts(1);
-      expect(events).toEqual(['opened', 'request', 'finished', 'response', 'body', 'finished', 'closed']);
+      const kinds = ['opened', 'request', 'finished', 'response', 'body', 'finished', 'closed', 'summary'];
+      expect(events.map(({ event }) => event)).toEqual(kinds);
+      const sums = events.at(-1).ports.find(({ port }: { port: number }) => port === HTTP);
+      expect(sums).toMatchObject({ connections: 1, losses: [] });
     },
     DEADLINE_MS,
   );
