@@ -7,13 +7,14 @@ import { type AgentPod, startAgentPod } from './agent-pod/agent-pod.ts';
 import { startEphemeralAgent } from './agent-pod/ephemeral.ts';
 import { ephemeralTarget } from './agent-pod/ephemeral-container.ts';
 import { agentSettings } from './agent-pod/settings.ts';
-import type { PodFeatures } from './agent-pod/template.ts';
+import { AGENT_CONTAINER, type PodFeatures } from './agent-pod/template.ts';
 import type { Backend } from './backend.ts';
 import type { Config } from './config/schema/root.ts';
 import { DirectWay } from './direct-way.ts';
 import type { KubeApi } from './kube/api.ts';
 import type { Pod } from './kube/objects.ts';
 import { openKubeApi } from './kube/open.ts';
+import { chooseContainer } from './kube/pod-choice.ts';
 import { type ResolvedTarget, resolveTarget } from './kube/resolve.ts';
 import { isStatus } from './kube/status.ts';
 import { type ClusterTarget, formatClusterTarget } from './kube/target.ts';
@@ -53,67 +54,90 @@ export async function reachCluster(options: ClusterOptions): Promise<Backend> {
 
 async function reachWith(options: ClusterOptions, api: KubeApi): Promise<Backend> {
   const { target, config, env, progress, log, signal } = options;
-  if (target.kind === 'targetless') {
-    throw new AppError('UNSUPPORTED', 'target targetless is not built yet: a session without a target comes later', {
-      data: { exitCode: 2, advice: 'name a pod or a deployment.' },
-    });
-  }
-  const text = formatClusterTarget(target);
   const settings = agentSettings(config, env);
-  const found = await progress.step(
-    `looking for ${text}`,
-    () => resolveTarget({ api, target, namespace: config.target.namespace, signal }),
-    (resolved) => `target: pod ${resolved.pod}, container ${resolved.container}, on ${resolved.node}`,
-  );
-  if (found.containerId === options.except) {
-    throw new AppError(
-      'TARGET_GONE',
-      `container ${found.container} of pod ${found.pod} has ended, and no other runs yet`,
-    );
-  }
-  for (const choice of found.choices) progress.info(choice);
+  const found = target.kind === 'targetless' ? null : await findTarget(options, target, api);
   const sessionId = newSessionId();
   const { privateKey, publicKey } = newSigningKey();
-  const isEphemeral = config.agent.ephemeral;
-  const namespace = isEphemeral ? found.namespace : (settings.namespace ?? found.namespace);
+  const ephemeral = config.agent.ephemeral ? found : null;
+  const targetNamespace = found?.namespace ?? config.target.namespace ?? api.access.namespace;
+  // Without a target it stands for one in its namespace.
+  const isElsewhere = ephemeral === null && found !== null && settings.namespace !== null;
+  const namespace = isElsewhere ? (settings.namespace ?? targetNamespace) : targetNamespace;
   const name = `mirrord-agent-${sessionId.slice(0, NAME_CHARS)}`;
   const template = {
     name,
     sessionId,
     publicKey,
-    node: found.node,
+    node: found?.node ?? null,
     features: options.features,
     settings,
     version: VERSION,
   };
   const { startupS } = settings;
   const pod = await progress.step(
-    isEphemeral ? `starting the agent in pod ${found.pod}` : 'starting the agent in the cluster',
+    ephemeral === null ? 'starting the agent in the cluster' : `starting the agent in pod ${ephemeral.pod}`,
     () =>
-      isEphemeral
-        ? startEphemeralAgent({ api, found, template, startupS, signal })
-        : startAgentPod({ api, namespace, template, startupS, signal }),
+      ephemeral === null
+        ? startAgentPod({ api, namespace, template, startupS, signal })
+        : startEphemeralAgent({ api, found: ephemeral, template, startupS, signal }),
     (started) => `agent: pod ${started.name} in namespace ${namespace}`,
   );
   log.info('agent started', { pod: pod.name, namespace, ...api.traffic });
   const way = new DirectWay((asked) => pod.connect(asked).catch(gone(pod.name)), log);
   const podAddress = async () => {
-    const object = isEphemeral ? found.object : await api.get<Pod>(podPath(namespace, pod.name), { signal });
+    const object = ephemeral?.object ?? (await api.get<Pod>(podPath(namespace, pod.name), { signal }));
     return object.status?.podIP;
   };
+  const stand = found ?? (await ownContainer(api, namespace, pod, signal));
   const clusterNowS = (Date.now() + pod.clockAheadMs) / 1_000;
   return {
     address: `pod ${namespace}/${pod.name}`,
     token: signToken(privateKey, sessionId, TOKEN_TTL_S, clusterNowS),
-    place: { id: found.containerId, text: `pod ${found.pod}` },
+    place: { id: stand.containerId, text: `pod ${stand.pod}` },
     connect: way.connect,
     ...(settings.isDirect ? { onOpened: async (session) => way.take(session, await podAddress()) } : {}),
-    target: isEphemeral ? ephemeralTarget(found) : { kind: 'container', name: containerIdOf(found) },
+    target: ephemeral === null ? { kind: 'container', name: containerIdOf(stand) } : ephemeralTarget(ephemeral),
     isEmbedded: false,
     folder: null,
     close: () => close(pod, api, progress, log),
     agentLog: () => pod.readLog(),
   };
+}
+
+async function findTarget(
+  { config, progress, signal, except }: ClusterOptions,
+  target: Exclude<ClusterTarget, { kind: 'targetless' }>,
+  api: KubeApi,
+): Promise<ResolvedTarget> {
+  const found = await progress.step(
+    `looking for ${formatClusterTarget(target)}`,
+    () => resolveTarget({ api, target, namespace: config.target.namespace, signal }),
+    (resolved) => `target: pod ${resolved.pod}, container ${resolved.container}, on ${resolved.node}`,
+  );
+  if (found.containerId === except) {
+    throw new AppError(
+      'TARGET_GONE',
+      `container ${found.container} of pod ${found.pod} has ended, and no other runs yet`,
+    );
+  }
+  for (const choice of found.choices) progress.info(choice);
+  return found;
+}
+
+interface Stand {
+  readonly pod: string;
+  readonly containerId: string;
+}
+
+/** The agent's own container is the target where there is no other. Its pod is removed where it cannot be told. */
+async function ownContainer(api: KubeApi, namespace: string, pod: AgentPod, signal: AbortSignal): Promise<Stand> {
+  try {
+    const object = await api.get<Pod>(podPath(namespace, pod.name), { signal });
+    return { pod: pod.name, containerId: chooseContainer(object, AGENT_CONTAINER).id };
+  } catch (error) {
+    await pod.remove();
+    throw error;
+  }
 }
 
 /** An agent's pod that is not there any more does not come back: nobody need try again. */
@@ -129,7 +153,7 @@ function podPath(namespace: string, name: string): string {
 }
 
 /** Without the runtime's prefix. */
-function containerIdOf({ containerId }: ResolvedTarget): string {
+function containerIdOf({ containerId }: Stand): string {
   return containerId.slice(containerId.lastIndexOf('/') + 1);
 }
 

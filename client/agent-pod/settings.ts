@@ -19,7 +19,8 @@ export interface AgentSettings {
   readonly logLevel: string;
   readonly disabledCapabilities: readonly string[];
   readonly isPrivileged: boolean;
-  readonly tolerations: readonly Json[];
+  /** null: ours. */
+  readonly tolerations: readonly Json[] | null;
   /** Of each container; null: ours. */
   readonly resources: Json | null;
   readonly labels: Readonly<Record<string, string>>;
@@ -36,8 +37,6 @@ export interface AgentSettings {
 const DEFAULT_REGISTRY = 'mirrord/agent';
 const DEFAULT_FIRST_SESSION_S = 30;
 const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'silent'];
-/** The target's node may be tainted for everybody else: the agent must go where the target is. */
-const EVERY_TAINT = [{ operator: 'Exists' }];
 
 /** Throws CONFIG_INVALID that names the key. */
 export function agentSettings({ agent }: Config, env: NodeJS.ProcessEnv): AgentSettings {
@@ -52,7 +51,7 @@ export function agentSettings({ agent }: Config, env: NodeJS.ProcessEnv): AgentS
     logLevel: logLevelOf(agent.log_level),
     disabledCapabilities: agent.disabled_capabilities,
     isPrivileged: agent.privileged,
-    tolerations: (agent.tolerations ?? EVERY_TAINT) as Json[],
+    tolerations: agent.tolerations as Json[] | null,
     resources: agent.resources as Json | null,
     labels: Object.fromEntries(agent.labels ?? []),
     annotations: Object.fromEntries(agent.annotations ?? []),

@@ -71,11 +71,10 @@ test('it mounts nothing of the node, has no account and answers on its loopback 
   expect(env).toContainEqual({ name: 'MIRRORD_CLIENT_PUBLIC_KEY', value: 'UFVCTElD' });
 });
 
-test('without a target it is a pod like others', async () => {
+test('without a target it goes where others may go', async () => {
   const pod = await podOf({ node: null, agent: { node_selector: { disk: 'ssd' } } });
-  expect(pod).not.toHaveProperty('hostPID');
   expect(pod).not.toHaveProperty('nodeName');
-  expect(pod).toMatchObject({ nodeSelector: { disk: 'ssd' } });
+  expect(pod).toMatchObject({ nodeSelector: { disk: 'ssd' }, tolerations: [] });
 });
 
 test('meshes are told to keep out of it, unless they are asked in', async () => {

@@ -69,6 +69,9 @@ const DEFAULT_RESOURCES = {
   limits: { cpu: '2', memory: '512Mi' },
 };
 
+/** The target's node may be tainted for everybody else: the agent must go where the target is. */
+const EVERY_TAINT = [{ operator: 'Exists' }];
+
 export type Json = Readonly<Record<string, unknown>>;
 
 export function agentJob(template: PodTemplate): Json {
@@ -102,8 +105,10 @@ function podSpec(template: PodTemplate): Json {
     terminationGracePeriodSeconds: END_GRACE_S,
     automountServiceAccountToken: false,
     enableServiceLinks: false,
-    ...(node === null ? { nodeSelector: settings.nodeSelector } : { nodeName: node, hostPID: true }),
-    tolerations: settings.tolerations,
+    // Without a target too: the agent finds its target, which is then itself, by its container's id.
+    hostPID: true,
+    ...(node === null ? { nodeSelector: settings.nodeSelector } : { nodeName: node }),
+    tolerations: settings.tolerations ?? (node === null ? [] : EVERY_TAINT),
     ...(settings.serviceAccount === null ? {} : { serviceAccountName: settings.serviceAccount }),
     ...(settings.priorityClass === null ? {} : { priorityClassName: settings.priorityClass }),
     ...(settings.imagePullSecrets.length === 0 ? {} : { imagePullSecrets: settings.imagePullSecrets }),

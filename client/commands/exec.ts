@@ -109,7 +109,24 @@ async function prepare(given: {
   for (const warning of warnings) progress.warn(warning);
   const target = parseTarget(config.target.path ?? (await askForTarget(config, terminal, signals)));
   const executable = requireExecutable(command, pathAfterOverrides(config, env), cwd);
-  return { terminal, command: args.words, config, target, executable, progress, log, signals };
+  return {
+    terminal,
+    command: args.words,
+    config: configFor(target, config),
+    target,
+    executable,
+    progress,
+    log,
+    signals,
+  };
+}
+
+/** Nothing arrives where there is no target. */
+function configFor(target: Target, config: Config): Config {
+  if (target.kind !== 'targetless') return config;
+  const { feature } = config;
+  const incoming = { ...feature.network.incoming, mode: 'off' as const };
+  return { ...config, feature: { ...feature, network: { ...feature.network, incoming } } };
 }
 
 async function askForTarget(config: Config, terminal: Terminal, signals: Signals): Promise<string> {

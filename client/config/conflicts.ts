@@ -31,7 +31,13 @@ export function verify(resolution: Resolution): void {
 function checkTarget(config: Config, faults: string[], place: (path: string) => string): void {
   if (config.target.path === null) return;
   try {
-    parseTarget(config.target.path);
+    if (parseTarget(config.target.path).kind !== 'targetless') return;
+    if (config.feature.network.incoming.mode === 'steal') {
+      faults.push(`${place('feature.network.incoming.mode')}: nothing can be stolen without a target`);
+    }
+    if (config.agent.ephemeral) {
+      faults.push(`${place('agent.ephemeral')}: an ephemeral agent is in the pod of its target, and there is none`);
+    }
   } catch (error) {
     faults.push(`${place('target.path')}: ${AppError.from(error, 'CONFIG_INVALID').message}`);
   }

@@ -120,6 +120,11 @@ test.each([
   ['{"feature": {"split_queues": {}}}', 'requires the operator'],
   ['{"feature": {"preview": {"image": "x"}}}', 'requires the operator'],
   ['{"operator": true}', 'requires the operator'],
+  [
+    '{"target": "targetless", "feature": {"network": {"incoming": "steal"}}}',
+    'feature.network.incoming.mode (line 1): nothing can be stolen without a target',
+  ],
+  ['{"target": "targetless", "agent": {"ephemeral": true}}', 'an ephemeral agent is in the pod of its target'],
 ])('%s is refused, not ignored', async (text, fault) => {
   expect((await faultsOf(text)).join('\n')).toContain(fault);
 });
