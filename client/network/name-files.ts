@@ -27,7 +27,7 @@ export async function writeNameFiles(
   const files: NameFile[] = [];
   const write = async (path: string, name: string, content: string | Uint8Array) => {
     const instead = join(folder, name);
-    await writeFile(instead, content);
+    await writeFile(instead, content, { mode: 0o600 });
     files.push({ path, instead });
   };
   await write(NSSWITCH, 'nsswitch.conf', toNsswitch(await readFile(NSSWITCH, 'utf8').catch(() => '')));

@@ -88,9 +88,10 @@ describe.skipIf(!can.root.yes)(`a local process in the place of a target (${can.
     expect(stderr).toContain('whose move: yours');
   });
 
-  test('a target of a cluster is refused by its name', async () => {
-    const { code, stderr } = await harness.run(['exec', '-t', 'deployment/shop', '--', 'true']);
-    expect([code, stderr.includes('deployment/shop is not built yet')]).toEqual([2, true]);
+  test('a target of a cluster needs one, and the file that was looked for is named', async () => {
+    const variables = { KUBECONFIG: '/not/there/config' };
+    const { code, stderr } = await harness.run(['exec', '-t', 'deployment/shop', '--', 'true'], { variables });
+    expect([code, stderr.includes('/not/there/config')]).toEqual([2, true]);
   });
 
   test('a run inside a run is refused', async () => {

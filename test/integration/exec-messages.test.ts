@@ -72,7 +72,7 @@ describe.skipIf(!can.root.yes)(`messages of a run (${can.root.why})`, () => {
       [...ON, '--', 'true'],
       agent('example.com:1', 'key'),
       2,
-      /must be unix:\/path or 127\.0\.0\.1:port/,
+      /must be unix:\/path, 127\.0\.0\.1:port or tls:host:port/,
     ],
     [
       'no agent',

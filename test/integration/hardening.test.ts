@@ -71,6 +71,7 @@ describe.skipIf(!can.root.yes)(`a run on a machine with other users (${can.root.
       'gateway.sock',
       'key',
       'nats.conf',
+      'nsswitch.conf',
     ]);
   });
 
