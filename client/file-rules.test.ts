@@ -106,6 +106,16 @@ test("the order of the user's patterns is not_found, read_write, read_only, loca
   expect(rules({ read_write: all, not_found: all }).decide('/p', true).where).toBe(NONE);
 });
 
+test.each(['read', 'write', 'local', 'localwithoverrides'] as const)(
+  'in mode %s a copy may stand in for the hosts of the target, but where a rule says otherwise',
+  (mode) => {
+    expect(rules({ mode }).isReadOnlyCopy('/etc/hosts')).toBe(true);
+    for (const rule of [{ local: ['^/etc/hosts$'] }, { read_write: ['^/etc/hosts$'] }]) {
+      expect(rules({ mode, ...rule }).isReadOnlyCopy('/etc/hosts')).toBe(mode === 'local');
+    }
+  },
+);
+
 test('patterns come before the default lists, and count in mode localwithoverrides', () => {
   const compiled = rules({ mode: 'localwithoverrides', read_write: ['^/etc/app', '\\.PY$'], local: ['^/etc/hosts$'] });
   expect(compiled.decide('/etc/app/x', true)).toEqual({

@@ -85,6 +85,13 @@ export class FileRules {
     return new FileRules(fs.mode, mappings, rules, nameFiles);
   }
 
+  /** Of a file that names are looked up by: may what the target has of it stand in for it? Not where it can be written there. */
+  isReadOnlyCopy(path: string): boolean {
+    if (this.mode === 'local') return true;
+    const read = this.decide(path, false);
+    return read.where === 'remote' && read.path === path && this.decide(path, true).where !== 'remote';
+  }
+
   /** Some 2 µs. `isRelative` says otherwise than the path's first character only where the caller knows better. */
   decide(path: string, isWrite: boolean, isRelative = !path.startsWith('/')): Decision {
     const nameFile = isWrite ? undefined : this.#nameFiles.find((one) => one.path === path);

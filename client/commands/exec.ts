@@ -249,14 +249,20 @@ async function reach(
 }
 
 async function runProcess(run: Run, session: RunSession, folder: string | null, parts: Parts): Promise<Outcome> {
-  const nameFiles = run.config.feature.network.dns.enabled
-    ? await parts.writeNameFiles(folder, run.terminal.env, session.facts, run.config.feature.fs.mode)
+  const { fs, network } = run.config.feature;
+  const rules = parts.FileRules.compile(fs, ruleContext(run));
+  const nameFiles = network.dns.enabled
+    ? await parts.writeNameFiles(folder, run.terminal.env, session.facts, (path) => rules.isReadOnlyCopy(path))
     : null;
   try {
     return await runWithFiles(run, session, parts, nameFiles?.files ?? []);
   } finally {
     await nameFiles?.remove();
   }
+}
+
+function ruleContext({ terminal: { env, cwd }, executable }: Run) {
+  return { home: env['HOME'] ?? '', cwd, tmp: env['TMPDIR'] || tmpdir(), executable };
 }
 
 async function runWithFiles(
@@ -268,13 +274,7 @@ async function runWithFiles(
   const { config, terminal, progress, signals, log } = run;
   const { launch, Files, FileRules } = parts;
   const { fs } = config.feature;
-  const context = {
-    home: terminal.env['HOME'] ?? '',
-    cwd: terminal.cwd,
-    tmp: terminal.env['TMPDIR'] || tmpdir(),
-    executable: run.executable,
-  };
-  const rules = FileRules.compile(fs, context, nameFiles);
+  const rules = FileRules.compile(fs, ruleContext(run), nameFiles);
   const inlineBytes = Math.min(fs.readonly_file_buffer, MAX_INLINE_BYTES);
   const env = await localEnvironment(run, session, parts);
   const incoming = incomingOf(run, session, parts);

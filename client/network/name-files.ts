@@ -1,6 +1,6 @@
 // The files by which programs learn how to look up names, as they have to be while names are looked up in the target:
-// glibc asks hosts and DNS only (no mDNS, no resolved, no myhostname of this machine), and where no file is the target's, its
-// resolv.conf and hosts are put in place. Written for one run, and removed after it.
+// glibc asks hosts and DNS only (no mDNS, no resolved, no myhostname of this machine), and the target's resolv.conf and hosts, as
+// they came with the session, are read here: a resolver looks at both for every name. Written for one run, and removed after it.
 
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -21,7 +21,7 @@ export async function writeNameFiles(
   runFolder: string | null,
   env: NodeJS.ProcessEnv,
   facts: Pick<TargetFacts, 'resolvConf' | 'hosts'>,
-  mode: string,
+  isCopied: (path: string) => boolean,
 ): Promise<NameFiles> {
   const folder = runFolder ?? (await makeRuntimeFolder(env));
   const files: NameFile[] = [];
@@ -31,9 +31,12 @@ export async function writeNameFiles(
     files.push({ path, instead });
   };
   await write(NSSWITCH, 'nsswitch.conf', toNsswitch(await readFile(NSSWITCH, 'utf8').catch(() => '')));
-  const areFilesLocal = mode === 'local';
-  if (areFilesLocal && facts.resolvConf.length > 0) await write('/etc/resolv.conf', 'resolv.conf', facts.resolvConf);
-  if (areFilesLocal && facts.hosts.length > 0) await write('/etc/hosts', 'hosts', facts.hosts);
+  for (const [path, content] of [
+    ['/etc/resolv.conf', facts.resolvConf],
+    ['/etc/hosts', facts.hosts],
+  ] as const) {
+    if (content.length > 0 && isCopied(path)) await write(path, path.slice('/etc/'.length), content);
+  }
   return { files, remove: async () => (runFolder === null ? removeRuntimeFolder(folder) : undefined) };
 }
 
