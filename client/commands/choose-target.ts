@@ -24,7 +24,13 @@ const KINDS: readonly Kind[] = [
  */
 export async function chooseTarget(config: Config, terminal: Terminal, signal: AbortSignal): Promise<string> {
   if (!terminal.isErrTty || !isatty(0)) {
-    throw new AppError('CONFIG_INVALID', 'a target is missing: --target pid/N or --target container/NAME');
+    throw new AppError(
+      'CONFIG_INVALID',
+      'a target is missing: --target pid/N, container/NAME, pod/NAME, deployment/NAME …',
+      {
+        data: { advice: '`mirrord ls` lists those of a cluster; targetless stands for none of them.' },
+      },
+    );
   }
   const [{ openKubeApi }, { listTargets }, { choose }] = await Promise.all([
     import('../kube/open.ts'),

@@ -49,7 +49,7 @@ describe.skipIf(!can.root.yes)(`messages of a run (${can.root.why})`, () => {
     ['a number alone', ['-t', '4711', '--', 'true'], {}, 2, /"4711" is not a target: did you mean pid\/4711\?/],
     ['no number', ['-t', 'pid/x', '--', 'true'], {}, 2, /pid\/ wants the number of a process/],
     ['a cluster nobody knows', ['-t', 'pod/x', '--', 'true'], { KUBECONFIG: '/no/config' }, 2, /no cluster is known/],
-    ['no target', ['--', 'true'], {}, 2, /a target is missing: --target pid\/N or --target container\/NAME/],
+    ['no target', ['--', 'true'], {}, 2, /a target is missing: --target pid\/N, container\/NAME/],
     ['no command', ['-t', 'pid/1'], {}, 2, /a command is missing/],
     ['no such process', ['-t', 'pid/4194303', '--', 'true'], {}, 2, /no process 4194303 on this machine/],
     ['no such container', ['-t', 'container/none', '--', 'true'], {}, 2, /no container "none" on this machine/],
