@@ -132,7 +132,7 @@ static void drop(struct parked **at)
 	struct parked *parked = *at;
 
 	*at = parked->next;
-	shared_forget(parked->n.id);
+	shared_unpark(parked->n.id);
 	net_loop_unwatch(parked->fd);
 	close(parked->fd);
 	free(parked);
@@ -149,6 +149,13 @@ static void park(const struct seccomp_notif *n, uint64_t inode, int fd)
 		(void)answer_value(n->id, -ENOMEM);
 		return;
 	}
+	/* Should the worker be killed, the kernel goes on with it. */
+	if (!shared_park(n->id)) {
+		free(parked);
+		close(fd);
+		(void)answer_continue(n->id);
+		return;
+	}
 	parked->n = *n;
 	parked->fd = fd;
 	parked->inode = inode;
@@ -156,7 +163,6 @@ static void park(const struct seccomp_notif *n, uint64_t inode, int fd)
 	parked->deadline_ms = limit_ms ? net_now_ms() + limit_ms : 0;
 	parked->next = all;
 	all = parked;
-	shared_remember(n->id);
 	(void)net_loop_watch(fd, LOOP_ACCEPT, parked->key, EPOLLIN);
 	if (limit_ms)
 		net_loop_hurry();

@@ -305,6 +305,11 @@ void notify_adopt(int fd)
 			(void)answer_value(shared->calls[i], -EIO);
 		shared->calls[i] = 0;
 	}
+	for (unsigned int i = 0; i < SHARED_PARKED; i++) {
+		if (shared->parked[i])
+			(void)answer_continue(shared->parked[i]);
+		shared->parked[i] = 0;
+	}
 	for (uint64_t id = last - ADOPT_SPAN; id != last + ADOPT_SPAN; id++)
 		(void)answer_continue(id);
 }

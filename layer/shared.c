@@ -39,3 +39,26 @@ void shared_forget(uint64_t id)
 			return;
 	}
 }
+
+bool shared_park(uint64_t id)
+{
+	for (unsigned int i = 0; i < SHARED_PARKED; i++) {
+		uint64_t free_slot = 0;
+
+		if (__atomic_compare_exchange_n(&shared->parked[(id + i) % SHARED_PARKED], &free_slot, id, false,
+						__ATOMIC_RELAXED, __ATOMIC_RELAXED))
+			return true;
+	}
+	return false;
+}
+
+void shared_unpark(uint64_t id)
+{
+	for (unsigned int i = 0; i < SHARED_PARKED; i++) {
+		uint64_t mine = id;
+
+		if (__atomic_compare_exchange_n(&shared->parked[(id + i) % SHARED_PARKED], &mine, 0, false,
+						__ATOMIC_RELAXED, __ATOMIC_RELAXED))
+			return;
+	}
+}

@@ -1,10 +1,11 @@
 // Sockets that listen, under the supervisor: where they are bound, what they are told, and when they are over.
 
+import { readFileSync } from 'node:fs';
 import { connect, createServer, type Server } from 'node:net';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { type InternetAddress, internet } from '#proto/socket-address.ts';
 import { InPeer, type InPeerOptions, readAll } from './in-peer.ts';
-import { Workshop } from './net-run.ts';
+import { until, Workshop, workerOf } from './net-run.ts';
 
 let shop: Workshop;
 const peers: InPeer[] = [];
@@ -216,6 +217,23 @@ t = socket.socket(); t.bind(('127.0.0.1', 0)); t.listen(); print('still')`);
     peer.write([Buffer.alloc(64, 0xff)]);
     peer.child.stdin?.write('go\n');
     expect((await peer.ended).stdout).toBe('up\nTrue\nstill\n');
+  });
+
+  it('a call that waits in accept goes on when the supervisor’s worker is killed', async () => {
+    const port = await freePort();
+    const peer = python(`${PRELUDE}
+s = socket.create_server(('127.0.0.1', ${port}))
+print(os.getpid())
+a, p = s.accept(); print(p[0]); print(s.getsockname()[1] == ${port})`);
+    await peer.listener(port);
+    await peer.until(() => peer.stdout.endsWith('\n'), 'the process');
+    const pid = Number(peer.stdout);
+    const ACCEPT4 = '288 ';
+    await until(() => readFileSync(`/proc/${pid}/syscall`, 'latin1').startsWith(ACCEPT4), 'the call');
+    process.kill(workerOf(pid), 'SIGKILL');
+    const socket = connect(port, '127.0.0.1');
+    socket.on('error', () => undefined);
+    expect((await peer.ended).stdout).toMatch(/\n127\.0\.0\.1\nTrue\n$/);
   });
 
   it('a call that waits in accept goes on when the client goes', async () => {
