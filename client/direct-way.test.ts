@@ -1,10 +1,13 @@
 import { once } from 'node:events';
 import net from 'node:net';
 import type { Duplex } from 'node:stream';
-import { afterEach, expect, test } from 'vitest';
+import { afterEach, expect, test, vi } from 'vitest';
 import { createDirectServer } from '#proto/direct-tls.ts';
 import { type DirectSession, DirectWay } from './direct-way.ts';
 import { Log } from './log.ts';
+
+// What takes a moment may take many on a busy machine; each test waits for an event and not for time.
+vi.setConfig({ testTimeout: 60_000 });
 
 const key = Buffer.alloc(32, 9);
 const closers: (() => void)[] = [];
@@ -24,7 +27,7 @@ async function wayOf(): Promise<{ way: DirectWay; roads: () => number }> {
     roads += 1;
     return net.connect(port, '127.0.0.1');
   };
-  return { way: new DirectWay(through, new Log({ env: {} })), roads: () => roads };
+  return { way: new DirectWay(through, new Log({ env: {} }), 50_000), roads: () => roads };
 }
 
 async function listening(server: net.Server): Promise<number> {

@@ -10,7 +10,7 @@ import type { Log } from './log.ts';
 export type Connect = (signal: AbortSignal) => Promise<Duplex>;
 
 /** An address that is not to be reached often says nothing at all. */
-const DIRECT_DEADLINE_MS = 2_000;
+const DIRECT_DEADLINE_MS = 4_000;
 
 export interface DirectSession {
   readonly direct: DirectDoor | undefined;
@@ -20,12 +20,14 @@ export interface DirectSession {
 export class DirectWay {
   readonly #through: Connect;
   readonly #log: Log;
+  readonly #deadlineMs: number;
   #host = '';
   #door: DirectDoor | null = null;
 
-  constructor(through: Connect, log: Log) {
+  constructor(through: Connect, log: Log, deadlineMs = DIRECT_DEADLINE_MS) {
     this.#through = through;
     this.#log = log;
+    this.#deadlineMs = deadlineMs;
   }
 
   /** The direct way once it is known to work, and the other whenever it does not. */
@@ -56,7 +58,7 @@ export class DirectWay {
   }
 
   #openDirect({ port, key }: DirectDoor, signal: AbortSignal): Promise<Duplex> {
-    const late = AbortSignal.timeout(DIRECT_DEADLINE_MS);
+    const late = AbortSignal.timeout(this.#deadlineMs);
     return connectDirect(this.#host, port, key, AbortSignal.any([signal, late]));
   }
 }

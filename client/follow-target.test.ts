@@ -7,6 +7,9 @@ import { Session } from './session.ts';
 import { parseTarget } from './target.ts';
 import { ScriptedAgent } from './testing/scripted-agent.ts';
 
+// What takes a moment may take many on a busy machine; each test waits for an event and not for time.
+vi.setConfig({ testTimeout: 60_000 });
+
 const followed: FollowedTarget[] = [];
 afterEach(async () => {
   await Promise.all(followed.splice(0).map((one) => one.close()));
@@ -81,7 +84,7 @@ test('the next pod is looked for until there is one that is not the former, whos
     return reached('shop-2', closedLater, lastId);
   });
   expect(one.gone('its process has ended')).toBe(true);
-  await vi.waitUntil(() => told.length === 2, { timeout: 10_000, interval: 5 });
+  await vi.waitUntil(() => told.length === 2, { timeout: 50_000, interval: 5 });
   expect(told[0]).toContain('the target is gone (its process has ended)');
   expect(told[1]).toContain('the session goes on with pod shop-2');
   expect(excepted).toEqual(['id of shop-1', 'id of shop-1']);
@@ -96,7 +99,7 @@ test('a refusal that will not pass ends the search', async () => {
     throw new AppError('NOT_PERMITTED', 'you may not create jobs.batch in namespace shop');
   });
   one.gone('its agent was lost');
-  await vi.waitUntil(() => told.length === 2, { timeout: 10_000, interval: 5 });
+  await vi.waitUntil(() => told.length === 2, { timeout: 50_000, interval: 5 });
   expect(told[1]).toBe(
     'there is no next pod: you may not create jobs.batch in namespace shop; files of the target answer EIO',
   );

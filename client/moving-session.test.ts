@@ -7,6 +7,9 @@ import { type MovingOptions, MovingSession } from './moving-session.ts';
 import { type FileOperation, Session } from './session.ts';
 import { ScriptedAgent } from './testing/scripted-agent.ts';
 
+// What takes a moment may take many on a busy machine; each test waits for an event and not for time.
+vi.setConfig({ testTimeout: 60_000 });
+
 const OPEN: FileOperation = {
   $case: 'open',
   value: { path: Buffer.from('/a'), flags: 0, mode: 0, inlineBytes: 0 },
@@ -64,7 +67,7 @@ async function moving(changes: Partial<MovingOptions> = {}) {
   return { session, agents, told };
 }
 
-const moved = (told: string[]) => vi.waitUntil(() => told.includes('moved'), { timeout: 5_000, interval: 1 });
+const moved = (told: string[]) => vi.waitUntil(() => told.includes('moved'), { timeout: 50_000, interval: 1 });
 
 async function openHandle(session: MovingSession): Promise<number> {
   const { reply } = await session.request(OPEN);
@@ -126,7 +129,7 @@ test('connections of the target before end, and what is sent for them reaches no
   session.send(makeFrame(old, FrameKind.FRAME_KIND_DATA, undefined, Buffer.from('late')));
   session.closeConnection(old);
   session.send(makeFrame(young, FrameKind.FRAME_KIND_DATA, undefined, Buffer.from('new')));
-  await vi.waitUntil(() => frames.length > 0, { timeout: 5_000, interval: 1 });
+  await vi.waitUntil(() => frames.length > 0, { timeout: 50_000, interval: 1 });
   expect(frames.map(({ id, data }) => [id, data.toString()])).toEqual([[young, 'new']]);
 });
 
@@ -144,7 +147,7 @@ test('connections that arrive come from the next target too, and whoever asked i
   session.move('and its agent');
   await moved(told);
   agents[1].stream.send(makeFrame(2, FrameKind.FRAME_KIND_ARRIVED));
-  await vi.waitUntil(() => arrived.length > 0, { timeout: 5_000, interval: 1 });
+  await vi.waitUntil(() => arrived.length > 0, { timeout: 50_000, interval: 1 });
   expect([arrived, moves]).toEqual([[2], 1]);
 });
 

@@ -5,8 +5,11 @@ import net from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import tls from 'node:tls';
-import { afterEach, expect, test } from 'vitest';
+import { afterEach, expect, test, vi } from 'vitest';
 import { connectDirect, createDirectServer, DIRECT_KEY_BYTES, directKeyOf } from './direct-tls.ts';
+
+// What takes a moment may take many on a busy machine; each test waits for an event and not for time.
+vi.setConfig({ testTimeout: 60_000 });
 
 const key = Buffer.alloc(DIRECT_KEY_BYTES, 5);
 const secret = 'what the two say to each other';

@@ -1,6 +1,6 @@
 import net from 'node:net';
 import { pino } from 'pino';
-import { afterEach, expect, test } from 'vitest';
+import { afterEach, expect, test, vi } from 'vitest';
 import { dial } from '#proto/dial.ts';
 import { connectDirect } from '#proto/direct-tls.ts';
 import { makeFrame } from '#proto/frame.ts';
@@ -8,14 +8,17 @@ import { FrameKind } from '#proto/gen/v1/frame.ts';
 import { mintToken, proofOfKey } from '#proto/token.ts';
 import { type SessionServer, serveSessions } from './rpc.ts';
 
+// What takes a moment may take many on a busy machine; each test waits for an event and not for time.
+vi.setConfig({ testTimeout: 60_000 });
+
 const key = Buffer.alloc(32, 7);
 const directKey = Buffer.alloc(32, 8);
 let server: SessionServer | null = null;
 
 afterEach(async () => {
-  await expect.poll(() => server?.liveSessions ?? 0, { timeout: 10_000 }).toBe(0);
+  await expect.poll(() => server?.liveSessions ?? 0, { timeout: 50_000 }).toBe(0);
   server?.close();
-  await expect.poll(() => server?.connections ?? 0, { timeout: 10_000 }).toBe(0);
+  await expect.poll(() => server?.connections ?? 0, { timeout: 50_000 }).toBe(0);
   server = null;
 });
 
@@ -65,7 +68,7 @@ test('a session that began at one door goes on at the other', async () => {
   isDirect = true;
   stream.reconnect('a better way is known');
   stream.send(makeFrame(3, FrameKind.FRAME_KIND_DATA));
-  await expect.poll(() => received, { timeout: 10_000 }).toEqual([1, 3]);
+  await expect.poll(() => received, { timeout: 50_000 }).toEqual([1, 3]);
   expect(ways).toEqual(['first', 'first', 'direct', 'direct']);
   expect(server?.liveSessions).toBe(1);
   stream.destroy();
