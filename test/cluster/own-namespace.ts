@@ -111,7 +111,8 @@ export function podTemplate({ containers = ['app'], labels = {}, annotations = {
       terminationGracePeriodSeconds: 0,
       automountServiceAccountToken: false,
       ...(shape.restartPolicy === undefined ? {} : { restartPolicy: shape.restartPolicy }),
-      nodeSelector: shape.isStuck === true ? { 'mirrord.test/none': 'such' } : { 'kubernetes.io/os': 'linux' },
+      // The scheduler of the cluster has other things to do than to try them again and again.
+      ...(shape.isStuck === true ? { schedulerName: 'nobody' } : { nodeSelector: { 'kubernetes.io/os': 'linux' } }),
       containers: containers.map((name) => ({ name, image: IMAGE, imagePullPolicy: 'IfNotPresent', command: COMMAND })),
     },
   };
