@@ -1,0 +1,104 @@
+// What arrives at a pod arrives at the local process: a copy, or instead of the pod; and the pod answers again by itself however
+// the session ends.
+
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
+import { agentProcesses, NODE_A, NODE_B, type Run, TestNamespace, untilTrue } from './cluster.ts';
+
+const namespace = new TestNamespace();
+let folder = '';
+
+beforeAll(async () => {
+  folder = mkdtempSync(path.join(tmpdir(), 'mirrord-incoming-'));
+  await namespace.create();
+  await Promise.all([namespace.deploy('shop', 'node', NODE_A), namespace.deploy('stock', 'python', NODE_B)]);
+  await Promise.all([namespace.ready('shop'), namespace.ready('stock')]);
+});
+afterEach(() => namespace.assertClean());
+afterAll(async () => {
+  rmSync(folder, { recursive: true, force: true });
+  await namespace.delete();
+});
+
+const SERVER = [
+  'require("node:http").createServer((request, response) => {',
+  '  console.log("got", request.url);',
+  '  response.end("local " + request.url);',
+  '}).listen(8080, () => console.log("listening"));',
+  // Outlives a client that was killed, but not the test.
+  'process.stdin.resume().on("end", () => process.exit());',
+].join('\n');
+
+/** A local server under mirrord that has the target's port. */
+async function serving(
+  incoming: string | object,
+  words: RegExp,
+  env: NodeJS.ProcessEnv = {},
+): Promise<{ run: Run; pod: string }> {
+  const file = path.join(folder, 'config.json');
+  writeFileSync(file, JSON.stringify({ feature: { network: { incoming } } }));
+  const run = namespace.start(['-f', file, '-t', 'deployment/shop', '--', 'node', '-e', SERVER], env);
+  await run.says('stdout', /listening/);
+  await run.says('stderr', words);
+  const [, pod = ''] = await run.says('stderr', /agent: pod (\S+) in/);
+  return { run, pod };
+}
+
+/** From a pod on the other node. */
+async function ask(place: string, headers: Readonly<Record<string, string>> = {}): Promise<string> {
+  const program =
+    'import json,sys,urllib.request as u;' +
+    'print(u.urlopen(u.Request(sys.argv[1],headers=json.loads(sys.argv[2])),timeout=60).read().decode())';
+  const python = ['exec', 'deploy/stock', '--', 'python3', '-c', program];
+  return (await namespace.kubectl(...python, `http://shop/${place}`, JSON.stringify(headers))).trim();
+}
+
+const fromPod = (place: string) => expect.stringContaining(`"path":"/${place}"`);
+
+/** As a terminal does on Ctrl-C. */
+async function interrupt(run: Run): Promise<void> {
+  run.child.kill('SIGTERM');
+  await run.ended;
+}
+
+test('a mirrored request is answered by the pod, and seen here', async () => {
+  const { run } = await serving('mirror', /mirroring port 8080/);
+  expect(await ask('copied')).toEqual(fromPod('copied'));
+  await run.says('stdout', /got \/copied/);
+  await interrupt(run);
+  expect(await ask('later')).toEqual(fromPod('later'));
+});
+
+test('a stolen request is answered here, and by the pod again when the session is over', async () => {
+  const { run } = await serving('steal', /stealing port 8080/);
+  expect(await ask('taken')).toBe('local /taken');
+  await interrupt(run);
+  expect(await ask('later')).toEqual(fromPod('later'));
+});
+
+test('of stolen requests only those that fit the filter come here', async () => {
+  const http_filter = { header_filter: '^x-user: me$' };
+  const { run } = await serving({ mode: 'steal', http_filter }, /stealing port 8080/);
+  expect(await ask('others')).toEqual(fromPod('others'));
+  expect(await ask('mine', { 'x-user': 'me' })).toBe('local /mine');
+  expect(run.stdout).not.toContain('/others');
+  await interrupt(run);
+});
+
+test('the pod answers by itself when the client was killed', async () => {
+  const { run, pod } = await serving('steal', /stealing port 8080/, { MIRRORD_AGENT_RECONNECT_TIMEOUT: '1' });
+  expect(await ask('taken')).toBe('local /taken');
+  run.child.kill('SIGKILL');
+  await untilTrue(() => agentProcesses(pod).length === 0, `the agent ${pod} waits for ever`);
+  expect(await ask('later')).toEqual(fromPod('later'));
+});
+
+test('the pod answers by itself at once when the stealer was killed', async () => {
+  const { pod } = await serving('steal', /stealing port 8080/, { MIRRORD_AGENT_RECONNECT_TIMEOUT: '1' });
+  const [pid = 0] = agentProcesses(pod, 'beside.js\0stealer');
+  process.kill(pid, 'SIGKILL');
+  await untilTrue(() => !agentProcesses(pod).includes(pid), 'the stealer does not end');
+  expect(await ask('later')).toEqual(fromPod('later'));
+});
