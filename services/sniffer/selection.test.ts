@@ -1,0 +1,138 @@
+// What a filter leaves of a connection, whatever the pieces that it comes in and whatever of it is missing.
+
+import { expect, test } from 'vitest';
+import type { Frame } from '#proto/frame.ts';
+import { FrameKind } from '#proto/gen/v1/frame.ts';
+import { EndReason, IncomingMode, LossReason, type Subscribe } from '#proto/gen/v1/incoming.ts';
+import { Transport } from '#proto/gen/v1/network.ts';
+import type { FlowAddresses } from './events.ts';
+import { NOT_WANTED } from './events.ts';
+import { Outlet } from './outlet.ts';
+import { select } from './selection.ts';
+import { Subscription } from './subscription.ts';
+
+const WISH: Subscribe = {
+  mode: IncomingMode.INCOMING_MODE_MIRROR,
+  transport: Transport.TRANSPORT_TCP,
+  port: 80,
+  filter: { conditions: [{ condition: { $case: 'path', value: '^/wanted' } }], isAny: false },
+  connectionBytes: 0,
+  limitBytes: 0,
+  maxConnections: 0,
+  samplePerMillion: 0,
+  maxBytesPerSecond: 0n,
+  withAnswers: false,
+  withOlder: false,
+  onConflict: 0,
+  flushConnections: false,
+  isAgain: false,
+};
+const FLOW: FlowAddresses = {
+  local: { address: undefined },
+  peer: { address: undefined },
+  localPort: 80,
+  protocol: 6,
+  isFromMiddle: false,
+  beginsAnywhere: false,
+  sample: 0,
+  interface: 2,
+};
+
+function begin(wish = WISH) {
+  const sent: Frame[] = [];
+  const stream = { send: (frame: Frame) => sent.push(frame), drained: async () => {}, bufferedBytes: 0 };
+  let lastId = 2;
+  const subscription = new Subscription(1, wish, {
+    outlet: new Outlet(stream),
+    takeId: () => {
+      lastId += 4;
+      return lastId;
+    },
+    onCopy: () => {},
+    onCopyEnded: () => {},
+    onOver: () => {},
+  });
+  const selection = select(subscription, FLOW, 1n);
+  const kinds = () => sent.map(({ kind }) => kind);
+  const text = () =>
+    sent
+      .filter(({ kind }) => kind === FrameKind.FRAME_KIND_DATA)
+      .map(({ data }) => Buffer.from(data).toString())
+      .join('');
+  return { subscription, selection, kinds, text, push: (bytes: string) => selection.bytes(Buffer.from(bytes), false) };
+}
+
+const get = (path: string) => `GET ${path} HTTP/1.1\r\nHost: a\r\n\r\n`;
+const post = (path: string, body: string) => `POST ${path} HTTP/1.1\r\nContent-Length: ${body.length}\r\n\r\n${body}`;
+
+test('wanted requests come whole and in order, however they are cut; others leave nothing', () => {
+  const all = [get('/a'), post('/wanted/1', 'GET /b'), post('/c', get('/wanted')), get('/wanted/2'), get('/d')].join(
+    '',
+  );
+  for (let size = 1; size <= all.length; size += 7) {
+    const { push, text, subscription } = begin();
+    for (let at = 0; at < all.length; at += size) push(all.slice(at, at + size));
+    expect(text()).toBe(post('/wanted/1', 'GET /b') + get('/wanted/2'));
+    expect([subscription.counts.requests, subscription.counts.notMatched]).toEqual([2, 3]);
+  }
+});
+
+test('a connection without a wanted request never arrives', () => {
+  const { push, selection, kinds } = begin();
+  push(get('/a'));
+  selection.halfClose(false);
+  selection.close(EndReason.END_REASON_CLOSED, 2n);
+  expect(kinds()).toEqual([]);
+});
+
+test('what the kernel has left out is no loss, and what follows is read', () => {
+  const { push, selection, text, subscription } = begin();
+  push(get('/wanted/1'));
+  selection.gap(40, NOT_WANTED, false);
+  selection.gap(40, NOT_WANTED, false);
+  push(get('/wanted/2'));
+  expect(text()).toBe(get('/wanted/1') + get('/wanted/2'));
+  expect(subscription.counts.hasRecent).toBe(false);
+});
+
+test('a loss inside of a wanted request ends its connection, and the next one comes on another', () => {
+  const { push, selection, kinds } = begin();
+  push('POST /wanted HTTP/1.1\r\nContent-Length: 100\r\n\r\nhalf');
+  selection.gap(1_000, LossReason.LOSS_REASON_RING_FULL, false);
+  push('the middle of something');
+  push(get('/wanted/2'));
+  expect(kinds()).toEqual([
+    FrameKind.FRAME_KIND_ARRIVED,
+    FrameKind.FRAME_KIND_DATA,
+    FrameKind.FRAME_KIND_DATA,
+    FrameKind.FRAME_KIND_GAP,
+    FrameKind.FRAME_KIND_ENDED,
+    FrameKind.FRAME_KIND_ARRIVED,
+    FrameKind.FRAME_KIND_DATA,
+  ]);
+});
+
+test('what is no HTTP is not wanted', () => {
+  const { push, kinds, subscription } = begin();
+  push('\x16\x03\x01 hello');
+  push(get('/wanted'));
+  expect(kinds()).toEqual([]);
+  expect(subscription.counts.notMatched).toBe(1);
+});
+
+test('without a filter everything comes, and answers where they are wanted', () => {
+  const { push, selection, kinds } = begin({ ...WISH, filter: undefined, withAnswers: true });
+  push('anything');
+  selection.bytes(Buffer.from('answer'), true);
+  selection.halfClose(false);
+  selection.halfClose(true);
+  selection.close(EndReason.END_REASON_CLOSED, 2n);
+  expect(kinds()).toEqual([
+    FrameKind.FRAME_KIND_ARRIVED,
+    FrameKind.FRAME_KIND_DATA,
+    FrameKind.FRAME_KIND_ANSWER,
+    FrameKind.FRAME_KIND_HALF_CLOSE,
+    FrameKind.FRAME_KIND_ANSWER,
+    FrameKind.FRAME_KIND_ENDED,
+  ]);
+});
