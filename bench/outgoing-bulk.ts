@@ -28,7 +28,7 @@ async function main(): Promise<void> {
   const whole = await Whole.start({
     variables: {},
     listen: '127.0.0.1:0',
-    files: { '/etc/resolv.conf': 'nameserver 127.0.0.1\n' },
+    files: { '/etc/resolv.conf': 'nameserver 127.0.0.1\n', '/etc/hosts': '127.0.0.1 localhost\n' },
   });
   try {
     const inTarget = ['nsenter', '-t', String(whole.target.pid), '-n'];
