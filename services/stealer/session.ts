@@ -123,10 +123,7 @@ export class StealSession implements SessionHandlers, SubscriptionOwner {
     this.#pid = pid;
     this.#state = 'ready';
     this.#logger.info({ target: pid }, 'session opened');
-    const head = IncomingFacts.encode({
-      method: 'sk_lookup',
-      notes: ['HTTP/2 connections go to the target where a filter is set'],
-    }).finish();
+    const head = IncomingFacts.encode({ method: 'sk_lookup', notes: [] }).finish();
     this.#stream.send(makeFrame(0, FrameKind.FRAME_KIND_SESSION_OPENED, head));
   }
 

@@ -4,9 +4,11 @@
 
 import { ERRNO } from '#proto/errno.ts';
 import { AppError } from '#proto/errors.ts';
+import type { FilteredRequest } from '#runtime/http-filter/http-filter.ts';
 import { Http1Request } from '#runtime/http-filter/http1-request.ts';
 import type { Accepted, Redirect } from './redirect.ts';
 import { Http1Relay } from './relay/http1-relay.ts';
+import { Http2Relay } from './relay/http2-relay.ts';
 import { joinEndpoints } from './relay/raw-relay.ts';
 import type { Taker } from './relay/side.ts';
 import { SocketEndpoint } from './relay/socket-endpoint.ts';
@@ -100,21 +102,23 @@ export class StolenPort {
 
   #relay(accepted: Accepted): void {
     const takers = new Map<Subscription, Taker>();
-    const relay = new Http1Relay({
-      client: new SocketEndpoint(accepted.socket),
-      connectOrigin: () => new SocketEndpoint(this.#redirect.dial(accepted)),
-      decide: (head, start) => {
-        const request = new Http1Request(head, start);
-        for (const subscription of this.#subscriptions) {
-          if (subscription.filter?.matches(request)) {
-            subscription.counters.requests += 1n;
-            return takerOf(takers, subscription, accepted);
-          }
-          subscription.counters.notMatched += 1n;
-        }
-        return undefined;
+    const client = new SocketEndpoint(accepted.socket);
+    const connectOrigin = () => new SocketEndpoint(this.#redirect.dial(accepted));
+    const decide = (request: FilteredRequest) => {
+      const subscription = this.#wantedBy(request);
+      return subscription === undefined ? undefined : takerOf(takers, subscription, accepted);
+    };
+    const onClosed = () => this.#connections.delete(connection);
+    let relay: Http1Relay | Http2Relay = new Http1Relay({
+      client,
+      connectOrigin,
+      decide: (head, start) => decide(new Http1Request(head, start)),
+      onHttp2: ({ fromClient, fromOrigin, origin = connectOrigin() }) => {
+        const next = new Http2Relay({ client, origin, decide, onClosed });
+        relay = next;
+        next.push(fromClient, fromOrigin);
       },
-      onClosed: () => this.#connections.delete(connection),
+      onClosed,
     });
     const connection: OpenConnection = {
       revoke: (subscription) => {
@@ -124,6 +128,17 @@ export class StolenPort {
       destroy: () => relay.destroy(),
     };
     this.#connections.add(connection);
+  }
+
+  #wantedBy(request: FilteredRequest): Subscription | undefined {
+    for (const subscription of this.#subscriptions) {
+      if (subscription.filter?.matches(request)) {
+        subscription.counters.requests += 1n;
+        return subscription;
+      }
+      subscription.counters.notMatched += 1n;
+    }
+    return undefined;
   }
 }
 

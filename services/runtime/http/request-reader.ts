@@ -57,6 +57,11 @@ export class RequestReader {
     this.#pushed.keep();
   }
 
+  /** All that waits, as it is. */
+  rest(): Buffer {
+    return this.#pushed.takeTo();
+  }
+
   /** From here on nothing is HTTP: the answer switched protocols. */
   becomeOpaque(): void {
     this.#isOpaque = true;

@@ -11,7 +11,7 @@ export interface Endpoint {
   /** onData and onEnd come no more until resume. */
   pause(): void;
   resume(): void;
-  /** Called once, before anything else. */
+  /** Called before anything else; called again, it hands the endpoint over: what comes goes to the new listener. */
   listen(events: EndpointEvents): void;
 }
 

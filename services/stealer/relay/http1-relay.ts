@@ -9,22 +9,9 @@
 import { type RequestPiece, RequestReader } from '#runtime/http/request-reader.ts';
 import type { ResponsePiece } from '#runtime/http/response-reader.ts';
 import type { Endpoint } from './endpoint.ts';
-import { type Asked, badGateway, type Decide, Side, type Taker } from './side.ts';
-
-/** How long the first head may take before the connection is taken for no HTTP, in ms. */
-export const FIRST_HEAD_MS = 10_000;
-/** How long a client may take to close after its last answer, in ms. */
-export const LINGER_MS = 10_000;
-/** How long a client may be silent when the target refused our connection, in ms. */
-export const REFUSED_MS = 1_000;
-
-export type Http1RelayOptions = Readonly<{
-  client: Endpoint;
-  /** Connects to the target's own listener; called at once, and again when the target closed an idle connection. */
-  connectOrigin: () => Endpoint;
-  decide: Decide;
-  onClosed: () => void;
-}>;
+import { isHttp2, isHttp2Answer, NOTHING } from './recognise.ts';
+import { type Asked, badGateway, type Http1RelayOptions, Side, type Taker } from './side.ts';
+import { FIRST_HEAD_MS, LINGER_MS, REFUSED_MS } from './times.ts';
 
 export class Http1Relay {
   readonly #client: Endpoint;
@@ -159,11 +146,20 @@ export class Http1Relay {
       this.#send(this.#tunnel, piece.bytes);
       return true;
     }
+    if (!this.#hasSeenHead && isHttp2(piece.bytes)) return this.#handOver(piece.bytes);
     const side = this.#sending?.side ?? this.#freshOrigin();
     if (this.#sending?.isGivenUp) return this.#finish();
     if (this.#asked.some((one) => one.side !== side)) return false;
     this.#tunnel = side;
     this.#send(side, piece.bytes);
+    return true;
+  }
+
+  #handOver(fromClient: Buffer, fromOrigin: Buffer = NOTHING): true {
+    this.#isClosed = true;
+    this.#stopTimer();
+    const { isOver, endpoint } = this.#origin;
+    this.#options.onHttp2({ fromClient, fromOrigin, origin: isOver ? undefined : endpoint });
     return true;
   }
 
@@ -228,6 +224,10 @@ export class Http1Relay {
     if (this.#isClosed || side.isOver) return;
     if (this.#tunnel === side) {
       this.#answer(side, bytes);
+      return;
+    }
+    if (!this.#hasSeenHead && isHttp2Answer(bytes)) {
+      this.#handOver(this.#requests.rest(), bytes);
       return;
     }
     side.reader.push(bytes);

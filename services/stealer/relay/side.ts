@@ -44,6 +44,9 @@ export function badGateway(method: string, closes: boolean): Buffer {
   return Buffer.from(`${head.join('\r\n')}\r\n\r\n${method === 'HEAD' ? '' : body}`, 'latin1');
 }
 
+/** `origin` is undefined when its end has come. */
+export type HandedOver = Readonly<{ fromClient: Buffer; fromOrigin: Buffer; origin: Endpoint | undefined }>;
+
 /** Takes requests; one for each session that steals from the port. */
 export interface Taker {
   /** Opens the session's copy of this client connection. */
@@ -52,3 +55,13 @@ export interface Taker {
 
 /** Which taker wants this request; undefined leaves it to the target. */
 export type Decide = (head: RequestHead, start: number) => Taker | undefined;
+
+export type Http1RelayOptions = Readonly<{
+  client: Endpoint;
+  /** Connects to the target's own listener; called at once, and again when the target closed an idle connection. */
+  connectOrigin: () => Endpoint;
+  decide: Decide;
+  /** The client speaks HTTP/2: both ends are handed over, with what was read. */
+  onHttp2: (handed: HandedOver) => void;
+  onClosed: () => void;
+}>;

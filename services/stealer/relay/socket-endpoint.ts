@@ -9,6 +9,7 @@ export const HALF_CLOSED_MS = 60_000;
 
 export class SocketEndpoint implements Endpoint {
   readonly #socket: Socket;
+  #events: EndpointEvents | undefined;
   #isDestroyed = false;
 
   /** @param socket made with allowHalfOpen, or being connected */
@@ -18,16 +19,19 @@ export class SocketEndpoint implements Endpoint {
   }
 
   listen(events: EndpointEvents): void {
+    const isFirst = this.#events === undefined;
+    this.#events = events;
+    if (!isFirst) return;
     let error: Error | undefined;
     this.#socket
-      .on('data', (bytes: Buffer) => events.onData(bytes))
-      .on('end', () => events.onEnd())
-      .on('drain', () => events.onDrain())
+      .on('data', (bytes: Buffer) => this.#events?.onData(bytes))
+      .on('end', () => this.#events?.onEnd())
+      .on('drain', () => this.#events?.onDrain())
       .on('error', (cause) => {
         error = cause;
       })
       .on('close', () => {
-        if (!this.#isDestroyed) events.onClosed(error);
+        if (!this.#isDestroyed) this.#events?.onClosed(error);
       });
   }
 

@@ -3,8 +3,10 @@
 import { createHash } from 'node:crypto';
 import { createServer as createHttpServer, type RequestListener } from 'node:http';
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
+import type { FilteredRequest } from '#runtime/http-filter/http-filter.ts';
 import { Http1Request } from '#runtime/http-filter/http1-request.ts';
 import { Http1Relay } from '../relay/http1-relay.ts';
+import { Http2Relay } from '../relay/http2-relay.ts';
 import type { Taker } from '../relay/side.ts';
 import { SocketEndpoint } from '../relay/socket-endpoint.ts';
 
@@ -31,10 +33,10 @@ export const echo =
 export class RelayWorld {
   readonly #servers: Server[] = [];
   readonly #sockets = new Set<Socket>();
-  readonly relays = new Set<Http1Relay>();
+  readonly relays = new Set<Http1Relay | Http2Relay>();
   takerPort = 0;
   originPort = 0;
-  #port = 0;
+  port = 0;
   isTaking = true;
 
   /** Takes what has the header `x-take`, in any case. */
@@ -57,9 +59,7 @@ export class RelayWorld {
       );
       socket.pipe(socket);
     });
-    server.on('connection', (socket) => this.#keep(socket));
-    this.#servers.push(server);
-    return await listening(server);
+    return await this.serveWith(server);
   }
 
   async serveRaw(onConnection: (socket: Socket) => void): Promise<number> {
@@ -74,13 +74,21 @@ export class RelayWorld {
   async open(origin: number, taker: number): Promise<void> {
     this.originPort = origin;
     this.takerPort = taker;
-    this.#port = await this.serveRaw((socket) => {
-      const relay: Http1Relay = new Http1Relay({
-        client: new SocketEndpoint(socket),
-        connectOrigin: () => this.#dial(this.originPort),
-        decide: (head, start) => {
-          const lines = new Http1Request(head, start).headerLines;
-          return this.isTaking && lines.some((line) => line.startsWith('x-take:')) ? this.taker : undefined;
+    this.port = await this.serveRaw((socket) => {
+      const client = new SocketEndpoint(socket);
+      const connectOrigin = (): SocketEndpoint => this.#dial(this.originPort);
+      const decide = ({ headerLines }: FilteredRequest): Taker | undefined =>
+        this.isTaking && headerLines.some((line) => line.startsWith('x-take:')) ? this.taker : undefined;
+      let relay: Http1Relay | Http2Relay = new Http1Relay({
+        client,
+        connectOrigin,
+        decide: (head, start) => decide(new Http1Request(head, start)),
+        onHttp2: ({ fromClient, fromOrigin, origin = connectOrigin() }) => {
+          this.relays.delete(relay);
+          const next = new Http2Relay({ client, origin, decide, onClosed: () => this.relays.delete(next) });
+          relay = next;
+          this.relays.add(next);
+          next.push(fromClient, fromOrigin);
         },
         onClosed: () => this.relays.delete(relay),
       });
@@ -88,8 +96,15 @@ export class RelayWorld {
     });
   }
 
+  /** A server that `close` closes; where it listens. */
+  async serveWith(server: Server): Promise<number> {
+    server.on('connection', (socket: Socket) => this.#keep(socket));
+    this.#servers.push(server);
+    return await listening(server);
+  }
+
   connect(): Socket {
-    const socket = connect({ port: this.#port, host: '127.0.0.1', allowHalfOpen: true });
+    const socket = connect({ port: this.port, host: '127.0.0.1', allowHalfOpen: true });
     return this.#keep(socket).on('error', () => socket.destroy());
   }
 

@@ -1,0 +1,100 @@
+// The client's end: frames of the target's, and between them ours, within one connection window.
+//
+// The target believes that the whole window is its own. What our answers use of it is owed: so much of the client's next
+// window updates is kept from the target, and until they come its DATA waits where the window is too small for it.
+
+import type { Endpoint } from './endpoint.ts';
+import { Batch, type Outbox, Sender, type Sent } from './http2-sender.ts';
+
+export type ClientSideOptions = Readonly<{
+  /** False while a frame of the target's, or its header block, is cut in two. */
+  isAtBoundary: () => boolean;
+  onFull: () => void;
+  onSent: (outbox: Outbox, sent: Sent) => void;
+}>;
+
+export class ClientSide {
+  readonly #endpoint: Endpoint;
+  readonly #options: ClientSideOptions;
+  readonly #out: Batch;
+  readonly #sender: Sender;
+  /** Frames without a window that wait for the boundary. */
+  #waiting: Buffer[] = [];
+  /** Of the window: used by us, and not given back. */
+  #owed = 0;
+  isFull = false;
+
+  constructor(endpoint: Endpoint, options: ClientSideOptions) {
+    this.#endpoint = endpoint;
+    this.#options = options;
+    this.#out = new Batch((bytes) => {
+      if (endpoint.write(bytes)) return;
+      this.isFull = true;
+      options.onFull();
+    });
+    this.#sender = new Sender({
+      maySend: () => !this.isFull && options.isAtBoundary(),
+      write: (bytes) => this.#out.add(bytes),
+      onSent: (outbox, sent) => {
+        this.#owed += sent.dataBytes;
+        options.onSent(outbox, sent);
+      },
+    });
+  }
+
+  get window(): number {
+    return this.#sender.window;
+  }
+
+  /** The target's bytes, as they are. */
+  pass(bytes: Buffer): boolean {
+    if (this.#endpoint.write(bytes)) return true;
+    this.isFull = true;
+    return false;
+  }
+
+  /** The target has sent DATA. */
+  use(bytes: number): void {
+    this.#sender.window -= bytes;
+  }
+
+  /** The client's window update. @returns what of it is the target's */
+  grant(bytes: number): number {
+    this.#sender.window += bytes;
+    const ours = Math.min(bytes, this.#owed);
+    this.#owed -= ours;
+    return bytes - ours;
+  }
+
+  /** A frame that needs no window. */
+  send(bytes: Buffer): void {
+    this.#waiting.push(bytes);
+  }
+
+  add(outbox: Outbox): void {
+    this.#sender.add(outbox);
+  }
+
+  forget(outbox: Outbox): void {
+    this.#sender.forget(outbox);
+  }
+
+  onDrain(): void {
+    this.isFull = false;
+    this.pump();
+  }
+
+  /** Sends what may be sent now. */
+  pump(): void {
+    this.flush();
+    this.#sender.pump();
+    this.flush();
+  }
+
+  flush(): void {
+    if (!this.#options.isAtBoundary()) return;
+    for (const bytes of this.#waiting) this.#out.add(bytes);
+    this.#waiting = [];
+    this.#out.flush();
+  }
+}

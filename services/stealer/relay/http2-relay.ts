@@ -1,0 +1,375 @@
+// One client connection of HTTP/2 on a port that is stolen with filters: each stream goes to the session that wants it, or on to
+// the target on a connection that stays paired with the client's.
+//
+// As long as no stream was taken everything is passed on as it is, so that client and target share one header table, which the
+// relay only reads along. A taken stream is a header block that the target does not see: from then on the blocks for the
+// target are written anew, without its table. What is no HTTP/2 makes the connection a tunnel to the target, or ends it with
+// GOAWAY when a session has streams of it.
+
+import type { FilteredRequest } from '#runtime/http-filter/http-filter.ts';
+import {
+  ErrorCode,
+  Flag,
+  FRAME_HEAD_BYTES,
+  FrameType,
+  frame,
+  goaway,
+  headersFrames,
+  MAX_WINDOW_BYTES,
+  PREFACE,
+  readSettings,
+  rstStream,
+  SETTINGS_ACK,
+  Setting,
+  settings,
+  windowUpdate,
+} from '#runtime/http2/frame.ts';
+import { type FramePiece, FrameReader } from '#runtime/http2/frame-reader.ts';
+import { type HeaderFrames, HeaderFramesReader } from '#runtime/http2/header-frames.ts';
+import { type HeaderBlock, HpackDecoder } from '#runtime/http2/hpack-decoder.ts';
+import { encodeHeaderBlock } from '#runtime/http2/hpack-encoder.ts';
+import { Http2Request } from '#runtime/http2/http2-request.ts';
+import type { Endpoint } from './endpoint.ts';
+import { ClientSide } from './http2-client.ts';
+import { Origin } from './http2-origin.ts';
+import { Batch } from './http2-sender.ts';
+import { DataReader } from './http2-stream.ts';
+import { TakenStreams } from './http2-streams.ts';
+import type { Taker } from './side.ts';
+import { CLIENT_END_MS, LINGER_MS } from './times.ts';
+
+export type Http2RelayOptions = Readonly<{
+  client: Endpoint;
+  origin: Endpoint;
+  decide: (request: FilteredRequest) => Taker | undefined;
+  onClosed: () => void;
+}>;
+
+/** DATA goes on in pieces, and so does what nobody knows. */
+const isWhole = (type: number): boolean => type !== FrameType.data && type <= FrameType.continuation;
+
+export class Http2Relay {
+  readonly #options: Http2RelayOptions;
+  readonly #endpoint: Endpoint;
+  readonly #client: ClientSide;
+  readonly #origin: Origin;
+  readonly #taken: TakenStreams;
+  readonly #reader = new FrameReader(isWhole);
+  readonly #headers = new HeaderFramesReader();
+  readonly #hpack = new HpackDecoder();
+  readonly #data = new DataReader();
+  readonly #toOrigin: Batch;
+  #prefaceBytes = 0;
+  #isTunnel = false;
+  #isOriginFull = false;
+  #isPaused = false;
+  #hasClientEnded = false;
+  #isFinishing = false;
+  #isClosed = false;
+  #highestId = 0;
+  /** Sizes of the client's header table that the target has not been told. */
+  #tableSizes: number[] = [];
+  /** INITIAL_WINDOW_SIZE of the client's SETTINGS that have not been acknowledged. */
+  readonly #unacknowledged: Array<number | undefined> = [];
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(options: Http2RelayOptions) {
+    this.#options = options;
+    this.#endpoint = options.client;
+    this.#toOrigin = new Batch((bytes) => {
+      if (!this.#origin.write(bytes)) this.#isOriginFull = true;
+    });
+    this.#client = new ClientSide(options.client, {
+      isAtBoundary: () => this.#origin.isAtBoundary,
+      onFull: () => this.#origin.stall(),
+      onSent: (outbox, sent) => this.#taken.onSent(outbox, sent),
+    });
+    this.#taken = new TakenStreams(this.#client, {
+      windowOfClient: () => this.#origin.initialWindow,
+      onIdle: () => this.#onIdle(),
+    });
+    this.#origin = new Origin(options.origin, {
+      write: (bytes) => this.#client.pass(bytes),
+      room: () => this.#client.window,
+      onData: (bytes) => this.#client.use(bytes),
+      onSettings: (values, narrowed) => {
+        this.#hpack.allowTable(values.get(Setting.headerTableSize) ?? 0);
+        if (narrowed > 0) this.#taken.widen(narrowed);
+      },
+      onSettingsAck: () => this.#onAcknowledged(),
+      onBoundary: () => this.#client.pump(),
+      onDrain: () => {
+        this.#isOriginFull = false;
+        this.#pauseClient();
+      },
+      onDoubt: () => this.#doubt(ErrorCode.internalError),
+      onOver: (isFailure) => this.#onOriginOver(isFailure),
+    });
+    this.#endpoint.listen({
+      onData: (bytes) => this.#onData(bytes),
+      onEnd: () => this.#onClientEnd(),
+      onDrain: () => {
+        this.#client.onDrain();
+        this.#origin.resume(this.#client.isFull);
+      },
+      onClosed: (error) => this.#close(error !== undefined),
+    });
+  }
+
+  /** The session of a taker has ended: its streams are answered with 502, or reset if their answer had begun. */
+  revoke(taker: Taker): void {
+    this.#taken.revoke(taker);
+  }
+
+  destroy(): void {
+    this.#endpoint.destroy();
+    this.#close(true);
+  }
+
+  /** What was read before this relay was made. */
+  push(fromClient: Buffer, fromOrigin: Buffer): void {
+    if (fromOrigin.length > 0) this.#origin.push(fromOrigin);
+    this.#onData(fromClient);
+  }
+
+  // ---- from the client
+
+  #onData(chunk: Buffer): void {
+    if (this.#isClosed || this.#isFinishing) return;
+    const bytes = this.#passPreface(chunk);
+    if (this.#isTunnel) this.#toOrigin.add(bytes);
+    else this.#reader.push(bytes);
+    while (!this.#isTunnel && !this.#isFinishing && !this.#isClosed) {
+      const piece = this.#reader.next();
+      if (piece === undefined) break;
+      if (piece === 'doubtful') this.#doubt(ErrorCode.protocolError);
+      else this.#onPiece(piece);
+    }
+    this.#toOrigin.flush();
+    this.#taken.flush();
+    this.#client.pump();
+    this.#pauseClient();
+  }
+
+  /** @returns what is behind the preface */
+  #passPreface(chunk: Buffer): Buffer {
+    const missing = PREFACE.subarray(this.#prefaceBytes);
+    if (missing.length === 0) return chunk;
+    const bytes = chunk.subarray(0, missing.length);
+    this.#toOrigin.add(bytes);
+    this.#prefaceBytes += bytes.length;
+    if (!bytes.equals(missing.subarray(0, bytes.length))) this.#becomeTunnel();
+    return chunk.subarray(bytes.length);
+  }
+
+  #onPiece(piece: FramePiece): void {
+    const { type, streamId } = piece.head;
+    if (this.#headers.isOpen || type === FrameType.headers || type === FrameType.continuation) {
+      this.#onHeaderFrame(piece);
+      return;
+    }
+    if (streamId === 0) {
+      this.#onConnectionFrame(piece);
+    } else if (this.#taken.has(streamId) || (this.#taken.isDirty && this.#isUnheard(piece))) {
+      this.#onTakenFrame(piece);
+    } else {
+      if (type === FrameType.rstStream) this.#origin.onClientReset(streamId);
+      this.#toOrigin.add(piece.bytes);
+    }
+  }
+
+  /** A stream that the target has never heard of, so that a frame on it would be an error to it. */
+  #isUnheard({ head }: FramePiece): boolean {
+    return head.streamId > this.#origin.highestStreamId && head.type !== FrameType.priority;
+  }
+
+  #onConnectionFrame(piece: FramePiece): void {
+    const { type, flags } = piece.head;
+    if (type === FrameType.windowUpdate) {
+      const bytes = piece.bytes.readUInt32BE(FRAME_HEAD_BYTES) & MAX_WINDOW_BYTES;
+      const rest = this.#client.grant(bytes);
+      this.#toOrigin.add(rest === bytes ? piece.bytes : rest > 0 ? windowUpdate(0, rest) : Buffer.alloc(0));
+      this.#origin.resume(this.#client.isFull);
+      return;
+    }
+    if (type === FrameType.settings && (flags & Flag.ack) === 0) {
+      this.#unacknowledged.push(readSettings(piece.bytes).get(Setting.initialWindowSize));
+      if (this.#origin.isOver) this.#acknowledge();
+    } else if (type === FrameType.ping && (flags & Flag.ack) === 0 && this.#origin.isOver) {
+      this.#client.send(frame(type, Flag.ack, 0, piece.bytes.subarray(FRAME_HEAD_BYTES)));
+    }
+    this.#toOrigin.add(piece.bytes);
+    // Sent faster than they are answered: no client does that.
+    if (this.#unacknowledged.length > 100) this.#doubt(ErrorCode.protocolError);
+  }
+
+  #onTakenFrame(piece: FramePiece): void {
+    const { type, streamId } = piece.head;
+    if (type === FrameType.data) {
+      const read = this.#data.read(piece);
+      if (read === undefined) this.#doubt(ErrorCode.protocolError);
+      else this.#taken.onData(streamId, read, piece.bytes.length - (piece.isFirst ? FRAME_HEAD_BYTES : 0));
+    } else if (type === FrameType.windowUpdate) {
+      this.#taken.onWindowUpdate(streamId, piece.bytes.readUInt32BE(FRAME_HEAD_BYTES) & MAX_WINDOW_BYTES);
+    } else if (type === FrameType.rstStream) {
+      this.#taken.onClientReset(streamId, piece.bytes.readUInt32BE(FRAME_HEAD_BYTES));
+    }
+  }
+
+  #onHeaderFrame(piece: FramePiece): void {
+    const whole = this.#headers.add(piece);
+    if (whole === undefined) return;
+    if (whole === 'doubtful') {
+      this.#doubt(ErrorCode.protocolError, this.#headers.rest());
+      return;
+    }
+    const decoded = this.#hpack.decode(whole.block);
+    if (decoded === undefined) this.#doubt(ErrorCode.compressionError, whole.bytes);
+    else if (whole.streamId % 2 === 0) this.#doubt(ErrorCode.protocolError, whole.bytes);
+    else this.#route(whole, decoded);
+  }
+
+  #route(whole: HeaderFrames, decoded: HeaderBlock): void {
+    const { streamId, isEnd } = whole;
+    const isNew = streamId > this.#highestId;
+    this.#noteTableSizes(decoded.tableSizes);
+    if (!isNew) {
+      if (this.#taken.has(streamId)) this.#taken.onTrailers(streamId, decoded.fields, isEnd);
+      else this.#forward(whole, decoded);
+      return;
+    }
+    this.#highestId = streamId;
+    const taker = this.#options.decide(new Http2Request(decoded.fields));
+    if (taker !== undefined) {
+      this.#origin.highestTakenId = streamId;
+      this.#taken.take(taker, streamId, decoded.fields, isEnd);
+    } else if (!this.#origin.isOver) {
+      this.#origin.onAsked(streamId);
+      this.#forward(whole, decoded);
+    } else if (this.#taken.isIdle) {
+      // What a client of the target alone would see.
+      this.destroy();
+    } else {
+      this.#client.send(rstStream(streamId, ErrorCode.refusedStream));
+    }
+  }
+
+  #noteTableSizes(sizes: readonly number[]): void {
+    if (sizes.length === 0) return;
+    const all = [...this.#tableSizes, ...sizes];
+    const [least, last] = [Math.min(...all), all.at(-1) as number];
+    this.#tableSizes = least < last ? [least, last] : [last];
+  }
+
+  #forward({ streamId, bytes, isEnd, priority }: HeaderFrames, { fields }: HeaderBlock): void {
+    if (!this.#taken.isDirty) this.#toOrigin.add(bytes);
+    else this.#toOrigin.add(headersFrames(streamId, encodeHeaderBlock(fields, this.#tableSizes), isEnd, priority));
+    this.#tableSizes = [];
+  }
+
+  #onAcknowledged(): void {
+    const window = this.#unacknowledged.shift();
+    if (window !== undefined) this.#taken.onClientWindow(window);
+  }
+
+  /** In the target's stead. */
+  #acknowledge(): void {
+    while (this.#unacknowledged.length > 0) {
+      this.#client.send(SETTINGS_ACK);
+      this.#onAcknowledged();
+    }
+  }
+
+  #pauseClient(): void {
+    const mustPause = !this.#isClosed && !this.#isFinishing && (this.#isOriginFull || this.#taken.isFull);
+    if (mustPause === this.#isPaused) return;
+    this.#isPaused = mustPause;
+    if (mustPause) this.#endpoint.pause();
+    else this.#endpoint.resume();
+  }
+
+  #onClientEnd(): void {
+    this.#hasClientEnded = true;
+    this.#origin.end();
+    if (this.#origin.isOver && this.#taken.isIdle) this.#finish(LINGER_MS);
+    else if (!this.#isTunnel) this.#startTimer(CLIENT_END_MS);
+  }
+
+  // ---- ends
+
+  #doubt(code: number, ...unread: Buffer[]): void {
+    if (!this.#taken.isDirty) {
+      this.#becomeTunnel(...unread);
+      return;
+    }
+    if (this.#origin.isBetweenFrames) this.#client.send(goaway(this.#highestId, code));
+    this.#finish(LINGER_MS);
+    this.#origin.destroy();
+    this.#taken.close();
+  }
+
+  #becomeTunnel(...unread: Buffer[]): void {
+    this.#isTunnel = true;
+    for (const bytes of [...unread, this.#reader.rest()]) this.#toOrigin.add(bytes);
+    this.#toOrigin.flush();
+    this.#origin.becomeTunnel();
+  }
+
+  #onOriginOver(isFailure: boolean): void {
+    this.#isOriginFull = false;
+    if (this.#isClosed || this.#isFinishing) return;
+    const isAlone = this.#isTunnel || !this.#taken.isDirty;
+    const mayGreet = !this.#origin.hasSpoken && !this.#hasClientEnded && !this.#isTunnel;
+    if (mayGreet && (isFailure || this.#taken.isDirty)) {
+      // Nobody listens there. Sessions answer all the same; a request for the target ends the connection.
+      this.#client.send(settings([]));
+      this.#acknowledge();
+      if (this.#origin.openStreams.size > 0 && this.#taken.isIdle) this.destroy();
+      else this.#refuse(ErrorCode.refusedStream);
+    } else if (isAlone || this.#taken.isIdle || !this.#origin.isBetweenFrames) {
+      if (isFailure || !this.#origin.isBetweenFrames) this.destroy();
+      else this.#finish(this.#isTunnel ? undefined : LINGER_MS);
+    } else {
+      this.#refuse(ErrorCode.internalError);
+      if (!this.#origin.hasSaidGoaway) this.#client.send(goaway(this.#highestId, ErrorCode.noError));
+    }
+    this.#client.pump();
+    this.#pauseClient();
+  }
+
+  /** Streams that the target has left without an end. */
+  #refuse(code: number): void {
+    for (const id of this.#origin.openStreams) this.#client.send(rstStream(id, code));
+  }
+
+  #onIdle(): void {
+    if (this.#isClosed || !this.#origin.isOver || !(this.#origin.hasSpoken || this.#hasClientEnded)) return;
+    this.#finish(LINGER_MS);
+  }
+
+  /** Nothing more is said to the client. @param ms it may take so long to close */
+  #finish(ms: number | undefined): void {
+    if (this.#isFinishing || this.#isClosed) return;
+    this.#isFinishing = !this.#isTunnel;
+    this.#client.flush();
+    this.#endpoint.end();
+    this.#pauseClient();
+    if (ms !== undefined) this.#startTimer(ms);
+  }
+
+  #startTimer(ms: number): void {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.destroy(), ms);
+    this.#timer.unref();
+  }
+
+  #close(isFailure: boolean): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    clearTimeout(this.#timer);
+    if (isFailure) this.#origin.destroy();
+    else this.#origin.close();
+    this.#taken.close();
+    this.#options.onClosed();
+  }
+}

@@ -1,0 +1,10 @@
+// How long a relay waits, for what.
+
+/** How long the first head may take before the connection is taken for no HTTP, in ms. */
+export const FIRST_HEAD_MS = 10_000;
+/** How long a client may take to close after its last answer, in ms. */
+export const LINGER_MS = 10_000;
+/** How long a client may be silent when the target refused our connection, in ms. */
+export const REFUSED_MS = 1_000;
+/** How long streams of HTTP/2 may go on after the client's own end, in ms. */
+export const CLIENT_END_MS = 60_000;
