@@ -19,7 +19,7 @@ const RETRY_MS = 50;
 /** A session has two connections. */
 const KEPT = 2;
 
-/** Resolves when the API server has taken it; whether anybody listens shows in what comes of it. */
+/** Resolves when the API server has taken it; whether anybody listens shows in what comes of it, at once or later. */
 export async function openForward({ api, namespace, pod, port }: PodPort, signal: AbortSignal): Promise<Duplex> {
   const path = `/api/v1/namespaces/${namespace}/pods/${pod}/portforward`;
   const { socket, head } = await api.upgrade(path, {
@@ -50,10 +50,11 @@ export class AgentConnections {
 
   async connect(signal: AbortSignal): Promise<Duplex> {
     for (let kept = this.#kept.pop(); kept !== undefined; kept = this.#kept.pop()) {
-      kept.removeAllListeners('error');
       if (!kept.destroyed) return kept;
     }
-    return openForward(this.#port, signal);
+    const connection = await openForward(this.#port, signal);
+    if (connection.errored !== null) throw AppError.from(connection.errored, 'SERVICE_UNAVAILABLE');
+    return connection;
   }
 
   close(): void {
@@ -64,6 +65,7 @@ export class AgentConnections {
   /** null: nobody listens yet. */
   async #openSpeaking(signal: AbortSignal): Promise<Duplex | null> {
     const connection = await openForward(this.#port, signal);
+    if (connection.destroyed) return null;
     return new Promise((resolve, reject) => {
       const settle = (act: () => void) => {
         connection.off('readable', onReadable).off('end', onEnd).off('error', onEnd);
@@ -72,17 +74,13 @@ export class AgentConnections {
       };
       const onReadable = () => {
         if (connection.readableLength === 0) return;
-        // Until it is used: the one who takes it hears of its end.
-        connection.on('error', () => {});
         settle(() => resolve(connection));
       };
       const onEnd = () => {
-        connection.on('error', () => {});
         connection.destroy();
         settle(() => resolve(null));
       };
       const onAbort = () => {
-        connection.on('error', () => {});
         connection.destroy();
         settle(() => reject(new AppError('CANCELLED', 'given up while the agent started')));
       };

@@ -137,3 +137,14 @@ test('a server that answers nonsense is refused', async () => {
   const [error] = (await once(connection, 'error')) as [Error];
   expect(error).toMatchObject({ code: 'PROTOCOL_VIOLATION' });
 });
+
+test('an error that came with the answer to the handshake ends nothing but the connection', async () => {
+  const socket = new HeldSocket();
+  const words = frame(1, Buffer.concat([PORT, Buffer.from('nobody listens')]));
+  const connection = new ForwardedConnection(socket, Buffer.concat([words, Buffer.from([0x88, 0])]), true);
+  expect(connection.errored).toMatchObject({ message: 'port-forward: nobody listens' });
+  // Without a listener of its own this would end the process.
+  await new Promise<void>((resolve) => {
+    connection.once('close', () => resolve());
+  });
+});

@@ -27,6 +27,8 @@ export class ForwardedConnection extends Duplex {
   /** `head`: what was received behind the answer to the handshake. */
   constructor(socket: Duplex, head: Buffer, isBelowTls: boolean) {
     super({ highWaterMark: MAX_FRAME_BYTES });
+    // It may be over before anybody listens: that shows in `errored` then, and must not end the process.
+    this.on('error', () => {});
     this.#socket = socket;
     this.#isBelowTls = isBelowTls;
     const reader = new FrameReader({
