@@ -1,8 +1,10 @@
 import { execFile } from 'node:child_process';
 import { createServer, type Http2Server } from 'node:http2';
 import type { AddressInfo } from 'node:net';
+import path from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { serve } from '../fixtures/grpc-echo.mjs';
 import { startNetwork, type TargetNetwork } from '../fixtures/network.ts';
 import { StealClient, type Stealer, startStealer } from './stealer-harness.ts';
 
@@ -82,6 +84,7 @@ afterEach(async () => {
   expect(await beyond('curl', ...CURL, `${TARGET}/after`)).toBe('target /after');
 });
 
+const GRPC = path.join(import.meta.dirname, '../fixtures/grpc-echo.mjs');
 const CURL = ['-sS', '--max-time', '30', '--http2-prior-knowledge'];
 const ALICE = ['-H', 'x-user: alice'];
 
@@ -96,6 +99,20 @@ describe('HTTP/2 with a filter', () => {
     const said = await beyond(process.execPath, '-e', CLIENT);
     expect(said).toBe('local /1 0,target /2,local /3 3,target /4');
     expect(client.peers).toHaveLength(1);
+  });
+
+  test('gRPC: unary calls and streams, taken and not, on one channel', async () => {
+    await network.serve(network.target, [process.execPath, GRPC, 'serve', `[::]:${PORT + 1}`, 'target']);
+    const grpc = await serve('127.0.0.1:0', 'local');
+    try {
+      using session = await StealClient.open(stealer, network.identity, grpc.port);
+      await session.steal({ port: PORT + 1, conditions: [{ $case: 'header', value: '^x-user: alice$' }] });
+      const said = await beyond(process.execPath, GRPC, 'ask', `10.99.0.1:${PORT + 1}`, 'x-user=alice');
+      const each = (name: string) => `${name} hello: ${name} 1,${name} 100000,${name} 200000 0`;
+      expect(said).toBe([each('local'), each('target'), each('local')].join('; '));
+    } finally {
+      grpc.close();
+    }
   });
 
   test('curl: what matches is taken, the rest is not, and 8 MiB come back whole', async () => {
