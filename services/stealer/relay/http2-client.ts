@@ -6,10 +6,15 @@
 import type { Endpoint } from './endpoint.ts';
 import { Batch, type Outbox, Sender, type Sent } from './http2-sender.ts';
 
+/** Frames of ours, without DATA, that wait for the client: one that makes us answer and reads nothing is cut. */
+export const MAX_WAITING_FRAME_BYTES = 1024 * 1024;
+
 export type ClientSideOptions = Readonly<{
   /** False while a frame of the target's, or its header block, is cut in two. */
   isAtBoundary: () => boolean;
   onFull: () => void;
+  /** More waits than may. */
+  onClogged: () => void;
   onSent: (outbox: Outbox, sent: Sent) => void;
 }>;
 
@@ -20,6 +25,7 @@ export class ClientSide {
   readonly #sender: Sender;
   /** Frames without a window that wait for the boundary. */
   #waiting: Buffer[] = [];
+  #waitingBytes = 0;
   /** Of the window: used by us, and not given back. */
   #owed = 0;
   isFull = false;
@@ -69,6 +75,8 @@ export class ClientSide {
   /** A frame that needs no window. */
   send(bytes: Buffer): void {
     this.#waiting.push(bytes);
+    this.#waitingBytes += bytes.length;
+    if (this.#waitingBytes > MAX_WAITING_FRAME_BYTES) this.#options.onClogged();
   }
 
   add(outbox: Outbox): void {
@@ -92,9 +100,10 @@ export class ClientSide {
   }
 
   flush(): void {
-    if (!this.#options.isAtBoundary()) return;
+    if (this.isFull || !this.#options.isAtBoundary()) return;
     for (const bytes of this.#waiting) this.#out.add(bytes);
     this.#waiting = [];
+    this.#waitingBytes = 0;
     this.#out.flush();
   }
 }

@@ -82,6 +82,7 @@ export class Http2Relay {
     this.#client = new ClientSide(options.client, {
       isAtBoundary: () => this.#origin.isAtBoundary,
       onFull: () => this.#origin.stall(),
+      onClogged: () => this.destroy(),
       onSent: (outbox, sent) => this.#taken.onSent(outbox, sent),
     });
     this.#taken = new TakenStreams(this.#client, {
