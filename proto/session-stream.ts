@@ -37,6 +37,8 @@ export interface SessionHandlers {
   onFrame(frame: Frame): void | Promise<void>;
   /** Once, at the end. null: both sides had agreed to close (SESSION_CLOSED). */
   onClosed(error: AppError | null): void;
+  /** The connection is gone and another is waited for; or it has come. */
+  onParked?(isParked: boolean): void;
 }
 
 export interface SessionStreamOptions extends SessionHandlers {
@@ -210,6 +212,7 @@ export class SessionStream {
   transportParked(): void {
     this.#isParked = true;
     this.#isTransportFull = true;
+    this.#options.onParked?.(true);
   }
 
   /** There is another connection. */
@@ -218,6 +221,7 @@ export class SessionStream {
     this.#isTransportFull = isFull;
     this.#liveness.received(this.#now());
     this.#flush();
+    this.#options.onParked?.(false);
   }
 
   /** Leaves the connection for another that is better; nothing where the transport has no other. */

@@ -102,6 +102,10 @@ export class Session implements SessionHandlers {
     this.#become('closed', error);
   }
 
+  onParked(isParked: boolean): void {
+    this.#incoming?.park(isParked);
+  }
+
   /** Answers what is in flight, within a deadline, then says goodbye. Idempotent. */
   close(): void {
     if (this.#state === 'opening') this.#stream.fail(new AppError('CANCELLED', 'closed before it was open'));

@@ -47,6 +47,7 @@ export class LiveSession {
         return this.#handlers?.onFrame(frame);
       },
       onClosed: (error) => this.#closed(error),
+      onParked: (isParked) => this.#handlers?.onParked?.(isParked),
     });
     this.#transport.bind(this.#stream);
     this.#firstFrameTimer = setTimeout(() => {

@@ -21,7 +21,7 @@ const incoming = section(
       env: [
         {
           name: 'MIRRORD_AGENT_TCP_STEAL_TRAFFIC',
-          read: (text) => (text === 'true' ? 'steal' : text === 'false' ? 'mirror' : text),
+          read: (text) => (text === 'true' ? 'steal' : text === 'false' ? 'off' : text),
         },
       ],
       flag: '--steal',

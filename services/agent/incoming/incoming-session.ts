@@ -41,6 +41,12 @@ export class IncomingSession {
     return link?.forward(frame);
   }
 
+  /** While nobody hears us nothing may be stolen for him: the target answers, until the client is back. */
+  park(isParked: boolean): void {
+    if (isParked) this.#links.stealer.suspend();
+    else this.#links.stealer.resume();
+  }
+
   close(): void {
     for (const link of Object.values(this.#links)) link.close();
   }

@@ -54,6 +54,7 @@ export class ServiceLink {
   #settleFacts: { resolve: (facts: IncomingFacts) => void; reject: (error: AppError) => void } | null = null;
   #state: 'idle' | 'attaching' | 'attached' | 'closed' = 'idle';
   #retry: NodeJS.Timeout | undefined;
+  #isSuspended = false;
 
   constructor(options: ServiceLinkOptions) {
     this.#options = options;
@@ -80,6 +81,18 @@ export class ServiceLink {
       this.#stream?.send(frame);
     }
     return backPressure(this.#stream);
+  }
+
+  /** As if the service were lost, until `resume`: it gives back what it holds for this session. */
+  suspend(): void {
+    this.#isSuspended = true;
+    clearTimeout(this.#retry);
+    this.#stream?.destroy(new AppError('AGENT_LOST', 'the client is not there'));
+  }
+
+  resume(): void {
+    this.#isSuspended = false;
+    if (this.#state === 'idle' && this.#subscriptions.size > 0) void this.#attach();
   }
 
   /** Cut: the service ends everything of a session whose stream ends. */
@@ -113,6 +126,10 @@ export class ServiceLink {
       const facts = await this.#dial();
       if (this.#isClosed()) return;
       this.#state = 'attached';
+      if (this.#isSuspended) {
+        this.suspend();
+        return;
+      }
       this.#options.onAttached(this.#options.service, facts);
       for (const [id, { head, isActive }] of this.#subscriptions) {
         const again = isActive ? Buffer.concat([head, IS_AGAIN]) : head;
@@ -176,7 +193,7 @@ export class ServiceLink {
 
   #retryLater(): void {
     clearTimeout(this.#retry);
-    if (this.#subscriptions.size === 0) return;
+    if (this.#subscriptions.size === 0 || this.#isSuspended) return;
     this.#retry = setTimeout(() => {
       if (this.#state === 'idle' && this.#subscriptions.size > 0) void this.#attach();
     }, RETRY_MS);
