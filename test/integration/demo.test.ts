@@ -28,5 +28,10 @@ test.skipIf(!can.root.yes)(`the demo shows the difference and leaves nothing beh
   expect(together).toContain('SHOP_NAME              Corner Shop');
   expect(together).toContain('/etc/hostname          shop-6d5f9c7b8-x2x9q');
   expect(together).toContain('/srv/shop/prices.json  tea 3.2 EUR, coffee 4.1 EUR, cake 5.5 EUR');
+  const [, mirrored = '', stolen = ''] = together.split(/\n(?:3\. What arrives|4\. The same)/);
+  expect(mirrored).toMatch(/\$ curl shop\/prices {3}\{ "tea": 3\.2.*\n {2}here: GET \/prices from /);
+  expect(stolen).toMatch(/\$ curl shop\/prices {3}\{ "tea": 3\.2/);
+  expect(stolen).toMatch(/'x-user: me' shop\/prices {3}\{ "tea": 0\.99/);
+  expect(stolen.match(/here: GET/g)).toHaveLength(1);
   expect(readdirSync(folder).filter((name) => /^mirrord-(demo|run)-/.test(name))).toEqual([]);
 });
