@@ -203,6 +203,6 @@ describe.skipIf(!can.root.yes)(`lifetimes of outgoing connections ${can.root.why
     expect(late).toMatchObject({ code: 'TARGET_GONE', errno: ERRNO.ENETDOWN });
     await eventually('threads', () => !threadNamespaces().includes(place));
     await client.session.close();
-    expect(agent.outgoing.workers).toBe(0);
+    await eventually('workers', () => agent.outgoing.workers === 0);
   });
 });
