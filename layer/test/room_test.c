@@ -60,6 +60,13 @@ static void test_rooms(void)
 	ok(count_rooms() == ROOMS, "and nothing is lost");
 }
 
+/* A room is given back behind the answer that the reader has already seen. */
+static bool are_all_free(void *unused)
+{
+	(void)unused;
+	return count_rooms() == ROOMS;
+}
+
 /* The file's bytes by reads of this size; O_DIRECT hands them to us as they are. */
 static bool reads_like(int fd, const uint8_t *data, size_t len, size_t step)
 {
@@ -86,7 +93,7 @@ static void test_bytes(const uint8_t *data, size_t len)
 	ok(fake_count(WIRE_READ_INTO) >= laid + 8, "and they were laid");
 	ok(reads_like(fd, data, len, 4096) && fake_count(WIRE_READ) > by_socket, "small reads go by the socket");
 	close(fd);
-	ok(count_rooms() == ROOMS, "every room is free again");
+	ok(within_5_s(are_all_free, NULL), "every room is free again");
 }
 
 static int shared_fd;
@@ -125,7 +132,7 @@ static void test_crowd(void)
 		pthread_join(threads[i], &result);
 		good += (intptr_t)result == 1;
 	}
-	ok(good == ROOMS + 4 && count_rooms() == ROOMS, "all of them end, and give their rooms back");
+	ok(good == ROOMS + 4 && within_5_s(are_all_free, NULL), "all of them end, and give their rooms back");
 	fake_hold(WIRE_READ_INTO);
 	for (uintptr_t i = 0; i < 4; i++)
 		pthread_create(&threads[i], NULL, read_one, (void *)i);
@@ -137,7 +144,7 @@ static void test_crowd(void)
 		pthread_join(threads[i], &result);
 		failed += (intptr_t)result == -EIO;
 	}
-	ok(failed == 4 && count_rooms() == ROOMS, "when it dies they fail with EIO, and no room is lost");
+	ok(failed == 4 && within_5_s(are_all_free, NULL), "when it dies they fail with EIO, and no room is lost");
 	close(shared_fd);
 }
 
@@ -154,7 +161,7 @@ static void test_lies(void)
 	target_lie = -EACCES;
 	ok(pread(fd, aligned, 32768, 0) == -1 && errno == EACCES, "an errno is the process's");
 	target_lie = 0;
-	ok(pread(fd, aligned, 32768, 0) == 32768 && count_rooms() == ROOMS, "and the next read is as if nothing had been");
+	ok(pread(fd, aligned, 32768, 0) == 32768 && within_5_s(are_all_free, NULL), "and the next read is as if nothing had been");
 	close(fd);
 }
 
