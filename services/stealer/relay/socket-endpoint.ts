@@ -11,6 +11,9 @@ export class SocketEndpoint implements Endpoint {
   readonly #socket: Socket;
   #events: EndpointEvents | undefined;
   #isDestroyed = false;
+  /** Written in this turn, and not yet given to the socket. */
+  #pending: Buffer | undefined;
+  readonly #flushSoon = (): void => this.#flush();
 
   /** @param socket made with allowHalfOpen, or being connected */
   constructor(socket: Socket) {
@@ -35,12 +38,29 @@ export class SocketEndpoint implements Endpoint {
       });
   }
 
+  /** Pieces that lie one behind the other in memory go out in one system call: what came in one read leaves in one write. */
   write(bytes: Buffer): boolean {
-    return this.#socket.destroyed || this.#socket.writableEnded || this.#socket.write(bytes);
+    if (this.#socket.destroyed || this.#socket.writableEnded) return true;
+    const last = this.#pending;
+    if (last !== undefined && last.buffer === bytes.buffer && last.byteOffset + last.length === bytes.byteOffset) {
+      this.#pending = Buffer.from(last.buffer, last.byteOffset, last.length + bytes.length);
+    } else {
+      this.#flush();
+      this.#pending = bytes;
+      queueMicrotask(this.#flushSoon);
+    }
+    return !this.#socket.writableNeedDrain;
+  }
+
+  #flush(): void {
+    const bytes = this.#pending;
+    this.#pending = undefined;
+    if (bytes !== undefined && !this.#socket.destroyed && !this.#socket.writableEnded) this.#socket.write(bytes);
   }
 
   end(): void {
     if (this.#socket.destroyed || this.#socket.writableEnded) return;
+    this.#flush();
     this.#socket.end();
     this.#socket.setTimeout(HALF_CLOSED_MS, () => this.#socket.destroy());
   }
