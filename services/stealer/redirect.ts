@@ -2,7 +2,7 @@
 // target's own past it. By BPF sk_lookup (Linux 5.9), whose link dies with this process: whatever happens to us, the target
 // answers again at once, and nothing has to be swept.
 
-import { closeSync } from 'node:fs';
+import { closeSync, openSync } from 'node:fs';
 import { Socket } from 'node:net';
 import { ERRNO, errnoName } from '#proto/errno.ts';
 import { AppError } from '#proto/errors.ts';
@@ -22,31 +22,38 @@ export class Redirect {
   readonly #namespaceFd: number;
   readonly #native: NativeRedirect;
   readonly #poll: FdPoll;
+  /** Takes some of what waits; false when nothing does. */
+  readonly #accept: () => boolean;
   readonly #claims = new Map<number, number>();
   #isClosed = false;
 
-  private constructor(namespaceFd: number, native: NativeRedirect, poll: FdPoll) {
+  private constructor(namespaceFd: number, native: NativeRedirect, poll: FdPoll, accept: () => boolean) {
     this.#namespaceFd = namespaceFd;
     this.#native = native;
     this.#poll = poll;
+    this.#accept = accept;
   }
 
   /**
-   * @param namespaceFd of `/proc/PID/ns/net`; stays the caller's, and open as long as the redirect
+   * @param namespaceFd of `/proc/PID/ns/net`; stays the caller's, who may close it at once
    * @param onAccepted gets each connection; its socket is the caller's
    * @throws AppError NOT_PERMITTED when the kernel does not allow it, UNSUPPORTED when it does not know it
    */
   static open(namespaceFd: number, onAccepted: (accepted: Accepted) => void): Redirect {
     const addon = stealerAddon();
     let listenerFd = -1;
+    let ownFd = -1;
     try {
-      listenerFd = addon.listen(namespaceFd, BACKLOG);
-      const native = new addon.Redirect(namespaceFd, listenerFd);
-      const poll = watchFd(listenerFd, () => acceptSome(listenerFd, onAccepted));
+      ownFd = openSync(`/proc/self/fd/${namespaceFd}`, 'r');
+      listenerFd = addon.listen(ownFd, BACKLOG);
+      const native = new addon.Redirect(ownFd, listenerFd);
+      const accept = (): boolean => acceptSome(listenerFd, onAccepted);
+      const poll = watchFd(listenerFd, accept);
       poll.start(READABLE);
-      return new Redirect(namespaceFd, native, poll);
+      return new Redirect(ownFd, native, poll, accept);
     } catch (thrown) {
       if (listenerFd >= 0) closeSync(listenerFd);
+      if (ownFd >= 0) closeSync(ownFd);
       throw toRedirectError(thrown);
     }
   }
@@ -97,13 +104,20 @@ export class Redirect {
     return socket;
   }
 
+  /** New connections go to the target. What waits to be accepted is still handed out, and `dial` still dials. */
   close(): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
     this.#native.close();
+    while (this.#accept());
     this.#poll.close();
     for (const fd of this.#claims.values()) closeSync(fd);
     this.#claims.clear();
+  }
+
+  /** After `close`, when nobody will dial any more. */
+  release(): void {
+    closeSync(this.#namespaceFd);
   }
 }
 
@@ -120,14 +134,15 @@ function claim(namespaceFd: number, port: number): number {
   }
 }
 
-function acceptSome(listenerFd: number, onAccepted: (accepted: Accepted) => void): void {
+function acceptSome(listenerFd: number, onAccepted: (accepted: Accepted) => void): boolean {
   const addon = stealerAddon();
   for (let count = 0; count < ACCEPTED_PER_TURN; count++) {
     const accepted = addon.accept(listenerFd);
-    if (accepted === null) return;
+    if (accepted === null) return false;
     const socket = new Socket({ fd: accepted.fd, allowHalfOpen: true, readable: true, writable: true });
     onAccepted({ socket, ...accepted });
   }
+  return true;
 }
 
 function toRedirectError(thrown: unknown): AppError {

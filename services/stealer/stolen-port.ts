@@ -15,17 +15,23 @@ import { SocketEndpoint } from './relay/socket-endpoint.ts';
 import type { Subscription } from './subscription.ts';
 
 /** A relay of this port that can be told that a subscription is over. */
-type OpenConnection = Readonly<{ revoke: (subscription: Subscription) => void; destroy: () => void }>;
+type OpenConnection = Readonly<{ revoke: (subscription: Subscription) => void }>;
 
 export class StolenPort {
   readonly port: number;
   readonly #redirect: Redirect;
   readonly #subscriptions: Subscription[] = [];
   readonly #connections = new Set<OpenConnection>();
+  readonly #onConnectionClosed: () => void;
 
-  constructor(port: number, redirect: Redirect) {
+  constructor(port: number, redirect: Redirect, onConnectionClosed: () => void) {
     this.port = port;
     this.#redirect = redirect;
+    this.#onConnectionClosed = onConnectionClosed;
+  }
+
+  get connections(): number {
+    return this.#connections.size;
   }
 
   get isIdle(): boolean {
@@ -79,8 +85,17 @@ export class StolenPort {
     else this.#relay(accepted);
   }
 
-  destroy(): void {
-    for (const connection of [...this.#connections]) connection.destroy();
+  /** For what came while the port was stolen and is accepted when it is not any more: it is the target's. */
+  passOn(accepted: Accepted): void {
+    const client = new SocketEndpoint(accepted.socket);
+    const origin = new SocketEndpoint(this.#redirect.dial(accepted));
+    const connection: OpenConnection = { revoke: () => undefined };
+    this.#connections.add(connection);
+    joinEndpoints(client, origin, () => this.#closed(connection));
+  }
+
+  #closed(connection: OpenConnection): void {
+    if (this.#connections.delete(connection)) this.#onConnectionClosed();
   }
 
   #takeWhole(accepted: Accepted, subscription: Subscription): void {
@@ -88,16 +103,14 @@ export class StolenPort {
     const taken = subscription.owner.take(subscription, peerOf(accepted));
     const connection: OpenConnection = {
       revoke: (over) => {
-        if (over === subscription) connection.destroy();
-      },
-      destroy: () => {
-        this.#connections.delete(connection);
+        if (over !== subscription) return;
         client.destroy();
         taken.destroy();
+        this.#closed(connection);
       },
     };
     this.#connections.add(connection);
-    joinEndpoints(client, taken, () => this.#connections.delete(connection));
+    joinEndpoints(client, taken, () => this.#closed(connection));
   }
 
   #relay(accepted: Accepted): void {
@@ -108,7 +121,7 @@ export class StolenPort {
       const subscription = this.#wantedBy(request);
       return subscription === undefined ? undefined : takerOf(takers, subscription, accepted);
     };
-    const onClosed = () => this.#connections.delete(connection);
+    const onClosed = () => this.#closed(connection);
     let relay: Http1Relay | Http2Relay = new Http1Relay({
       client,
       connectOrigin,
@@ -125,7 +138,6 @@ export class StolenPort {
         const taker = takers.get(subscription);
         if (taker !== undefined) relay.revoke(taker);
       },
-      destroy: () => relay.destroy(),
     };
     this.#connections.add(connection);
   }

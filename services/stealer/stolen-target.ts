@@ -3,8 +3,6 @@
 import { AppError } from '#proto/errors.ts';
 import type { TargetHandle } from '#runtime/target-handle.ts';
 import { type Accepted, Redirect } from './redirect.ts';
-import { joinEndpoints } from './relay/raw-relay.ts';
-import { SocketEndpoint } from './relay/socket-endpoint.ts';
 import { StolenPort } from './stolen-port.ts';
 import type { Subscription } from './subscription.ts';
 
@@ -14,8 +12,9 @@ export const MAX_PORTS = 1_024;
 export class StolenTarget {
   readonly #redirect: Redirect;
   readonly #ports = new Map<number, StolenPort>();
+  #isClosed = false;
+  #isReleased = false;
 
-  /** @param handle open as long as this */
   constructor(handle: TargetHandle) {
     this.#redirect = Redirect.open(handle.namespaceFd, (accepted) => this.#accept(accepted));
   }
@@ -27,7 +26,7 @@ export class StolenTarget {
       if (this.#ports.size >= MAX_PORTS) {
         throw new AppError('LIMIT_REACHED', `${MAX_PORTS} ports of this target are stolen, the most there may be`);
       }
-      port = new StolenPort(subscription.port, this.#redirect);
+      port = new StolenPort(subscription.port, this.#redirect, () => this.#releaseWhenIdle());
       this.#ports.set(subscription.port, port);
     }
     return port.add(subscription);
@@ -40,9 +39,18 @@ export class StolenTarget {
     if (isGone) port?.revoke(subscription);
   }
 
+  /** No session is left: new connections go to the target, and those that pass through us go on until they end. */
   close(): void {
+    this.#isClosed = true;
     this.#redirect.close();
-    for (const port of this.#ports.values()) port.destroy();
+    this.#releaseWhenIdle();
+  }
+
+  #releaseWhenIdle(): void {
+    if (!this.#isClosed || this.#isReleased) return;
+    for (const port of this.#ports.values()) if (port.connections > 0) return;
+    this.#isReleased = true;
+    this.#redirect.release();
   }
 
   #accept(accepted: Accepted): void {
@@ -50,12 +58,7 @@ export class StolenTarget {
     if (port !== undefined && !port.isIdle) {
       port.accept(accepted);
     } else if (port !== undefined) {
-      // It came while the port was stolen, and is taken when it is not any more: the target's.
-      joinEndpoints(
-        new SocketEndpoint(accepted.socket),
-        new SocketEndpoint(this.#redirect.dial(accepted)),
-        () => undefined,
-      );
+      port.passOn(accepted);
     } else {
       // Somebody found the listener's own port.
       accepted.socket.destroy();

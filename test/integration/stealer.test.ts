@@ -1,6 +1,7 @@
 import { execFile, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import path from 'node:path';
@@ -66,6 +67,13 @@ async function curl(url: string, ...args: string[]): Promise<string> {
 async function curlIn(pid: number, url: string, ...args: string[]): Promise<string> {
   const words = ['-t', String(pid), '-n', 'curl', '-sS', '-g', '--max-time', '20', ...args, url];
   return (await run('nsenter', words, { maxBuffer: 1 << 27 })).stdout;
+}
+
+/** Connections to the port that a process's network has established. */
+function establishedIn(pid: number): number {
+  const port = `:${PORT.toString(16).toUpperCase().padStart(4, '0')}`;
+  const lines = readFileSync(`/proc/${pid}/net/tcp`, 'latin1').split('\n');
+  return lines.filter((line) => line.trim().split(/\s+/)[2]?.endsWith(port) && / 01 /.test(line)).length;
 }
 
 const header = (value: string) => ({ $case: 'header', value }) as const;
@@ -179,6 +187,15 @@ describe('ends', () => {
     expect(out).toMatch(/^mirrord: the session that took this request has ended\n502\nhello .*\n200\n$/s);
     held.closeAllConnections();
     await new Promise((resolve) => held.close(resolve));
+  });
+
+  test('what passes through to the target goes on when the last session is gone', async () => {
+    const client = await open();
+    await client.steal({ port: PORT, conditions: [header('^x-user: alice$')] });
+    const slow = curl(`${TARGET}/large`, '-o', '/dev/null', '-w', '%{size_download}', '--limit-rate', '8M');
+    await expect.poll(() => establishedIn(network.beyond.pid)).toBeGreaterThan(0);
+    client.vanish();
+    expect(await slow).toBe(String(8 << 20));
   });
 
   test('connections that were there before go on, and are counted', async () => {
