@@ -42,6 +42,8 @@ const EXIT_CANNOT_RUN = 126;
 const EXIT_NOT_FOUND = 127;
 
 const HELLO_DEADLINE_MS = 10_000;
+/** For what a supervisor that has ended said before; it is in the socket already. */
+const LAST_WORDS_MS = 2_000;
 
 /** Resolves when the supervisor has ended; rejects when the local process could not be started for a reason of ours. */
 export async function launch(options: LaunchOptions): Promise<Outcome> {
@@ -61,6 +63,8 @@ class Launch {
   readonly #link: LayerLink;
   readonly #helloTimer: NodeJS.Timeout;
   #hasStarted = false;
+  #isLinkClosed = false;
+  #onLinkClosed: () => void = () => undefined;
   #failure: AppError | null = null;
   /** Ends the waiting for processes that the local process left. */
   #giveUp: (outcome: Outcome) => void = () => {};
@@ -107,13 +111,29 @@ class Launch {
         done(() => reject(new AppError('BUG', `the supervisor could not be started: ${cause.message}`, { cause })));
       });
       this.#child.once('exit', (code, signal) => {
-        done(() => {
-          const failure = this.#failure ?? this.#earlyEnd(code, signal);
-          if (failure !== null) reject(failure);
-          else resolve(signal === null ? { kind: 'exit', code: code ?? 0 } : { kind: 'signal', signal });
-        });
+        this.#lastWords(() =>
+          done(() => {
+            const failure = this.#failure ?? this.#earlyEnd(code, signal);
+            if (failure !== null) reject(failure);
+            else resolve(signal === null ? { kind: 'exit', code: code ?? 0 } : { kind: 'signal', signal });
+          }),
+        );
       });
     });
+  }
+
+  /** The end of a process can be seen before what it said last: why nothing was started, or that something was. */
+  #lastWords(act: () => void): void {
+    if (this.#hasStarted || this.#failure !== null || this.#isLinkClosed) {
+      act();
+      return;
+    }
+    const timer = setTimeout(() => this.#onLinkClosed(), LAST_WORDS_MS);
+    this.#onLinkClosed = () => {
+      clearTimeout(timer);
+      this.#onLinkClosed = () => undefined;
+      act();
+    };
   }
 
   #greeted(capabilities: number, lines: string[]): Setup {
@@ -165,6 +185,8 @@ class Launch {
   }
 
   #linkClosed(error: AppError | null): void {
+    this.#isLinkClosed = true;
+    this.#onLinkClosed();
     this.#options.network?.close();
     this.#options.incoming?.close();
     this.#options.files.close();

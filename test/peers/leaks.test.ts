@@ -65,12 +65,20 @@ describe.skipIf(!machine.yes)(`resolvers of this machine ${machine.why}`, () => 
     copyFileSync(source('resolve.py'), path.join(harness.folder, 'resolve.py'));
     const ask = ['/usr/bin/python3', 'resolve.py', `web.${DOMAIN}`];
     const PATH = process.env['PATH'] ?? '';
-    const alone = await run([...inside(), ...ask], {
-      folder,
-      variables: { PATH, LD_LIBRARY_PATH: folder, RES_OPTIONS: 'timeout:1 attempts:1' },
-    });
-    expect(alone.stdout).not.toContain(ADDRESS);
-    for (const question of QUESTIONS) await heard(question);
+    // That the listeners stand where they should. A library that gave up on one of them for a while asks again.
+    await expect
+      .poll(
+        async () => {
+          const alone = await run([...inside(), ...ask], {
+            folder,
+            variables: { PATH, LD_LIBRARY_PATH: folder, RES_OPTIONS: 'timeout:1 attempts:1' },
+          });
+          expect(alone.stdout).not.toContain(ADDRESS);
+          return QUESTIONS.filter((question) => !asked.includes(question));
+        },
+        { timeout: 60_000, interval: 500 },
+      )
+      .toEqual([]);
     asked.length = 0;
 
     const words = ['exec', '-t', `pid/${network.target.pid}`, '--', ...ask];
