@@ -15,6 +15,7 @@ import {
   replyOwn,
   type WireIncomingRequest,
 } from '#proto/wire-incoming.ts';
+import { descendantsOf } from '../fixtures/processes.ts';
 import { type Ended, SUPERVISOR } from './peer.ts';
 
 export type Listen = Extract<WireIncomingRequest, { kind: typeof WireKind.LISTEN }>;
@@ -134,6 +135,14 @@ export class InPeer {
     for (const socket of this.#connections) socket.destroy();
     this.#socket.destroy();
     this.child.stdin?.destroy();
+    // A supervisor ends nobody: what still serves, and what it forked, would outlive the test.
+    for (const pid of descendantsOf(this.child.pid ?? 0).reverse()) {
+      try {
+        process.kill(pid, 'SIGKILL');
+      } catch {
+        // Ended meanwhile.
+      }
+    }
   }
 
   #change(): void {
