@@ -1,5 +1,5 @@
 // Rings of tests (CONTRIBUTING.md): unit and tidy need nothing, layer needs the native build, integration, programs and
-// peers need root.
+// peers need root, endurance needs minutes.
 
 import { defineConfig } from 'vitest/config';
 
@@ -59,6 +59,16 @@ export default defineConfig({
           testTimeout: 120_000,
           hookTimeout: 300_000,
           maxWorkers: 2,
+        },
+      },
+      {
+        test: {
+          ...common,
+          name: 'endurance',
+          include: ['test/endurance/**/*.test.ts'],
+          testTimeout: 300_000,
+          hookTimeout: 300_000,
+          maxWorkers: 1,
         },
       },
       {

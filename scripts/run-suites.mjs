@@ -35,8 +35,8 @@ const suites = [
     command: [bin('vitest'), 'run', '--project', name, '--passWithNoTests'],
     counts: 'vitest',
   })),
-  // By scripts/test-cluster only, which has the cluster they need.
-  ...['cluster', 'cluster-alone'].map((name) => ({
+  // Minutes long, so not each time; the others by scripts/test-cluster only, which has the cluster they need.
+  ...['endurance', 'cluster', 'cluster-alone'].map((name) => ({
     name,
     command: [bin('vitest'), 'run', '--project', name, '--passWithNoTests'],
     counts: 'vitest',

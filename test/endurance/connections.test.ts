@@ -6,7 +6,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { can } from '../can.ts';
 import { BEYOND, startNetwork, type TargetNetwork } from '../fixtures/network.ts';
 import { ExecHarness, until } from '../integration/exec-harness.ts';
-import { source } from './stage.ts';
+import { source } from '../peers/stage.ts';
 
 const machine = [can.root, can.nats].find(({ yes }) => !yes) ?? can.root;
 const CONNECTIONS = 6_000;
