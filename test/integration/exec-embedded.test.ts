@@ -43,7 +43,7 @@ describe.skipIf(!can.root.yes)(`the agent that a run starts for itself (${can.ro
   test('what a run left whose every process was killed is swept by the next', async () => {
     const run = harness.start([...words, '--', 'sh', '-c', READS]);
     await run.said('ready');
-    for (const { pid } of harness.processes()) process.kill(pid, 'SIGKILL');
+    harness.killAll();
     await run.outcome;
     await until('all have ended', () => harness.processes().length === 0);
     const [left] = folders();

@@ -124,8 +124,13 @@ export class ExecHarness {
     if (mounts.length > 0) throw new Error(`a mount is left: ${mounts}`);
   }
 
-  close(): void {
+  /** Every process of every run, together: some end by themselves as soon as another has. */
+  killAll(): void {
     for (const { pid } of this.processes()) kill(pid);
+  }
+
+  close(): void {
+    this.killAll();
     for (const { child } of this.#runs) if (child.exitCode === null && child.pid !== undefined) kill(child.pid);
     rmSync(this.folder, { recursive: true, force: true });
   }

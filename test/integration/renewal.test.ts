@@ -132,8 +132,7 @@ describe.skipIf(!can.root.yes)(`renewal (${can.root.why})`, () => {
   });
 
   test.concurrent('a direct connection is TLS from its first byte to its last, and is renewed like any other', async (context) => {
-    const [, door = ''] = /"direct":"([^"]+)"/.exec(agentLog()) ?? [];
-    const relay = await openRelay(context, door);
+    const relay = await openRelay(context, whole.directAddress ?? '');
     const script = 'cat /srv/small; echo begun; read -r _; cat /srv/small; echo over';
     const run = start(context, relay, ['sh', '-c', script], { MIRRORD_AGENT_ADDRESS: `tls:${relay.address}` });
     await run.says('small\nbegun');
