@@ -20,6 +20,9 @@ interface Addon {
   receivePacket(fd: number, buffer: Uint8Array): PacketResult;
   sendPacket(fd: number, packet: Uint8Array): PacketResult;
   shutdownWriting(fd: number): void;
+  openSocketDiagnosis(namespaceFd: number): number;
+  listConnections(fd: number, port: number, most: number): Buffer;
+  destroyConnection(fd: number, record: Uint8Array): number;
   FdPoll: new (fd: number, onReady: (status: number, events: number) => void) => FdPoll;
 }
 
@@ -36,6 +39,9 @@ export const WRITABLE = 2;
 
 /** Bytes of sun_path (unix(7)). */
 export const MAX_UNIX_ADDRESS_BYTES = 108;
+
+/** The family in the first of four bytes, then inet_diag_sockid (linux/inet_diag.h). */
+export const CONNECTION_RECORD_BYTES = 52;
 
 let loaded: Addon | null = null;
 
@@ -112,6 +118,24 @@ export function shutdownWriting(fd: number): void {
   } catch {
     // ENOTCONN: the peer has closed.
   }
+}
+
+/** A descriptor to ask a namespace about its sockets (sock_diag(7)). The caller closes it. Throws NOT_PERMITTED. */
+export function openSocketDiagnosis(namespaceFd: number): number {
+  return guarded('NOT_PERMITTED', 'cannot ask for the sockets of the network namespace', () =>
+    addon().openSocketDiagnosis(namespaceFd),
+  );
+}
+
+/** Established TCP connections with a local port, `most` at most, as records of CONNECTION_RECORD_BYTES. */
+export function listConnections(fd: number, port: number, most: number): Buffer {
+  return guarded('SERVICE_UNAVAILABLE', 'cannot list connections', () => addon().listConnections(fd, port, most));
+}
+
+/** The kernel ends that very connection: 0, or -errno. */
+export function destroyConnection(fd: number, record: Uint8Array): number {
+  if (record.length !== CONNECTION_RECORD_BYTES) throw new AppError('BUG', `${record.length} bytes are no connection`);
+  return addon().destroyConnection(fd, record);
 }
 
 /** Takes the descriptor over, unless it throws. `onReady` is called with 0 or -errno, and a mask of READABLE and WRITABLE. */

@@ -27,6 +27,9 @@ static Napi::Object init(Napi::Env env, Napi::Object exports)
 	exports.Set("receivePacket", Napi::Function::New(env, receive_packet));
 	exports.Set("sendPacket", Napi::Function::New(env, send_packet));
 	exports.Set("shutdownWriting", Napi::Function::New(env, shutdown_writing));
+	exports.Set("openSocketDiagnosis", Napi::Function::New(env, open_socket_diagnosis));
+	exports.Set("listConnections", Napi::Function::New(env, list_connections));
+	exports.Set("destroyConnection", Napi::Function::New(env, destroy_connection));
 	exports.Set("FdPoll", define_fd_poll(env));
 	return exports;
 }

@@ -26,6 +26,11 @@ Napi::Value receive_packet(const Napi::CallbackInfo &info);
 Napi::Value send_packet(const Napi::CallbackInfo &info);
 Napi::Value shutdown_writing(const Napi::CallbackInfo &info);
 
+/* tcp_sockets.cc */
+Napi::Value open_socket_diagnosis(const Napi::CallbackInfo &info);
+Napi::Value list_connections(const Napi::CallbackInfo &info);
+Napi::Value destroy_connection(const Napi::CallbackInfo &info);
+
 /* fd_poll.cc */
 Napi::Function define_fd_poll(Napi::Env env);
 
