@@ -97,10 +97,8 @@ function end(outcome: Outcome): void {
   setTimeout(() => process.exit(1), 1_000);
 }
 
-try {
-  end(await main(process.argv.slice(2)));
-} catch (thrown) {
+main(process.argv.slice(2)).then(end, (thrown: unknown) => {
   const failure = describeFailure(AppError.from(thrown, 'BUG'), null);
   terminal.err(failure.text);
   end(exit(failure.exitCode));
-}
+});

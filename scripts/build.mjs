@@ -1,6 +1,7 @@
-// Bundles the command line (dist/cli.js and the chunks its commands load when they are used) and the services
-// (dist/agent.js, dist/fs-env.js ...): a bundle starts several times faster than the modules it is made of. Does nothing
-// when no input has changed since the last time. `node scripts/build.mjs services` leaves the command line out.
+// Bundles the command line (dist/cli.cjs, with its compiled code beside it) and the services (dist/agent.js,
+// dist/fs-env.js ...): a bundle starts several times faster than the modules it is made of. Does nothing when no input has
+// changed since the last time. `node scripts/build.mjs services` leaves the command line out.
+import { execFileSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -27,9 +28,11 @@ function isFresh() {
   );
 }
 
+const withClient = process.argv[2] !== 'services';
+const client = { in: 'client/cli.ts', out: 'cli' };
 const services = readdirSync('services').filter((name) => existsSync(`services/${name}/main.ts`));
 const entryPoints = [
-  ...(process.argv[2] === 'services' ? [] : [{ in: 'client/cli.ts', out: 'cli' }]),
+  ...(withClient ? [client] : []),
   ...services.map((name) => ({ in: `services/${name}/main.ts`, out: name })),
   // Threads are started from files of their own.
   { in: 'services/agent/outgoing/worker.ts', out: 'agent-outgoing-worker' },
@@ -38,30 +41,60 @@ if (isFresh()) process.exit(0);
 
 const { build } = await import('esbuild');
 const { version } = JSON.parse(readFileSync('package.json', 'utf8'));
-const result = await build({
-  entryPoints,
+const common = {
   outdir: 'dist',
   bundle: true,
   platform: 'node',
   target: 'node20.19',
-  format: 'esm',
-  splitting: true,
   minify: true,
   keepNames: true,
-  chunkNames: 'chunk-[hash]',
   metafile: true,
   logLevel: 'warning',
-  define: { MIRRORD_VERSION: JSON.stringify(version) },
+};
+const define = { MIRRORD_VERSION: JSON.stringify(version) };
+const servicesBuilt = await build({
+  ...common,
+  entryPoints: entryPoints.filter((entry) => entry !== client),
+  format: 'esm',
+  splitting: true,
+  chunkNames: 'chunk-[hash]',
+  define,
   // CommonJS dependencies ask for Node's own modules by `require`, which an ES module does not have.
   banner: { js: "import{createRequire as __cr}from'node:module';const require=__cr(import.meta.url);" },
 });
+const clientBuilt = withClient ? await buildClient() : { metafile: { inputs: {}, outputs: {} } };
 
-const outputs = Object.keys(result.metafile.outputs);
+/**
+ * One script, a function of `require` and its own path: read in one go and with its code compiled beforehand, where modules
+ * are waited for one wave after another. What a command does not need of it costs next to nothing.
+ */
+async function buildClient() {
+  const built = await build({
+    ...common,
+    entryPoints: [client],
+    outExtension: { '.js': '.cjs' },
+    format: 'cjs',
+    // Read as Latin-1, which takes no decoding.
+    charset: 'ascii',
+    supported: { 'dynamic-import': false },
+    define: { ...define, 'import.meta.url': '__url' },
+    banner: { js: "(function(require,module,__file){const __url=require('node:url').pathToFileURL(__file).href;" },
+    footer: { js: '})' },
+  });
+  rmSync('dist/cli.code', { force: true });
+  execFileSync(process.execPath, ['scripts/compile.mjs', 'dist/cli.cjs', 'dist/cli.code'], { stdio: 'inherit' });
+  built.metafile.outputs['dist/cli.code'] = {};
+  return built;
+}
+
+const metafiles = [clientBuilt.metafile, servicesBuilt.metafile];
+const outputs = metafiles.flatMap((metafile) => Object.keys(metafile.outputs));
 for (const name of readdirSync('dist')) {
   if (!outputs.includes(`dist/${name}`)) rmSync(join('dist', name), { recursive: true });
 }
-const inputs = ['scripts/build.mjs', 'package.json', ...entryPoints.map((entry) => entry.in)];
-inputs.push(...Object.keys(result.metafile.inputs).filter((path) => !inputs.includes(path)));
+const inputs = ['scripts/build.mjs', 'scripts/compile.mjs', 'package.json', ...entryPoints.map((entry) => entry.in)];
+const sources = metafiles.flatMap((metafile) => Object.keys(metafile.inputs));
+inputs.push(...new Set(sources.filter((path) => !inputs.includes(path))));
 writeFileSync(stampFile, JSON.stringify({ inputs: stampOf(inputs), outputs }));
 console.log(
   `build: ${outputs
