@@ -66,6 +66,13 @@ const NETWORK_FLAGS: readonly FlagRow[] = [
   off('no-remote-dns', 'names are looked up here', 'MIRRORD_REMOTE_DNS'),
 ];
 
+const RENEW_FLAG: FlagRow = {
+  name: 'renew-connections',
+  value: 'none',
+  overrides: 'MIRRORD_RENEW_CONNECTIONS',
+  help: 'connections that began before are closed, ten a second, to come again',
+};
+
 const EXEC_FLAGS: readonly FlagRow[] = [
   TARGET_FLAG,
   CONFIG_FLAG,
@@ -79,6 +86,7 @@ const EXEC_FLAGS: readonly FlagRow[] = [
     means: 'true',
     help: 'connections to the target come here; with http_filter only requests that match',
   },
+  RENEW_FLAG,
   {
     name: 'override-env-vars-include',
     short: 's',
@@ -163,6 +171,7 @@ export const COMMANDS: readonly CommandRow[] = [
       TARGET_FLAG,
       CONFIG_FLAG,
       { name: 'ports', short: 'p', value: 'required', shows: 'PORT', repeats: true, help: 'of the target' },
+      RENEW_FLAG,
       { name: 'json', value: 'none', help: 'for programs: an object a line' },
       HELP_FLAG,
     ],

@@ -12,6 +12,7 @@ import type { ParsedArguments } from '../arguments.ts';
 import type { Backend } from '../backend.ts';
 import type { Config } from '../config/schema/root.ts';
 import { describeFailure, isPlain } from '../failure.ts';
+import { renewedLines, waitingText } from '../incoming/older-text.ts';
 import { PortSubscription } from '../incoming/port-subscription.ts';
 import { Tally } from '../incoming/tally.ts';
 import { agentFile } from '../installation.ts';
@@ -34,7 +35,7 @@ export async function dump(args: ParsedArguments, terminal: Terminal): Promise<O
     try {
       const backend = await reach(config, terminal, log, end.signal);
       try {
-        return await show({ args, terminal, ports, end }, backend);
+        return await show({ args, terminal, ports, end, config }, backend);
       } finally {
         await backend.close();
       }
@@ -95,6 +96,7 @@ interface Dump {
   readonly terminal: Terminal;
   readonly ports: readonly number[];
   readonly end: EndOfDump;
+  readonly config: Config;
 }
 
 async function show(dump: Dump, backend: Backend): Promise<Outcome> {
@@ -129,7 +131,7 @@ async function show(dump: Dump, backend: Backend): Promise<Outcome> {
     const traffic = new Traffic(session, (event) =>
       terminal.out(args.flags['json'] ? eventJson(event) : eventText(event)),
     );
-    await traffic.subscribe(dump.ports, say);
+    await traffic.subscribe(dump.ports, dump.config.feature.network.incoming.renew_connections, say);
     say(`showing ${formatTarget(target)}, ports ${dump.ports.join(', ')}; Ctrl-C ends it`);
     await end.come();
     await traffic.finish();
@@ -158,7 +160,7 @@ class Traffic {
   }
 
   /** Throws what the agent says when a port cannot be shown. */
-  async subscribe(ports: readonly number[], say: (text: string) => void): Promise<void> {
+  async subscribe(ports: readonly number[], renewsOlder: boolean, say: (text: string) => void): Promise<void> {
     for (const port of ports) {
       const subscription = new PortSubscription({
         session: this.#session,
@@ -166,10 +168,13 @@ class Traffic {
         mode: 'mirror',
         filter: undefined,
         withAnswers: true,
-        onSubscribed: ({ olderConnections, notes }) => {
-          for (const note of notes) say(`port ${port}: ${note}`);
-          if (olderConnections > 0)
-            say(`port ${port}: waiting for ${olderConnections} older connections to come again`);
+        renewsOlder,
+        onSubscribed: (subscribed) => {
+          for (const note of subscribed.notes) say(`port ${port}: ${note}`);
+          if (subscribed.olderConnections > 0) say(`port ${port}${waitingText(subscribed)}`);
+        },
+        onRenewed: (renewed) => {
+          for (const line of renewedLines(port, renewed)) say(line);
         },
         onRefused: (error) => say(`port ${port}: ${error.message}`),
         onLosses: () => undefined,

@@ -29,7 +29,29 @@ describe('a socket that listens', () => {
     script.olderConnections = 3;
     expect(await script.listen(1n, ANY_80, server.address)).toBe(0);
     expect([...script.subscribed.values()]).toMatchObject([{ mode: 1, transport: 1, port: 80, filter: undefined }]);
-    expect(script.news).toContain('mirroring port 80 (waiting for 3 connections that began before to come again)');
+    const peers = '10.9.9.9:5000, 10.9.9.9:5001, 10.9.9.9:5002';
+    expect(script.news).toContain(`mirroring port 80 (waiting for 3 older connections to come again: ${peers})`);
+    expect(script.renewals).toBe(0);
+  });
+
+  test('asks for older connections to come again where the user wants it, once, and says whose were closed', async () => {
+    const renewing = await ScriptedArrivals.open({ renew_connections: true });
+    renewing.olderConnections = 30;
+    await renewing.listen(1n, ANY_80, server.address);
+    await renewing.until(() => renewing.renewals === 1);
+    renewing.renewed(29, 1);
+    const news = () => renewing.news.filter((line) => line.includes('older'));
+    await renewing.until(() => news().length === 3);
+    expect(news()[0]).toMatch(/^mirroring port 80 \(waiting for 30 older connections .*:5007 and 22 more\)$/);
+    expect(news().slice(1)).toEqual([
+      'port 80: closed 29 older connections, for their peers to come again',
+      'port 80: 1 older connection could not be closed: why not',
+    ]);
+    renewing.confirm([...renewing.subscribed.keys()][0] as number);
+    renewing.arrive(2, 'x');
+    await renewing.until(() => renewing.arrivals.length === 1);
+    expect(renewing.renewals).toBe(1);
+    renewing.incoming.close();
   });
 
   test('shares the subscription with others of its port, and gives it back with the last', async () => {

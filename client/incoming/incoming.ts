@@ -27,6 +27,7 @@ import {
 import type { NetworkSession } from '../session.ts';
 import { Answers } from './answers.ts';
 import { Copy } from './copy.ts';
+import { renewedLines, waitingText } from './older-text.ts';
 import type { PortPolicy } from './port-policy.ts';
 import { PortSubscription } from './port-subscription.ts';
 import { Sources } from './sources.ts';
@@ -224,11 +225,12 @@ export class Incoming {
       mode: policy.isSteal ? 'steal' : 'mirror',
       filter: policy.filterFor(port),
       onConflict: policy.onConflict,
-      onSubscribed: ({ olderConnections, notes }) => {
+      renewsOlder: policy.renewsOlder,
+      onSubscribed: (subscribed) => {
         if (wasTold) return;
         wasTold = true;
-        onNews(`${policy.isSteal ? 'stealing' : 'mirroring'} port ${port}${olderText(olderConnections)}`);
-        for (const note of notes) onTrouble(`port ${port}: ${note}`);
+        onNews(`${policy.isSteal ? 'stealing' : 'mirroring'} port ${port}${waitingText(subscribed)}`);
+        for (const note of subscribed.notes) onTrouble(`port ${port}: ${note}`);
       },
       onRefused: (error) => {
         if (this.#ports.get(port) === subscription) this.#ports.delete(port);
@@ -242,6 +244,9 @@ export class Incoming {
         }
       },
       onEnded: (counters) => this.tally.ended(port, counters),
+      onRenewed: (renewed) => {
+        for (const line of renewedLines(port, renewed)) onNews(line);
+      },
     });
     this.#ports.set(port, subscription);
     this.#portOfSubscription.set(subscription.id, port);
@@ -350,10 +355,4 @@ function reachable({ actual, isV6Only }: Listener): InternetAddress {
 
 function refusalOf(code: string): LocalLoss {
   return code === 'EMFILE' || code === 'ENFILE' || code === 'EADDRINUSE' ? 'too many' : 'refused';
-}
-
-function olderText(older: number): string {
-  if (older === 0) return '';
-  const those = older === 1 ? 'a connection that began' : `${older} connections that began`;
-  return ` (waiting for ${those} before to come again)`;
 }

@@ -32,6 +32,11 @@ export class PortPolicy {
     return CONFLICTS[this.#config.on_concurrent_steal];
   }
 
+  /** Connections that began before are made to come again. */
+  get renewsOlder(): boolean {
+    return this.#config.renew_connections && !this.isSteal;
+  }
+
   /** The target's port that a socket asked for here stands for; null: it is this machine's alone. */
   targetPort({ ip, port }: InternetAddress): number | null {
     const { ignore_localhost, ignore_ports, ports } = this.#config;

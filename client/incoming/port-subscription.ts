@@ -10,6 +10,8 @@ import {
   Counters,
   type HttpFilter,
   IncomingMode,
+  Renew,
+  Renewed,
   Subscribe,
   Subscribed,
 } from '#proto/gen/v1/incoming.ts';
@@ -24,6 +26,8 @@ export interface PortHandlers {
   onRefused(error: AppError): void;
   onLosses(counters: Counters): void;
   onEnded(counters: Counters): void;
+  /** What became of older connections that were asked to come again. */
+  onRenewed?(renewed: Renewed): void;
 }
 
 export interface PortOptions extends PortHandlers {
@@ -35,6 +39,8 @@ export interface PortOptions extends PortHandlers {
   readonly onConflict?: ConflictPolicy;
   readonly withAnswers?: boolean;
   readonly withOlder?: boolean;
+  /** Connections that began before are closed, a few at a time, so that their peers come again. */
+  readonly renewsOlder?: boolean;
 }
 
 /** As many local connections as a descriptor table of usual size holds. */
@@ -51,6 +57,7 @@ export class PortSubscription implements ConnectionReceiver {
   #answered: ((error: AppError | null) => void)[] = [];
   #ended: (() => void)[] = [];
   readonly #late: NodeJS.Timeout;
+  #hasRenewed = false;
 
   constructor(options: PortOptions) {
     const { session, port, mode, filter, onConflict = 0, withAnswers = false, withOlder = false } = options;
@@ -109,7 +116,7 @@ export class PortSubscription implements ConnectionReceiver {
     switch (frame.kind) {
       case FrameKind.FRAME_KIND_SUBSCRIBED:
         if (this.#state === 'asked') this.#state = 'active';
-        this.#options.onSubscribed(decodeHead(Subscribed.decode, frame.head));
+        this.#subscribed(decodeHead(Subscribed.decode, frame.head));
         this.#settle(null);
         return;
       case FrameKind.FRAME_KIND_ERROR:
@@ -123,6 +130,7 @@ export class PortSubscription implements ConnectionReceiver {
         this.#over();
         return;
       case FrameKind.FRAME_KIND_RENEWED:
+        this.#options.onRenewed?.(decodeHead(Renewed.decode, frame.head));
         return;
       default:
         throw new AppError('PROTOCOL_VIOLATION', `frame of kind ${frame.kind} of subscription ${this.id}`);
@@ -132,6 +140,15 @@ export class PortSubscription implements ConnectionReceiver {
   lost(error: AppError): void {
     this.#settle(error);
     this.#over();
+  }
+
+  #subscribed(subscribed: Subscribed): void {
+    const { onSubscribed, renewsOlder = false, session } = this.#options;
+    onSubscribed(subscribed);
+    // Once: what a service that came back does not know has been seen from its beginning.
+    if (!renewsOlder || this.#hasRenewed || subscribed.olderConnections === 0) return;
+    this.#hasRenewed = true;
+    session.send(makeFrame(this.id, FrameKind.FRAME_KIND_RENEW, Renew.encode({ perSecond: 0 }).finish()));
   }
 
   #refused(error: AppError): void {

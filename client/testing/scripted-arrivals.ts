@@ -7,7 +7,17 @@ import { toErrorDetail } from '#proto/errors.ts';
 import { type Frame, makeFrame } from '#proto/frame.ts';
 import { ErrorDetail } from '#proto/gen/v1/error.ts';
 import { Credit, FrameKind } from '#proto/gen/v1/frame.ts';
-import { Arrived, Counters, Ended, EndReason, Gap, LossReason, Subscribe, Subscribed } from '#proto/gen/v1/incoming.ts';
+import {
+  Arrived,
+  Counters,
+  Ended,
+  EndReason,
+  Gap,
+  LossReason,
+  Renewed,
+  Subscribe,
+  Subscribed,
+} from '#proto/gen/v1/incoming.ts';
 import { type Address, internet, parseIp, toSocketAddress } from '#proto/socket-address.ts';
 import { WireDecoder, type WireFrame, WireKind, WireTransport } from '#proto/wire.ts';
 import { BodyReader } from '#proto/wire-body.ts';
@@ -46,6 +56,7 @@ export class ScriptedArrivals {
   /** What a SUBSCRIBE is answered with; null: nothing yet. */
   answer: (subscribe: Subscribe) => AppError | 'yes' | null = () => 'yes';
   olderConnections = 0;
+  renewals = 0;
   /** What UNSUBSCRIBE is answered with; null: nothing. */
   counters: Partial<Counters> | null = {};
   readonly #decoder = new WireDecoder();
@@ -183,11 +194,25 @@ export class ScriptedArrivals {
         return;
       case FrameKind.FRAME_KIND_RESET:
         this.resets.push(frame.id);
+        return;
+      case FrameKind.FRAME_KIND_RENEW:
+        this.renewals += 1;
     }
   }
 
+  renewed(connections: number, failed: number): void {
+    const head = Renewed.encode({ connections, failed, reason: 'why not', peers: [] }).finish();
+    this.send([...this.subscribed.keys()].at(-1) ?? 0, FrameKind.FRAME_KIND_RENEWED, head);
+  }
+
   confirm(subscription: number): void {
-    const head = Subscribed.encode({ olderConnections: this.olderConnections, notes: [] }).finish();
+    const head = Subscribed.encode({
+      olderConnections: this.olderConnections,
+      notes: [],
+      olderPeers: Array.from({ length: this.olderConnections }, (_, nth) =>
+        toSocketAddress(at('10.9.9.9', 5_000 + nth)),
+      ),
+    }).finish();
     this.send(subscription, FrameKind.FRAME_KIND_SUBSCRIBED, head);
   }
 

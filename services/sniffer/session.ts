@@ -9,20 +9,24 @@ import { type Frame, makeFrame } from '#proto/frame.ts';
 import { ErrorDetail } from '#proto/gen/v1/error.ts';
 import { Credit, FrameKind } from '#proto/gen/v1/frame.ts';
 import { AttachTarget } from '#proto/gen/v1/fs_env.ts';
-import { IncomingFacts, IncomingMode, Renewed, Subscribe, Subscribed } from '#proto/gen/v1/incoming.ts';
+import { IncomingFacts, IncomingMode, Renew, Renewed, Subscribe, Subscribed } from '#proto/gen/v1/incoming.ts';
 import { Transport } from '#proto/gen/v1/network.ts';
 import { SessionEvent } from '#proto/gen/v1/session.ts';
 import { IncomingIds } from '#proto/incoming.ts';
 import { decodeHead, type SessionHandlers, type SessionStream } from '#proto/session-stream.ts';
+import { addressText, toSocketAddress } from '#proto/socket-address.ts';
+import { type OlderConnection, olderConnections, renewConnections } from '#runtime/older-connections.ts';
 import type { Captures, CaptureUser } from './captures.ts';
 import type { Copy } from './copy.ts';
 import { Outlet } from './outlet.ts';
 import { Subscription, type SubscriptionWorld, TCP } from './subscription.ts';
-import { countEstablished, openTarget, type SnifferTarget } from './target.ts';
+import { openTarget, type SnifferTarget } from './target.ts';
 import type { TargetCapture } from './target-capture.ts';
 
 const MAX_SUBSCRIPTIONS = 256;
 const MAX_PORT = 65_535;
+/** Of the connections that began before, those that are named to the user. */
+const NAMED_PEERS = 32;
 
 export class SnifferSession implements SessionHandlers, CaptureUser, SubscriptionWorld {
   readonly outlet: Outlet;
@@ -32,6 +36,9 @@ export class SnifferSession implements SessionHandlers, CaptureUser, Subscriptio
   readonly #ids = new IncomingIds('sniffer');
   readonly #subscriptions = new Map<number, Subscription>();
   readonly #copies = new Map<number, Copy>();
+  /** Of a subscription, until they are renewed. */
+  readonly #older = new Map<number, readonly OlderConnection[]>();
+  readonly #closing = new AbortController();
   #target: SnifferTarget | null = null;
   #capture: TargetCapture | null = null;
   #isTargetGone = false;
@@ -61,7 +68,7 @@ export class SnifferSession implements SessionHandlers, CaptureUser, Subscriptio
         this.#copies.get(frame.id)?.reset();
         return;
       case FrameKind.FRAME_KIND_RENEW:
-        this.#refuseRenewal(frame.id);
+        void this.#renew(frame.id, decodeHead(Renew.decode, frame.head));
         return;
       case FrameKind.FRAME_KIND_SESSION_CLOSE:
         this.#stream.send(makeFrame(0, FrameKind.FRAME_KIND_SESSION_CLOSED));
@@ -75,6 +82,8 @@ export class SnifferSession implements SessionHandlers, CaptureUser, Subscriptio
   }
 
   onClosed(error: AppError | null): void {
+    this.#closing.abort();
+    this.#older.clear();
     for (const subscription of this.#subscriptions.values()) {
       subscription.abandon();
       this.#capture?.remove(subscription);
@@ -109,6 +118,7 @@ export class SnifferSession implements SessionHandlers, CaptureUser, Subscriptio
   }
 
   onOver(subscription: Subscription): void {
+    this.#older.delete(subscription.id);
     this.#subscriptions.delete(subscription.id);
     this.#capture?.remove(subscription);
   }
@@ -144,12 +154,15 @@ export class SnifferSession implements SessionHandlers, CaptureUser, Subscriptio
     try {
       this.#check(wish);
       // Counted before: what comes between is either older or copied.
-      const olderConnections = wish.transport === Transport.TRANSPORT_TCP ? countEstablished(target.pid, wish.port) : 0;
+      const notes: string[] = [];
+      const older = this.#olderOf(target, wish, notes);
       const subscription = new Subscription(id, wish, this);
       capture.add(subscription);
       this.#subscriptions.set(id, subscription);
-      const notes = this.#notesOf(subscription);
-      const head = Subscribed.encode({ olderConnections, notes }).finish();
+      this.#older.set(id, older);
+      notes.push(...this.#notesOf(subscription));
+      const olderPeers = older.slice(0, NAMED_PEERS).map(({ peer }) => toSocketAddress(peer));
+      const head = Subscribed.encode({ olderConnections: older.length, notes, olderPeers }).finish();
       this.#stream.send(makeFrame(id, FrameKind.FRAME_KIND_SUBSCRIBED, head));
       this.#logger.info(
         { port: wish.port, transport: wish.transport, filtered: wish.filter !== undefined },
@@ -186,10 +199,38 @@ export class SnifferSession implements SessionHandlers, CaptureUser, Subscriptio
     return notes;
   }
 
-  #refuseRenewal(id: number): void {
-    const reason = 'the sniffer cannot renew connections yet';
-    const head = Renewed.encode({ connections: 0, failed: 0, reason }).finish();
-    if (this.#subscriptions.has(id)) this.#stream.send(makeFrame(id, FrameKind.FRAME_KIND_RENEWED, head));
+  #olderOf(target: SnifferTarget, { transport, port }: Subscribe, notes: string[]): OlderConnection[] {
+    if (transport !== Transport.TRANSPORT_TCP) return [];
+    try {
+      return olderConnections(target.namespaceFd, port);
+    } catch (thrown) {
+      notes.push(`connections that began before cannot be listed: ${AppError.from(thrown, 'BUG').message}`);
+      return [];
+    }
+  }
+
+  /** Asked for twice, the second finds nothing to close. */
+  async #renew(id: number, { perSecond }: Renew): Promise<void> {
+    const subscription = this.#subscriptions.get(id);
+    const target = this.#target;
+    if (subscription === undefined || target === null) return;
+    const { port } = subscription.wish;
+    const connections = this.#older.get(id) ?? [];
+    this.#older.delete(id);
+    const closed: OlderConnection[] = [];
+    const { namespaceFd } = target;
+    const { signal } = this.#closing;
+    const onClosed = (connection: OlderConnection) => {
+      if (closed.length < NAMED_PEERS) closed.push(connection);
+      this.#logger.info({ port, peer: addressText(connection.peer) }, 'connection closed, for its peer to come again');
+    };
+    const result = await renewConnections({ namespaceFd, connections, perSecond, signal, onClosed });
+    this.#logger.info({ port, ...result }, 'older connections renewed');
+    if (!this.#subscriptions.has(id)) return;
+    const peers = closed.map(({ peer }) => toSocketAddress(peer));
+    const { closed: count, failed, reason } = result;
+    const head = Renewed.encode({ connections: count, failed, reason, peers }).finish();
+    this.#stream.send(makeFrame(id, FrameKind.FRAME_KIND_RENEWED, head));
   }
 
   #targetEnded(pid: number): void {

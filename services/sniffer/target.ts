@@ -82,27 +82,3 @@ function startTimeOf(pid: number): bigint {
 function gone(pid: number, why: string): AppError {
   return new AppError('TARGET_GONE', `process ${pid}: ${why}`);
 }
-
-const ESTABLISHED = '01';
-
-/** Connections to a port of the target that exist now, from /proc/PID/net. */
-export function countEstablished(pid: number, port: number): number {
-  const wanted = port.toString(16).toUpperCase().padStart(4, '0');
-  let count = 0;
-  for (const table of ['tcp', 'tcp6']) {
-    for (const line of readTable(pid, table)) {
-      const [, local = '', , state] = line.trim().split(/\s+/, 4);
-      if (state === ESTABLISHED && local.endsWith(`:${wanted}`)) count += 1;
-    }
-  }
-  return count;
-}
-
-function readTable(pid: number, table: string): string[] {
-  try {
-    return readFileSync(`/proc/${pid}/net/${table}`, 'latin1').split('\n');
-  } catch {
-    // A kernel without IPv6 has no such table; of a target that ends its end is told.
-    return [];
-  }
-}

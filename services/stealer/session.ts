@@ -147,7 +147,7 @@ export class StealSession implements SessionHandlers, SubscriptionOwner {
       const older = olderConnections(this.#pid, subscription.port);
       this.#subscriptions.set(frame.id, { subscription, connections: new Set(), isLeaving: false });
       const notes = this.#add(this.#target, subscription);
-      const head = Subscribed.encode({ olderConnections: older, notes }).finish();
+      const head = Subscribed.encode({ olderConnections: older, notes, olderPeers: [] }).finish();
       this.#stream.send(makeFrame(frame.id, FrameKind.FRAME_KIND_SUBSCRIBED, head));
       this.#logger.info({ port: subscription.port, isFiltered: subscription.filter !== null }, 'port stolen');
     } catch (thrown) {

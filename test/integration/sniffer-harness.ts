@@ -21,6 +21,8 @@ import {
   IncomingFacts,
   IncomingMode,
   LossReason,
+  Renew,
+  Renewed,
   Subscribe,
   Subscribed,
 } from '../../proto/gen/v1/incoming.ts';
@@ -187,6 +189,12 @@ export class Mirror {
   async unsubscribe(id: number): Promise<Counters> {
     const frame = await this.#ask(id, FrameKind.FRAME_KIND_UNSUBSCRIBE);
     return Counters.decode(frame.head);
+  }
+
+  /** Resolves when every older connection has had its turn. */
+  async renew(id: number, perSecond: number): Promise<Renewed> {
+    const frame = await this.#ask(id, FrameKind.FRAME_KIND_RENEW, Renew.encode({ perSecond }).finish());
+    return Renewed.decode(frame.head);
   }
 
   reset(seen: Seen): void {

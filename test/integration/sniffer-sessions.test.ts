@@ -2,6 +2,7 @@
 
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import type { HttpCondition } from '../../proto/gen/v1/incoming.ts';
+import type { SocketAddress } from '../../proto/gen/v1/network.ts';
 import { type Peer, startNetwork, type TargetNetwork } from '../fixtures/network.ts';
 import { Mirror, type RunningSniffer, type Seen, startSniffer } from './sniffer-harness.ts';
 import { type SteeredClient, startClient } from './steered-client.ts';
@@ -50,6 +51,9 @@ async function client(): Promise<SteeredClient> {
 
 const seenOf = (session: Mirror, port: number): Promise<Seen> =>
   session.until(`connection of ${port}`, () => session.seen.find((one) => one.peerPort === port));
+
+const peerPorts = (peers: readonly SocketAddress[]): number[] =>
+  peers.map(({ address }) => (address?.$case === 'internet' ? address.value.port : 0)).sort();
 
 test(
   'half-close, end and reset reach the session as they reach the target, one after the other',
@@ -242,6 +246,27 @@ test(
     expect(seen.isOlder).toBe(true);
     expect(seen.gaps.map(({ bytes }) => bytes)).toEqual([0n]);
     expect(await waiting.unsubscribe(id)).toMatchObject({ connections: 0n });
+  },
+  DEADLINE_MS,
+);
+
+test(
+  'older connections are named, and come again when they are made to, and nobody else is touched',
+  async () => {
+    const [one, two] = [await client(), await client()];
+    await one.tell('text from before');
+    await two.tell('text from before');
+    const session = await open();
+    const { id, subscribed } = await session.subscribe({ port: ECHO });
+    expect(peerPorts(subscribed.olderPeers)).toEqual([one.port, two.port].sort());
+    const later = await client();
+    const renewed = await session.renew(id, 100);
+    expect(renewed).toMatchObject({ connections: 2, failed: 0, reason: '' });
+    expect(peerPorts(renewed.peers)).toEqual([one.port, two.port].sort());
+    await later.tell('text seen');
+    const seen = await seenOf(session, later.port);
+    await session.until('the bytes', () => seen.text === 'seen\n');
+    expect(await session.renew(id, 100)).toMatchObject({ connections: 0, failed: 0 });
   },
   DEADLINE_MS,
 );

@@ -32,6 +32,12 @@ const incoming = section(
     ignore_ports: key(portList, [], 'Ports that stay local. Not together with ports.'),
     ports: key(optional(portList), null, 'The only ports that are not local.'),
     ignore_localhost: key(bool, false, 'Sockets bound to localhost stay local.'),
+    renew_connections: key(
+      bool,
+      false,
+      'Mirrored connections that began before the session are closed in the target, ten a second, so that their peers come again.',
+      { env: ['MIRRORD_RENEW_CONNECTIONS'], flag: '--renew-connections' },
+    ),
     on_concurrent_steal: key(oneOf('abort', 'continue', 'override'), 'abort', 'When somebody else steals the port.', {
       env: ['MIRRORD_OPERATOR_ON_CONCURRENT_STEAL'],
     }),

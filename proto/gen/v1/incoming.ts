@@ -233,6 +233,8 @@ export interface Subscribed {
   olderConnections: number;
   /** What the user should know about this subscription, one fact a line. */
   notes: string[];
+  /** Peers of the first 32 of those connections. */
+  olderPeers: SocketAddress[];
 }
 
 export interface Arrived {
@@ -310,15 +312,19 @@ export interface Loss {
 
 /** Make the peers of older connections come again: the target's side of each is reset, a few at a time. Mirror only. */
 export interface Renew {
-  /** Connections per second; 0: 10. */
+  /** Connections per second, up to 100; 0: 10. */
   perSecond: number;
 }
 
+/** When all of them have had their turn. */
 export interface Renewed {
+  /** Those that were closed; some may have ended by themselves before. */
   connections: number;
   /** Those that could not be reset, and why in words. */
   failed: number;
   reason: string;
+  /** Peers of the first 32 that were closed. */
+  peers: SocketAddress[];
 }
 
 function createBaseIncomingFacts(): IncomingFacts {
@@ -803,7 +809,7 @@ export const JsonBody: MessageFns<JsonBody> = {
 };
 
 function createBaseSubscribed(): Subscribed {
-  return { olderConnections: 0, notes: [] };
+  return { olderConnections: 0, notes: [], olderPeers: [] };
 }
 
 export const Subscribed: MessageFns<Subscribed> = {
@@ -813,6 +819,9 @@ export const Subscribed: MessageFns<Subscribed> = {
     }
     for (const v of message.notes) {
       writer.uint32(18).string(v!);
+    }
+    for (const v of message.olderPeers) {
+      SocketAddress.encode(v!, writer.uint32(26).fork()).join();
     }
     return writer;
   },
@@ -844,6 +853,14 @@ export const Subscribed: MessageFns<Subscribed> = {
             }
 
             message.notes.push(reader.string());
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.olderPeers.push(SocketAddress.decode(reader, reader.uint32()));
             continue;
           }
         }
@@ -1442,7 +1459,7 @@ export const Renew: MessageFns<Renew> = {
 };
 
 function createBaseRenewed(): Renewed {
-  return { connections: 0, failed: 0, reason: "" };
+  return { connections: 0, failed: 0, reason: "", peers: [] };
 }
 
 export const Renewed: MessageFns<Renewed> = {
@@ -1455,6 +1472,9 @@ export const Renewed: MessageFns<Renewed> = {
     }
     if (message.reason !== "") {
       writer.uint32(26).string(message.reason);
+    }
+    for (const v of message.peers) {
+      SocketAddress.encode(v!, writer.uint32(34).fork()).join();
     }
     return writer;
   },
@@ -1494,6 +1514,14 @@ export const Renewed: MessageFns<Renewed> = {
             }
 
             message.reason = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.peers.push(SocketAddress.decode(reader, reader.uint32()));
             continue;
           }
         }

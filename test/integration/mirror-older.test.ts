@@ -1,0 +1,65 @@
+// Connections that are older than the session, the whole way: named to the user, left alone, and made to come again on demand.
+
+import { writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { can } from '../can.ts';
+import { startNetwork, type TargetNetwork } from '../fixtures/network.ts';
+import { ExecHarness } from './exec-harness.ts';
+import { type SteeredClient, startClient } from './steered-client.ts';
+
+const ECHO = 9000;
+const DEADLINE_MS = 60_000;
+const fixture = (name: string) => path.join(import.meta.dirname, '../fixtures', name);
+
+let network: TargetNetwork;
+let clients: SteeredClient[] = [];
+let harness: ExecHarness;
+
+beforeAll(async () => {
+  if (!can.root.yes) return;
+  network = await startNetwork();
+  await network.serve(network.target, [process.execPath, fixture('hash-server.mjs'), '8080', `${ECHO}`]);
+}, DEADLINE_MS);
+afterAll(async () => {
+  await network?.[Symbol.asyncDispose]();
+});
+afterEach(async () => {
+  for (const one of clients) await one[Symbol.asyncDispose]();
+  clients = [];
+  await harness?.leavesNothing();
+  harness?.close();
+}, DEADLINE_MS);
+
+describe.skipIf(!can.root.yes)(`connections that began before (${can.root.why})`, () => {
+  test.each([[false], [true]])(
+    'are named, and closed only by --renew-connections: %s',
+    async (renews) => {
+      harness = new ExecHarness();
+      const older = await startClient(network, ECHO);
+      clients.push(older);
+      const config = path.join(harness.folder, 'mirrord.json');
+      const feature = { network: { incoming: 'mirror', outgoing: false, dns: false }, fs: 'local' };
+      writeFileSync(config, JSON.stringify({ feature }));
+      const flags = ['-t', `pid/${network.target.pid}`, '-f', config, ...(renews ? ['--renew-connections'] : [])];
+      const run = harness.start(['exec', ...flags, '--', 'python3', fixture('hash_server.py'), `${ECHO}`]);
+      const peer = `10.99.0.2:${older.port}`;
+      await run.complained(`mirroring port ${ECHO} (waiting for 1 older connection to come again: ${peer})`);
+      if (renews) {
+        await run.complained(`port ${ECHO}: closed 1 older connection, for its peer to come again: ${peer}`);
+        const again = await startClient(network, ECHO);
+        clients.push(again);
+        await again.tell('text hello');
+        await again.tell('end');
+        await run.said(`over ${again.port} 6 `);
+      } else {
+        const said = await network.run(network.target, `ss -Htn state established sport = :${ECHO}`);
+        expect(said).toContain(`[::ffff:10.99.0.2]:${older.port}`);
+      }
+      process.kill(run.pid, 'SIGTERM');
+      const { stderr } = await run.outcome;
+      expect(stderr.includes(': closed 1 older connection')).toBe(renews);
+    },
+    DEADLINE_MS,
+  );
+});
