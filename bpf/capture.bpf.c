@@ -8,24 +8,17 @@
 #include <linux/if_ether.h>
 #include <linux/if_packet.h>
 #include <linux/in.h>
-#include <linux/ip.h>
-#include <linux/ipv6.h>
-#include <linux/tcp.h>
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
 #include "capture.h"
+#include "packet.h"
 #include "prefilter.h"
 
 #define WHOLE 0xffffffff
 #define NOTHING 0
 /* The loopback interface has this index in every network namespace. */
 #define LOOPBACK 1
-#define FIN 0x01
-#define SYN 0x02
-#define RST 0x04
-#define ACK 0x10
-#define MAX_EXTENSIONS 6
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";
 
@@ -36,12 +29,29 @@ struct {
 	__type(value, struct capture_rule);
 } ports SEC(".maps");
 
+/* Mapped into the loader's memory: one port is one byte written. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct capture_watched);
+} watched SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, __u32);
 	__type(value, struct capture_settings);
 } settings SEC(".maps");
+
+/* Of these nobody wants a byte more; what does not fit pushes out the eldest, which then is captured in vain. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, CAPTURE_MAX_FLOWS);
+	__type(key, struct capture_flow);
+	__type(value, __u8);
+} muted SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
@@ -63,85 +73,6 @@ struct {
 	__type(key, __u32);
 	__type(value, struct capture_counters);
 } counters SEC(".maps");
-
-static __always_inline struct capture_counters *counted(void)
-{
-	__u32 zero = 0;
-
-	return bpf_map_lookup_elem(&counters, &zero);
-}
-
-/* 0, or -1 for what is not TCP or UDP, or 1 for a fragment. */
-static __always_inline int read_network(struct __sk_buff *skb, struct packet *packet, __u32 *total)
-{
-	if (skb->protocol == bpf_htons(ETH_P_IP)) {
-		struct iphdr ip;
-
-		if (bpf_skb_load_bytes(skb, 0, &ip, sizeof(ip)))
-			return -1;
-		packet->protocol = ip.protocol;
-		packet->header = ip.ihl * 4;
-		*total = bpf_ntohs(ip.tot_len);
-		__builtin_memcpy(packet->source, &ip.saddr, 4);
-		__builtin_memcpy(packet->destination, &ip.daddr, 4);
-		return ip.frag_off & bpf_htons(0x1fff) ? 1 : 0;
-	}
-	if (skb->protocol == bpf_htons(ETH_P_IPV6)) {
-		struct ipv6hdr ip;
-		__u8 next;
-
-		if (bpf_skb_load_bytes(skb, 0, &ip, sizeof(ip)))
-			return -1;
-		next = ip.nexthdr;
-		packet->header = sizeof(ip);
-		*total = sizeof(ip) + bpf_ntohs(ip.payload_len);
-		__builtin_memcpy(packet->source, &ip.saddr, 16);
-		__builtin_memcpy(packet->destination, &ip.daddr, 16);
-#pragma unroll
-		for (int i = 0; i < MAX_EXTENSIONS; i++) {
-			__u8 extension[2];
-
-			if (next != IPPROTO_HOPOPTS && next != IPPROTO_ROUTING && next != IPPROTO_DSTOPTS)
-				break;
-			if (bpf_skb_load_bytes(skb, packet->header, extension, 2))
-				return -1;
-			next = extension[0];
-			packet->header += (extension[1] + 1) * 8;
-		}
-		packet->protocol = next;
-		return next == IPPROTO_FRAGMENT ? 1 : 0;
-	}
-	return -1;
-}
-
-static __always_inline int read_packet(struct __sk_buff *skb, struct packet *packet)
-{
-	__u32 total = 0;
-	__u16 both[2];
-	__u8 tcp[2];
-	int is_fragment = read_network(skb, packet, &total);
-
-	if (is_fragment)
-		return is_fragment;
-	/* A super-packet beyond 64 KiB has no length of its own. */
-	if (total == 0 || total == sizeof(struct ipv6hdr))
-		total = skb->len;
-	if (packet->protocol != IPPROTO_TCP && packet->protocol != IPPROTO_UDP)
-		return -1;
-	if (bpf_skb_load_bytes(skb, packet->header, both, sizeof(both)))
-		return -1;
-	packet->source_port = bpf_ntohs(both[0]);
-	packet->destination_port = bpf_ntohs(both[1]);
-	packet->payload = packet->header + 8;
-	if (packet->protocol == IPPROTO_TCP) {
-		if (bpf_skb_load_bytes(skb, packet->header + 12, tcp, sizeof(tcp)))
-			return -1;
-		packet->payload = packet->header + (tcp[0] >> 4) * 4;
-		packet->flags = tcp[1];
-	}
-	packet->bytes = total > packet->payload ? total - packet->payload : 0;
-	return 0;
-}
 
 /* The same in services/sniffer/native/flow_key.cc: who takes part in a sample is the same for both. */
 static __always_inline __u32 sample_of(const struct capture_flow *flow, __u32 seed)
@@ -239,89 +170,115 @@ static __always_inline __u32 judge_flow(struct __sk_buff *skb, const struct pack
 	return WHOLE;
 }
 
-static __always_inline __u32 judge_request(struct __sk_buff *skb, const struct packet *packet,
-					   const struct capture_port *port, const struct capture_rule *rule,
+/*
+ * True for bytes of a connection whose copies are all over, until it begins a request: there it may be joined anew. A new
+ * connection with the same addresses is another.
+ */
+static __always_inline int is_muted(struct __sk_buff *skb, const struct packet *packet)
+{
+	struct capture_flow flow = {};
+
+	if (packet->protocol != IPPROTO_TCP || packet->flags & (FIN | RST))
+		return 0;
+	read_flow(skb, packet, 0, &flow);
+	if (packet->flags & SYN) {
+		bpf_map_delete_elem(&muted, &flow);
+		return 0;
+	}
+	return bpf_map_lookup_elem(&muted, &flow) && !may_begin_request(skb, packet);
+}
+
+static __always_inline __u32 judge_request(struct __sk_buff *skb, const struct packet *packet, __u8 watched,
 					   const struct capture_settings *set, struct capture_counters *count)
 {
-	struct capture_flow flow = {
-		.local_port = packet->destination_port,
-		.peer_port = packet->source_port,
-		.protocol = packet->protocol,
-	};
+	struct capture_port port = {.port = packet->destination_port, .protocol = packet->protocol};
+	struct capture_flow flow = {};
+	struct capture_rule *rule;
 
 	if (packet->protocol == IPPROTO_TCP && packet->bytes == 0 && !(packet->flags & (SYN | FIN | RST))) {
 		count->bare_acknowledgements++;
 		return NOTHING;
 	}
+	if (set->has_muted && is_muted(skb, packet)) {
+		count->muted_bytes += packet->bytes;
+		return NOTHING;
+	}
 	count->packets++;
-	if (!rule->sample_per_million && !rule->connection_bytes && !(rule->flags & (CAPTURE_RATE | CAPTURE_PREFILTER)))
+	if (!(watched & CAPTURE_WATCHED_RULE))
 		return WHOLE;
-	__builtin_memcpy(flow.local, packet->destination, 16);
-	__builtin_memcpy(flow.peer, packet->source, 16);
+	rule = bpf_map_lookup_elem(&ports, &port);
+	if (!rule)
+		return WHOLE;
+	read_flow(skb, packet, 0, &flow);
 	if (rule->sample_per_million && sample_of(&flow, set->hash_seed) >= rule->sample_per_million) {
 		count->not_sampled_packets++;
 		if ((packet->flags & (SYN | ACK)) == SYN)
 			count->not_sampled_connections++;
 		return NOTHING;
 	}
-	return judge_flow(skb, packet, port, rule, &flow, count);
+	return judge_flow(skb, packet, &port, rule, &flow, count);
 }
 
-static __always_inline __u32 judge_answer(const struct packet *packet, const struct capture_rule *rule,
+static __always_inline int is_sampled_out(struct __sk_buff *skb, const struct packet *packet, __u32 seed)
+{
+	struct capture_port port = {.port = packet->source_port, .protocol = packet->protocol};
+	struct capture_rule *rule = bpf_map_lookup_elem(&ports, &port);
+	struct capture_flow flow = {};
+
+	if (!rule || !rule->sample_per_million)
+		return 0;
+	read_flow(skb, packet, 1, &flow);
+	return sample_of(&flow, seed) >= rule->sample_per_million;
+}
+
+static __always_inline __u32 judge_answer(struct __sk_buff *skb, const struct packet *packet, __u8 watched,
 					  const struct capture_settings *set)
 {
-	int is_sampled_out = 0;
+	__u32 bytes = NOTHING;
 
-	if (rule->sample_per_million) {
-		struct capture_flow flow = {.local_port = packet->source_port, .peer_port = packet->destination_port};
-
-		__builtin_memcpy(flow.peer, packet->destination, 16);
-		is_sampled_out = sample_of(&flow, set->hash_seed) >= rule->sample_per_million;
-	}
-	if (is_sampled_out)
+	if (watched & CAPTURE_WATCHED_ANSWERS)
+		bytes = WHOLE;
+	else if (packet->protocol == IPPROTO_TCP && (packet->flags & (SYN | FIN | RST) || set->wants_acknowledgements))
+		bytes = packet->payload;
+	if (bytes != NOTHING && watched & CAPTURE_WATCHED_RULE && is_sampled_out(skb, packet, set->hash_seed))
 		return NOTHING;
-	if (rule->flags & CAPTURE_ANSWERS)
-		return WHOLE;
-	if (packet->protocol != IPPROTO_TCP)
-		return NOTHING;
-	if (packet->flags & (SYN | FIN | RST) || set->wants_acknowledgements)
-		return packet->payload;
-	return NOTHING;
+	return bytes;
 }
 
 SEC("socket")
 int capture(struct __sk_buff *skb)
 {
 	struct packet packet = {};
-	struct capture_port port = {};
-	struct capture_rule *rule;
+	struct capture_watched *all;
 	struct capture_settings *set;
-	struct capture_counters *count = counted();
+	struct capture_counters *count;
+	const __u8 *by_port;
 	__u32 zero = 0;
-	int is_ours = read_packet(skb, &packet);
+	int is_outgoing = skb->pkt_type == PACKET_OUTGOING;
+	int is_loopback = skb->ifindex == LOOPBACK;
+	int is_ours;
 
+	/* Loopback shows each packet twice, on its way out and in; other interfaces only what is for us, and from us. */
+	if (is_loopback && is_outgoing)
+		return NOTHING;
+	is_ours = skb->protocol == bpf_htons(ETH_P_IP) ? read_plain(skb, &packet) : -1;
+	if (is_ours < 0)
+		is_ours = read_packet(skb, &packet);
+	if (is_ours < 0)
+		return NOTHING;
+	all = bpf_map_lookup_elem(&watched, &zero);
 	set = bpf_map_lookup_elem(&settings, &zero);
-	if (is_ours < 0 || !count || !set)
+	count = bpf_map_lookup_elem(&counters, &zero);
+	if (!all || !set || !count)
 		return NOTHING;
 	if (is_ours > 0) {
 		count->fragments++;
 		return NOTHING;
 	}
-	/* Loopback shows each packet twice, on its way out and in; other interfaces only what is for us, and from us. */
-	if (skb->ifindex == LOOPBACK && skb->pkt_type == PACKET_OUTGOING)
-		return NOTHING;
-	port.protocol = packet.protocol;
-	if (skb->pkt_type != PACKET_OUTGOING) {
-		port.port = packet.destination_port;
-		rule = bpf_map_lookup_elem(&ports, &port);
-		if (rule)
-			return judge_request(skb, &packet, &port, rule, set, count);
-	}
-	if (skb->pkt_type == PACKET_OUTGOING || skb->ifindex == LOOPBACK) {
-		port.port = packet.source_port;
-		rule = bpf_map_lookup_elem(&ports, &port);
-		if (rule)
-			return judge_answer(&packet, rule, set);
-	}
+	by_port = packet.protocol == IPPROTO_TCP ? all->tcp : all->udp;
+	if (!is_outgoing && by_port[packet.destination_port])
+		return judge_request(skb, &packet, by_port[packet.destination_port], set, count);
+	if ((is_outgoing || is_loopback) && by_port[packet.source_port])
+		return judge_answer(skb, &packet, by_port[packet.source_port], set);
 	return NOTHING;
 }

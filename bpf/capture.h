@@ -19,9 +19,22 @@ struct capture_port {
 	__u8 reserved;
 };
 
+/* What every packet is held against first, by port; the whole rule is only looked up where it says more than this. */
 enum {
+	CAPTURE_WATCHED = 1,
 	/* What the target answers is wanted in full. */
-	CAPTURE_ANSWERS = 1,
+	CAPTURE_WATCHED_ANSWERS = 2,
+	/* The rule has a sample, a limit or a prefilter. */
+	CAPTURE_WATCHED_RULE = 4,
+};
+
+struct capture_watched {
+	__u8 tcp[65536];
+	__u8 udp[65536];
+};
+
+enum {
+	CAPTURE_ANSWERS = 1, /* as CAPTURE_WATCHED_ANSWERS */
 	/* New connections only while there are tokens left. */
 	CAPTURE_RATE = 2,
 	/* Segments that hold nothing but requests without a wanted prefix come without their payload. */
@@ -52,6 +65,9 @@ struct capture_settings {
 	/* Headers of what the target sends are wanted: somewhere a byte is missing, and its acknowledgement tells why. */
 	__u32 wants_acknowledgements;
 	__u32 hash_seed;
+	/* There are flows in the map of those that nobody wants any more. */
+	__u32 has_muted;
+	__u32 reserved;
 };
 
 /* Addresses as they are in the packet, IPv4 in the first four bytes. */
@@ -93,6 +109,7 @@ struct capture_counters {
 	__u64 prefiltered_packets;
 	__u64 prefiltered_bytes;
 	__u64 capped_bytes;	   /* beyond connection_bytes */
+	__u64 muted_bytes;	   /* of connections that nobody wants any more */
 	__u64 fragments;
 };
 

@@ -10,22 +10,11 @@
 #include <bpf/bpf_helpers.h>
 
 #include "capture.h"
+#include "packet.h"
 
 #define HEAD_CHUNK 64
 /* A longer head is not looked at. */
 #define HEAD_CHUNKS 16
-
-struct packet {
-	__u8 source[16];
-	__u8 destination[16];
-	__u16 source_port;
-	__u16 destination_port;
-	__u8 protocol;
-	__u8 flags;
-	__u32 header;  /* offset of the transport header */
-	__u32 payload; /* offset of the payload */
-	__u32 bytes;   /* of payload */
-};
 
 /*
  * True unless there may be an empty line before the last four bytes. Of four bytes "\r\n\r\n" two at even places are equal
@@ -51,6 +40,31 @@ __attribute__((noinline)) int is_one_head(struct __sk_buff *skb, __u32 from, __u
 				return 0;
 			before = chunk[j];
 		}
+	}
+	return 0;
+}
+
+#define FOUR(a, b, c, d) bpf_htonl((__u32)(a) << 24 | (b) << 16 | (c) << 8 | (d))
+
+/* The methods of services/sniffer/native/tracker.cc, and HTTP/2; their first four bytes are enough here. */
+static __always_inline int may_begin_request(struct __sk_buff *skb, const struct packet *packet)
+{
+	__u32 word = 0;
+
+	if (packet->bytes < 4 || bpf_skb_load_bytes(skb, packet->payload, &word, 4))
+		return 0;
+	switch (word) {
+	case FOUR('G', 'E', 'T', ' '):
+	case FOUR('P', 'O', 'S', 'T'):
+	case FOUR('P', 'U', 'T', ' '):
+	case FOUR('H', 'E', 'A', 'D'):
+	case FOUR('D', 'E', 'L', 'E'):
+	case FOUR('P', 'A', 'T', 'C'):
+	case FOUR('O', 'P', 'T', 'I'):
+	case FOUR('T', 'R', 'A', 'C'):
+	case FOUR('C', 'O', 'N', 'N'):
+	case FOUR('P', 'R', 'I', ' '):
+		return 1;
 	}
 	return 0;
 }

@@ -193,7 +193,8 @@ describe('packages', () => {
 });
 
 describe('what is written twice agrees', () => {
-  test('generated code is what buf generates from the protos', () => {
+  // Starts programs that take seconds on a machine where much else runs.
+  test('generated code is what buf generates from the protos', { timeout: 60_000 }, () => {
     const folder = mkdtempSync(path.join(tmpdir(), 'mirrord-gen-'));
     try {
       execFileSync('node_modules/.bin/buf', ['generate', 'proto', '--template', 'proto/buf.gen.yaml', '-o', folder], {

@@ -4,6 +4,7 @@ import { EndReason, LossReason } from '#proto/gen/v1/incoming.ts';
 import type { SocketAddress } from '#proto/gen/v1/network.ts';
 
 export interface FlowAddresses {
+  readonly flow: number;
   readonly local: SocketAddress;
   readonly peer: SocketAddress;
   readonly localPort: number;
@@ -111,6 +112,7 @@ function readAddresses(batch: Buffer, at: number): FlowAddresses {
   const length = batch[at + 36] === IPV4 ? 4 : 16;
   const localPort = batch.readUInt16LE(at + 32);
   return {
+    flow: batch.readUInt32LE(at - HEAD_BYTES + 4),
     local: address(batch.subarray(at, at + length), localPort),
     peer: address(batch.subarray(at + 16, at + 16 + length), batch.readUInt16LE(at + 34)),
     localPort,

@@ -28,6 +28,7 @@ const WISH: Subscribe = {
   isAgain: false,
 };
 const FLOW: FlowAddresses = {
+  flow: 1,
   local: { address: undefined },
   peer: { address: undefined },
   localPort: 80,

@@ -35,7 +35,7 @@ export class SnifferSession implements SessionHandlers, CaptureUser, Subscriptio
   readonly #logger: Logger;
   readonly #ids = new IncomingIds('sniffer');
   readonly #subscriptions = new Map<number, Subscription>();
-  readonly #copies = new Map<number, Copy>();
+  readonly #copies = new Map<number, { copy: Copy; flow: number }>();
   /** Of a subscription, until they are renewed. */
   readonly #older = new Map<number, readonly OlderConnection[]>();
   readonly #closing = new AbortController();
@@ -62,10 +62,10 @@ export class SnifferSession implements SessionHandlers, CaptureUser, Subscriptio
         this.#unsubscribe(frame.id);
         return;
       case FrameKind.FRAME_KIND_CREDIT:
-        this.#copies.get(frame.id)?.grant(decodeHead(Credit.decode, frame.head).bytes);
+        this.#copies.get(frame.id)?.copy.grant(decodeHead(Credit.decode, frame.head).bytes);
         return;
       case FrameKind.FRAME_KIND_RESET:
-        this.#copies.get(frame.id)?.reset();
+        this.#reset(frame.id);
         return;
       case FrameKind.FRAME_KIND_RENEW:
         void this.#renew(frame.id, decodeHead(Renew.decode, frame.head));
@@ -109,8 +109,8 @@ export class SnifferSession implements SessionHandlers, CaptureUser, Subscriptio
     return this.#ids.take((id) => this.#copies.has(id));
   }
 
-  onCopy(copy: Copy): void {
-    this.#copies.set(copy.id, copy);
+  onCopy(copy: Copy, flow: number): void {
+    this.#copies.set(copy.id, { copy, flow });
   }
 
   onCopyEnded(copy: Copy): void {
@@ -171,6 +171,12 @@ export class SnifferSession implements SessionHandlers, CaptureUser, Subscriptio
     } catch (thrown) {
       this.#refuse(id, AppError.from(thrown, 'BUG'));
     }
+  }
+
+  #reset(id: number): void {
+    const one = this.#copies.get(id);
+    one?.copy.reset();
+    if (one !== undefined) this.#capture?.onCopyOver(one.flow);
   }
 
   /** What came before it still counts. */

@@ -27,7 +27,7 @@ export interface SubscriptionWorld {
   readonly outlet: Outlet;
   /** A free id for a connection. */
   takeId(): number;
-  onCopy(copy: Copy): void;
+  onCopy(copy: Copy, flow: number): void;
   onCopyEnded(copy: Copy): void;
   /** After UNSUBSCRIBE, when the last copy has ended. */
   onOver(subscription: Subscription): void;
@@ -117,7 +117,7 @@ export class Subscription {
       interface: '',
     }).finish();
     this.#share.outlet.send(makeFrame(id, FrameKind.FRAME_KIND_ARRIVED, head));
-    this.#world.onCopy(copy);
+    this.#world.onCopy(copy, addresses.flow);
     return copy;
   }
 

@@ -103,6 +103,14 @@ export class TargetCapture implements FlowEvents {
     native.removePort(this.#capture, state.protocol, state.port);
   }
 
+  /** When every copy has ended before its connection, the kernel need not copy the rest for nobody. */
+  onCopyOver(flow: number): void {
+    const selections = this.#flows.get(flow)?.selections;
+    if (selections === undefined || selections.some(({ isOver }) => !isOver)) return;
+    this.#flows.delete(flow);
+    native.mute(this.#capture, flow);
+  }
+
   /** Calls back when everything that has been captured by now was told; never once the capture is closed. */
   whenTold(act: () => void): void {
     this.#lastMark += 1;

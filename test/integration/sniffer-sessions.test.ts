@@ -136,7 +136,7 @@ test(
 );
 
 test(
-  'a connection that the client resets ends at once, and its bytes are no loss',
+  'a connection that the client resets ends at once, its bytes are no loss, and its next request is another connection',
   async () => {
     const session = await open();
     const { id } = await session.subscribe({ port: ECHO });
@@ -147,10 +147,14 @@ test(
     session.reset(seen);
     await session.until('the end', () => seen.ended !== null);
     expect(seen.endReason).toBe('END_REASON_CLIENT_RESET');
-    await one.tell('send 100000');
+    // Small enough to be on the wire before the next line is written: a request is recognised where a segment begins.
+    await one.tell('send 1000');
+    await one.tell('text GET /next HTTP/1.1');
+    const next = await session.until('the next request', () => session.seen[1]);
     await one.tell('end');
     await server.line('over');
-    expect(await session.unsubscribe(id)).toMatchObject({ bytes: 6n, losses: [] });
+    expect(await session.unsubscribe(id)).toMatchObject({ connections: 2n, bytes: 25n, losses: [] });
+    expect([next.peerPort, next.isOlder, next.text]).toEqual([one.port, true, 'GET /next HTTP/1.1\n']);
   },
   DEADLINE_MS,
 );

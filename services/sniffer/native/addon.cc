@@ -229,6 +229,8 @@ Napi::Value counters(Arguments info)
 	set("prefilteredPackets", counters.kernel.prefiltered_packets);
 	set("prefilteredBytes", counters.kernel.prefiltered_bytes);
 	set("cappedBytes", counters.kernel.capped_bytes);
+	set("muted", tracker.muted);
+	set("mutedBytes", counters.kernel.muted_bytes);
 	return result;
 }
 
@@ -236,6 +238,12 @@ Napi::Value counters(Arguments info)
 void mark(Arguments info)
 {
 	handle_at(info).capture->mark(info[1].As<Napi::Number>().Uint32Value());
+}
+
+// (capture, flow)
+void mute(Arguments info)
+{
+	handle_at(info).capture->mute(info[1].As<Napi::Number>().Uint32Value());
 }
 
 // (capture) -> errno of a thread that has failed
@@ -267,6 +275,7 @@ static Napi::Object start_addon(Napi::Env env, Napi::Object exports)
 	define<remove_port>(env, exports, "removePort");
 	define<counters>(env, exports, "counters");
 	define<mark>(env, exports, "mark");
+	define<mute>(env, exports, "mute");
 	define<failure>(env, exports, "failure");
 	define<close_capture>(env, exports, "close");
 	return exports;

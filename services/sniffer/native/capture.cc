@@ -155,6 +155,7 @@ bool Capture::read_ring()
 		has_read = ring_.read_block([this](const Captured &packet) { visit(packet); });
 		tracker_->tick(now_);
 		pass_marks();
+		pass_unmuted();
 		bool has_holes = tracker_->has_holes();
 		if (has_holes != wants_acknowledgements_ && filter_->want_acknowledgements(has_holes) == 0)
 			wants_acknowledgements_ = has_holes;
@@ -238,6 +239,7 @@ int Capture::set_port(const PortRule &rule, uint8_t wishes)
 	std::lock_guard lock(mutex_);
 	// The tracker first: what the kernel passes must not meet a tracker that does not know the port.
 	tracker_->set_port(rule.protocol, rule.port, wishes);
+	pass_unmuted();
 	return filter_->set_port(rule);
 }
 
@@ -247,6 +249,20 @@ int Capture::remove_port(uint8_t protocol, uint16_t port)
 	int error = filter_->remove_port(protocol, port);
 	tracker_->forget_port(protocol, port, now_);
 	return error;
+}
+
+void Capture::mute(uint32_t flow)
+{
+	std::lock_guard lock(mutex_);
+	FlowKey key;
+	if (tracker_->mute(flow, &key))
+		filter_->mute(key);
+}
+
+void Capture::pass_unmuted()
+{
+	for (const FlowKey &key : tracker_->take_unmuted())
+		filter_->unmute(key);
 }
 
 CaptureCounters Capture::counters() const

@@ -63,6 +63,8 @@ class Capture {
 	// 0 or an errno.
 	int set_port(const PortRule &rule, uint8_t wishes);
 	int remove_port(uint8_t protocol, uint16_t port);
+	// Nobody wants more of this flow, until it begins a request.
+	void mute(uint32_t flow);
 	CaptureCounters counters() const;
 	// An event of that number follows those of every packet that is in the ring now.
 	void mark(uint64_t number);
@@ -76,6 +78,7 @@ class Capture {
 	void flush();
 	void count_losses();
 	void pass_marks();
+	void pass_unmuted();
 	void stop();
 	void wake();
 

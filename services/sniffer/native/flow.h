@@ -31,6 +31,8 @@ struct Flow {
 	bool begins_anywhere = false;  // not even with a request
 	bool has_syn[2] = {false, false};
 	bool has_target_fin = false;
+	bool is_muted = false;	       // an IGNORED one whose copies are over
+	bool has_peer_fin = false;     // of a muted one
 	bool is_waiting = false;       // in the tracker's list of flows with a hole
 	uint32_t first_sequence[2] = {0, 0}; // of the SYNs
 	uint32_t interface = 0;

@@ -19,6 +19,7 @@ struct FlowKey {
 	uint8_t family;
 	uint8_t padding[2];
 
+	FlowKey() = default;
 	FlowKey(const Segment &segment, Direction direction);
 	bool operator==(const FlowKey &other) const { return memcmp(this, &other, sizeof(*this)) == 0; }
 };

@@ -83,7 +83,9 @@ export type NativeCounters = Readonly<
     | 'refusedBytes'
     | 'prefilteredPackets'
     | 'prefilteredBytes'
-    | 'cappedBytes',
+    | 'cappedBytes'
+    | 'muted'
+    | 'mutedBytes',
     number
   >
 >;
@@ -98,6 +100,8 @@ interface Addon {
   counters(capture: NativeCapture): NativeCounters;
   /** An event of that number follows those of every packet that has been captured by now. */
   mark(capture: NativeCapture, number: number): void;
+  /** Nobody wants more of this flow: no event of it comes any more, and when it begins a request, it is opened anew. */
+  mute(capture: NativeCapture, flow: number): void;
   /** An errno when the thread has failed after its start. */
   failure(capture: NativeCapture): number;
   /** Batches that are on their way are dropped. The capture is none any more. */

@@ -4,6 +4,7 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <linux/filter.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 
 #include <cerrno>
@@ -36,6 +37,26 @@ capture_port key_of(uint8_t protocol, uint16_t port)
 	return key;
 }
 
+capture_flow key_of(const FlowKey &flow)
+{
+	capture_flow key{};
+	memcpy(key.local, flow.local, sizeof(key.local));
+	memcpy(key.peer, flow.peer, sizeof(key.peer));
+	key.local_port = flow.local_port;
+	key.peer_port = flow.peer_port;
+	key.protocol = flow.protocol;
+	return key;
+}
+
+// What every packet needs to know of a rule.
+uint8_t watched_by(const capture_rule &rule)
+{
+	bool is_plain = rule.sample_per_million == 0 && rule.connection_bytes == 0 &&
+			(rule.flags & (CAPTURE_RATE | CAPTURE_PREFILTER)) == 0;
+	unsigned answers = rule.flags & CAPTURE_ANSWERS ? CAPTURE_WATCHED_ANSWERS : 0;
+	return static_cast<uint8_t>(CAPTURE_WATCHED | answers | (is_plain ? 0 : CAPTURE_WATCHED_RULE));
+}
+
 int result_of(int code)
 {
 	return code < 0 ? (code == -1 && errno != 0 ? errno : -code) : 0;
@@ -53,6 +74,8 @@ KernelFilter::KernelFilter(bool wants_ebpf, uint32_t sample_seed) : sample_seed_
 
 KernelFilter::~KernelFilter()
 {
+	if (watched_ != nullptr)
+		munmap(watched_, sizeof(*watched_));
 	if (object_ != nullptr)
 		bpf_object__close(object_);
 }
@@ -77,7 +100,16 @@ void KernelFilter::load()
 		ports_ = map_of("ports");
 		settings_ = map_of("settings");
 		counters_ = map_of("counters");
-		error = write_settings(false);
+		muted_ = map_of("muted");
+		set_.hash_seed = sample_seed_;
+		error = write_settings();
+	}
+	if (error == 0) {
+		void *memory = mmap(nullptr, sizeof(*watched_), PROT_READ | PROT_WRITE, MAP_SHARED, map_of("watched"), 0);
+		if (memory != MAP_FAILED)
+			watched_ = static_cast<capture_watched *>(memory);
+		else
+			error = errno;
 	}
 	if (error == 0)
 		return;
@@ -106,7 +138,11 @@ int KernelFilter::set_port(const PortRule &rule)
 {
 	if (is_ebpf()) {
 		capture_port key = key_of(rule.protocol, rule.port);
-		return result_of(bpf_map_update_elem(ports_, &key, &rule.rule, BPF_ANY));
+		int error = result_of(bpf_map_update_elem(ports_, &key, &rule.rule, BPF_ANY));
+		// Last: it leads to the rule.
+		if (error == 0)
+			watch(rule.protocol, rule.port, watched_by(rule.rule));
+		return error;
 	}
 	rules_[{rule.protocol, rule.port}] = rule.rule.flags;
 	return attach_classic();
@@ -116,6 +152,7 @@ int KernelFilter::remove_port(uint8_t protocol, uint16_t port)
 {
 	if (is_ebpf()) {
 		capture_port key = key_of(protocol, port);
+		watch(protocol, port, 0);
 		int error = result_of(bpf_map_delete_elem(ports_, &key));
 		return error == ENOENT ? 0 : error;
 	}
@@ -123,17 +160,45 @@ int KernelFilter::remove_port(uint8_t protocol, uint16_t port)
 	return attach_classic();
 }
 
-int KernelFilter::write_settings(bool wants_acknowledgements)
+void KernelFilter::watch(uint8_t protocol, uint16_t port, uint8_t how)
+{
+	uint8_t *ports = protocol == PROTOCOL_UDP ? watched_->udp : watched_->tcp;
+	__atomic_store_n(&ports[port], how, __ATOMIC_RELEASE);
+}
+
+int KernelFilter::write_settings()
 {
 	uint32_t zero = 0;
-	capture_settings settings{wants_acknowledgements ? 1u : 0u, sample_seed_};
-	return result_of(bpf_map_update_elem(settings_, &zero, &settings, BPF_ANY));
+	return result_of(bpf_map_update_elem(settings_, &zero, &set_, BPF_ANY));
 }
 
 int KernelFilter::want_acknowledgements(bool wanted)
 {
+	set_.wants_acknowledgements = wanted;
 	// The classic filter always passes them.
-	return is_ebpf() ? write_settings(wanted) : 0;
+	return is_ebpf() ? write_settings() : 0;
+}
+
+// Where this fails, packets come that nobody takes: the tracker leaves them out.
+void KernelFilter::mute(const FlowKey &key)
+{
+	if (!is_ebpf())
+		return;
+	capture_flow flow = key_of(key);
+	uint8_t one = 1;
+	if (bpf_map_update_elem(muted_, &flow, &one, BPF_ANY) != 0 || set_.has_muted)
+		return;
+	set_.has_muted = 1;
+	if (write_settings() != 0)
+		set_.has_muted = 0;
+}
+
+void KernelFilter::unmute(const FlowKey &key)
+{
+	if (!is_ebpf())
+		return;
+	capture_flow flow = key_of(key);
+	bpf_map_delete_elem(muted_, &flow);
 }
 
 capture_counters KernelFilter::counters() const

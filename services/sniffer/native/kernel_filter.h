@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "../../../bpf/capture.h"
+#include "flow_key.h"
 
 struct bpf_object;
 
@@ -30,19 +31,25 @@ class KernelFilter {
 	KernelFilter &operator=(const KernelFilter &) = delete;
 
 	bool is_ebpf() const { return object_ != nullptr; }
+	// Of the eBPF program, -1 without one.
+	int program() const { return program_; }
 	const std::string &refusal() const { return refusal_; }
 	// All of these: 0 or an errno. `attach` comes first; nothing passes before a port is set.
 	int attach(int socket);
 	int set_port(const PortRule &rule);
 	int remove_port(uint8_t protocol, uint16_t port);
 	int want_acknowledgements(bool wanted);
+	// No byte more of this connection, until it begins a request; the classic filter knows no connections.
+	void mute(const FlowKey &key);
+	void unmute(const FlowKey &key);
 	capture_counters counters() const;
 
       private:
 	void load();
 	int map_of(const char *name) const;
 	int attach_classic();
-	int write_settings(bool wants_acknowledgements);
+	void watch(uint8_t protocol, uint16_t port, uint8_t how);
+	int write_settings();
 
 	const uint32_t sample_seed_;
 	bpf_object *object_ = nullptr;
@@ -50,8 +57,11 @@ class KernelFilter {
 	int socket_ = -1;
 	int program_ = -1;
 	int ports_ = -1;
+	int muted_ = -1;
 	int settings_ = -1;
 	int counters_ = -1;
+	capture_watched *watched_ = nullptr; // shared with the kernel
+	capture_settings set_{};
 	// Of the classic filter, which knows no map. Set from one thread and the capture's own.
 	std::map<std::pair<uint8_t, uint16_t>, uint32_t> rules_;
 };

@@ -206,6 +206,15 @@ void Stream::finish(Now now, StreamSink &sink)
 		skip_to(first_known(), now, reason_of_hole(now), sink);
 }
 
+void Stream::abandon()
+{
+	if (has_started())
+		budget_->held_bytes -= held_bytes_;
+	held_bytes_ = 0;
+	pieces_.clear();
+	has_ended_ = true;
+}
+
 void Stream::resync(uint32_t sequence, Now now, StreamSink &sink)
 {
 	counters_->resyncs++;

@@ -73,6 +73,8 @@ class Stream {
 	void check_hole(Now now, StreamSink &sink);
 	// Nothing more will come: what is held goes out, with its gaps.
 	void finish(Now now, StreamSink &sink);
+	// Nobody listens any more: what is held is dropped.
+	void abandon();
 	// A hole that nobody has filled and nothing has told about.
 	static constexpr uint64_t HOLE_MS = 10'000;
 	// The same when the ring has lost packets of late.

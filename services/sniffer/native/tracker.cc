@@ -8,6 +8,7 @@ namespace sniffer {
 
 namespace {
 
+// The filter in the kernel has their beginnings (bpf/prefilter.h).
 constexpr const char *METHODS[] = {"GET ",    "POST ",	"PUT ",	    "HEAD ",	"DELETE ",	 "PATCH ",
 				   "OPTIONS ", "TRACE ", "CONNECT ", "PRI * HTTP/2.0"};
 
@@ -118,13 +119,33 @@ void Tracker::tcp(const Segment &segment, Direction direction, Now now)
 		join_or_count(*flow, segment, direction, now);
 		return;
 	case FlowState::IGNORED:
-		if (segment.flags & TCP_RST)
-			remove(*flow);
+		ignored(*flow, key, segment, direction, now);
 		return;
 	case FlowState::CLOSED:
 		late(*flow, key, segment, direction, now);
 		return;
 	}
+}
+
+void Tracker::ignored(Flow &flow, const FlowKey &key, const Segment &segment, Direction direction, Now now)
+{
+	bool is_peer = direction == Direction::TO_TARGET;
+	if (segment.flags & TCP_RST) {
+		remove(flow);
+		return;
+	}
+	if (!flow.is_muted)
+		return;
+	if (is_peer && begins_request(segment)) {
+		unmute(flow);
+		unknown(key, segment, direction, now);
+		return;
+	}
+	if (segment.flags & TCP_FIN)
+		(is_peer ? flow.has_peer_fin : flow.has_target_fin) = true;
+	// What comes late the kernel leaves out.
+	if (flow.has_peer_fin && flow.has_target_fin)
+		remove(flow);
 }
 
 // Of a connection that is over: sent again, or the first that is seen of the next one with the same addresses.

@@ -8,6 +8,7 @@
 #include <array>
 #include <memory>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "flow.h"
@@ -56,6 +57,7 @@ struct TrackerCounters {
 	uint64_t late_segments = 0;
 	uint64_t stray_segments = 0; // of nothing that is known, and nothing to begin with
 	uint64_t second_interface = 0;
+	uint64_t muted = 0;
 	StreamCounters streams;
 };
 
@@ -71,6 +73,11 @@ class Tracker {
 	void set_port(uint8_t protocol, uint16_t port, uint8_t wishes);
 	// No longer watched: its connections are over for us.
 	void forget_port(uint8_t protocol, uint16_t port, Now now);
+
+	// Nobody wants more of it, until it begins a request: then it is joined as one that began before. False for one that
+	// is not being copied. `take_unmuted` says whose the kernel has to let through again.
+	bool mute(uint32_t id, FlowKey *key);
+	std::vector<FlowKey> take_unmuted() { return std::exchange(unmuted_, {}); }
 
 	void segment(const Segment &segment, Now now);
 	// Every some milliseconds: what has waited too long.
@@ -102,6 +109,8 @@ class Tracker {
 	void syn_answer(Flow *flow, const FlowKey &key, const Segment &segment, Direction direction, Now now);
 	void unknown(const FlowKey &key, const Segment &segment, Direction direction, Now now);
 	void late(Flow &flow, const FlowKey &key, const Segment &segment, Direction direction, Now now);
+	void ignored(Flow &flow, const FlowKey &key, const Segment &segment, Direction direction, Now now);
+	void unmute(Flow &flow);
 	void join_or_count(Flow &flow, const Segment &segment, Direction direction, Now now);
 	void carry(Flow &flow, const Segment &segment, Direction direction, Now now);
 	void bytes(Flow &flow, const Segment &segment, Direction direction, uint32_t sequence, Now now);
@@ -130,6 +139,8 @@ class Tracker {
 	std::list<Flow *> ending_;
 	std::list<Flow *> copied_;
 	std::vector<Flow *> waiting_;
+	std::unordered_map<uint32_t, Flow *> by_id_;
+	std::vector<FlowKey> unmuted_;
 };
 
 } // namespace sniffer

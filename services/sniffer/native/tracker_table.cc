@@ -11,9 +11,38 @@ Tracker::Tracker(TrackerSink &sink, TrackerLimits limits, Budget budget, uint64_
 {
 }
 
+// Somebody new may want what nobody wanted any more.
 void Tracker::set_port(uint8_t protocol, uint16_t port, uint8_t wishes)
 {
 	(protocol == PROTOCOL_UDP ? udp_ : tcp_)[port] = wishes;
+	for (auto place = lasting_.begin(); place != lasting_.end();) {
+		Flow &flow = **place++;
+		if (flow.is_muted && flow.key.protocol == protocol && flow.key.local_port == port)
+			unmute(flow);
+	}
+}
+
+bool Tracker::mute(uint32_t id, FlowKey *key)
+{
+	auto found = by_id_.find(id);
+	if (found == by_id_.end() || found->second->state != FlowState::OPEN || found->second->key.protocol != PROTOCOL_TCP)
+		return false;
+	Flow &flow = *found->second;
+	*key = flow.key;
+	counters_.muted++;
+	flow.is_muted = true;
+	flow.has_peer_fin = flow.streams[0].has_ended();
+	flow.has_target_fin = flow.has_target_fin || flow.streams[1].has_ended();
+	for (Stream &stream : flow.streams)
+		stream.abandon();
+	become(flow, FlowState::IGNORED);
+	return true;
+}
+
+void Tracker::unmute(Flow &flow)
+{
+	unmuted_.push_back(flow.key);
+	remove(flow);
 }
 
 uint8_t Tracker::wishes(uint8_t protocol, uint16_t port) const
@@ -37,6 +66,7 @@ Flow *Tracker::add(const FlowKey &key, const Segment &segment, FlowState state, 
 	auto made = std::make_unique<Flow>(key, ++last_id_);
 	Flow *flow = made.get();
 	flows_.emplace(key, std::move(made));
+	by_id_.emplace(flow->id, flow);
 	flow->state = state;
 	flow->interface = segment.interface;
 	flow->started_ns = segment.time_ns;
@@ -109,6 +139,7 @@ void Tracker::end(Flow &flow, Now now)
 void Tracker::remove(Flow &flow)
 {
 	flow.list->erase(flow.place);
+	by_id_.erase(flow.id);
 	if (flow.is_waiting)
 		waiting_.erase(std::find(waiting_.begin(), waiting_.end(), &flow));
 	flows_.erase(FlowKey(flow.key));

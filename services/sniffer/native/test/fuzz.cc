@@ -60,6 +60,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		}
 		if (how & 64)
 			tracker->tick(now);
+		FlowKey key;
+		if (how % 7 == 0)
+			tracker->mute(how, &key);
 		require(tracker->flows() <= limits.most_flows);
 		require(tracker->held_bytes() <= budget.most_bytes + 4096);
 	}

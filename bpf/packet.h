@@ -1,0 +1,155 @@
+/*
+ * Part of the filter in the kernel: the headers of a packet, which begins with its network header. What costs every packet of
+ * the target is here: helper calls are counted.
+ */
+#ifndef MIRRORD_BPF_PACKET_H
+#define MIRRORD_BPF_PACKET_H
+
+#include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <linux/in.h>
+#include <linux/ip.h>
+#include <linux/ipv6.h>
+#include <linux/tcp.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#include "capture.h"
+
+#define FIN 0x01
+#define SYN 0x02
+#define RST 0x04
+#define ACK 0x10
+#define MAX_EXTENSIONS 6
+
+/* Addresses are read where somebody asks for them: few packets are asked for more than their ports. */
+struct packet {
+	__u16 source_port;
+	__u16 destination_port;
+	__u8 protocol;
+	__u8 flags;
+	__u8 is_v6;
+	__u32 header;  /* offset of the transport header */
+	__u32 payload; /* offset of the payload */
+	__u32 bytes;   /* of payload */
+};
+
+/* Nearly every packet of a connection over IPv4: both headers in one go. */
+struct plain_headers {
+	struct iphdr ip;
+	struct tcphdr tcp;
+} __attribute__((packed));
+
+#define TCP_DATA_OFFSET 12
+#define TCP_FLAGS 13
+
+static __always_inline int read_plain(struct __sk_buff *skb, struct packet *packet)
+{
+	struct plain_headers headers;
+	const __u8 *tcp = (const __u8 *)&headers.tcp;
+	__u32 total;
+
+	if (bpf_skb_load_bytes(skb, 0, &headers, sizeof(headers)))
+		return -1;
+	if (headers.ip.ihl != 5 || headers.ip.protocol != IPPROTO_TCP || headers.ip.frag_off & bpf_htons(0x1fff))
+		return -1;
+	total = headers.ip.tot_len ? bpf_ntohs(headers.ip.tot_len) : skb->len;
+	packet->protocol = IPPROTO_TCP;
+	packet->header = sizeof(headers.ip);
+	packet->source_port = bpf_ntohs(headers.tcp.source);
+	packet->destination_port = bpf_ntohs(headers.tcp.dest);
+	packet->payload = packet->header + (tcp[TCP_DATA_OFFSET] >> 4) * 4;
+	packet->flags = tcp[TCP_FLAGS];
+	packet->bytes = total > packet->payload ? total - packet->payload : 0;
+	return 0;
+}
+
+/* 0, or -1 for what is not TCP or UDP, or 1 for a fragment. */
+static __always_inline int read_network(struct __sk_buff *skb, struct packet *packet, __u32 *total)
+{
+	if (skb->protocol == bpf_htons(ETH_P_IP)) {
+		struct iphdr ip;
+
+		if (bpf_skb_load_bytes(skb, 0, &ip, sizeof(ip)))
+			return -1;
+		packet->protocol = ip.protocol;
+		packet->header = ip.ihl * 4;
+		*total = bpf_ntohs(ip.tot_len);
+		return ip.frag_off & bpf_htons(0x1fff) ? 1 : 0;
+	}
+	if (skb->protocol == bpf_htons(ETH_P_IPV6)) {
+		struct ipv6hdr ip;
+		__u8 next;
+
+		if (bpf_skb_load_bytes(skb, 0, &ip, sizeof(ip)))
+			return -1;
+		next = ip.nexthdr;
+		packet->is_v6 = 1;
+		packet->header = sizeof(ip);
+		*total = sizeof(ip) + bpf_ntohs(ip.payload_len);
+#pragma unroll
+		for (int i = 0; i < MAX_EXTENSIONS; i++) {
+			__u8 extension[2];
+
+			if (next != IPPROTO_HOPOPTS && next != IPPROTO_ROUTING && next != IPPROTO_DSTOPTS)
+				break;
+			if (bpf_skb_load_bytes(skb, packet->header, extension, 2))
+				return -1;
+			next = extension[0];
+			packet->header += (extension[1] + 1) * 8;
+		}
+		packet->protocol = next;
+		return next == IPPROTO_FRAGMENT ? 1 : 0;
+	}
+	return -1;
+}
+
+static __always_inline int read_packet(struct __sk_buff *skb, struct packet *packet)
+{
+	__u32 total = 0;
+	__u8 transport[14];
+	int is_fragment = read_network(skb, packet, &total);
+
+	if (is_fragment)
+		return is_fragment;
+	/* A super-packet beyond 64 KiB has no length of its own. */
+	if (total == 0 || total == sizeof(struct ipv6hdr))
+		total = skb->len;
+	if (packet->protocol == IPPROTO_TCP) {
+		if (bpf_skb_load_bytes(skb, packet->header, transport, sizeof(transport)))
+			return -1;
+		packet->payload = packet->header + (transport[TCP_DATA_OFFSET] >> 4) * 4;
+		packet->flags = transport[TCP_FLAGS];
+	} else if (packet->protocol == IPPROTO_UDP) {
+		if (bpf_skb_load_bytes(skb, packet->header, transport, 4))
+			return -1;
+		packet->payload = packet->header + 8;
+	} else {
+		return -1;
+	}
+	packet->source_port = transport[0] << 8 | transport[1];
+	packet->destination_port = transport[2] << 8 | transport[3];
+	packet->bytes = total > packet->payload ? total - packet->payload : 0;
+	return 0;
+}
+
+/* Whose packet it is, seen from the target. The headers have been read before: this does not fail. */
+static __always_inline void read_flow(struct __sk_buff *skb, const struct packet *packet, int is_answer,
+				      struct capture_flow *flow)
+{
+	__u8 *source = is_answer ? flow->local : flow->peer;
+	__u8 *destination = is_answer ? flow->peer : flow->local;
+
+	if (packet->is_v6) {
+		bpf_skb_load_bytes(skb, __builtin_offsetof(struct ipv6hdr, saddr), source, 16);
+		bpf_skb_load_bytes(skb, __builtin_offsetof(struct ipv6hdr, daddr), destination, 16);
+	} else {
+		bpf_skb_load_bytes(skb, __builtin_offsetof(struct iphdr, saddr), source, 4);
+		bpf_skb_load_bytes(skb, __builtin_offsetof(struct iphdr, daddr), destination, 4);
+	}
+	flow->local_port = is_answer ? packet->source_port : packet->destination_port;
+	flow->peer_port = is_answer ? packet->destination_port : packet->source_port;
+	flow->protocol = packet->protocol;
+}
+
+#endif

@@ -1,0 +1,210 @@
+// The program in the kernel that will run it, one packet at a time (BPF_PROG_TEST_RUN): how much of each passes. Needs bpf(2).
+// A packet of a test run comes in over loopback, where both directions of a connection do.
+#include <bpf/bpf.h>
+
+#include "kernel_filter.h"
+#include "packets.h"
+#include "tap.h"
+
+using namespace sniffer;
+using namespace packets;
+
+namespace {
+
+constexpr size_t ETHERNET_BYTES = 14;
+
+class Filter {
+      public:
+	KernelFilter filter{true, 7};
+
+	explicit Filter(capture_rule rule = {}, uint8_t protocol = PROTOCOL_TCP, uint16_t port = 80)
+	{
+		EQUAL(filter.refusal(), "");
+		EQUAL(filter.set_port({protocol, port, rule}), 0);
+	}
+	// Bytes that pass; 0 for none.
+	size_t pass(const Bytes &packet)
+	{
+		Bytes frame(ETHERNET_BYTES - 2, 0);
+		put16(&frame, packet[0] >> 4 == 6 ? 0x86dd : 0x0800);
+		frame = frame + packet;
+		LIBBPF_OPTS(bpf_test_run_opts, run, .data_in = frame.data(),
+			    .data_size_in = static_cast<uint32_t>(frame.size()), .repeat = 1);
+		EQUAL(bpf_prog_test_run_opts(filter.program(), &run), 0);
+		return run.retval == 0xffffffff ? packet.size() : run.retval;
+	}
+};
+
+Bytes between(uint16_t from, uint16_t to, const std::string &payload = "payload", uint8_t flags = TCP_ACK,
+	      bool is_version6 = false)
+{
+	Tcp of;
+	of.from = from;
+	of.to = to;
+	of.flags = flags;
+	of.payload = payload;
+	return is_version6 ? ipv6(tcp(of)) : ipv4(tcp(of));
+}
+
+FlowKey key_of(const Bytes &packet, Direction direction = Direction::TO_TARGET)
+{
+	Segment segment;
+	Captured whole = captured(packet, packet[0] >> 4 == 6 ? 0x86dd : 0x0800);
+	HOLDS(parse(whole, &segment) == Parsed::SEGMENT);
+	return FlowKey(segment, direction);
+}
+
+capture_rule with(uint32_t flags)
+{
+	capture_rule rule{};
+	rule.flags = flags;
+	return rule;
+}
+
+void ports()
+{
+	tap::test("packets to a watched port pass whole, answers with their beginnings and ends alone, in both families", [] {
+		Filter f;
+		for (bool is_version6 : {false, true}) {
+			size_t headers = is_version6 ? 60 : 40;
+			EQUAL(f.pass(between(40000, 80, "payload", TCP_ACK, is_version6)), headers + 7);
+			EQUAL(f.pass(between(80, 40000, "payload", TCP_ACK, is_version6)), size_t{0});
+			for (uint8_t flag : {TCP_SYN, TCP_FIN, TCP_RST})
+				EQUAL(f.pass(between(80, 40000, "payload", flag, is_version6)), headers);
+			EQUAL(f.pass(between(40000, 81, "payload", TCP_ACK, is_version6)), size_t{0});
+			EQUAL(f.pass(between(81, 40000, "payload", TCP_FIN, is_version6)), size_t{0});
+		}
+	});
+	tap::test("answers pass whole where they are wanted, and their headers where acknowledgements are", [] {
+		Filter f(with(CAPTURE_ANSWERS));
+		EQUAL(f.pass(between(80, 40000)), size_t{47});
+		Filter g;
+		EQUAL(g.filter.want_acknowledgements(true), 0);
+		EQUAL(g.pass(between(80, 40000)), size_t{40});
+		EQUAL(g.filter.want_acknowledgements(false), 0);
+		EQUAL(g.pass(between(80, 40000)), size_t{0});
+	});
+	tap::test("bare acknowledgements stay and are counted, beginnings and ends pass", [] {
+		Filter f;
+		EQUAL(f.pass(between(40000, 80, "")), size_t{0});
+		EQUAL(f.filter.counters().bare_acknowledgements, uint64_t{1});
+		for (uint8_t flag : {TCP_SYN, TCP_FIN, TCP_RST})
+			EQUAL(f.pass(between(40000, 80, "", flag)), size_t{40});
+		EQUAL(f.filter.counters().packets, uint64_t{3});
+	});
+	tap::test("IPv4 options, extension headers, TCP options, datagrams, fragments, other protocols", [] {
+		Filter f;
+		EQUAL(f.filter.set_port({PROTOCOL_UDP, 53, {}}), 0);
+		Tcp of;
+		of.payload = "payload";
+		of.option_bytes = 12;
+		for (const Bytes &packet : {ipv4(tcp(of)), ipv4(tcp(of), PROTOCOL_TCP, 0, 8),
+					    ipv6(tcp(of), 60, Bytes{6, 0, 0, 0, 0, 0, 0, 0}),
+					    ipv4(udp(4000, 53, "question"), PROTOCOL_UDP),
+					    ipv6(udp(4000, 53, ""), PROTOCOL_UDP)})
+			EQUAL(f.pass(packet), packet.size());
+		EQUAL(f.pass(ipv4(udp(4000, 80, "question"), PROTOCOL_UDP)), size_t{0});
+		EQUAL(f.pass(ipv4(tcp(of), PROTOCOL_TCP, 100)), size_t{0});
+		EQUAL(f.filter.counters().fragments, uint64_t{1});
+		EQUAL(f.pass(ipv4(Bytes(30, 0), 1)), size_t{0});
+	});
+	tap::test("a port that is no longer watched passes nothing", [] {
+		Filter f;
+		EQUAL(f.filter.remove_port(PROTOCOL_TCP, 80), 0);
+		EQUAL(f.pass(between(40000, 80)), size_t{0});
+		EQUAL(f.filter.remove_port(PROTOCOL_TCP, 80), 0);
+	});
+}
+
+void rules()
+{
+	tap::test("a sample takes the connections that the capture takes, in both directions", [] {
+		capture_rule rule = with(CAPTURE_ANSWERS);
+		rule.sample_per_million = 300'000;
+		Filter f(rule);
+		size_t taken = 0;
+		for (uint16_t port = 1000; port < 1200; port++) {
+			bool is_version6 = port % 2 != 0;
+			Bytes request = between(port, 80, "payload", TCP_ACK, is_version6);
+			bool is_taken = sample_of(key_of(request), 7) < rule.sample_per_million;
+			EQUAL(f.pass(request) > 0, is_taken);
+			Bytes answer = between(80, port, "payload", TCP_ACK, is_version6);
+			bool is_answer_taken = sample_of(key_of(answer, Direction::FROM_TARGET), 7) < rule.sample_per_million;
+			EQUAL(f.pass(answer) > 0, is_answer_taken);
+			taken += is_taken;
+		}
+		HOLDS(taken > 20 && taken < 120);
+		EQUAL(f.filter.counters().not_sampled_packets, uint64_t{200} - taken);
+	});
+	tap::test("beyond its bytes a connection passes with headers", [] {
+		capture_rule rule{};
+		rule.connection_bytes = 10;
+		Filter f(rule);
+		EQUAL(f.pass(between(40000, 80, "0123456789")), size_t{50});
+		EQUAL(f.pass(between(40000, 80, "more")), size_t{40});
+		EQUAL(f.pass(between(40001, 80, "other")), size_t{45});
+		EQUAL(f.filter.counters().capped_bytes, uint64_t{4});
+	});
+	tap::test("requests that nobody wants pass without their bytes, what is in doubt passes", [] {
+		capture_rule rule = with(CAPTURE_PREFILTER);
+		rule.prefix_count = 1;
+		const std::string prefix = " /orders";
+		memcpy(rule.prefixes[0].words, prefix.data(), prefix.size());
+		memset(rule.prefixes[0].masks, 0xff, prefix.size());
+		rule.prefixes[0].is_path = 1;
+		Filter f(rule);
+		auto request = [](const std::string &path) { return "GET " + path + " HTTP/1.1\r\nHost: somebody\r\n\r\n"; };
+		EQUAL(f.pass(between(1, 80, request("/health"))), size_t{40});
+		Bytes wanted = between(1, 80, request("/orders/1"));
+		EQUAL(f.pass(wanted), wanted.size());
+		EQUAL(f.pass(between(1, 80, request("/health"))), size_t{40});
+		Bytes two = between(1, 80, request("/health") + request("/orders"));
+		EQUAL(f.pass(two), two.size());
+		Bytes after = between(1, 80, request("/health"));
+		EQUAL(f.pass(after), after.size());
+	});
+}
+
+void muting()
+{
+	tap::test("of a muted connection nothing passes but its ends, and a beginning of a request", [] {
+		for (bool is_version6 : {false, true}) {
+			Filter f;
+			auto to = [&](const std::string &payload, uint8_t flags = TCP_ACK, uint16_t port = 40000) {
+				return f.pass(between(port, 80, payload, flags, is_version6));
+			};
+			f.filter.mute(key_of(between(40000, 80, "", TCP_SYN, is_version6)));
+			EQUAL(to("payload"), size_t{0});
+			EQUAL(f.filter.counters().muted_bytes, uint64_t{7});
+			HOLDS(to("payload", TCP_ACK, 40001) > 0);
+			HOLDS(to("", TCP_FIN) > 0);
+			HOLDS(to("", TCP_RST) > 0);
+			for (const char *method : {"GET /", "POST /", "PUT /", "HEAD /", "DELETE /", "PATCH /", "OPTIONS /",
+						   "TRACE /", "CONNECT a", "PRI * HTTP/2.0"})
+				HOLDS(to(method) > 0);
+			EQUAL(to("GE"), size_t{0});
+			EQUAL(to("payload"), size_t{0});
+		}
+	});
+	tap::test("it is another one after a SYN, and passes again when it is unmuted", [] {
+		Filter f;
+		FlowKey key = key_of(between(40000, 80));
+		f.filter.mute(key);
+		HOLDS(f.pass(between(40000, 80, "", TCP_SYN)) > 0);
+		HOLDS(f.pass(between(40000, 80)) > 0);
+		f.filter.mute(key);
+		EQUAL(f.pass(between(40000, 80)), size_t{0});
+		f.filter.unmute(key);
+		HOLDS(f.pass(between(40000, 80)) > 0);
+	});
+}
+
+} // namespace
+
+int main()
+{
+	ports();
+	rules();
+	muting();
+	return tap::done();
+}

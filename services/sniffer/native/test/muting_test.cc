@@ -1,0 +1,72 @@
+// Connections that go on while nobody wants them any more, as a tracker sees them.
+#include "tracker.h"
+
+#include "scene.h"
+#include "tap.h"
+
+using namespace scene;
+
+namespace {
+
+constexpr uint8_t PUSH = 0x08 | TCP_ACK;
+constexpr uint8_t END = TCP_FIN | TCP_ACK;
+
+void muting()
+{
+	FlowKey key;
+	tap::test("of a muted connection nothing is told until it begins a request, with which it is another", [&] {
+		Scene s;
+		s.shake_hands();
+		s.to(PUSH, 1001, "GET /1");
+		HOLDS(s.tracker.mute(1, &key));
+		EQUAL(key.peer_port, uint16_t{40000});
+		s.to(PUSH, 1007, "no request");
+		s.to(PUSH, 9000, "behind what the kernel has left out");
+		EQUAL(s.tracker.take_unmuted().size(), size_t{0});
+		s.to(PUSH, 9035, "POST /2");
+		s.to(PUSH, 9042, " and on");
+		EQUAL(s.lines.take(), "1open 1>GET /1 2middle 2>POST /2 2> and on");
+		std::vector<FlowKey> unmuted = s.tracker.take_unmuted();
+		EQUAL(unmuted.size(), size_t{1});
+		HOLDS(unmuted.at(0) == key);
+	});
+	tap::test("a muted connection gives back what it held, and leaves with its second FIN or a RST", [&] {
+		Scene s;
+		for (uint16_t port : {1, 2}) {
+			s.shake_hands(port);
+			s.to(PUSH, 1004, "held", port);
+			HOLDS(s.tracker.mute(port, &key));
+		}
+		EQUAL(s.tracker.held_bytes(), size_t{0});
+		s.pass(1);
+		HOLDS(!s.tracker.has_holes());
+		s.to(END, 5000, "", 1);
+		EQUAL(s.tracker.flows(), size_t{2});
+		s.from(END, 9000, 5001, "", 1);
+		s.from(TCP_RST, 9000, 0, "", 2);
+		EQUAL(s.tracker.flows(), size_t{0});
+		EQUAL(s.lines.take(), "1open 2open");
+	});
+	tap::test("who subscribes to its port may have a muted connection, as an older one", [&] {
+		Scene s;
+		s.shake_hands();
+		HOLDS(s.tracker.mute(1, &key));
+		s.tracker.set_port(PROTOCOL_TCP, 80, Tracker::WATCHED | Tracker::FROM_ANYWHERE);
+		s.to(PUSH, 1001, "anything");
+		EQUAL(s.lines.take(), "1open 2middle 2>[0:7] 2>anything");
+	});
+	tap::test("what is not being copied cannot be muted", [&] {
+		Scene s;
+		s.datagram("one");
+		HOLDS(!s.tracker.mute(1, &key));
+		HOLDS(!s.tracker.mute(7, &key));
+	});
+}
+
+} // namespace
+
+int main()
+{
+	muting();
+	return tap::done();
+}
