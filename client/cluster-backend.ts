@@ -78,7 +78,7 @@ async function reachWith(options: ClusterOptions, api: KubeApi): Promise<Backend
     ephemeral === null ? 'starting the agent in the cluster' : `starting the agent in pod ${ephemeral.pod}`,
     () =>
       ephemeral === null
-        ? startAgentPod({ api, namespace, template, startupS, signal })
+        ? startAgentPod({ api, namespace, template, startupS, signal, onStep: (step) => log.info('agent', { step }) })
         : startEphemeralAgent({ api, found: ephemeral, template, startupS, signal }),
     (started) => `agent: pod ${started.name} in namespace ${namespace}`,
   );
@@ -105,7 +105,7 @@ async function reachWith(options: ClusterOptions, api: KubeApi): Promise<Backend
 }
 
 async function findTarget(
-  { config, progress, signal, except }: ClusterOptions,
+  { config, progress, log, signal, except }: ClusterOptions,
   target: Exclude<ClusterTarget, { kind: 'targetless' }>,
   api: KubeApi,
 ): Promise<ResolvedTarget> {
@@ -120,6 +120,7 @@ async function findTarget(
       `container ${found.container} of pod ${found.pod} has ended, and no other runs yet`,
     );
   }
+  log.info('target found', { ...api.traffic });
   for (const choice of found.choices) progress.info(choice);
   return found;
 }
@@ -160,6 +161,7 @@ function containerIdOf({ containerId }: Stand): string {
 async function close(pod: AgentPod, api: KubeApi, progress: Progress, log: Log): Promise<void> {
   try {
     await pod.remove();
+    log.info('agent removed', { ...api.traffic });
   } catch (thrown) {
     const error = AppError.from(thrown, 'SERVICE_UNAVAILABLE');
     log.warn('agent not removed', { code: error.code, message: error.message });

@@ -6,6 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { AppError } from '#proto/errors.ts';
 import type { KubeApi } from '../kube/api.ts';
 import type { Pod } from '../kube/objects.ts';
+import { withResolvers } from '../with-resolvers.ts';
 import { AgentConnections } from './forward.ts';
 import { podState } from './pod-state.ts';
 import { explainRefusal, explainWords } from './refusal.ts';
@@ -30,7 +31,11 @@ export interface StartOptions {
   readonly template: PodTemplate;
   readonly startupS: number;
   readonly signal: AbortSignal;
+  /** How far it has come. */
+  readonly onStep: (step: StartStep) => void;
 }
+
+export type StartStep = 'created' | 'scheduled' | 'reached';
 
 interface Start extends StartOptions {
   /** What the pod waits for, for the message at the deadline. */
@@ -59,7 +64,9 @@ export async function startAgentPod(options: StartOptions): Promise<AgentPod> {
   };
   try {
     const clockAheadMs = await createJob(start);
+    options.onStep('created');
     const connections = await connectionsOf(start);
+    options.onStep('reached');
     return {
       name: start.podName ?? '',
       namespace,
@@ -101,22 +108,21 @@ async function connectionsOf(start: Start): Promise<AgentConnections> {
   const done = new AbortController();
   const signal = AbortSignal.any([start.signal, done.signal]);
   const watched: Start = { ...start, signal };
-  let onRunning: (pod: string) => void = () => {};
-  const running = new Promise<string>((resolve) => {
-    onRunning = resolve;
-  });
+  const scheduled = withResolvers<string>();
+  const running = new AbortController();
   const settle = (state: string, podName: string | null) => {
     start.state = state;
     start.podName = podName ?? start.podName;
     watched.podName = start.podName;
   };
   const reach = async () => {
-    const pod = await running;
+    const pod = await scheduled.promise;
+    start.onStep('scheduled');
     const connections = new AgentConnections({ api: start.api, namespace: start.namespace, pod, port: GATEWAY_PORT });
-    await connections.becomeReachable(signal);
+    await connections.becomeReachable(signal, running.signal);
     return connections;
   };
-  const all = [watchPod(watched, settle, onRunning), findRefusal(watched), reach()];
+  const all = [watchPod(watched, settle, scheduled.resolve, () => running.abort()), findRefusal(watched), reach()];
   for (const one of all) one.catch(() => {});
   try {
     return (await Promise.race(all)) as AgentConnections;
@@ -129,7 +135,8 @@ async function connectionsOf(start: Start): Promise<AgentConnections> {
 async function watchPod(
   { api, namespace, template, startupS, signal }: Start,
   settle: (state: string, podName: string | null) => void,
-  onRunning: (pod: string) => void,
+  onScheduled: (pod: string) => void,
+  onRunning: () => void,
 ): Promise<never> {
   const query = { labelSelector: `${SESSION_LABEL}=${template.sessionId}` };
   for (;;) {
@@ -143,7 +150,8 @@ async function watchPod(
       const state = podState(object);
       settle(state.kind === 'starting' ? state.what : state.kind, name);
       if (state.kind === 'over') throw state.error;
-      if (state.kind === 'running') onRunning(state.name);
+      if (object.spec?.nodeName && name !== null) onScheduled(name);
+      if (state.kind === 'running') onRunning();
     }
   }
 }

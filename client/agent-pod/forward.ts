@@ -5,6 +5,7 @@ import type { Duplex } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { AppError } from '#proto/errors.ts';
 import type { KubeApi } from '../kube/api.ts';
+import { StatusError } from '../kube/status.ts';
 import { ForwardedConnection, PORT_FORWARD_PROTOCOL } from './forwarded-connection.ts';
 
 export interface PodPort {
@@ -16,6 +17,8 @@ export interface PodPort {
 
 /** Between two looks at an agent that does not listen yet. */
 const RETRY_MS = 50;
+/** The same, before the node has said that its container runs: each look costs the API server a connection. */
+const EARLY_RETRY_MS = 100;
 /** A session has two connections. */
 const KEPT = 2;
 
@@ -38,14 +41,31 @@ export class AgentConnections {
     this.#port = port;
   }
 
-  /** Tries until the agent speaks, as an HTTP/2 server does first thing. Rejects with CANCELLED or the cluster's refusal. */
-  async becomeReachable(signal: AbortSignal): Promise<void> {
-    for (;;) {
-      const opened = await Promise.all(Array.from({ length: KEPT }, () => this.#openSpeaking(signal)));
-      this.#kept.push(...opened.filter((one) => one !== null));
-      if (this.#kept.length > 0) return;
-      await sleep(RETRY_MS, undefined, { signal });
+  /**
+   * Tries until the agent speaks, as an HTTP/2 server does first thing. A node reports that its containers run up to a second
+   * late: before `running` is signalled one connection at a time is tried, and the cluster's refusal means "not yet". Rejects with
+   * CANCELLED or, later, that refusal.
+   */
+  async becomeReachable(signal: AbortSignal, running = AbortSignal.abort()): Promise<void> {
+    while (!(await this.#looked(signal, running))) {
+      const pauseMs = running.aborted ? RETRY_MS : EARLY_RETRY_MS;
+      const either = running.aborted ? signal : AbortSignal.any([signal, running]);
+      await sleep(pauseMs, undefined, { signal: either }).catch(() => {
+        // Time to look again; or to end, which the next look says.
+      });
     }
+  }
+
+  async #looked(signal: AbortSignal, running: AbortSignal): Promise<boolean> {
+    const isEarly = !running.aborted;
+    const opening = Array.from({ length: isEarly ? 1 : KEPT }, () => this.#openSpeaking(signal));
+    try {
+      const opened = await Promise.all(opening);
+      this.#kept.push(...opened.filter((one) => one !== null));
+    } catch (error) {
+      if (!isEarly || !(error instanceof StatusError) || isForbidden(error)) throw error;
+    }
+    return this.#kept.length > 0;
   }
 
   async connect(signal: AbortSignal): Promise<Duplex> {
@@ -89,4 +109,9 @@ export class AgentConnections {
       if (signal.aborted) onAbort();
     });
   }
+}
+
+/** Waiting does not change it. */
+function isForbidden({ httpStatus }: StatusError): boolean {
+  return httpStatus === 401 || httpStatus === 403;
 }

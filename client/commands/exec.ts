@@ -188,6 +188,7 @@ async function runWith(run: Run): Promise<Outcome> {
       () => openSession(run, backend, parts, { onGone }),
       (opened) => `session with ${formatTarget(target)} (process ${opened.facts.pid})`,
     );
+    log.info('session opened');
     followed = new parts.FollowedTarget({ backend, session }, { ...run, open: openNext(run, loading, onGone) });
     signals.announceStopsTo(followed.session);
     if (backend.onOpened !== undefined) progress.info(await backend.onOpened(session));

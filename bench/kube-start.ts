@@ -1,0 +1,150 @@
+// Seconds from `mirrord exec -- true` to its end on the cluster of KUBECONFIG, step by step, against `kubectl run --rm` of the
+// same image and the start of a `kubectl port-forward`. Run it in an empty cluster and again with a crowd: the second time it
+// prints what the crowd changed. MIRRORD_AGENT_IMAGE names an image that the nodes have.
+
+import { spawn } from 'node:child_process';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { median, printTable, ratios } from './table.ts';
+
+const [target = 'deployment/shop', namespace = 'default', rounds = '5'] = process.argv.slice(2);
+const image = process.env['MIRRORD_AGENT_IMAGE'] ?? '';
+if (image === '') throw new Error('MIRRORD_AGENT_IMAGE is not set');
+const mirrord = join(import.meta.dirname, '../bin/mirrord');
+const record = join(import.meta.dirname, '../build/bench/kube-start.json');
+
+/** What the client says of itself (--verbose), in its order, and what has been done by then. */
+const MARKS: readonly [RegExp, string][] = [
+  [/"message":"target found"/, 'node starts, target is resolved'],
+  [/"step":"created"/, 'job is created'],
+  [/"step":"scheduled"/, 'pod is made and bound'],
+  [/"step":"reached"/, 'containers start, agent answers'],
+  [/"message":"session opened"/, 'session is opened'],
+  [/"message":"supervisor ready"/, 'supervisor starts'],
+  [/"message":"session ends"/, 'local process'],
+  [/"message":"agent removed"/, 'agent is removed'],
+];
+
+interface Start {
+  readonly ms: number;
+  /** Ends of the steps. */
+  readonly marks: readonly number[];
+  readonly calls: number;
+  readonly bytes: number;
+}
+
+/** Runs to its end, or until it has said `until` when that is given. */
+function time(command: readonly string[], until?: RegExp): Promise<{ ms: number; lines: [number, string][] }> {
+  const [file = '', ...rest] = command;
+  const began = performance.now();
+  const child = spawn(file, rest, { stdio: ['ignore', 'pipe', 'pipe'] });
+  const lines: [number, string][] = [];
+  let endMs = 0;
+  const take = (chunk: Buffer) => {
+    const now = performance.now() - began;
+    for (const line of chunk.toString().split('\n')) lines.push([now, line]);
+    if (endMs > 0 || until === undefined || !until.test(chunk.toString())) return;
+    endMs = now;
+    child.kill();
+  };
+  child.stdout.on('data', take);
+  child.stderr.on('data', take);
+  return new Promise((resolve, reject) => {
+    child.once('error', reject);
+    child.once('close', (code) => {
+      const isGood = until === undefined ? code === 0 : endMs > 0;
+      if (!isGood) reject(new Error(`${command.join(' ')}: ${lines.map(([, line]) => line).join('\n')}`));
+      else resolve({ ms: endMs || performance.now() - began, lines });
+    });
+  });
+}
+
+async function start(): Promise<Start> {
+  const command = [mirrord, 'exec', '--verbose', '-n', namespace, '-t', target, '--', 'true'];
+  const { ms, lines } = await time(command);
+  const marks = MARKS.map(([words, step]) => {
+    const found = lines.find(([, line]) => words.test(line));
+    if (found === undefined) throw new Error(`no word of: ${step}`);
+    return found[0];
+  });
+  const last = lines.find(([, line]) => /"message":"agent removed"/.test(line))?.[1] ?? '';
+  const traffic = JSON.parse(last.slice(last.indexOf('{'))) as { calls: number; receivedBytes: number };
+  return { ms, marks, calls: traffic.calls, bytes: traffic.receivedBytes };
+}
+
+let number = 0;
+async function kubectlRun(): Promise<number> {
+  number += 1;
+  const name = `bench-${process.pid}-${number}`;
+  const options = ['--rm', '--attach', '--restart=Never', '--image-pull-policy=IfNotPresent', '--quiet'];
+  const command = ['kubectl', '-n', namespace, 'run', name, ...options, `--image=${image}`, '--', '-e', '0'];
+  return (await time(command)).ms;
+}
+
+async function portForward(): Promise<number> {
+  const command = ['kubectl', '-n', namespace, 'port-forward', target, ':8080'];
+  return (await time(command, /Forwarding from/)).ms;
+}
+
+const starts: Start[] = [];
+const others = { run: [] as number[], forward: [] as number[] };
+for (let round = 0; round <= Number(rounds); round += 1) {
+  const [ours, run, forward] = [await start(), await kubectlRun(), await portForward()];
+  // The first of each does not count.
+  if (round === 0) continue;
+  starts.push(ours);
+  others.run.push(run);
+  others.forward.push(forward);
+}
+
+const ms = starts.map((one) => one.ms);
+printTable(
+  `mirrord exec -t ${target} -- true; medians of ${rounds} interleaved runs; wanted: at most 4,000 ms`,
+  ['command', 'ms', 'ratio', 'least', 'most'],
+  [
+    ['kubectl run --rm of the same image', median(others.run), 1, '', ''],
+    ['mirrord exec', median(ms), ...ratios(ms, others.run)],
+    ['kubectl port-forward, until it listens', median(others.forward), ...ratios(others.forward, others.run)],
+  ],
+);
+const stepMs = (from: number) => median(starts.map(({ marks }) => (marks[from] ?? 0) - (marks[from - 1] ?? 0)));
+printTable(
+  'its steps',
+  ['step', 'ms'],
+  [
+    ...MARKS.map(([, step], at) => [step, stepMs(at)]),
+    ['process ends', median(starts.map((one) => one.ms - (one.marks.at(-1) ?? 0)))],
+    ['calls to the API server', median(starts.map((one) => one.calls))],
+    ['KiB read from it', median(starts.map((one) => one.bytes / 1024))],
+  ],
+);
+
+/** How many pods the server says there are, by one answer of one pod. */
+async function podCount(): Promise<number> {
+  const { lines } = await time(['kubectl', 'get', '--raw', '/api/v1/pods?limit=1']);
+  const { metadata, items } = JSON.parse(lines.map(([, line]) => line).join('')) as {
+    metadata: { remainingItemCount?: number };
+    items: unknown[];
+  };
+  return items.length + (metadata.remainingItemCount ?? 0);
+}
+
+interface Kept {
+  readonly pods: number;
+  readonly ms: number;
+  readonly toKubectl: number;
+}
+const now: Kept = { pods: await podCount(), ms: median(ms), toKubectl: ratios(ms, others.run)[0] };
+const before = existsSync(record) ? (JSON.parse(readFileSync(record, 'utf8')) as Kept) : now;
+if (now.pods > 10 * before.pods) {
+  printTable(
+    'the crowd; wanted: at most 1.1',
+    ['pods in the cluster', 'ms', 'ratio', 'to kubectl run'],
+    [
+      [before.pods, before.ms, 1, before.toKubectl],
+      [now.pods, now.ms, now.ms / before.ms, now.toKubectl],
+    ],
+  );
+} else {
+  writeFileSync(record, JSON.stringify(now));
+}
