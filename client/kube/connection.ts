@@ -2,9 +2,10 @@
 // watches and port-forwards.
 
 import { createConnection, isIP, type Socket } from 'node:net';
-import { connect as connectTls, type TLSSocket } from 'node:tls';
+import { connect as connectTls, createSecureContext, type SecureContext, type TLSSocket } from 'node:tls';
 import { AppError } from '#proto/errors.ts';
 import type { ClusterAccess } from './config.ts';
+import type { ClientCertificate } from './credentials.ts';
 import type { ProxyAddress } from './proxy.ts';
 import { readUntil } from './read-until.ts';
 import { socksHandshake } from './socks.ts';
@@ -36,8 +37,7 @@ export async function connectToServer(access: ClusterAccess, signal: AbortSignal
       // The name that is checked; an address is checked as such and sent to nobody.
       host: serverName ?? host,
       ...(serverName === null ? {} : { servername: serverName }),
-      ...(tls.ca === null ? {} : { ca: tls.ca }),
-      ...(certificate ?? {}),
+      secureContext: contextOf(access, certificate),
     });
     await handshake(secure, either);
     return secure;
@@ -47,6 +47,27 @@ export async function connectToServer(access: ClusterAccess, signal: AbortSignal
   } finally {
     clearTimeout(timeout);
   }
+}
+
+interface KnownContext {
+  readonly context: SecureContext;
+  readonly certificate: ClientCertificate | null;
+}
+const contexts = new WeakMap<ClusterAccess, KnownContext>();
+
+/** Reading authorities and a key takes longer than a handshake with them: once, until the certificate is another. */
+function contextOf(access: ClusterAccess, certificate: ClientCertificate | null): SecureContext {
+  const known = contexts.get(access);
+  if (known !== undefined && isSame(known.certificate, certificate)) return known.context;
+  const { ca } = access.tls;
+  const context = createSecureContext({ ...(ca === null ? {} : { ca }), ...(certificate ?? {}) });
+  contexts.set(access, { context, certificate });
+  return context;
+}
+
+function isSame(one: ClientCertificate | null, other: ClientCertificate | null): boolean {
+  if (one === null || other === null) return one === other;
+  return one.cert.equals(other.cert) && one.key.equals(other.key);
 }
 
 export function hostOf(server: URL): string {
