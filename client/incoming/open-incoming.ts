@@ -23,7 +23,7 @@ export function openIncoming({ config, session, onNews, onTrouble }: OpenIncomin
   if (incomingFeatures(config) === 0) return null;
   const incoming = new Incoming({
     session,
-    policy: new PortPolicy(config.feature.network.incoming),
+    policy: new PortPolicy(config.feature.network.incoming, config.agent),
     onNews,
     onTrouble,
   });

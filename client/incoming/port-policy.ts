@@ -5,6 +5,7 @@ import { type InternetAddress, isLoopback } from '#proto/socket-address.ts';
 import type { Config } from '../config/schema/root.ts';
 
 export type IncomingConfig = Config['feature']['network']['incoming'];
+type BodyConfig = Pick<Config['agent'], 'max_body_buffer_size' | 'max_body_buffer_timeout'>;
 
 const CONFLICTS = {
   abort: ConflictPolicy.CONFLICT_POLICY_ABORT,
@@ -14,11 +15,14 @@ const CONFLICTS = {
 
 export class PortPolicy {
   readonly #config: IncomingConfig;
+  readonly #body: BodyConfig;
   readonly #targetPorts: ReadonlyMap<number, number>;
   readonly #listenPorts: ReadonlyMap<number, number>;
 
-  constructor(config: IncomingConfig) {
+  /** @param body what filters may look at of a body */
+  constructor(config: IncomingConfig, body: BodyConfig = { max_body_buffer_size: 0, max_body_buffer_timeout: 0 }) {
     this.#config = config;
+    this.#body = body;
     this.#targetPorts = new Map(config.port_mapping);
     this.#listenPorts = new Map(config.listen_ports);
   }
@@ -55,31 +59,35 @@ export class PortPolicy {
   filterFor(targetPort: number): HttpFilter | undefined {
     const { http_filter } = this.#config;
     if (http_filter.ports !== null && !http_filter.ports.includes(targetPort)) return undefined;
-    return compileFilter(http_filter);
+    return compileFilter(http_filter, this.#body);
   }
 }
 
-function compileFilter(filter: IncomingConfig['http_filter']): HttpFilter | undefined {
+function compileFilter(filter: IncomingConfig['http_filter'], body: BodyConfig): HttpFilter | undefined {
   const conditions: HttpCondition[] = [];
   const add = (one: NonNullable<HttpCondition['condition']>) => conditions.push({ condition: one });
   if (filter.header_filter !== null) add({ $case: 'header', value: foldCase(filter.header_filter) });
   if (filter.path_filter !== null) add({ $case: 'path', value: foldCase(filter.path_filter) });
   if (filter.method_filter !== null) add({ $case: 'method', value: filter.method_filter });
   if (filter.header_filter_jq !== null) add({ $case: 'headerJq', value: filter.header_filter_jq });
-  if (filter.body_filter !== null) add(readPart(filter.body_filter));
-  for (const part of filter.all_of ?? filter.any_of ?? []) add(readPart(part));
+  if (filter.body_filter !== null) add(readPart(filter.body_filter, body));
+  for (const part of filter.all_of ?? filter.any_of ?? []) add(readPart(part, body));
   if (conditions.length === 0) return undefined;
   return { conditions, isAny: filter.any_of !== null };
 }
 
 /** One of a composite: the schema has seen that it names what it filters. */
-function readPart(part: unknown): NonNullable<HttpCondition['condition']> {
+function readPart(part: unknown, body: BodyConfig): NonNullable<HttpCondition['condition']> {
   const fields = part as Readonly<Record<string, unknown>>;
   if (fields['header'] !== undefined) return { $case: 'header', value: foldCase(String(fields['header'])) };
   if (fields['path'] !== undefined) return { $case: 'path', value: foldCase(String(fields['path'])) };
   if (fields['method'] !== undefined) return { $case: 'method', value: String(fields['method']) };
   if (fields['body'] === undefined) return { $case: 'queryJq', value: String(fields['query']) };
-  return { $case: 'jsonBody', value: { query: String(fields['query']), matches: String(fields['matches']) } };
+  const limits = { maxBytes: body.max_body_buffer_size, waitMs: body.max_body_buffer_timeout };
+  return {
+    $case: 'jsonBody',
+    value: { query: String(fields['query']), matches: String(fields['matches']), ...limits },
+  };
 }
 
 function foldCase(pattern: string): string {

@@ -113,6 +113,28 @@ test('a loss inside of a wanted request ends its connection, and the next one co
   ]);
 });
 
+test('a request whose body decides comes whole when the body has come, and what is missing decides against it', () => {
+  const jsonBody = { query: '$.take', matches: 'yes', maxBytes: 100, waitMs: 0 };
+  const wish = {
+    ...WISH,
+    filter: { conditions: [{ condition: { $case: 'jsonBody' as const, value: jsonBody } }], isAny: false },
+  };
+  const post = (body: string) => `POST / HTTP/1.1\r\nContent-Length: ${body.length}\r\n\r\n${body}`;
+  const [yes, no, large] = [post('{"take": "yes"}'), post('{"take": "no"}'), post(`{"take": "yes${' '.repeat(200)}"}`)];
+  const { selection, subscription, text } = begin(wish);
+  for (const char of yes + no + large + yes) selection.bytes(Buffer.from(char), false);
+  expect(text()).toBe(yes + yes);
+  selection.bytes(Buffer.from(yes.slice(0, -2)), false);
+  selection.gap(2, 3, false);
+  selection.bytes(Buffer.from(yes), false);
+  expect(text()).toBe(yes + yes + yes);
+  selection.bytes(Buffer.from(yes.slice(0, -2)), false);
+  selection.close(EndReason.END_REASON_CLOSED, 2n);
+  expect(text()).toBe(yes + yes + yes);
+  expect(subscription.counts).toMatchObject({ requests: 3, notMatched: 4 });
+  expect(subscription.heldBodyBytes).toBe(0);
+});
+
 test('what is no HTTP is not wanted', () => {
   const { push, kinds, subscription } = begin();
   push('\x16\x03\x01 hello');

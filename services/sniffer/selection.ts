@@ -5,6 +5,7 @@ import { EndReason, LossReason } from '#proto/gen/v1/incoming.ts';
 import { type RequestPiece, RequestReader } from '#runtime/http/request-reader.ts';
 import type { RequestFilter } from '#runtime/http-filter/http-filter.ts';
 import { Http1Request } from '#runtime/http-filter/http1-request.ts';
+import { Http1Body } from '#runtime/http-filter/request-body.ts';
 import type { Copy } from './copy.ts';
 import { type FlowAddresses, lossReason, NOT_WANTED } from './events.ts';
 import type { Subscription } from './subscription.ts';
@@ -59,6 +60,11 @@ class Everything implements Selection {
 
 /** Bytes of a head that is not whole yet (request-reader.ts keeps no more). */
 const MAX_WAITING_BYTES = 128 * 1024;
+/** Requests whose bodies decide, of all connections of a subscription. */
+const MAX_HELD_BODY_BYTES = 8 * 1024 * 1024;
+
+/** A request whose body decides: its pieces so far. */
+type Held = { readonly request: Http1Request; readonly body: Http1Body; readonly pieces: Buffer[]; bytes: number };
 
 /**
  * A connection that holds the wanted requests of another, one after the other. It arrives with the first of them. Behind a gap
@@ -74,6 +80,7 @@ class WantedRequests implements Selection {
   /** The request that is being read is wanted. */
   #isWanted = false;
   #isOpaque = false;
+  #held: Held | null = null;
 
   constructor(subscription: Subscription, filter: RequestFilter, addresses: FlowAddresses, atNs: bigint) {
     this.#subscription = subscription;
@@ -127,10 +134,15 @@ class WantedRequests implements Selection {
   }
 
   close(reason: EndReason, atNs: bigint): void {
+    if (this.#held !== null) this.#decide(this.#held, false);
     this.#copy?.end(reason, atNs);
   }
 
   #take(piece: RequestPiece): void {
+    if (this.#held !== null) {
+      this.#hold(this.#held, piece);
+      return;
+    }
     if (piece.kind === 'opaque') {
       this.#isOpaque = true;
       // No HTTP from its first byte: no request of it can match.
@@ -139,7 +151,13 @@ class WantedRequests implements Selection {
       return;
     }
     if (piece.kind === 'head') {
-      this.#isWanted = this.#filter.matches(new Http1Request(piece.head));
+      const request = new Http1Request(piece.head);
+      const isWanted = piece.isLast || piece.mayLeaveHttp ? this.#filter.matches(request) : this.#filter.judge(request);
+      if (isWanted === undefined) {
+        this.#begin(request, piece);
+        return;
+      }
+      this.#isWanted = isWanted;
       if (this.#isWanted) this.#subscription.counts.requests += 1;
       else this.#subscription.counts.notMatched += 1;
       // What follows an upgrade belongs to the request that asked for it.
@@ -151,6 +169,43 @@ class WantedRequests implements Selection {
     if (this.#isWanted) this.#deliver(piece.bytes);
   }
 
+  #begin(request: Http1Request, piece: RequestPiece & { kind: 'head' }): void {
+    // Read while its bytes are there.
+    void [request.lowerText, request.headerLines];
+    const body = new Http1Body(piece.framing, this.#filter.bodyLimits?.bytes ?? 0);
+    this.#held = { request, body, pieces: [], bytes: 0 };
+    this.#keep(this.#held, piece.bytes);
+  }
+
+  #keep(held: Held, bytes: Buffer): void {
+    held.pieces.push(Buffer.from(bytes));
+    held.bytes += bytes.length;
+    this.#subscription.heldBodyBytes += bytes.length;
+  }
+
+  #hold(held: Held, piece: RequestPiece): void {
+    this.#keep(held, piece.bytes);
+    const isWithin = piece.kind === 'body' && held.body.add(held.pieces.at(-1) as Buffer);
+    if (this.#subscription.heldBodyBytes > MAX_HELD_BODY_BYTES) {
+      this.#subscription.counts.lost(LossReason.LOSS_REASON_FILTER_LIMIT, { bytes: held.bytes });
+      this.#decide(held, false);
+    } else if (!isWithin) this.#decide(held, false);
+    else if (piece.isLast) this.#decide(held, true);
+    if (piece.kind === 'opaque') this.#isOpaque = true;
+  }
+
+  #decide(held: Held, isWhole: boolean): void {
+    this.#held = null;
+    this.#subscription.heldBodyBytes -= held.bytes;
+    this.#isWanted = this.#filter.judgeWithBody(held.request, isWhole ? held.body.whole() : null);
+    if (!this.#isWanted) {
+      this.#subscription.counts.notMatched += 1;
+      return;
+    }
+    this.#subscription.counts.requests += 1;
+    for (const bytes of held.pieces) this.#deliver(bytes);
+  }
+
   #deliver(bytes: Buffer): void {
     this.#copy ??= this.#subscription.arrive(this.#addresses, this.#atNs);
     this.#subscription.spend(bytes.length);
@@ -158,6 +213,8 @@ class WantedRequests implements Selection {
   }
 
   #lose(bytes: number, reason: LossReason): void {
+    // Whoever wants it cannot be told any more.
+    if (this.#held !== null) this.#decide(this.#held, false);
     const isInside = this.#isWanted && this.#reader?.isBetweenRequests === false;
     if (isInside || (this.#isOpaque && this.#isWanted)) this.#copy?.gap(bytes, reason, false);
     else this.#subscription.counts.lost(reason, { bytes });

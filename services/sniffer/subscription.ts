@@ -40,6 +40,8 @@ export class Subscription {
   readonly counts = new Counts();
   /** null: everything. */
   readonly filter: RequestFilter | null;
+  /** Of requests that wait for their bodies to decide. */
+  heldBodyBytes = 0;
   readonly #world: SubscriptionWorld;
   readonly #share: CopyShare;
   readonly #copies = new Set<Copy>();

@@ -4,13 +4,14 @@
 
 import { ERRNO } from '#proto/errno.ts';
 import { AppError } from '#proto/errors.ts';
-import type { FilteredRequest } from '#runtime/http-filter/http-filter.ts';
+import type { BodyLimits, FilteredRequest } from '#runtime/http-filter/http-filter.ts';
 import { Http1Request } from '#runtime/http-filter/http1-request.ts';
+import type { RequestBody } from '#runtime/http-filter/request-body.ts';
 import type { Accepted, Redirect } from './redirect.ts';
+import { type Decision, type Taker, Undecided } from './relay/decision.ts';
 import { Http1Relay } from './relay/http1-relay.ts';
 import { Http2Relay } from './relay/http2-relay.ts';
 import { joinEndpoints } from './relay/raw-relay.ts';
-import type { Taker } from './relay/side.ts';
 import { SocketEndpoint } from './relay/socket-endpoint.ts';
 import type { Subscription } from './subscription.ts';
 
@@ -117,9 +118,15 @@ export class StolenPort {
     const takers = new Map<Subscription, Taker>();
     const client = new SocketEndpoint(accepted.socket);
     const connectOrigin = () => new SocketEndpoint(this.#redirect.dial(accepted));
-    const decide = (request: FilteredRequest) => {
-      const subscription = this.#wantedBy(request);
-      return subscription === undefined ? undefined : takerOf(takers, subscription, accepted);
+    const takerFor = (subscription: Subscription | undefined) =>
+      subscription === undefined ? undefined : this.#takerOf(takers, subscription, accepted);
+    const decide = (request: FilteredRequest): Decision => {
+      const wanted = this.#wantedBy(request);
+      if (wanted !== 'body decides') return takerFor(wanted);
+      // What it looked like is read while its bytes are there.
+      const { lowerText, headerLines } = request;
+      const kept: FilteredRequest = { method: request.method, target: request.target, lowerText, headerLines };
+      return new Undecided(this.#bodyLimits(), (body) => takerFor(this.#wantedWithBody(kept, body)));
     };
     const onClosed = () => this.#closed(connection);
     let relay: Http1Relay | Http2Relay = new Http1Relay({
@@ -142,15 +149,46 @@ export class StolenPort {
     this.#connections.add(connection);
   }
 
-  #wantedBy(request: FilteredRequest): Subscription | undefined {
-    for (const subscription of this.#subscriptions) {
-      if (subscription.filter?.matches(request)) {
-        subscription.counters.requests += 1n;
-        return subscription;
-      }
-      subscription.counters.notMatched += 1n;
+  #wantedBy(request: FilteredRequest): Subscription | 'body decides' | undefined {
+    for (const [index, { filter }] of this.#subscriptions.entries()) {
+      const isWanted = filter?.judge(request);
+      if (isWanted === true) return this.#counted(index);
+      if (isWanted === undefined && filter !== null) return 'body decides';
     }
-    return undefined;
+    return this.#counted(this.#subscriptions.length);
+  }
+
+  #wantedWithBody(request: FilteredRequest, body: RequestBody | null): Subscription | undefined {
+    const first = this.#subscriptions.findIndex((one) => one.filter?.judgeWithBody(request, body));
+    return this.#counted(first === -1 ? this.#subscriptions.length : first);
+  }
+
+  /** The subscription of this index, which those before it did not want. */
+  #counted(index: number): Subscription | undefined {
+    for (const passed of this.#subscriptions.slice(0, index)) passed.counters.notMatched += 1n;
+    const wanted = this.#subscriptions[index];
+    if (wanted !== undefined) wanted.counters.requests += 1n;
+    return wanted;
+  }
+
+  #takerOf(takers: Map<Subscription, Taker>, subscription: Subscription, accepted: Accepted): Taker {
+    let taker = takers.get(subscription);
+    if (taker === undefined) {
+      const isOver = () => !this.#subscriptions.includes(subscription);
+      taker = {
+        get isOver() {
+          return isOver();
+        },
+        open: () => subscription.owner.take(subscription, peerOf(accepted)),
+      };
+      takers.set(subscription, taker);
+    }
+    return taker;
+  }
+
+  #bodyLimits(): BodyLimits {
+    const all = this.#subscriptions.flatMap(({ filter }) => filter?.bodyLimits ?? []);
+    return { bytes: Math.max(...all.map(({ bytes }) => bytes)), waitMs: Math.max(...all.map(({ waitMs }) => waitMs)) };
   }
 }
 
@@ -160,12 +198,3 @@ const peerOf = ({ peer, local }: Accepted) => ({
   local: local.address,
   localPort: local.port,
 });
-
-function takerOf(takers: Map<Subscription, Taker>, subscription: Subscription, accepted: Accepted): Taker {
-  let taker = takers.get(subscription);
-  if (taker === undefined) {
-    taker = { open: () => subscription.owner.take(subscription, peerOf(accepted)) };
-    takers.set(subscription, taker);
-  }
-  return taker;
-}

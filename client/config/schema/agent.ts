@@ -130,8 +130,8 @@ export const agent = section(
     }),
     inject_headers: key(bool, false, 'Add the header Mirrord-Agent to responses.', { status: INCOMING }),
     override_cache_control: key(bool, true, 'Forbid caching of the responses that it passes.', { status: INCOMING }),
-    max_body_buffer_size: key(u32, 65_535, 'Bytes of a body that filters look at.', { status: INCOMING }),
-    max_body_buffer_timeout: key(u32, 1000, 'Milliseconds for which they wait for it.', { status: INCOMING }),
+    max_body_buffer_size: key(u32, 65_535, 'Bytes of a body that filters look at; 1 MiB at most.'),
+    max_body_buffer_timeout: key(u32, 1000, 'Milliseconds for which they wait for it; 10,000 at most.'),
     http_detection_timeout: key(u64, 2, 'Seconds for which the first bytes of a connection are waited for.', {
       env: ['MIRRORD_AGENT_HTTP_DETECTION_TIMEOUT'],
       status: INCOMING,
@@ -143,7 +143,9 @@ export const agent = section(
       status: INCOMING,
     }),
     disable_mesh_sidecar_injection: key(bool, true, 'Keep service meshes out of its pod.'),
-    jaq_time_limit: key(u64, 1, 'Seconds that a jq filter may take.', { status: INCOMING }),
+    jaq_time_limit: key(u64, 1, 'Seconds that a jq filter may take.', {
+      status: noEffect('a filter is limited by the work it does, not by time'),
+    }),
   },
   { status: works },
 );

@@ -215,7 +215,7 @@ export interface HttpCondition {
     /** jq program on each header as a string; the first boolean it gives. */
     { $case: "headerJq"; value: string }
     | //
-    /** jq program on the query's parameters. */
+    /** jq program on the query's parameters, an object of texts; a name that comes again has a list of them. */
     { $case: "queryJq"; value: string }
     | { $case: "jsonBody"; value: JsonBody }
     | undefined;
@@ -226,6 +226,12 @@ export interface JsonBody {
   query: string;
   /** Regular expression on each result; any may match. */
   matches: string;
+  /**
+   * Bytes of content that are looked at, and how long they are waited for: a body that is longer or slower does not match.
+   * 0: 65,535 and 1,000. A service has its own limit of both.
+   */
+  maxBytes: number;
+  waitMs: number;
 }
 
 export interface Subscribed {
@@ -752,7 +758,7 @@ export const HttpCondition: MessageFns<HttpCondition> = {
 };
 
 function createBaseJsonBody(): JsonBody {
-  return { query: "", matches: "" };
+  return { query: "", matches: "", maxBytes: 0, waitMs: 0 };
 }
 
 export const JsonBody: MessageFns<JsonBody> = {
@@ -762,6 +768,12 @@ export const JsonBody: MessageFns<JsonBody> = {
     }
     if (message.matches !== "") {
       writer.uint32(18).string(message.matches);
+    }
+    if (message.maxBytes !== 0) {
+      writer.uint32(24).uint32(message.maxBytes);
+    }
+    if (message.waitMs !== 0) {
+      writer.uint32(32).uint32(message.waitMs);
     }
     return writer;
   },
@@ -793,6 +805,22 @@ export const JsonBody: MessageFns<JsonBody> = {
             }
 
             message.matches = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.maxBytes = reader.uint32();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.waitMs = reader.uint32();
             continue;
           }
         }

@@ -97,9 +97,8 @@ describe('a filter that cannot be is refused when it is made', () => {
     expect(() => isWanted({ conditions: [{ header }] }, get('/'))).toThrow(message);
   });
 
-  test('no condition, and one that is not built', () => {
+  test('no condition', () => {
     expect(() => isWanted({ conditions: [] }, get('/'))).toThrow(/has 0 conditions/);
-    expect(() => isWanted({ conditions: [{ headerJq: '.' }] }, get('/'))).toThrow(/jq is not built yet/);
   });
 });
 
@@ -129,7 +128,7 @@ describe('required texts', () => {
     expect(requiredTexts(source)).toEqual(texts);
   });
 
-  test('never demand what a match does not contain', () => {
+  test('never demand what a match does not contain', { timeout: 60_000 }, () => {
     const atom = fc.constantFrom(
       'a',
       'B',

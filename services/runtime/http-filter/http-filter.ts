@@ -2,8 +2,13 @@
 // is mirrored and what is stolen, for HTTP/1 and HTTP/2.
 
 import { AppError } from '#proto/errors.ts';
-import type { HttpCondition, HttpFilter } from '#proto/gen/v1/incoming.ts';
+import type { HttpCondition, HttpFilter, JsonBody } from '#proto/gen/v1/incoming.ts';
+import { compileJq } from './jq.ts';
+import { compileJsonPath } from './json-path.ts';
+import type { Json } from './json-value.ts';
 import { compilePattern } from './pattern.ts';
+import type { RequestBody } from './request-body.ts';
+import { WorkLimit, WorkLimitReached } from './work-limit.ts';
 
 /** What a filter looks at. Made once for each request and asked by every filter on its port. */
 export interface FilteredRequest {
@@ -16,11 +21,30 @@ export interface FilteredRequest {
   readonly headerLines: readonly string[];
 }
 
+/** What a filter may hold of a body before it decides. */
+export type BodyLimits = Readonly<{ bytes: number; waitMs: number }>;
+
 export interface RequestFilter {
+  /** By the head alone; a condition on a body does not hold. */
   matches(request: FilteredRequest): boolean;
+  /** By the head alone; undefined when the body decides. */
+  judge(request: FilteredRequest): boolean | undefined;
+  /** @param body null when there is none, or none within the limits */
+  judgeWithBody(request: FilteredRequest, body: RequestBody | null): boolean;
+  /** null when no body is looked at. */
+  readonly bodyLimits: BodyLimits | null;
 }
 
-type Condition = (request: FilteredRequest) => boolean;
+/** The body is undefined while it is not known. Steps beyond the limit throw. */
+type Condition = (
+  request: FilteredRequest,
+  body: RequestBody | null | undefined,
+  work: WorkLimit,
+) => boolean | undefined;
+
+/** What a body filter looks at where its user does not say, and the most that he may say. */
+const BODY_LIMITS: BodyLimits = { bytes: 65_535, waitMs: 1_000 };
+const MAX_BODY_LIMITS: BodyLimits = { bytes: 1024 * 1024, waitMs: 10_000 };
 
 /** Most conditions of one filter. */
 export const MAX_CONDITIONS = 64;
@@ -58,6 +82,45 @@ function methodCondition(name: string): Condition {
   return ({ method }) => method.toUpperCase() === wanted;
 }
 
+function headerJqCondition(source: string): Condition {
+  const program = compileJq(source, 'http_filter header_filter_jq');
+  return ({ headerLines }, _body, work) => headerLines.some((line) => program.firstBoolean(line, work) === true);
+}
+
+function queryJqCondition(source: string): Condition {
+  const program = compileJq(source, 'http_filter query');
+  return ({ target }, _body, work) => program.firstBoolean(parametersOf(target), work) === true;
+}
+
+/** Texts by their names; a name that comes again has a list. */
+function parametersOf(target: string): Json {
+  const query = target.indexOf('?');
+  const parameters = new Map<string, string | string[]>();
+  if (query !== -1) {
+    for (const [name, value] of new URLSearchParams(target.slice(query + 1))) {
+      const before = parameters.get(name);
+      parameters.set(name, before === undefined ? value : [before, value].flat());
+    }
+  }
+  return Object.fromEntries(parameters);
+}
+
+function bodyCondition({ query, matches }: JsonBody): Condition {
+  const run = compileJsonPath(query, 'http_filter body query');
+  const pattern = compilePattern(matches, 'http_filter body matches');
+  const factor = 1 + (matches.length >> 4);
+  return (_request, body, work) => {
+    if (body === undefined) return undefined;
+    const json = body?.json;
+    if (json === undefined) return false;
+    return run(json, work).some((result) => {
+      const text = typeof result === 'string' ? result : JSON.stringify(result);
+      work.spendOnText(text.length * factor);
+      return pattern.matches(text);
+    });
+  };
+}
+
 function compileCondition({ condition }: HttpCondition): Condition {
   switch (condition?.$case) {
     case 'header':
@@ -66,18 +129,29 @@ function compileCondition({ condition }: HttpCondition): Condition {
       return pathCondition(condition.value);
     case 'method':
       return methodCondition(condition.value);
-    default: {
-      const kind = condition === undefined ? 'no condition' : condition.$case === 'jsonBody' ? 'body' : 'jq';
-      throw new AppError(
-        'UNSUPPORTED',
-        `http_filter with ${kind} is not built yet: use header, path, method, all_of or any_of`,
-      );
-    }
+    case 'headerJq':
+      return headerJqCondition(condition.value);
+    case 'queryJq':
+      return queryJqCondition(condition.value);
+    case 'jsonBody':
+      return bodyCondition(condition.value);
+    default:
+      throw new AppError('UNSUPPORTED', 'http_filter has a condition of a kind that this agent does not know');
   }
 }
 
+/** The most that one of its conditions wants. */
+function limitsOf(conditions: readonly HttpCondition[]): BodyLimits | null {
+  const bodies = conditions.flatMap(({ condition }) => (condition?.$case === 'jsonBody' ? [condition.value] : []));
+  if (bodies.length === 0) return null;
+  return {
+    bytes: Math.max(...bodies.map(({ maxBytes }) => Math.min(maxBytes || BODY_LIMITS.bytes, MAX_BODY_LIMITS.bytes))),
+    waitMs: Math.max(...bodies.map(({ waitMs }) => Math.min(waitMs || BODY_LIMITS.waitMs, MAX_BODY_LIMITS.waitMs))),
+  };
+}
+
 /**
- * @throws AppError CONFIG_INVALID naming the condition and its part; UNSUPPORTED for a condition that is not built
+ * @throws AppError CONFIG_INVALID naming the condition and its part; UNSUPPORTED for a part of jq that is not offered
  */
 export function compileHttpFilter(filter: HttpFilter): RequestFilter {
   const { conditions, isAny } = filter;
@@ -88,9 +162,34 @@ export function compileHttpFilter(filter: HttpFilter): RequestFilter {
     );
   }
   const compiled = conditions.map(compileCondition);
-  return {
-    matches: isAny
-      ? (request) => compiled.some((condition) => condition(request))
-      : (request) => compiled.every((condition) => condition(request)),
+  const judge = (request: FilteredRequest, body: RequestBody | null | undefined): boolean | undefined => {
+    const work = new WorkLimit();
+    let isOpen = false;
+    for (const condition of compiled) {
+      const holds = attempt(() => condition(request, body, work));
+      if (holds === isAny) return isAny;
+      isOpen ||= holds === undefined;
+    }
+    return isOpen ? undefined : !isAny;
   };
+  const bodyLimits = limitsOf(conditions);
+  return {
+    matches: (request) => judge(request, null) === true,
+    judge: (request) => judge(request, undefined),
+    judgeWithBody: (request, body) => {
+      const isWithin = body !== null && body.bytes.length <= (bodyLimits?.bytes ?? 0);
+      return judge(request, isWithin ? body : null) === true;
+    },
+    bodyLimits,
+  };
+}
+
+/** What needs more steps than it may take does not hold. */
+function attempt(holds: () => boolean | undefined): boolean | undefined {
+  try {
+    return holds();
+  } catch (error) {
+    if (error instanceof WorkLimitReached) return false;
+    throw error;
+  }
 }

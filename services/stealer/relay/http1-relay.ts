@@ -6,24 +6,26 @@
 // a tunnel to the target: nothing is ever answered in the target's stead, but a 502 when a session dies with a request of its
 // own.
 
-import { type RequestPiece, RequestReader } from '#runtime/http/request-reader.ts';
+import type { RequestPiece } from '#runtime/http/request-reader.ts';
 import type { ResponsePiece } from '#runtime/http/response-reader.ts';
+import { type DecidedPiece, DecidedRequests } from './decided-requests.ts';
+import type { Taker } from './decision.ts';
 import type { Endpoint } from './endpoint.ts';
 import { isHttp2, isHttp2Answer, NOTHING } from './recognise.ts';
-import { type Asked, badGateway, type Http1RelayOptions, Side, type Taker } from './side.ts';
+import { type Asked, badGateway, type Http1RelayOptions, Side } from './side.ts';
 import { FIRST_HEAD_MS, LINGER_MS, REFUSED_MS } from './times.ts';
 
 export class Http1Relay {
   readonly #client: Endpoint;
   readonly #options: Http1RelayOptions;
-  readonly #requests = new RequestReader();
+  readonly #requests: DecidedRequests;
   readonly #asked: Asked[] = [];
   readonly #taken = new Map<Taker, Side>();
   #origin: Side;
   /** The request whose body is still coming. */
   #sending: Asked | undefined;
   /** Pulled from the reader, and waiting for its turn. */
-  #held: Readonly<{ piece: RequestPiece; taker: Taker | undefined }> | undefined;
+  #held: DecidedPiece | undefined;
   /** Everything goes here, both ways. */
   #tunnel: Side | undefined;
   /** The side that takes no more bytes just now. */
@@ -44,6 +46,7 @@ export class Http1Relay {
   constructor(options: Http1RelayOptions) {
     this.#options = options;
     this.#client = options.client;
+    this.#requests = new DecidedRequests(options.decide, () => this.#pump());
     this.#client.listen({
       onData: (bytes) => this.#onClientData(bytes),
       onEnd: () => this.#onClientEnd(),
@@ -89,6 +92,7 @@ export class Http1Relay {
 
   #onClientEnd(): void {
     this.#hasClientEnded = true;
+    this.#requests.end();
     this.#pump();
   }
 
@@ -103,7 +107,7 @@ export class Http1Relay {
     if (this.#isPumping || this.#isClosed) return;
     this.#isPumping = true;
     while (this.#maySend()) {
-      const next = this.#held ?? this.#pull();
+      const next = this.#held ?? this.#requests.next();
       if (next === undefined) break;
       this.#held = this.#forward(next.piece, next.taker) ? undefined : next;
       if (this.#held !== undefined) break;
@@ -121,13 +125,6 @@ export class Http1Relay {
     if (this.#isFinishing || this.#isClosed || this.#full !== undefined) return false;
     const last = this.#asked.at(-1);
     return this.#tunnel !== undefined || last === undefined || !last.mayLeaveHttp || !last.isSent;
-  }
-
-  #pull(): Readonly<{ piece: RequestPiece; taker: Taker | undefined }> | undefined {
-    const piece = this.#requests.next();
-    if (piece === undefined) return undefined;
-    if (piece.kind !== 'head') return { piece, taker: undefined };
-    return { piece, taker: this.#options.decide(piece.head, piece.head.end - piece.bytes.length) };
   }
 
   /** @returns false when the piece has to wait */
@@ -163,7 +160,8 @@ export class Http1Relay {
     return true;
   }
 
-  #forwardHead(piece: RequestPiece & { kind: 'head' }, taker: Taker | undefined): boolean {
+  #forwardHead(piece: RequestPiece & { kind: 'head' }, wanted: Taker | undefined): boolean {
+    const taker = wanted?.isOver ? undefined : wanted;
     const isToOrigin = taker === undefined;
     this.#hasSeenHead = true;
     if (this.#asked.some((one) => !isToOrigin || !one.side.isOrigin)) return false;
@@ -349,7 +347,7 @@ export class Http1Relay {
 
   /** What does not become a request in time is passed on as it is: a protocol of which nobody told us. */
   #watchFirstHead(): void {
-    if (this.#hasSeenHead || this.#tunnel !== undefined) this.#stopTimer();
+    if (this.#hasSeenHead || this.#tunnel !== undefined || this.#requests.isHolding) this.#stopTimer();
     else if (this.#requests.waitingBytes > 0 && this.#timer === undefined) {
       this.#startTimer(FIRST_HEAD_MS, () => {
         this.#requests.becomeOpaque();
@@ -386,6 +384,7 @@ export class Http1Relay {
   #close(isFailure: boolean): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
+    this.#requests.close();
     this.#stopTimer();
     for (const side of [this.#origin, ...this.#taken.values()]) {
       if (isFailure) side.endpoint.destroy();

@@ -16,7 +16,6 @@ import {
   goaway,
   headersFrames,
   MAX_WINDOW_BYTES,
-  PREFACE,
   readSettings,
   rstStream,
   SETTINGS_ACK,
@@ -29,19 +28,21 @@ import { type HeaderFrames, HeaderFramesReader } from '#runtime/http2/header-fra
 import { type HeaderBlock, HpackDecoder } from '#runtime/http2/hpack-decoder.ts';
 import { encodeHeaderBlock } from '#runtime/http2/hpack-encoder.ts';
 import { Http2Request } from '#runtime/http2/http2-request.ts';
+import { type Decision, type Taker, Undecided } from './decision.ts';
 import type { Endpoint } from './endpoint.ts';
 import { ClientSide } from './http2-client.ts';
+import { type Headers, HeldStreams } from './http2-held.ts';
+import { PrefaceReader, TableSizes } from './http2-opening.ts';
 import { Origin } from './http2-origin.ts';
 import { Batch } from './http2-sender.ts';
 import { DataReader } from './http2-stream.ts';
 import { TakenStreams } from './http2-streams.ts';
-import type { Taker } from './side.ts';
 import { CLIENT_END_MS, LINGER_MS } from './times.ts';
 
 export type Http2RelayOptions = Readonly<{
   client: Endpoint;
   origin: Endpoint;
-  decide: (request: FilteredRequest) => Taker | undefined;
+  decide: (request: FilteredRequest) => Decision;
   onClosed: () => void;
 }>;
 
@@ -58,8 +59,12 @@ export class Http2Relay {
   readonly #headers = new HeaderFramesReader();
   readonly #hpack = new HpackDecoder();
   readonly #data = new DataReader();
+  readonly #preface = new PrefaceReader();
+  readonly #tableSizes = new TableSizes();
   readonly #toOrigin: Batch;
-  #prefaceBytes = 0;
+  readonly #held: HeldStreams;
+  /** The stream whose frame has come in part. */
+  #cutStream: number | undefined;
   #isTunnel = false;
   #isOriginFull = false;
   #isPaused = false;
@@ -67,8 +72,6 @@ export class Http2Relay {
   #isFinishing = false;
   #isClosed = false;
   #highestId = 0;
-  /** Sizes of the client's header table that the target has not been told. */
-  #tableSizes: number[] = [];
   /** INITIAL_WINDOW_SIZE of the client's SETTINGS that have not been acknowledged. */
   readonly #unacknowledged: Array<number | undefined> = [];
   #timer: NodeJS.Timeout | undefined;
@@ -106,6 +109,12 @@ export class Http2Relay {
       onDoubt: () => this.#doubt(ErrorCode.internalError),
       onOver: (isFailure) => this.#onOriginOver(isFailure),
     });
+    this.#held = new HeldStreams({
+      mayRelease: () => this.#cutStream === undefined || this.#held.has(this.#cutStream),
+      onStream: (headers, taker) => this.#open(headers, taker),
+      onFrame: (frame) => ('whole' in frame ? this.#onTrailers(frame) : this.#onPiece(frame)),
+      onDecided: () => this.#afterTurn(),
+    });
     this.#endpoint.listen({
       onData: (bytes) => this.#onData(bytes),
       onEnd: () => this.#onClientEnd(),
@@ -127,7 +136,6 @@ export class Http2Relay {
     this.#close(true);
   }
 
-  /** What was read before this relay was made. */
   push(fromClient: Buffer, fromOrigin: Buffer): void {
     if (fromOrigin.length > 0) this.#origin.push(fromOrigin);
     this.#onData(fromClient);
@@ -144,8 +152,17 @@ export class Http2Relay {
       const piece = this.#reader.next();
       if (piece === undefined) break;
       if (piece === 'doubtful') this.#doubt(ErrorCode.protocolError);
-      else this.#onPiece(piece);
+      else {
+        this.#cutStream = piece.isLast ? undefined : piece.head.streamId;
+        this.#onPiece(piece);
+        if (!this.#held.isEmpty) this.#held.release();
+      }
     }
+    this.#afterTurn();
+  }
+
+  #afterTurn(): void {
+    if (!this.#held.isEmpty) this.#held.release();
     this.#toOrigin.flush();
     this.#taken.flush();
     this.#client.pump();
@@ -154,12 +171,9 @@ export class Http2Relay {
 
   /** @returns what is behind the preface */
   #passPreface(chunk: Buffer): Buffer {
-    const missing = PREFACE.subarray(this.#prefaceBytes);
-    if (missing.length === 0) return chunk;
-    const bytes = chunk.subarray(0, missing.length);
+    const { bytes, isRight } = this.#preface.take(chunk);
     this.#toOrigin.add(bytes);
-    this.#prefaceBytes += bytes.length;
-    if (!bytes.equals(missing.subarray(0, bytes.length))) this.#becomeTunnel();
+    if (!isRight) this.#becomeTunnel();
     return chunk.subarray(bytes.length);
   }
 
@@ -171,6 +185,8 @@ export class Http2Relay {
     }
     if (streamId === 0) {
       this.#onConnectionFrame(piece);
+    } else if (this.#held.has(streamId) && type !== FrameType.priority) {
+      this.#held.add(streamId, piece);
     } else if (this.#taken.has(streamId) || (this.#taken.isDirty && this.#isUnheard(piece))) {
       this.#onTakenFrame(piece);
     } else {
@@ -180,9 +196,8 @@ export class Http2Relay {
   }
 
   /** A stream that the target has never heard of, so that a frame on it would be an error to it. */
-  #isUnheard({ head }: FramePiece): boolean {
-    return head.streamId > this.#origin.highestStreamId && head.type !== FrameType.priority;
-  }
+  readonly #isUnheard = ({ head }: FramePiece): boolean =>
+    head.streamId > this.#origin.highestStreamId && head.type !== FrameType.priority;
 
   #onConnectionFrame(piece: FramePiece): void {
     const { type, flags } = piece.head;
@@ -200,7 +215,6 @@ export class Http2Relay {
       this.#client.send(frame(type, Flag.ack, 0, piece.bytes.subarray(FRAME_HEAD_BYTES)));
     }
     this.#toOrigin.add(piece.bytes);
-    // Sent faster than they are answered: no client does that.
     if (this.#unacknowledged.length > 100) this.#doubt(ErrorCode.protocolError);
   }
 
@@ -231,16 +245,32 @@ export class Http2Relay {
   }
 
   #route(whole: HeaderFrames, decoded: HeaderBlock): void {
-    const { streamId, isEnd } = whole;
-    const isNew = streamId > this.#highestId;
-    this.#noteTableSizes(decoded.tableSizes);
-    if (!isNew) {
-      if (this.#taken.has(streamId)) this.#taken.onTrailers(streamId, decoded.fields, isEnd);
-      else this.#forward(whole, decoded);
+    const { streamId } = whole;
+    this.#tableSizes.note(decoded.tableSizes);
+    if (streamId <= this.#highestId) {
+      if (this.#held.has(streamId)) this.#held.add(streamId, { whole, decoded });
+      else this.#onTrailers({ whole, decoded });
       return;
     }
     this.#highestId = streamId;
-    const taker = this.#options.decide(new Http2Request(decoded.fields));
+    const decision = this.#options.decide(new Http2Request(decoded.fields));
+    if (this.#held.isEmpty && !(decision instanceof Undecided)) this.#open({ whole, decoded }, decision);
+    else {
+      // What overtakes it is not the client's next block any more.
+      this.#taken.isDirty = true;
+      this.#held.hold({ whole, decoded }, decision);
+    }
+  }
+
+  #onTrailers({ whole, decoded }: Headers): void {
+    const { streamId, isEnd } = whole;
+    if (this.#taken.has(streamId)) this.#taken.onTrailers(streamId, decoded.fields, isEnd);
+    else this.#forward(whole, decoded);
+  }
+
+  #open({ whole, decoded }: Headers, wanted: Taker | undefined): void {
+    const { streamId, isEnd } = whole;
+    const taker = wanted?.isOver ? undefined : wanted;
     if (taker !== undefined) {
       this.#origin.highestTakenId = streamId;
       this.#taken.take(taker, streamId, decoded.fields, isEnd);
@@ -255,17 +285,10 @@ export class Http2Relay {
     }
   }
 
-  #noteTableSizes(sizes: readonly number[]): void {
-    if (sizes.length === 0) return;
-    const all = [...this.#tableSizes, ...sizes];
-    const [least, last] = [Math.min(...all), all.at(-1) as number];
-    this.#tableSizes = least < last ? [least, last] : [last];
-  }
-
   #forward({ streamId, bytes, isEnd, priority }: HeaderFrames, { fields }: HeaderBlock): void {
+    const sizes = this.#tableSizes.take();
     if (!this.#taken.isDirty) this.#toOrigin.add(bytes);
-    else this.#toOrigin.add(headersFrames(streamId, encodeHeaderBlock(fields, this.#tableSizes), isEnd, priority));
-    this.#tableSizes = [];
+    else this.#toOrigin.add(headersFrames(streamId, encodeHeaderBlock(fields, sizes), isEnd, priority));
   }
 
   #onAcknowledged(): void {
@@ -273,7 +296,6 @@ export class Http2Relay {
     if (window !== undefined) this.#taken.onClientWindow(window);
   }
 
-  /** In the target's stead. */
   #acknowledge(): void {
     while (this.#unacknowledged.length > 0) {
       this.#client.send(SETTINGS_ACK);
@@ -291,12 +313,12 @@ export class Http2Relay {
 
   #onClientEnd(): void {
     this.#hasClientEnded = true;
+    this.#held.end();
+    this.#afterTurn();
     this.#origin.end();
     if (this.#origin.isOver && this.#taken.isIdle) this.#finish(LINGER_MS);
     else if (!this.#isTunnel) this.#startTimer(CLIENT_END_MS);
   }
-
-  // ---- ends
 
   #doubt(code: number, ...unread: Buffer[]): void {
     if (!this.#taken.isDirty) {
@@ -305,6 +327,7 @@ export class Http2Relay {
     }
     if (this.#origin.isBetweenFrames) this.#client.send(goaway(this.#highestId, code));
     this.#finish(LINGER_MS);
+    this.#held.close();
     this.#origin.destroy();
     this.#taken.close();
   }
@@ -338,7 +361,6 @@ export class Http2Relay {
     this.#pauseClient();
   }
 
-  /** Streams that the target has left without an end. */
   #refuse(code: number): void {
     for (const id of this.#origin.openStreams) this.#client.send(rstStream(id, code));
   }
@@ -348,7 +370,7 @@ export class Http2Relay {
     this.#finish(LINGER_MS);
   }
 
-  /** Nothing more is said to the client. @param ms it may take so long to close */
+  /** @param ms the client may take so long to close */
   #finish(ms: number | undefined): void {
     if (this.#isFinishing || this.#isClosed) return;
     this.#isFinishing = !this.#isTunnel;
@@ -368,6 +390,7 @@ export class Http2Relay {
     if (this.#isClosed) return;
     this.#isClosed = true;
     clearTimeout(this.#timer);
+    this.#held.close();
     if (isFailure) this.#origin.destroy();
     else this.#origin.close();
     this.#taken.close();

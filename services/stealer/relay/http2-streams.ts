@@ -3,11 +3,11 @@
 import { ErrorCode, headersFrames, INITIAL_WINDOW_BYTES, rstStream, windowUpdate } from '#runtime/http2/frame.ts';
 import { encodeHeaderBlock } from '#runtime/http2/hpack-encoder.ts';
 import type { HeaderField } from '#runtime/http2/hpack-table.ts';
+import type { Taker } from './decision.ts';
 import type { ClientSide } from './http2-client.ts';
 import { Outbox, type Sent } from './http2-sender.ts';
 import { answerForLost, isInterim, type TakenStream } from './http2-stream.ts';
 import { TakenSide } from './http2-taken.ts';
-import type { Taker } from './side.ts';
 
 /** Taken streams of one connection that are open at once; more are refused, and the client tries again. */
 export const MAX_STREAMS = 4_096;

@@ -1,7 +1,7 @@
 // A place that requests of one client connection go to, and what is known of its answers.
 
-import type { RequestHead } from '#runtime/http/message-head.ts';
 import { ResponseReader } from '#runtime/http/response-reader.ts';
+import type { Decide } from './decision.ts';
 import type { Endpoint } from './endpoint.ts';
 
 /** A request that was sent on and whose answer has not come whole. */
@@ -46,15 +46,6 @@ export function badGateway(method: string, closes: boolean): Buffer {
 
 /** `origin` is undefined when its end has come. */
 export type HandedOver = Readonly<{ fromClient: Buffer; fromOrigin: Buffer; origin: Endpoint | undefined }>;
-
-/** Takes requests; one for each session that steals from the port. */
-export interface Taker {
-  /** Opens the session's copy of this client connection. */
-  open(): Endpoint;
-}
-
-/** Which taker wants this request; undefined leaves it to the target. */
-export type Decide = (head: RequestHead, start: number) => Taker | undefined;
 
 export type Http1RelayOptions = Readonly<{
   client: Endpoint;

@@ -3,11 +3,12 @@
 import { createHash } from 'node:crypto';
 import { createServer as createHttpServer, type RequestListener } from 'node:http';
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
-import type { FilteredRequest } from '#runtime/http-filter/http-filter.ts';
+import type { BodyLimits, FilteredRequest } from '#runtime/http-filter/http-filter.ts';
 import { Http1Request } from '#runtime/http-filter/http1-request.ts';
+import type { RequestBody } from '#runtime/http-filter/request-body.ts';
+import { type Decision, type Taker, Undecided } from '../relay/decision.ts';
 import { Http1Relay } from '../relay/http1-relay.ts';
 import { Http2Relay } from '../relay/http2-relay.ts';
-import type { Taker } from '../relay/side.ts';
 import { SocketEndpoint } from '../relay/socket-endpoint.ts';
 
 export const sha = (bytes: Buffer | string): string => createHash('sha256').update(bytes).digest('hex');
@@ -30,6 +31,8 @@ export const echo =
     });
   };
 
+const isTakenBy = (body: RequestBody | null): boolean => Object.hasOwn(Object(body?.json ?? {}), 'take');
+
 export class RelayWorld {
   readonly #servers: Server[] = [];
   readonly #sockets = new Set<Socket>();
@@ -38,9 +41,11 @@ export class RelayWorld {
   originPort = 0;
   port = 0;
   isTaking = true;
+  /** Takes by the body instead: what has `take` in its JSON. */
+  bodyLimits: BodyLimits | undefined;
 
   /** Takes what has the header `x-take`, in any case. */
-  readonly taker: Taker = { open: () => this.#dial(this.takerPort) };
+  readonly taker: Taker = { isOver: false, open: () => this.#dial(this.takerPort) };
 
   #keep(socket: Socket): Socket {
     this.#sockets.add(socket);
@@ -77,8 +82,12 @@ export class RelayWorld {
     this.port = await this.serveRaw((socket) => {
       const client = new SocketEndpoint(socket);
       const connectOrigin = (): SocketEndpoint => this.#dial(this.originPort);
-      const decide = ({ headerLines }: FilteredRequest): Taker | undefined =>
-        this.isTaking && headerLines.some((line) => line.startsWith('x-take:')) ? this.taker : undefined;
+      const decide = ({ headerLines }: FilteredRequest): Decision => {
+        if (this.bodyLimits !== undefined) {
+          return new Undecided(this.bodyLimits, (body) => (isTakenBy(body) ? this.taker : undefined));
+        }
+        return this.isTaking && headerLines.some((line) => line.startsWith('x-take:')) ? this.taker : undefined;
+      };
       let relay: Http1Relay | Http2Relay = new Http1Relay({
         client,
         connectOrigin,

@@ -1,0 +1,80 @@
+// Reading a query's source from left to right, and what is said when it cannot be.
+
+import { AppError } from '#proto/errors.ts';
+
+/** Longest query or program in characters. */
+export const MAX_QUERY_LENGTH = 4_096;
+/** Parentheses, brackets and operators inside of each other. */
+const MAX_DEPTH = 64;
+
+const BLANK = /[ \t\n\r]/;
+
+export class QueryText {
+  readonly source: string;
+  readonly #where: string;
+  at = 0;
+  #depth = 0;
+
+  /** @param where what the user wrote it in, for messages */
+  constructor(source: string, where: string) {
+    this.source = source;
+    this.#where = where;
+    if (source === '') throw new AppError('CONFIG_INVALID', `${where} is empty`);
+    if (source.length > MAX_QUERY_LENGTH) {
+      throw new AppError('CONFIG_INVALID', `${where} is longer than ${MAX_QUERY_LENGTH} characters`);
+    }
+  }
+
+  get isAtEnd(): boolean {
+    return this.at >= this.source.length;
+  }
+
+  peek(): string {
+    return this.source[this.at] ?? '';
+  }
+
+  skipBlanks(): void {
+    while (BLANK.test(this.peek())) this.at++;
+  }
+
+  /** Takes this text when it is next. */
+  take(text: string): boolean {
+    if (!this.source.startsWith(text, this.at)) return false;
+    this.at += text.length;
+    return true;
+  }
+
+  expect(text: string): void {
+    if (!this.take(text)) this.fail(`${JSON.stringify(text)} is missing`);
+  }
+
+  /** Takes what a sticky expression finds here. */
+  match(sticky: RegExp): string | undefined {
+    sticky.lastIndex = this.at;
+    const found = sticky.exec(this.source)?.[0];
+    if (found !== undefined) this.at += found.length;
+    return found;
+  }
+
+  /** The rest of what `read` reads is one level deeper. */
+  nested<Result>(read: () => Result): Result {
+    if (++this.#depth > MAX_DEPTH) this.fail(`it is nested deeper than ${MAX_DEPTH}`);
+    const result = read();
+    this.#depth--;
+    return result;
+  }
+
+  /** @throws AppError CONFIG_INVALID: no such language */
+  fail(why: string, at: number = this.at): never {
+    throw new AppError('CONFIG_INVALID', this.#told(why, at));
+  }
+
+  /** @throws AppError UNSUPPORTED: the language has it, and we do not */
+  refuse(what: string, at: number): never {
+    throw new AppError('UNSUPPORTED', this.#told(`${what} is not offered`, at));
+  }
+
+  #told(why: string, at: number): string {
+    return `${this.#where} ${JSON.stringify(this.source)}: ${why} (character ${at + 1})`;
+  }
+}

@@ -1,0 +1,132 @@
+// The requests of a client of HTTP/1, each with who wants it. A request whose body decides is held, within limits of bytes and
+// time, with everything behind it; then it goes on as it came.
+
+import type { RequestPiece } from '#runtime/http/request-reader.ts';
+import { RequestReader } from '#runtime/http/request-reader.ts';
+import { withoutHttp2Offer } from '#runtime/http/upgrade-offer.ts';
+import { canWaitFor, Http1Body } from '#runtime/http-filter/request-body.ts';
+import { type Decide, type Taker, Undecided } from './decision.ts';
+
+/** `taker` is of heads: what follows a head goes where it went. */
+export type DecidedPiece = Readonly<{ piece: RequestPiece; taker: Taker | undefined }>;
+
+type Held = Readonly<{ undecided: Undecided; body: Http1Body; pieces: RequestPiece[]; timer: NodeJS.Timeout }>;
+
+export class DecidedRequests {
+  readonly #reader = new RequestReader();
+  readonly #decide: Decide;
+  readonly #onDecided: () => void;
+  #held: Held | undefined;
+  #heldBytes = 0;
+  #decided: DecidedPiece[] = [];
+
+  /** @param onDecided time has decided: `next` has something */
+  constructor(decide: Decide, onDecided: () => void) {
+    this.#decide = decide;
+    this.#onDecided = onDecided;
+  }
+
+  /** Bytes that have been pushed and not been pulled. */
+  get waitingBytes(): number {
+    return this.#reader.waitingBytes + this.#heldBytes;
+  }
+
+  /** A request has come, and who wants it is not known. */
+  get isHolding(): boolean {
+    return this.#held !== undefined;
+  }
+
+  push(bytes: Buffer): void {
+    this.#reader.push(bytes);
+  }
+
+  /** The next piece; undefined when more bytes are needed. */
+  next(): DecidedPiece | undefined {
+    for (;;) {
+      const decided = this.#decided.shift();
+      if (decided !== undefined) {
+        this.#heldBytes -= decided.piece.bytes.length;
+        return decided;
+      }
+      const piece = this.#reader.next();
+      if (piece === undefined) return undefined;
+      if (this.#held !== undefined) this.#hold(this.#held, piece);
+      else if (piece.kind !== 'head') return { piece, taker: undefined };
+      else {
+        const taker = this.#judge(piece);
+        if (!(taker instanceof Undecided)) return { piece: this.#withoutOffer(piece), taker };
+        this.#begin(piece, taker);
+      }
+    }
+  }
+
+  /** Nothing more comes: a body that is not whole will not be. */
+  end(): void {
+    this.#settle(false);
+  }
+
+  /** All that waits, as it is. */
+  rest(): Buffer {
+    this.#settle(false);
+    const held = this.#decided.map(({ piece }) => piece.bytes);
+    this.#decided = [];
+    this.#heldBytes = 0;
+    return Buffer.concat([...held, this.#reader.rest()]);
+  }
+
+  /** From here on nothing is HTTP, what was held included. */
+  becomeOpaque(): void {
+    const rest = this.rest();
+    this.#reader.becomeOpaque();
+    this.#reader.push(rest);
+  }
+
+  close(): void {
+    clearTimeout(this.#held?.timer);
+    this.#held = undefined;
+    this.#decided = [];
+  }
+
+  #judge(piece: RequestPiece & { kind: 'head' }): Taker | Undecided | undefined {
+    const { head, framing, isLast } = piece;
+    const decision = this.#decide(head, head.end - piece.bytes.length);
+    if (!(decision instanceof Undecided)) return decision;
+    return !isLast && canWaitFor(head, framing, decision.limits.bytes) ? decision : decision.decide(null);
+  }
+
+  #withoutOffer(piece: RequestPiece & { kind: 'head' }): RequestPiece {
+    if (!piece.mayLeaveHttp) return piece;
+    const rest = withoutHttp2Offer(piece.head, piece.head.end - piece.bytes.length);
+    return rest === undefined ? piece : { ...piece, bytes: rest.bytes, mayLeaveHttp: rest.asksForMore };
+  }
+
+  #begin(piece: RequestPiece & { kind: 'head' }, undecided: Undecided): void {
+    const { bytes, waitMs } = undecided.limits;
+    const timer = setTimeout(() => {
+      this.#settle(false);
+      this.#onDecided();
+    }, waitMs);
+    timer.unref();
+    const bare = this.#withoutOffer(piece);
+    this.#heldBytes += bare.bytes.length;
+    this.#held = { undecided, body: new Http1Body(piece.framing, bytes), pieces: [bare], timer };
+  }
+
+  #hold(held: Held, piece: RequestPiece): void {
+    held.pieces.push(piece);
+    this.#heldBytes += piece.bytes.length;
+    if (piece.kind !== 'body' || !held.body.add(piece.bytes)) this.#settle(false);
+    else if (piece.isLast) this.#settle(true);
+  }
+
+  #settle(isWhole: boolean): void {
+    const held = this.#held;
+    if (held === undefined) return;
+    clearTimeout(held.timer);
+    this.#held = undefined;
+    const body = isWhole ? held.body.whole() : null;
+    const isWithin = body !== null && body.bytes.length <= held.undecided.limits.bytes;
+    const taker = held.undecided.decide(isWithin ? body : null);
+    for (const piece of held.pieces) this.#decided.push({ piece, taker: piece.kind === 'head' ? taker : undefined });
+  }
+}

@@ -1,0 +1,34 @@
+// What comes before and between the frames of a client: the preface, and sizes of its header table that the target has yet to
+// be told.
+
+import { PREFACE } from '#runtime/http2/frame.ts';
+
+export class PrefaceReader {
+  #length = 0;
+
+  /** @returns the part of the chunk that is in the preface's place, and whether it is as it should be */
+  take(chunk: Buffer): Readonly<{ bytes: Buffer; isRight: boolean }> {
+    const missing = PREFACE.subarray(this.#length);
+    const bytes = chunk.subarray(0, missing.length);
+    this.#length += bytes.length;
+    return { bytes, isRight: bytes.equals(missing.subarray(0, bytes.length)) };
+  }
+}
+
+/** Of several sizes the least and the last count (RFC 7541 section 4.2). */
+export class TableSizes {
+  #sizes: number[] = [];
+
+  note(sizes: readonly number[]): void {
+    if (sizes.length === 0) return;
+    const all = [...this.#sizes, ...sizes];
+    const [least, last] = [Math.min(...all), all.at(-1) as number];
+    this.#sizes = least < last ? [least, last] : [last];
+  }
+
+  take(): readonly number[] {
+    const sizes = this.#sizes;
+    if (sizes.length > 0) this.#sizes = [];
+    return sizes;
+  }
+}
