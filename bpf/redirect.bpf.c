@@ -57,7 +57,7 @@ static __always_inline void source_of(const volatile struct bpf_sk_lookup *looku
 }
 
 SEC("sk_lookup")
-int redirect(struct bpf_sk_lookup *lookup)
+int mirrord_steal(struct bpf_sk_lookup *lookup)
 {
 	__u16 port = (__u16)lookup->local_port;
 	struct mirrord_dial source;

@@ -79,6 +79,7 @@ export class PortSubscription implements ConnectionReceiver {
       onConflict,
       flushConnections: false,
       isAgain: false,
+      standing: undefined,
     }).finish();
     session.send(makeFrame(this.id, FrameKind.FRAME_KIND_SUBSCRIBE, head));
     this.#late = setTimeout(() => this.#settle(null), ANSWER_DEADLINE_MS);

@@ -212,6 +212,7 @@ export class ScriptedArrivals {
       olderPeers: Array.from({ length: this.olderConnections }, (_, nth) =>
         toSocketAddress(at('10.9.9.9', 5_000 + nth)),
       ),
+      standing: undefined,
     }).finish();
     this.send(subscription, FrameKind.FRAME_KIND_SUBSCRIBED, head);
   }

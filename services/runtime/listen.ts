@@ -7,7 +7,7 @@ import { createDirectServer } from '#proto/direct-tls.ts';
 import { AppError } from '#proto/errors.ts';
 
 export interface Listening {
-  readonly server: net.Server;
+  readonly server: Pick<net.Server, 'maxConnections'>;
   /** With the port the kernel chose when 0 was asked for. */
   readonly address: string;
   /** Stops accepting and removes the socket's file. Connections stay. */

@@ -42,6 +42,8 @@ export interface ServeOptions {
    * for one that came by a unix socket, which breaks when its client ends and for no other reason.
    */
   graceMs?: number;
+  /** Where connections come from, instead of a listener at `address`, which then only names it. */
+  open?: (onSocket: (socket: Socket) => void) => Promise<Listening>;
   /** A second door, for who is not on this machine: TLS with a key that both know (proto/direct-tls.ts). */
   direct?: { readonly address: string; readonly key: Uint8Array } | null;
 }
@@ -69,7 +71,8 @@ export async function serveSessions(options: ServeOptions): Promise<SessionServe
     for (const { connections } of doors) connections.close();
   };
   try {
-    doors.push(await openDoor(options, admission, options.address, (onSocket) => listen(options.address, onSocket)));
+    const { open = (onSocket) => listen(options.address, onSocket) } = options;
+    doors.push(await openDoor(options, admission, options.address, open));
     const { direct = null } = options;
     if (direct !== null) {
       const { address, key } = direct;

@@ -26,6 +26,7 @@ const WISH: Subscribe = {
   onConflict: 0,
   flushConnections: false,
   isAgain: false,
+  standing: undefined,
 };
 const FLOW: FlowAddresses = {
   flow: 1,

@@ -162,7 +162,12 @@ export class SnifferSession implements SessionHandlers, CaptureUser, Subscriptio
       this.#older.set(id, older);
       notes.push(...this.#notesOf(subscription));
       const olderPeers = older.slice(0, NAMED_PEERS).map(({ peer }) => toSocketAddress(peer));
-      const head = Subscribed.encode({ olderConnections: older.length, notes, olderPeers }).finish();
+      const head = Subscribed.encode({
+        olderConnections: older.length,
+        notes,
+        olderPeers,
+        standing: undefined,
+      }).finish();
       this.#stream.send(makeFrame(id, FrameKind.FRAME_KIND_SUBSCRIBED, head));
       this.#logger.info(
         { port: wish.port, transport: wish.transport, filtered: wish.filter !== undefined },

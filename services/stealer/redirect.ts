@@ -4,7 +4,7 @@
 
 import { closeSync, openSync } from 'node:fs';
 import { Socket } from 'node:net';
-import { ERRNO, errnoName } from '#proto/errno.ts';
+import { errnoName } from '#proto/errno.ts';
 import { AppError } from '#proto/errors.ts';
 import { type FdPoll, READABLE, watchFd } from '#runtime/netns.ts';
 import { type NativeEndpoint, type NativeRedirect, stealerAddon } from './native/index.ts';
@@ -24,7 +24,6 @@ export class Redirect {
   readonly #poll: FdPoll;
   /** Takes some of what waits; false when nothing does. */
   readonly #accept: () => boolean;
-  readonly #claims = new Map<number, number>();
   #isClosed = false;
 
   private constructor(namespaceFd: number, native: NativeRedirect, poll: FdPoll, accept: () => boolean) {
@@ -37,7 +36,8 @@ export class Redirect {
   /**
    * @param namespaceFd of `/proc/PID/ns/net`; stays the caller's, who may close it at once
    * @param onAccepted gets each connection; its socket is the caller's
-   * @throws AppError NOT_PERMITTED when the kernel does not allow it, UNSUPPORTED when it does not know it
+   * @throws AppError NOT_PERMITTED when the kernel does not allow it, UNSUPPORTED when it does not know it,
+   *   LIMIT_REACHED while another process redirects there
    */
   static open(namespaceFd: number, onAccepted: (accepted: Accepted) => void): Redirect {
     const addon = stealerAddon();
@@ -58,22 +58,13 @@ export class Redirect {
     }
   }
 
-  /**
-   * Connections to the port come to us from here on.
-   *
-   * @throws AppError LIMIT_REACHED while another stealer of this machine has it: two would hand each other's connections
-   *   round and round. The claim is a name in the target's namespace, which the kernel gives back when we are gone.
-   */
+  /** Connections to the port come to us from here on. */
   take(port: number): void {
-    this.#claims.set(port, claim(this.#namespaceFd, port));
     this.#native.setPort(port, true);
   }
 
   giveBack(port: number): void {
-    this.#native.setPort(port, false);
-    const fd = this.#claims.get(port);
-    this.#claims.delete(port);
-    if (fd !== undefined) closeSync(fd);
+    if (!this.#isClosed) this.#native.setPort(port, false);
   }
 
   /** A connection to the target's own listener, to where `accepted` was meant to go. Errors come as the socket's. */
@@ -111,26 +102,11 @@ export class Redirect {
     this.#native.close();
     while (this.#accept());
     this.#poll.close();
-    for (const fd of this.#claims.values()) closeSync(fd);
-    this.#claims.clear();
   }
 
   /** After `close`, when nobody will dial any more. */
   release(): void {
     closeSync(this.#namespaceFd);
-  }
-}
-
-function claim(namespaceFd: number, port: number): number {
-  try {
-    return stealerAddon().claim(namespaceFd, `mirrord-steal-${port}`);
-  } catch (cause) {
-    const errno = cause instanceof Error && 'errno' in cause ? Number(cause.errno) : 0;
-    if (errnoName(errno) !== 'EADDRINUSE') throw AppError.from(cause, 'BUG');
-    throw new AppError('LIMIT_REACHED', `port ${port} cannot be stolen: another agent on this machine steals it`, {
-      errno: ERRNO.EADDRINUSE,
-      cause,
-    });
   }
 }
 
@@ -149,6 +125,10 @@ function toRedirectError(thrown: unknown): AppError {
   if (thrown instanceof AppError) return thrown;
   const errno = thrown instanceof Error && 'errno' in thrown ? Number(thrown.errno) : 0;
   const name = errnoName(errno);
+  if (name === 'EBUSY') {
+    const said = "the target's connections are redirected by a stealer that cannot be reached from here";
+    return new AppError('LIMIT_REACHED', said, { errno, cause: thrown });
+  }
   const isRefused = name === 'EPERM' || name === 'EACCES';
   const said = thrown instanceof Error ? thrown.message : String(thrown);
   return new AppError(

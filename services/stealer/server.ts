@@ -1,8 +1,9 @@
-// The Stealer service (proto/v1/incoming.proto) on a unix socket, one StealSession for each session of the agent.
+// The Stealer service (proto/v1/incoming.proto) on a unix socket, one FrontSession for each session of the agent.
 
 import type { Logger } from 'pino';
-import { type SessionServer, serveSessions } from '#runtime/rpc.ts';
-import { StealSession } from './session.ts';
+import { type IncomingSession, type SessionServer, serveSessions } from '#runtime/rpc.ts';
+import { FrontSession } from './front-session.ts';
+import { openPeerDoor } from './share/peer-door.ts';
 import { StolenTargets } from './stolen-target.ts';
 
 export interface StealerOptions {
@@ -13,16 +14,39 @@ export interface StealerOptions {
   logger: Logger;
 }
 
-export function openStealer({ address, sessionKey, maxSessions, logger }: StealerOptions): Promise<SessionServer> {
-  const targets = new StolenTargets();
-  return serveSessions({
+export async function openStealer({
+  address,
+  sessionKey,
+  maxSessions,
+  logger,
+}: StealerOptions): Promise<SessionServer> {
+  const serve =
+    (joinedFor: string | null) =>
+    ({ sessionId, stream }: IncomingSession): FrontSession =>
+      new FrontSession({ sessionId, stream, targets, joinedFor, logger: logger.child({ session: sessionId }) });
+  const targets = new StolenTargets((claim, namespaceKey) => openPeerDoor(claim, logger, serve(namespaceKey)));
+  const server = await serveSessions({
     address,
     service: 'Stealer',
     key: sessionKey,
     maxSessions,
     logger,
     peer: 'agent',
-    onSession: ({ sessionId, stream }) =>
-      new StealSession({ sessionId, stream, targets, logger: logger.child({ session: sessionId }) }),
+    onSession: serve(null),
   });
+  const close = () => {
+    targets.close();
+    server.close();
+  };
+  return {
+    address: server.address,
+    directAddress: null,
+    get liveSessions() {
+      return server.liveSessions;
+    },
+    get connections() {
+      return server.connections;
+    },
+    close,
+  };
 }

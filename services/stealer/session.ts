@@ -1,19 +1,17 @@
-// One session of the agent with the stealer: attaching -> ready -> closed. Its subscriptions and the connections it has taken
-// are given back when it closes, however it closes.
+// One session at the stealer that holds its target. Its subscriptions and the connections it has taken are given back when it
+// closes, however it closes.
 
 import type { Logger } from 'pino';
 import { AppError, toErrorDetail } from '#proto/errors.ts';
 import { type Frame, makeFrame } from '#proto/frame.ts';
 import { ErrorDetail } from '#proto/gen/v1/error.ts';
 import { FrameKind } from '#proto/gen/v1/frame.ts';
-import { AttachTarget } from '#proto/gen/v1/fs_env.ts';
-import { Counters, IncomingFacts, Subscribe, Subscribed } from '#proto/gen/v1/incoming.ts';
+import { Counters, Subscribe, Subscribed } from '#proto/gen/v1/incoming.ts';
 import { SessionEvent } from '#proto/gen/v1/session.ts';
 import { IncomingIds } from '#proto/incoming.ts';
 import { decodeHead, type SessionHandlers, type SessionStream } from '#proto/session-stream.ts';
-import { TargetHandle } from '#runtime/target-handle.ts';
 import { olderConnections } from './older-connections.ts';
-import type { StolenTarget, StolenTargets } from './stolen-target.ts';
+import type { StolenTarget } from './stolen-target.ts';
 import { Subscription, type SubscriptionOwner, type TakenPeer } from './subscription.ts';
 import { TakenConnection } from './taken-connection.ts';
 
@@ -22,8 +20,11 @@ const MAX_SUBSCRIPTIONS = 256;
 
 export type StealSessionOptions = Readonly<{
   sessionId: string;
-  stream: SessionStream;
-  targets: StolenTargets;
+  stream: Pick<SessionStream, 'send' | 'end'>;
+  pid: number;
+  target: StolenTarget;
+  /** Connections are numbered from here on; undefined: from the first one. */
+  nextId: number | undefined;
   logger: Logger;
 }>;
 
@@ -31,29 +32,29 @@ type Entry = { readonly subscription: Subscription; readonly connections: Set<nu
 
 export class StealSession implements SessionHandlers, SubscriptionOwner {
   readonly sessionId: string;
-  readonly #stream: SessionStream;
-  readonly #targets: StolenTargets;
+  readonly #stream: StealSessionOptions['stream'];
   readonly #logger: Logger;
-  readonly #ids = new IncomingIds('stealer');
+  readonly #ids: IncomingIds;
   readonly #subscriptions = new Map<number, Entry>();
   readonly #connections = new Map<number, Readonly<{ taken: TakenConnection; entry: Entry }>>();
-  #state: 'new' | 'ready' | 'gone' | 'closed' = 'new';
-  #handle: TargetHandle | null = null;
-  #target: StolenTarget | null = null;
-  #pid = 0;
+  readonly #pid: number;
+  readonly #target: StolenTarget;
+  #isTargetGone = false;
+  #isClosed = false;
 
-  constructor({ sessionId, stream, targets, logger }: StealSessionOptions) {
+  constructor({ sessionId, stream, pid, target, nextId, logger }: StealSessionOptions) {
     this.sessionId = sessionId;
     this.#stream = stream;
-    this.#targets = targets;
+    this.#pid = pid;
+    this.#target = target;
+    this.#ids = new IncomingIds('stealer', nextId);
     this.#logger = logger;
   }
 
   onFrame(frame: Frame): void {
     switch (frame.kind) {
       case FrameKind.FRAME_KIND_SESSION_OPEN:
-        this.#attach(decodeHead(AttachTarget.decode, frame.head));
-        return;
+        throw new AppError('PROTOCOL_VIOLATION', 'the session is opened a second time');
       case FrameKind.FRAME_KIND_SESSION_CLOSE:
         this.#giveAllBack(new AppError('CANCELLED', 'the session is closed'));
         this.#stream.send(makeFrame(0, FrameKind.FRAME_KIND_SESSION_CLOSED));
@@ -77,15 +78,16 @@ export class StealSession implements SessionHandlers, SubscriptionOwner {
   }
 
   onClosed(error: AppError | null): void {
-    this.#state = 'closed';
+    this.#isClosed = true;
     this.#giveAllBack(error ?? new AppError('CANCELLED', 'the session is closed'));
-    if (this.#handle !== null) {
-      if (this.#target !== null) this.#targets.detach(this.#handle);
-      this.#handle.close();
-    }
-    this.#handle = null;
-    this.#target = null;
-    this.#logger.info({ code: error?.code }, 'session closed');
+  }
+
+  /** The target's process has: nothing more can be stolen from it. */
+  onTargetEnded(): void {
+    if (this.#isTargetGone || this.#isClosed) return;
+    this.#isTargetGone = true;
+    const head = SessionEvent.encode({ event: { $case: 'targetEnded', value: { pid: this.#pid } } }).finish();
+    this.#stream.send(makeFrame(0, FrameKind.FRAME_KIND_SESSION_EVENT, head));
   }
 
   take(subscription: Subscription, peer: TakenPeer): TakenConnection {
@@ -108,36 +110,9 @@ export class StealSession implements SessionHandlers, SubscriptionOwner {
     this.#refuse(subscription.id, new AppError('LIMIT_REACHED', `port ${subscription.port} was taken over: ${by}`));
   }
 
-  #attach(request: AttachTarget): void {
-    if (this.#state !== 'new') throw new AppError('PROTOCOL_VIOLATION', 'the session is opened a second time');
-    const { pid, startTimeTicks } = request;
-    try {
-      this.#handle = TargetHandle.open({ pid, startTimeTicks }, () => this.#onTargetEnded());
-      this.#target = this.#targets.attach(this.#handle);
-    } catch (thrown) {
-      const error = AppError.from(thrown, 'BUG');
-      this.#logger.info({ target: pid, code: error.code }, 'target refused');
-      this.#stream.fail(error);
-      return;
-    }
-    this.#pid = pid;
-    this.#state = 'ready';
-    this.#logger.info({ target: pid }, 'session opened');
-    const head = IncomingFacts.encode({ method: 'sk_lookup', notes: [] }).finish();
-    this.#stream.send(makeFrame(0, FrameKind.FRAME_KIND_SESSION_OPENED, head));
-  }
-
-  #onTargetEnded(): void {
-    if (this.#state !== 'ready') return;
-    this.#state = 'gone';
-    const head = SessionEvent.encode({ event: { $case: 'targetEnded', value: { pid: this.#pid } } }).finish();
-    this.#stream.send(makeFrame(0, FrameKind.FRAME_KIND_SESSION_EVENT, head));
-  }
-
   #subscribe(frame: Frame): void {
     try {
-      if (this.#target === null) throw new AppError('PROTOCOL_VIOLATION', 'a subscription before the session is open');
-      if (this.#state === 'gone') throw new AppError('TARGET_GONE', 'the target has ended');
+      if (this.#isTargetGone) throw new AppError('TARGET_GONE', 'the target has ended');
       if (this.#subscriptions.has(frame.id)) throw new AppError('PROTOCOL_VIOLATION', `id ${frame.id} is in use`);
       if (this.#subscriptions.size >= MAX_SUBSCRIPTIONS) {
         throw new AppError('LIMIT_REACHED', `${MAX_SUBSCRIPTIONS} ports are stolen, the most a session may have`);
@@ -147,7 +122,8 @@ export class StealSession implements SessionHandlers, SubscriptionOwner {
       const older = olderConnections(this.#pid, subscription.port);
       this.#subscriptions.set(frame.id, { subscription, connections: new Set(), isLeaving: false });
       const notes = this.#add(this.#target, subscription);
-      const head = Subscribed.encode({ olderConnections: older, notes, olderPeers: [] }).finish();
+      const standing = { sinceNs: subscription.sinceNs, rank: subscription.rank };
+      const head = Subscribed.encode({ olderConnections: older, notes, olderPeers: [], standing }).finish();
       this.#stream.send(makeFrame(frame.id, FrameKind.FRAME_KIND_SUBSCRIBED, head));
       this.#logger.info({ port: subscription.port, isFiltered: subscription.filter !== null }, 'port stolen');
     } catch (thrown) {
@@ -167,7 +143,7 @@ export class StealSession implements SessionHandlers, SubscriptionOwner {
   #unsubscribe(id: number): void {
     const entry = this.#subscriptions.get(id);
     if (entry === undefined) return;
-    this.#target?.remove(entry.subscription, false);
+    this.#target.remove(entry.subscription, false);
     entry.isLeaving = true;
     this.#leaveWhenIdle(entry);
   }
@@ -201,7 +177,7 @@ export class StealSession implements SessionHandlers, SubscriptionOwner {
 
   /** New requests go to the target; those in flight are answered with 502, whole connections are cut. */
   #giveAllBack(error: AppError): void {
-    for (const { subscription } of this.#subscriptions.values()) this.#target?.remove(subscription, true);
+    for (const { subscription } of this.#subscriptions.values()) this.#target.remove(subscription, true);
     for (const { taken } of [...this.#connections.values()]) taken.abandon(error);
     this.#subscriptions.clear();
     this.#connections.clear();

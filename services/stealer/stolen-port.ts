@@ -2,8 +2,6 @@
 // whole; with filters each request goes to the first that wants it, in the order in which they came; what nobody wants goes on
 // to the target.
 
-import { ERRNO } from '#proto/errno.ts';
-import { AppError } from '#proto/errors.ts';
 import type { BodyLimits, FilteredRequest } from '#runtime/http-filter/http-filter.ts';
 import { Http1Request } from '#runtime/http-filter/http1-request.ts';
 import type { RequestBody } from '#runtime/http-filter/request-body.ts';
@@ -13,6 +11,7 @@ import { Http1Relay } from './relay/http1-relay.ts';
 import { Http2Relay } from './relay/http2-relay.ts';
 import { joinEndpoints } from './relay/raw-relay.ts';
 import { SocketEndpoint } from './relay/socket-endpoint.ts';
+import { Standings } from './standings.ts';
 import type { Subscription } from './subscription.ts';
 
 /** A relay of this port that can be told that a subscription is over. */
@@ -21,7 +20,7 @@ type OpenConnection = Readonly<{ revoke: (subscription: Subscription) => void }>
 export class StolenPort {
   readonly port: number;
   readonly #redirect: Redirect;
-  readonly #subscriptions: Subscription[] = [];
+  readonly #standings = new Standings();
   readonly #connections = new Set<OpenConnection>();
   readonly #onConnectionClosed: () => void;
 
@@ -36,43 +35,28 @@ export class StolenPort {
   }
 
   get isIdle(): boolean {
-    return this.#subscriptions.length === 0;
+    return this.#standings.isEmpty;
   }
 
   /**
-   * Puts a subscription in force.
+   * Puts a subscription in force, or lets it wait.
    *
    * @returns facts for its user
    * @throws AppError LIMIT_REACHED naming who holds the port, since when and with what
    */
   add(subscription: Subscription): string[] {
-    const rivals = this.#subscriptions.filter((other) => other.conflictsWith(subscription));
-    const held = rivals.map((rival) => rival.describe()).join('; ');
-    const notes: string[] = [];
-    if (rivals.length > 0 && subscription.isOverride) {
-      notes.push(`taken over: ${held}`);
-      for (const rival of rivals) {
-        this.remove(rival);
-        rival.owner.lose(rival, subscription.describe());
-      }
-    } else if (rivals.length > 0 && subscription.isContinue) {
-      notes.push(`it has no effect while ${held}`);
-    } else if (rivals.length > 0) {
-      throw new AppError('LIMIT_REACHED', `port ${this.port} cannot be stolen: ${held}`, {
-        errno: ERRNO.EADDRINUSE,
-      });
-    }
-    if (this.#subscriptions.length === 0) this.#redirect.take(this.port);
-    this.#subscriptions.push(subscription);
+    const wasIdle = this.isIdle;
+    const { notes, lost } = this.#standings.add(subscription);
+    for (const one of lost) one.owner.lose(one, subscription.describe());
+    if (wasIdle) this.#redirect.take(this.port);
     return notes;
   }
 
   /** No more connections for it. Those it has are revoked by `revoke`. */
   remove(subscription: Subscription): void {
-    const index = this.#subscriptions.indexOf(subscription);
-    if (index === -1) return;
-    this.#subscriptions.splice(index, 1);
-    if (this.#subscriptions.length === 0) this.#redirect.giveBack(this.port);
+    const wasIdle = this.isIdle;
+    this.#standings.remove(subscription);
+    if (!wasIdle && this.isIdle) this.#redirect.giveBack(this.port);
   }
 
   /** Its session is gone: requests in flight get their 502, and whole connections are cut. */
@@ -81,7 +65,7 @@ export class StolenPort {
   }
 
   accept(accepted: Accepted): void {
-    const whole = this.#subscriptions.find((one) => one.filter === null);
+    const whole = this.#standings.inForce.find((one) => one.filter === null);
     if (whole !== undefined) this.#takeWhole(accepted, whole);
     else this.#relay(accepted);
   }
@@ -150,23 +134,23 @@ export class StolenPort {
   }
 
   #wantedBy(request: FilteredRequest): Subscription | 'body decides' | undefined {
-    for (const [index, { filter }] of this.#subscriptions.entries()) {
+    for (const [index, { filter }] of this.#standings.inForce.entries()) {
       const isWanted = filter?.judge(request);
       if (isWanted === true) return this.#counted(index);
       if (isWanted === undefined && filter !== null) return 'body decides';
     }
-    return this.#counted(this.#subscriptions.length);
+    return this.#counted(this.#standings.inForce.length);
   }
 
   #wantedWithBody(request: FilteredRequest, body: RequestBody | null): Subscription | undefined {
-    const first = this.#subscriptions.findIndex((one) => one.filter?.judgeWithBody(request, body));
-    return this.#counted(first === -1 ? this.#subscriptions.length : first);
+    const first = this.#standings.inForce.findIndex((one) => one.filter?.judgeWithBody(request, body));
+    return this.#counted(first === -1 ? this.#standings.inForce.length : first);
   }
 
   /** The subscription of this index, which those before it did not want. */
   #counted(index: number): Subscription | undefined {
-    for (const passed of this.#subscriptions.slice(0, index)) passed.counters.notMatched += 1n;
-    const wanted = this.#subscriptions[index];
+    for (const passed of this.#standings.inForce.slice(0, index)) passed.counters.notMatched += 1n;
+    const wanted = this.#standings.inForce[index];
     if (wanted !== undefined) wanted.counters.requests += 1n;
     return wanted;
   }
@@ -174,7 +158,7 @@ export class StolenPort {
   #takerOf(takers: Map<Subscription, Taker>, subscription: Subscription, accepted: Accepted): Taker {
     let taker = takers.get(subscription);
     if (taker === undefined) {
-      const isOver = () => !this.#subscriptions.includes(subscription);
+      const isOver = () => !this.#standings.inForce.includes(subscription);
       taker = {
         get isOver() {
           return isOver();
@@ -187,7 +171,7 @@ export class StolenPort {
   }
 
   #bodyLimits(): BodyLimits {
-    const all = this.#subscriptions.flatMap(({ filter }) => filter?.bodyLimits ?? []);
+    const all = this.#standings.inForce.flatMap(({ filter }) => filter?.bodyLimits ?? []);
     return { bytes: Math.max(...all.map(({ bytes }) => bytes)), waitMs: Math.max(...all.map(({ waitMs }) => waitMs)) };
   }
 }

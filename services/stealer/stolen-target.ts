@@ -3,6 +3,7 @@
 import { AppError } from '#proto/errors.ts';
 import type { TargetHandle } from '#runtime/target-handle.ts';
 import { type Accepted, Redirect } from './redirect.ts';
+import { Claim } from './share/meeting-place.ts';
 import { StolenPort } from './stolen-port.ts';
 import type { Subscription } from './subscription.ts';
 
@@ -66,17 +67,28 @@ export class StolenTarget {
   }
 }
 
-/** Targets by their namespace, each as long as a session needs it. */
-export class StolenTargets {
-  readonly #targets = new Map<string, { target: StolenTarget; sessions: number }>();
+type Entry = { readonly target: StolenTarget; readonly closeDoor: () => void; sessions: number };
 
-  /** @throws AppError NOT_PERMITTED or UNSUPPORTED when this kernel does not redirect */
-  attach(handle: TargetHandle): StolenTarget {
-    let entry = this.#targets.get(handle.namespaceKey);
-    if (entry === undefined) {
-      entry = { target: new StolenTarget(handle), sessions: 0 };
-      this.#targets.set(handle.namespaceKey, entry);
-    }
+/** Targets whose connections this process holds, by their namespace, each as long as a session needs it. */
+export class StolenTargets {
+  readonly #targets = new Map<string, Entry>();
+  readonly #serve: (claim: Claim, namespaceKey: string) => () => void;
+
+  /** @param serve hands sessions of other stealers in; returns what ends that */
+  constructor(serve: (claim: Claim, namespaceKey: string) => () => void) {
+    this.#serve = serve;
+  }
+
+  /**
+   * For one session, until `detach`.
+   *
+   * @param mayHold begin to hold it when nobody does
+   * @returns null when it is not ours: another stealer holds it, or nobody does
+   * @throws AppError NOT_PERMITTED or UNSUPPORTED when this kernel does not redirect
+   */
+  attach(handle: TargetHandle, mayHold: boolean): StolenTarget | null {
+    const entry = this.#targets.get(handle.namespaceKey) ?? (mayHold ? this.#hold(handle) : null);
+    if (entry === null) return null;
     entry.sessions += 1;
     return entry.target;
   }
@@ -88,5 +100,29 @@ export class StolenTargets {
     if (entry.sessions > 0) return;
     this.#targets.delete(handle.namespaceKey);
     entry.target.close();
+    entry.closeDoor();
+  }
+
+  /** Gives everything back at once, in the order in which the next stealer needs it. */
+  close(): void {
+    for (const { target, closeDoor } of this.#targets.values()) {
+      target.close();
+      closeDoor();
+    }
+    this.#targets.clear();
+  }
+
+  #hold(handle: TargetHandle): Entry | null {
+    const claim = Claim.take(handle.namespaceFd);
+    if (claim === null) return null;
+    try {
+      const target = new StolenTarget(handle);
+      const entry = { target, closeDoor: this.#serve(claim, handle.namespaceKey), sessions: 0 };
+      this.#targets.set(handle.namespaceKey, entry);
+      return entry;
+    } catch (thrown) {
+      claim.close();
+      throw thrown;
+    }
   }
 }

@@ -6,6 +6,7 @@ import { ConflictPolicy, HttpFilter } from '#proto/gen/v1/incoming.ts';
 import { Transport } from '#proto/gen/v1/network.ts';
 import { INCOMING_CONNECTION_BYTES, INCOMING_LIMIT_BYTES, MIN_INCOMING_CONNECTION_BYTES } from '#proto/incoming.ts';
 import { compileHttpFilter, type RequestFilter } from '#runtime/http-filter/http-filter.ts';
+import { filterText } from './filter-text.ts';
 import type { TakenConnection } from './taken-connection.ts';
 
 export interface SubscriptionOwner {
@@ -19,6 +20,15 @@ export interface SubscriptionOwner {
 
 export type TakenPeer = Readonly<{ peer: Buffer; peerPort: number; local: Buffer; localPort: number }>;
 
+let lastMoment = 0n;
+
+/** Never the same twice, so that an order by it is one. */
+function nextMoment(): bigint {
+  const nowNs = BigInt(Date.now()) * 1_000_000n;
+  lastMoment = nowNs > lastMoment ? nowNs : lastMoment + 1n;
+  return lastMoment;
+}
+
 export class Subscription {
   readonly id: number;
   readonly owner: SubscriptionOwner;
@@ -26,10 +36,16 @@ export class Subscription {
   readonly filter: RequestFilter | null;
   readonly onConflict: ConflictPolicy;
   readonly connectionBytes: number;
-  readonly since: Date;
+  /** Nanoseconds since the epoch. */
+  readonly sinceNs: bigint;
+  /** Who has the lower one comes first. */
+  rank: bigint;
+  /** It had its place before, with a stealer that is gone. */
+  readonly isReturning: boolean;
   readonly counters: Counters;
   /** The filter's own encoding: two that are the same want the same requests. */
   readonly #filterBytes: Uint8Array;
+  readonly #filterText: string;
   /** Bytes of all connections that may still be sent. */
   availableBytes: number;
 
@@ -47,7 +63,10 @@ export class Subscription {
     this.onConflict = wanted.onConflict;
     this.connectionBytes = Math.max(wanted.connectionBytes || INCOMING_CONNECTION_BYTES, MIN_INCOMING_CONNECTION_BYTES);
     this.availableBytes = Math.max(wanted.limitBytes || INCOMING_LIMIT_BYTES, this.connectionBytes);
-    this.since = new Date();
+    this.sinceNs = wanted.standing?.sinceNs ?? nextMoment();
+    this.rank = wanted.standing?.rank ?? this.sinceNs;
+    this.isReturning = wanted.standing !== undefined;
+    this.#filterText = wanted.filter === undefined ? '' : filterText(wanted.filter);
     this.counters = {
       connections: 0n,
       bytes: 0n,
@@ -67,8 +86,9 @@ export class Subscription {
 
   /** For the user whose steal is refused. */
   describe(): string {
-    const what = this.filter === null ? 'everything' : 'requests with a filter';
-    return `session ${this.owner.sessionId} steals ${what} of port ${this.port} since ${this.since.toISOString()}`;
+    const what = this.filter === null ? 'everything' : `requests with ${this.#filterText}`;
+    const since = new Date(Number(this.sinceNs / 1_000_000n)).toISOString();
+    return `session ${this.owner.sessionId} steals ${what} of port ${this.port} since ${since}`;
   }
 
   get isOverride(): boolean {

@@ -55,7 +55,12 @@ function onSession({ stream }: IncomingSession): SessionHandlers {
       return;
     }
     const notes = [`process ${pid}`];
-    const subscribed = Subscribed.encode({ olderConnections: asked.isAgain ? 99 : 0, notes, olderPeers: [] }).finish();
+    const subscribed = Subscribed.encode({
+      olderConnections: asked.isAgain ? 99 : 0,
+      notes,
+      olderPeers: [],
+      standing: undefined,
+    }).finish();
     send(id, FrameKind.FRAME_KIND_SUBSCRIBED, subscribed);
     const connection = ids.take(() => false);
     const arrived = Arrived.encode({

@@ -47,6 +47,7 @@ const WISH: Subscribe = {
   onConflict: 0,
   flushConnections: false,
   isAgain: false,
+  standing: undefined,
 };
 
 /** `END_REASON_CLOSED`. */

@@ -110,17 +110,30 @@ function writeBody(bytes: number): string {
   return file;
 }
 
-test('a port that somebody else steals is refused to the local process, with who holds it', {
+const LOCAL = expect.stringContaining('local');
+const HELLO = expect.stringContaining('hello');
+
+test('two commands steal from one port with two filters; what both want is refused with who has it', {
   timeout: 60_000,
 }, async () => {
-  const first = await start({}, [process.execPath, '-e', NODE_SERVER]);
+  const steals = (user: string) => ({
+    feature: { network: { incoming: { mode: 'steal', http_filter: { header_filter: `^x-user: ${user}$` } } } },
+  });
+  const alice = await start(steals('alice'), [process.execPath, '-e', NODE_SERVER]);
+  const bob = await start(steals('bob'), [process.execPath, '-e', NODE_SERVER]);
   const words = ['exec', '--steal', '-t', `pid/${network.target.pid}`, '--', process.execPath, '-e', NODE_SERVER];
-  const second = await harness.run(words);
-  expect(second.stderr).toContain('another agent on this machine steals it');
-  expect(second.stderr).toContain('EADDRINUSE');
-  expect(second.code).not.toBe(0);
-  expect(await curl('/a')).toContain('local');
-  await stop(first);
+  const third = await harness.run(words);
+  expect(third.stderr).toMatch(/session \w+ steals requests with header "\S*\^x-user: alice\$" of port 8080 since 20/);
+  expect(third.stderr).toContain('EADDRINUSE');
+  expect(third.code).not.toBe(0);
+  const both = () => Promise.all(['alice', 'bob', 'carol'].map((user) => curl('/a', '-H', `x-user: ${user}`)));
+  expect(await both()).toEqual([LOCAL, LOCAL, HELLO]);
+  // Who came first holds the target for both: without it the other goes on.
+  process.kill(processOf(alice, 'stealer.js $'), 'SIGKILL');
+  await expect.poll(both, { timeout: 20_000 }).toEqual([LOCAL, LOCAL, HELLO]);
+  await stop(alice);
+  await expect.poll(both, { timeout: 20_000 }).toEqual([HELLO, LOCAL, HELLO]);
+  await stop(bob);
 });
 
 test.each(['the client', 'the agent', 'the stealer'])(
@@ -130,12 +143,10 @@ test.each(['the client', 'the agent', 'the stealer'])(
     const run = await start({}, [process.execPath, '-e', NODE_SERVER]);
     expect(await curl('/a')).toContain('local');
     const command = { 'the client': 'bin/mirrord exec', 'the agent': 'agent.js $', 'the stealer': 'stealer.js $' }[who];
-    const pattern = new RegExp(`^\\S*node \\S*${command}`);
-    const victims = [run.pid, ...descendantsOf(run.pid)].filter((pid) => pattern.test(commandOf(pid)));
-    expect(victims).toHaveLength(1);
+    const victim = processOf(run, command ?? '');
     // It outlives its client, as it should.
     const local = descendantsOf(run.pid).filter((pid) => commandOf(pid).startsWith(`${process.execPath} -e`));
-    process.kill(victims[0] as number, 'SIGKILL');
+    process.kill(victim, 'SIGKILL');
     // The stealer is started again, and takes the port again; without client or agent the target has it.
     const next = who === 'the stealer' ? 'local' : 'hello';
     await expect.poll(() => curl('/b').catch(String), { timeout: 20_000 }).toContain(next);
@@ -144,6 +155,14 @@ test.each(['the client', 'the agent', 'the stealer'])(
     await run.outcome;
   },
 );
+
+/** The one of a run with such a command. */
+function processOf(run: Run, command: string): number {
+  const pattern = new RegExp(`^\\S*node \\S*${command}`);
+  const found = [run.pid, ...descendantsOf(run.pid)].filter((pid) => pattern.test(commandOf(pid)));
+  expect(found).toHaveLength(1);
+  return found[0] as number;
+}
 
 function commandOf(pid: number): string {
   try {

@@ -131,6 +131,7 @@ export class StealClient {
       onConflict,
       flushConnections: false,
       isAgain: false,
+      standing: undefined,
     }).finish();
     const answer = await this.#ask(makeFrame(id, FrameKind.FRAME_KIND_SUBSCRIBE, head));
     return { id, subscribed: decodeHead(Subscribed.decode, answer.head) };

@@ -153,7 +153,9 @@ describe('who may', () => {
     const [first, second] = [await open(), await open()];
     const conditions = [header('^x-user: alice$')];
     await first.steal({ port: PORT, conditions });
-    await expect(second.steal({ port: PORT, conditions })).rejects.toThrow(/requests with a filter/);
+    await expect(second.steal({ port: PORT, conditions })).rejects.toThrow(
+      /requests with header "\^x-user: alice\$" of port/,
+    );
     const onConflict = ConflictPolicy.CONFLICT_POLICY_OVERRIDE;
     const { subscribed } = await second.steal({ port: PORT, conditions, onConflict });
     expect(subscribed.notes[0]).toMatch(/taken over: session/);

@@ -7,6 +7,7 @@
 /* eslint-disable */
 import { BinaryReader, BinaryWriter } from "@bufbuild/protobuf/wire";
 import { ErrorDetail } from "./error.ts";
+import { AttachTarget } from "./fs_env.ts";
 import { SocketAddress, Transport } from "./network.ts";
 
 export const protobufPackage = "mirrord.v1";
@@ -146,6 +147,18 @@ export namespace EndReason {
   export type UNRECOGNIZED = typeof EndReason.UNRECOGNIZED;
 }
 
+export interface JoinTarget {
+  /** Of what stealers say to each other: another one is refused. */
+  version: number;
+  /** Of mirrord, for people. */
+  release: string;
+  attach:
+    | AttachTarget
+    | undefined;
+  /** Connections of this session have ids from here on: earlier ones were another stealer's. */
+  nextId: number;
+}
+
 export interface IncomingFacts {
   /** How traffic is taken, for people: "ebpf", "classic-bpf", "sk_lookup", "iptables". */
   method: string;
@@ -187,6 +200,16 @@ export interface Subscribe {
   flushConnections: boolean;
   /** The same subscription again after the service was lost: no conflict with what its forerunner left. */
   isAgain: boolean;
+  /** Stealer to stealer only: it was in force or waited already, with a stealer that is gone. */
+  standing: Standing | undefined;
+}
+
+/** The place of a subscription among those of its port. */
+export interface Standing {
+  /** When it was asked for: nanoseconds since the epoch, by the clock of the target's machine. */
+  sinceNs: bigint;
+  /** Who has the lower one comes first. */
+  rank: bigint;
 }
 
 /**
@@ -241,6 +264,8 @@ export interface Subscribed {
   notes: string[];
   /** Peers of the first 32 of those connections. */
   olderPeers: SocketAddress[];
+  /** Of a stealer. */
+  standing: Standing | undefined;
 }
 
 export interface Arrived {
@@ -333,6 +358,85 @@ export interface Renewed {
   peers: SocketAddress[];
 }
 
+function createBaseJoinTarget(): JoinTarget {
+  return { version: 0, release: "", attach: undefined, nextId: 0 };
+}
+
+export const JoinTarget: MessageFns<JoinTarget> = {
+  encode(message: JoinTarget, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.version !== 0) {
+      writer.uint32(8).uint32(message.version);
+    }
+    if (message.release !== "") {
+      writer.uint32(18).string(message.release);
+    }
+    if (message.attach !== undefined) {
+      AttachTarget.encode(message.attach, writer.uint32(26).fork()).join();
+    }
+    if (message.nextId !== 0) {
+      writer.uint32(32).uint32(message.nextId);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): JoinTarget {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseJoinTarget();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.version = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.release = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.attach = AttachTarget.decode(reader, reader.uint32());
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.nextId = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
 function createBaseIncomingFacts(): IncomingFacts {
   return { method: "", notes: [] };
 }
@@ -406,6 +510,7 @@ function createBaseSubscribe(): Subscribe {
     onConflict: 0,
     flushConnections: false,
     isAgain: false,
+    standing: undefined,
   };
 }
 
@@ -455,6 +560,9 @@ export const Subscribe: MessageFns<Subscribe> = {
     }
     if (message.isAgain !== false) {
       writer.uint32(112).bool(message.isAgain);
+    }
+    if (message.standing !== undefined) {
+      Standing.encode(message.standing, writer.uint32(122).fork()).join();
     }
     return writer;
   },
@@ -582,6 +690,77 @@ export const Subscribe: MessageFns<Subscribe> = {
             }
 
             message.isAgain = reader.bool();
+            continue;
+          }
+          case 15: {
+            if (tag !== 122) {
+              break;
+            }
+
+            message.standing = Standing.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseStanding(): Standing {
+  return { sinceNs: 0n, rank: 0n };
+}
+
+export const Standing: MessageFns<Standing> = {
+  encode(message: Standing, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.sinceNs !== 0n) {
+      if (BigInt.asUintN(64, message.sinceNs) !== message.sinceNs) {
+        throw new globalThis.Error("value provided for field message.sinceNs of type uint64 too large");
+      }
+      writer.uint32(8).uint64(message.sinceNs);
+    }
+    if (message.rank !== 0n) {
+      if (BigInt.asUintN(64, message.rank) !== message.rank) {
+        throw new globalThis.Error("value provided for field message.rank of type uint64 too large");
+      }
+      writer.uint32(16).uint64(message.rank);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Standing {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseStanding();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.sinceNs = reader.uint64() as bigint;
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.rank = reader.uint64() as bigint;
             continue;
           }
         }
@@ -837,7 +1016,7 @@ export const JsonBody: MessageFns<JsonBody> = {
 };
 
 function createBaseSubscribed(): Subscribed {
-  return { olderConnections: 0, notes: [], olderPeers: [] };
+  return { olderConnections: 0, notes: [], olderPeers: [], standing: undefined };
 }
 
 export const Subscribed: MessageFns<Subscribed> = {
@@ -850,6 +1029,9 @@ export const Subscribed: MessageFns<Subscribed> = {
     }
     for (const v of message.olderPeers) {
       SocketAddress.encode(v!, writer.uint32(26).fork()).join();
+    }
+    if (message.standing !== undefined) {
+      Standing.encode(message.standing, writer.uint32(34).fork()).join();
     }
     return writer;
   },
@@ -889,6 +1071,14 @@ export const Subscribed: MessageFns<Subscribed> = {
             }
 
             message.olderPeers.push(SocketAddress.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.standing = Standing.decode(reader, reader.uint32());
             continue;
           }
         }

@@ -131,7 +131,7 @@ static Napi::Value open_listener(const Napi::CallbackInfo &info)
 	return info.Env().Undefined();
 }
 
-/* (namespaceFd, name): a descriptor that holds the name there, the caller's. */
+/* (namespaceFd, name): a descriptor that listens at the name there, the caller's. */
 static Napi::Value claim(const Napi::CallbackInfo &info)
 {
 	int fd = claim_in(info[0].As<Napi::Number>().Int32Value(), info[1].As<Napi::String>().Utf8Value());
@@ -140,6 +140,51 @@ static Napi::Value claim(const Napi::CallbackInfo &info)
 		return Napi::Number::New(info.Env(), fd);
 	fail(info.Env(), fd, "bind");
 	return info.Env().Undefined();
+}
+
+/* (namespaceFd, name): a descriptor that is connected to who listens there, the caller's. */
+static Napi::Value join(const Napi::CallbackInfo &info)
+{
+	int fd = join_in(info[0].As<Napi::Number>().Int32Value(), info[1].As<Napi::String>().Utf8Value());
+
+	if (fd >= 0)
+		return Napi::Number::New(info.Env(), fd);
+	fail(info.Env(), fd, "connect");
+	return info.Env().Undefined();
+}
+
+/* (listenerFd): the next connection to a claimed name, the caller's, or null when none waits. */
+static Napi::Value accept_peer(const Napi::CallbackInfo &info)
+{
+	int fd;
+
+	do {
+		fd = accept4(info[0].As<Napi::Number>().Int32Value(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	} while (fd < 0 && (errno == ECONNABORTED || errno == EINTR));
+	if (fd >= 0)
+		return Napi::Number::New(info.Env(), fd);
+	if (errno == EAGAIN || errno == EWOULDBLOCK)
+		return info.Env().Null();
+	fail(info.Env(), -errno, "accept");
+	return info.Env().Undefined();
+}
+
+/* (fd): who is at the other end of a unix socket; the pidfd is the caller's, -1 for a process that we cannot see. */
+static Napi::Value peer_of_socket(const Napi::CallbackInfo &info)
+{
+	struct peer peer = {};
+	int error = peer_of(info[0].As<Napi::Number>().Int32Value(), &peer);
+
+	if (error < 0) {
+		fail(info.Env(), error, "getsockopt");
+		return info.Env().Undefined();
+	}
+	Napi::Object result = Napi::Object::New(info.Env());
+
+	result.Set("pid", Napi::Number::New(info.Env(), peer.pid));
+	result.Set("uid", Napi::Number::New(info.Env(), peer.uid));
+	result.Set("pidFd", Napi::Number::New(info.Env(), peer.pid_fd));
+	return result;
 }
 
 /* (listenerFd): the next connection, or null when none waits. Errors of the connection itself are skipped, as its manual page says. */
@@ -186,6 +231,9 @@ static Napi::Object init(Napi::Env env, Napi::Object exports)
 	                                              }));
 	exports.Set("listen", Napi::Function::New(env, open_listener));
 	exports.Set("claim", Napi::Function::New(env, claim));
+	exports.Set("join", Napi::Function::New(env, join));
+	exports.Set("acceptPeer", Napi::Function::New(env, accept_peer));
+	exports.Set("peerOf", Napi::Function::New(env, peer_of_socket));
 	exports.Set("accept", Napi::Function::New(env, accept_next));
 	return exports;
 }

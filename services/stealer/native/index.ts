@@ -25,8 +25,14 @@ export interface StealerAddon {
     listenerFd: number,
   ) => NativeRedirect;
   listen(namespaceFd: number, backlog: number): number;
-  /** Holds a name in the namespace until the descriptor is closed; EADDRINUSE while another process has it. */
+  /** Listens at an abstract name of the namespace until the descriptor is closed; EADDRINUSE while another process does. */
   claim(namespaceFd: number, name: string): number;
+  /** Connects to who listens there; ECONNREFUSED when nobody does, EAGAIN while too many wait. */
+  join(namespaceFd: number, name: string): number;
+  /** The next connection to a claimed name; null when none waits. */
+  acceptPeer(listenerFd: number): number | null;
+  /** Who is at the other end of a unix socket. Its pidfd is the caller's, -1 with pid 0: a process that we cannot see. */
+  peerOf(fd: number): Readonly<{ pid: number; uid: number; pidFd: number }>;
   accept(listenerFd: number): Readonly<{ fd: number; peer: NativeEndpoint; local: NativeEndpoint }> | null;
 }
 

@@ -2,12 +2,10 @@
 #include "stealer.h"
 
 #include <cerrno>
-#include <cstddef>
 #include <cstdlib>
 #include <cstring>
 #include <fcntl.h>
 #include <sched.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 static const uint8_t mapped_prefix[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
@@ -20,8 +18,7 @@ static int own_namespace()
 	return fd;
 }
 
-/* A socket of the namespace. Nothing else happens in there: the thread's event loop must not. */
-static int socket_in(int namespace_fd, int family)
+int socket_in(int namespace_fd, int family)
 {
 	int own = own_namespace();
 	int fd;
@@ -141,25 +138,4 @@ int connect_to(int fd, const struct endpoint &peer)
 	if (connect(fd, reinterpret_cast<struct sockaddr *>(&address), length) < 0 && errno != EINPROGRESS)
 		return -errno;
 	return 0;
-}
-
-int claim_in(int namespace_fd, const std::string &name)
-{
-	struct sockaddr_un address = {};
-	int fd = socket_in(namespace_fd, AF_UNIX);
-
-	if (fd < 0)
-		return fd;
-	if (name.size() + 1 > sizeof address.sun_path) {
-		errno = ENAMETOOLONG;
-		return closing(fd);
-	}
-	address.sun_family = AF_UNIX;
-	/* The leading zero makes the name an abstract one: of this namespace, and gone with its last descriptor. */
-	memcpy(address.sun_path + 1, name.data(), name.size());
-	socklen_t length = static_cast<socklen_t>(offsetof(struct sockaddr_un, sun_path) + 1 + name.size());
-
-	if (bind(fd, reinterpret_cast<struct sockaddr *>(&address), length) < 0)
-		return closing(fd);
-	return fd;
 }

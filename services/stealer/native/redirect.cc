@@ -9,6 +9,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <unistd.h>
 
 #include "redirect.h"
 
@@ -55,6 +56,30 @@ static int map_of(struct bpf_object *object, const char *name)
 	return bpf_object__find_map_fd_by_name(object, name);
 }
 
+/* Programs of ours that are attached to the namespace already, at most as many as we look at; -errno when nobody says. */
+static int programs_like_ours(int namespace_fd)
+{
+	__u32 ids[32];
+	__u32 count = sizeof ids / sizeof ids[0];
+	int found = 0;
+
+	if (bpf_prog_query(namespace_fd, BPF_SK_LOOKUP, 0, nullptr, ids, &count) < 0)
+		return -errno;
+	for (__u32 i = 0; i < count; i++) {
+		struct bpf_prog_info info = {};
+		__u32 length = sizeof info;
+		int fd = bpf_prog_get_fd_by_id(ids[i]);
+
+		/* It has just gone. */
+		if (fd < 0)
+			continue;
+		if (bpf_obj_get_info_by_fd(fd, &info, &length) == 0 && strcmp(info.name, "mirrord_steal") == 0)
+			found++;
+		close(fd);
+	}
+	return found;
+}
+
 int redirect_open(int namespace_fd, int listener_fd, struct redirect **opened, std::string *message)
 {
 	struct redirect *redirect = new struct redirect();
@@ -62,6 +87,9 @@ int redirect_open(int namespace_fd, int listener_fd, struct redirect **opened, s
 	__u32 zero = 0;
 	int error;
 
+	/* Two would hand each other's connections round and round. Where nobody says, the name has to do (share/). */
+	if (programs_like_ours(namespace_fd) > 0)
+		return fail(redirect, -EBUSY, message);
 	last_words.clear();
 	libbpf_set_print(keep_words);
 	redirect->object = bpf_object__open_mem(mirrord_redirect_object,
@@ -76,7 +104,7 @@ int redirect_open(int namespace_fd, int listener_fd, struct redirect **opened, s
 	/* The listener first: a program without one would let everything pass. */
 	if (bpf_map_update_elem(map_of(redirect->object, "listener"), &zero, &socket_fd, BPF_ANY) < 0)
 		return fail(redirect, -errno, message);
-	redirect->link = bpf_program__attach_netns(bpf_object__find_program_by_name(redirect->object, "redirect"), namespace_fd);
+	redirect->link = bpf_program__attach_netns(bpf_object__find_program_by_name(redirect->object, "mirrord_steal"), namespace_fd);
 	if (redirect->link == nullptr)
 		return fail(redirect, -errno, message);
 	*opened = redirect;

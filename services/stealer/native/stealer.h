@@ -28,8 +28,25 @@ int bind_in(int namespace_fd, const struct endpoint &source, struct endpoint *bo
 /* Begins to connect without blocking: 0 or -errno, never -EINPROGRESS. */
 int connect_to(int fd, const struct endpoint &peer);
 
-/* A name that one process at a time can have in the namespace: -EADDRINUSE while another has it. */
+/* A socket of the namespace. Nothing else happens in there: the thread's event loop must not. */
+int socket_in(int namespace_fd, int family);
+
+/* peers.cc: names that one process at a time can have in a namespace, and who has them. */
+
+struct peer {
+	/* 0 when it is no process of ours to see. */
+	pid_t pid;
+	uid_t uid;
+	/* -1 without a pid. The caller closes it. */
+	int pid_fd;
+};
+
+/* Listens at the name: -EADDRINUSE while another process does. */
 int claim_in(int namespace_fd, const std::string &name);
+/* A connection to who listens there; -ECONNREFUSED when nobody does, -EAGAIN while he has too many that wait. */
+int join_in(int namespace_fd, const std::string &name);
+/* Who connected, or listened, when it did. */
+int peer_of(int fd, struct peer *peer);
 
 /* redirect.cc: the program, its maps and its link to one namespace. */
 
