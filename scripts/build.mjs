@@ -34,8 +34,6 @@ const services = readdirSync('services').filter((name) => existsSync(`services/$
 const entryPoints = [
   ...(withClient ? [client] : []),
   ...services.map((name) => ({ in: `services/${name}/main.ts`, out: name })),
-  // Threads are started from files of their own.
-  { in: 'services/agent/outgoing/worker.ts', out: 'agent-outgoing-worker' },
 ];
 if (isFresh()) process.exit(0);
 

@@ -16,7 +16,8 @@ import { decodeHead, type SessionHandlers, type SessionStream } from '#proto/ses
 import { PROTOCOL_VERSION, VERSION } from '#proto/version.ts';
 import type { TargetIdentity } from '#runtime/target-handle.ts';
 import { IncomingSession } from './incoming/incoming-session.ts';
-import type { OutgoingLink, OutgoingSession } from './outgoing/outgoing-session.ts';
+import type { OutgoingLink } from './outgoing/downlink.ts';
+import type { OutgoingSession } from './outgoing/outgoing-session.ts';
 import { FileRelay } from './relay.ts';
 import { type ResolvedTarget, resolveTarget, targetText } from './target.ts';
 

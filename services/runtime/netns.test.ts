@@ -7,11 +7,9 @@ import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { ERRNO } from '#proto/errno.ts';
 import {
+  assertNetworkNamespace,
   connectUnix,
-  enterNetworkNamespace,
   type FdPoll,
-  interfaceIndex,
-  interfaceName,
   openPidfd,
   READABLE,
   receivePacket,
@@ -24,6 +22,7 @@ const EBADF = -ERRNO.EBADF;
 
 let folder: string;
 let rootFd: number;
+let namespaceFd: number;
 let server: net.Server;
 let accepted: net.Socket[];
 
@@ -31,6 +30,7 @@ beforeAll(async () => {
   folder = mkdtempSync(path.join(tmpdir(), 'netns-'));
   mkdirSync(path.join(folder, 'root'));
   rootFd = openSync(path.join(folder, 'root'), constants.O_RDONLY | constants.O_DIRECTORY);
+  namespaceFd = openSync('/proc/self/ns/net', 'r');
   accepted = [];
   server = net.createServer((socket) => {
     accepted.push(socket);
@@ -48,10 +48,11 @@ afterAll(() => {
   for (const socket of accepted) socket.destroy();
   server.close();
   closeSync(rootFd);
+  closeSync(namespaceFd);
   rmSync(folder, { recursive: true });
 });
 
-const dial = (name: string) => connectUnix('stream', rootFd, Buffer.from(name));
+const dial = (name: string) => connectUnix(namespaceFd, 'stream', rootFd, Buffer.from(name));
 
 describe('a unix socket in a root', () => {
   test.each(['/s', 's', '/link', '/climbing'])('is found at %s', (name) => {
@@ -125,14 +126,16 @@ test('packets on a descriptor that is none are EBADF', () => {
   expect([receivePacket(-1, Buffer.alloc(1)), sendPacket(-1, Buffer.alloc(1))]).toEqual([EBADF, EBADF]);
 });
 
-test('a descriptor that is no namespace cannot be entered', () => {
-  expect(() => enterNetworkNamespace(rootFd)).toThrow(
-    expect.objectContaining({ code: 'NOT_PERMITTED', errno: ERRNO.EINVAL }),
-  );
+test('our own namespace asks for no privilege, a descriptor that is none is refused', () => {
+  assertNetworkNamespace(namespaceFd);
+  expect(() => assertNetworkNamespace(rootFd)).toThrow(expect.objectContaining({ code: 'NOT_PERMITTED' }));
 });
 
-test('loopback has its index and its name', () => {
-  const index = interfaceIndex('lo');
-  expect(interfaceName(index)).toBe('lo');
-  expect([interfaceIndex('no-such-one'), interfaceName(0)]).toEqual([0, null]);
+test('a watch that is ended by detaching gives its descriptor back once', () => {
+  const fd = dial('/s');
+  const poll = watchFd(fd, () => expect.unreachable());
+  expect([poll.detach(), poll.detach()]).toEqual([fd, -1]);
+  poll.close();
+  expect(fstatSync(fd).isSocket()).toBe(true);
+  closeSync(fd);
 });

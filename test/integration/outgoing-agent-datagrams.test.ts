@@ -23,7 +23,7 @@ describe.skipIf(!can.root.yes)(`datagrams from the target's network ${can.root.w
 
   beforeAll(async () => {
     network = await startNetwork();
-    agent = await openOutgoing();
+    agent = openOutgoing();
     await network.servePeer(network.beyond, BEYOND, BEYOND_V6);
     client = new OutgoingClient(agent.outgoing, network.identity);
   });
@@ -117,7 +117,7 @@ describe.skipIf(!can.root.yes)(`datagrams from the target's network ${can.root.w
   });
 
   test('a socket that is silent for its time ends', async () => {
-    await using impatient = await openOutgoing({ limits: { ...DEFAULT_LIMITS, datagramIdleMs: 60 } });
+    await using impatient = openOutgoing({ limits: { ...DEFAULT_LIMITS, datagramIdleMs: 60 } });
     const short = new OutgoingClient(impatient.outgoing, network.identity);
     const socket = await short.connect({ transport, to: internet(BEYOND, 7001) });
     expect(await socket.failed()).toMatchObject({ code: 'DEADLINE_EXCEEDED', errno: ERRNO.ETIMEDOUT });

@@ -25,7 +25,7 @@ describe.skipIf(!can.root.yes)(`dials that fail ${can.root.why}`, () => {
     // An address of the node, for the rule about it.
     await run(beyond, 'ip addr add 10.99.0.10/24 dev back');
     await network.servePeer(beyond, BEYOND);
-    agent = await openOutgoing({
+    agent = openOutgoing({
       nodeAddresses: ['10.99.0.10'],
       limits: { ...DEFAULT_LIMITS, connections: 8 },
     });

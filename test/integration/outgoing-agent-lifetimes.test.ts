@@ -18,11 +18,22 @@ function threadNamespaces(): string[] {
   });
 }
 
+/** Network namespaces that a descriptor of this process keeps alive. */
+function openNamespaces(): string[] {
+  return readdirSync('/proc/self/fd').flatMap((fd) => {
+    try {
+      return [readlinkSync(`/proc/self/fd/${fd}`)];
+    } catch {
+      return [];
+    }
+  });
+}
+
 function openDescriptors(): number {
   return readdirSync('/proc/self/fd').length;
 }
 
-/** Ends of descriptors and threads are told to nobody: looked for until the deadline. */
+/** Ends of descriptors are told to nobody: looked for until the deadline. */
 async function eventually(what: string, condition: () => boolean): Promise<void> {
   const deadlineMs = performance.now() + 10_000;
   while (!condition()) {
@@ -40,9 +51,6 @@ async function within(what: string, promise: Promise<void>): Promise<void> {
   await Promise.race([promise, late]).finally(() => clearTimeout(timer));
 }
 
-const CRASH = 'outgoing-test-crash';
-const CRASHING = `new BroadcastChannel('${CRASH}').onmessage = () => { throw new Error('as the test wants it'); };`;
-
 describe.skipIf(!can.root.yes)(`lifetimes of outgoing connections ${can.root.why}`, () => {
   let network: TargetNetwork;
   let agent: TestOutgoing;
@@ -54,7 +62,7 @@ describe.skipIf(!can.root.yes)(`lifetimes of outgoing connections ${can.root.why
     peer = await network.servePeer(network.beyond, BEYOND);
     const program = new URL('../fixtures/unix-peer.py', import.meta.url).pathname;
     await network.serve(network.target, ['python3', program, 'seqpacket:@packets', 'stream:@stream']);
-    agent = await openOutgoing({}, CRASHING);
+    agent = openOutgoing();
     namespace = `net:[${statSync(`/proc/${network.target.pid}/ns/net`).ino}]`;
   });
 
@@ -76,24 +84,14 @@ describe.skipIf(!can.root.yes)(`lifetimes of outgoing connections ${can.root.why
       client.connect({ transport: Transport.TRANSPORT_UNIX_SEQPACKET, to: unixPath('\0packets') }),
     ]);
 
-  test('only the worker is in the target, and nothing is after the last session', async () => {
-    const before = threadNamespaces().length;
-    const first = openClient();
-    const second = openClient();
+  test('no thread is in the target, whatever is open', async () => {
+    const client = openClient();
+    const connections = await openOfEveryKind(client);
     expect(threadNamespaces()).not.toContain(namespace);
-    await first.connect({ to });
-    await second.connect({ to });
-    expect(threadNamespaces().filter((name) => name === namespace)).toHaveLength(1);
-    expect(agent.outgoing.workers).toBe(1);
-    await first.session.close();
-    expect(agent.outgoing.workers).toBe(1);
-    const still = await second.connect({ to });
-    await still.send(Buffer.from('x'));
-    await still.bytes(1);
-    await second.session.close();
-    expect(agent.outgoing.workers).toBe(0);
-    await eventually('threads', () => !threadNamespaces().includes(namespace));
-    expect(threadNamespaces().length).toBeLessThanOrEqual(before + 4);
+    await connections[0]?.send(Buffer.from('x'));
+    await connections[0]?.bytes(1);
+    expect(threadNamespaces()).not.toContain(namespace);
+    await client.session.close();
   });
 
   test('a session that closes leaves no descriptor, whatever was open', async () => {
@@ -109,10 +107,9 @@ describe.skipIf(!can.root.yes)(`lifetimes of outgoing connections ${can.root.why
     await eventually('descriptors', () => openDescriptors() <= before);
   });
 
-  test('a reset right behind an end leaves neither a descriptor nor the thread', async () => {
+  test('a reset right behind an end leaves no descriptor', async () => {
     for (let round = 0; round < 20; round += 1) {
       const client = openClient();
-      // Brings the thread, and fills messages to it: what is sent before and after comes in two, one right behind the other.
       const bulk = await client.connect({ to: internet(BEYOND, 7007) });
       const fill = () => {
         for (let count = 0; count < 4; count += 1) bulk.sendUnasked(Buffer.alloc(64 * 1024));
@@ -127,9 +124,7 @@ describe.skipIf(!can.root.yes)(`lifetimes of outgoing connections ${can.root.why
       fill();
       await eventually('descriptors', () => openDescriptors() <= before);
       await within('the session', client.session.close());
-      expect(agent.outgoing.workers).toBe(0);
     }
-    await eventually('threads', () => !threadNamespaces().includes(namespace));
   });
 
   test('what the client has sent arrives although the session closes right after', async () => {
@@ -138,31 +133,6 @@ describe.skipIf(!can.root.yes)(`lifetimes of outgoing connections ${can.root.why
     for (let count = 0; count < 4; count += 1) await connection.send(Buffer.alloc(225_000));
     await client.session.close();
     expect(await peer.line('after-end')).toBe('after-end 900000');
-  });
-
-  test('a crash of the worker resets every connection at once, and the next dial works', async () => {
-    const warm = openClient();
-    await openOfEveryKind(warm);
-    await warm.session.close();
-    const before = openDescriptors();
-    const client = openClient();
-    const other = openClient();
-    const connections = [...(await openOfEveryKind(client)), ...(await openOfEveryKind(other))];
-    const dialling = client.open({ to: internet('10.99.0.88', 80) });
-    const channel = new BroadcastChannel(CRASH);
-    channel.postMessage('now');
-    for (const connection of [...connections, dialling]) {
-      const error = await (connection.id === dialling.id ? dialling : connection).failed();
-      expect([error.code, error.errno]).toEqual(['SERVICE_UNAVAILABLE', ERRNO.ECONNRESET]);
-    }
-    channel.close();
-    const again = await client.connect({ to });
-    await again.send(Buffer.from('again'));
-    expect((await again.bytes(5)).toString()).toBe('again');
-    await client.session.close();
-    await other.session.close();
-    await eventually('threads', () => !threadNamespaces().includes(namespace));
-    await eventually('descriptors', () => openDescriptors() <= before);
   });
 
   test('2,000 connections leave no descriptor behind', async () => {
@@ -201,8 +171,7 @@ describe.skipIf(!can.root.yes)(`lifetimes of outgoing connections ${can.root.why
     expect([error.code, error.errno]).toEqual(['TARGET_GONE', ERRNO.ECONNRESET]);
     const late = await client.connect({ to }).catch((thrown: unknown) => thrown);
     expect(late).toMatchObject({ code: 'TARGET_GONE', errno: ERRNO.ENETDOWN });
-    await eventually('threads', () => !threadNamespaces().includes(place));
     await client.session.close();
-    await eventually('workers', () => agent.outgoing.workers === 0);
+    expect(openNamespaces()).not.toContain(place);
   });
 });

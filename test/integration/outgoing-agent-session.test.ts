@@ -18,7 +18,7 @@ describe.skipIf(!can.root.yes || !can.nats.yes)(`a session with network ${can.ro
   beforeAll(async () => {
     network = await startNetwork();
     await network.servePeer(network.beyond, BEYOND);
-    // The bundles as they are shipped: the thread is started from a file beside the agent's.
+    // The bundles as they are shipped.
     agent = await startAgent(path.join(import.meta.dirname, '../../dist'), {
       MIRRORD_OUTGOING_ALLOW: '169.254.169.254:80',
     });

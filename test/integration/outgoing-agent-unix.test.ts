@@ -20,7 +20,7 @@ describe.skipIf(!can.root.yes)(`unix sockets of the target ${can.root.why}`, () 
 
   beforeAll(async () => {
     network = await startNetwork();
-    agent = await openOutgoing();
+    agent = openOutgoing();
     client = new OutgoingClient(agent.outgoing, network.identity);
     const { target } = network;
     const run = path.join(target.root, 'run');

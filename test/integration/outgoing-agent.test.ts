@@ -14,7 +14,7 @@ describe.skipIf(!can.root.yes)(`tcp from the target's network ${can.root.why}`, 
 
   beforeAll(async () => {
     network = await startNetwork();
-    agent = await openOutgoing();
+    agent = openOutgoing();
     peer = await network.servePeer(network.beyond, BEYOND, BEYOND_V6);
     client = new OutgoingClient(agent.outgoing, network.identity);
   });

@@ -49,6 +49,11 @@ export function toEndpoint(address: SocketAddress | undefined): InternetEndpoint
   return { ip: unmapped(Buffer.from(ip)), port, scopeId };
 }
 
+/** As the kernel has it, where an IPv6 socket sees IPv4 peers by their mapped addresses. */
+export function fromKernel({ ip, port, scopeId }: InternetEndpoint): InternetEndpoint {
+  return { ip: unmapped(ip), port, scopeId };
+}
+
 export function fromEndpoint({ ip, port, scopeId }: InternetEndpoint): SocketAddress {
   return { address: { $case: 'internet', value: { ip, port, scopeId } } };
 }

@@ -5,14 +5,23 @@
 // much waiting for the way to the client, and what waits behind a full send buffer beyond MAX_WAITING. Each is counted. A socket that is silent in both directions for
 // `idleMs` ends.
 
-import dgram from 'node:dgram';
 import { ReceiveCredit, SendCredit } from '#proto/credits.ts';
+import { ERRNO, errnoName } from '#proto/errno.ts';
 import { AppError } from '#proto/errors.ts';
 import { type Frame, NO_BYTES } from '#proto/frame.ts';
 import { FrameKind } from '#proto/gen/v1/frame.ts';
 import { Datagram } from '#proto/gen/v1/network.ts';
 import { decodeHead } from '#proto/session-stream.ts';
-import { endpointText, formatIp, fromEndpoint, type InternetEndpoint, toEndpoint } from './address.ts';
+import {
+  internetNames,
+  lastSource,
+  openUdp,
+  receiveDatagram,
+  sendDatagram,
+  socketError,
+} from '#runtime/internet-socket.ts';
+import { type FdPoll, READABLE, WRITABLE, watchFd } from '#runtime/netns.ts';
+import { endpointText, fromEndpoint, fromKernel, type InternetEndpoint, toEndpoint } from './address.ts';
 import {
   type Connection,
   type ConnectionHost,
@@ -22,54 +31,73 @@ import {
   errorFrame,
   halfCloseFrame,
   resetFrame,
-  toConnectionError,
 } from './connection.ts';
 import type { DenyList } from './deny-list.ts';
-import { hostText, toLocal } from './dial.ts';
 
 /** Sends that the kernel has not taken yet; more is a client that sends faster than any network. */
 const MAX_WAITING = 1_024;
+/** Received per turn of the loop, so that one socket does not hold up the others. */
+const READS_PER_TURN = 32;
 /** A burst of datagrams of 64 KiB; the kernel's default holds three. */
 const RECEIVE_BUFFER_BYTES = 1024 * 1024;
 /** Holds two of the largest datagrams, so that a client that grants in halves never waits for us. */
 export const DATAGRAM_CREDIT_BYTES = 256 * 1024;
 
+/** One for all: a datagram is copied before the next is received. */
+const buffer = Buffer.allocUnsafeSlow(64 * 1024);
+
 export interface DatagramOptions {
   readonly id: number;
   readonly host: ConnectionHost;
+  /** Of `/proc/PID/ns/net`. */
+  readonly namespaceFd: number;
   readonly denyList: DenyList;
   readonly creditBytes: number;
   readonly idleMs: number;
   readonly family: 4 | 6;
   /** null: unconnected. */
   readonly peer: InternetEndpoint | null;
-  readonly firstBytes: Uint8Array;
+}
+
+/** A datagram that the kernel had no room for. */
+interface Waiting {
+  readonly data: Uint8Array;
+  readonly to: InternetEndpoint | null;
+  readonly creditBytes: number;
 }
 
 export class DatagramSocket implements Connection {
   readonly #options: DatagramOptions;
-  readonly #socket: dgram.Socket;
+  readonly #fd: number;
+  readonly #poll: FdPoll;
   readonly #sendCredit: SendCredit;
   readonly #receiveCredit: ReceiveCredit;
   readonly #idleTimer: NodeJS.Timeout;
-  #state: 'opening' | 'open' | 'ended' = 'opening';
+  #waiting: Waiting[] = [];
   #isReleased = false;
   #isFinishing = false;
-  #waiting = 0;
+  #isEnded = false;
 
+  /** Throws CONNECTION_FAILED where the socket cannot be had. */
   constructor(options: DatagramOptions) {
     this.#options = options;
     this.#sendCredit = new SendCredit(options.creditBytes);
     this.#receiveCredit = new ReceiveCredit(options.creditBytes);
-    this.#socket = dgram.createSocket({ type: options.family === 4 ? 'udp4' : 'udp6' });
-    this.#socket.on('message', (data, { address, port }) => this.#onDatagram(data, address, port));
-    this.#socket.on('error', (error) => this.#onError(error));
-    this.#socket.on('close', () => this.#end());
+    this.#fd = openUdp(options.namespaceFd, options.family, options.peer, RECEIVE_BUFFER_BYTES);
+    this.#poll = watchFd(this.#fd, (status, events) => this.#onReady(status, events));
     this.#idleTimer = setTimeout(() => {
       const message = `no datagram either way for ${options.idleMs} ms`;
-      this.#fail(new AppError('DEADLINE_EXCEEDED', message, { errno: 110 }));
+      this.#fail(new AppError('DEADLINE_EXCEEDED', message, { errno: ERRNO.ETIMEDOUT }));
     }, options.idleMs);
-    this.#open();
+  }
+
+  /** Once, right after construction. */
+  start(firstBytes: Uint8Array): void {
+    const { id, host, peer, creditBytes } = this.#options;
+    const local = fromEndpoint(fromKernel(internetNames(this.#fd).local));
+    host.send(connectedFrame(id, local, peer === null ? undefined : fromEndpoint(peer), creditBytes));
+    if (firstBytes.length > 0 && peer !== null) this.#sendOrQueue({ data: firstBytes, to: null, creditBytes: 0 });
+    this.#updatePolling();
   }
 
   receive(frame: Frame): void {
@@ -92,7 +120,7 @@ export class DatagramSocket implements Connection {
   finish(): void {
     this.#release();
     this.#isFinishing = true;
-    if (this.#waiting === 0) this.#end();
+    if (this.#waiting.length === 0) this.#end();
   }
 
   destroy(): void {
@@ -100,37 +128,7 @@ export class DatagramSocket implements Connection {
     this.#end();
   }
 
-  #open(): void {
-    const { peer } = this.#options;
-    this.#socket.once('listening', () => {
-      // Not every kernel gives as much (net.core.rmem_max).
-      this.#socket.setRecvBufferSize(RECEIVE_BUFFER_BYTES);
-      if (peer === null) this.#onOpen();
-    });
-    if (peer === null) this.#socket.bind({ port: 0 });
-    else {
-      this.#socket.connect(peer.port, hostText(peer), (error?: Error) => {
-        if (error === undefined || error === null) this.#onOpen();
-        else this.#fail(toConnectionError(this.#name, error));
-      });
-    }
-  }
-
-  #onOpen(): void {
-    if (this.#state !== 'opening') return;
-    this.#state = 'open';
-    const { id, host, peer, creditBytes, firstBytes } = this.#options;
-    const { address, port } = this.#socket.address();
-    const local = fromEndpoint(toLocal(address, port));
-    host.send(connectedFrame(id, local, peer === null ? undefined : fromEndpoint(peer), creditBytes));
-    if (firstBytes.length > 0 && peer !== null) this.#sendDatagram(firstBytes, null, 0);
-  }
-
   #onClientData(frame: Frame): void {
-    if (this.#state !== 'open') {
-      this.#fail(new AppError('PROTOCOL_VIOLATION', `data on socket ${this.#options.id} before it was open`));
-      return;
-    }
     try {
       this.#receiveCredit.received(frame.data.length);
       const { peer } = frame.head.length === 0 ? { peer: undefined } : decodeHead(Datagram.decode, frame.head);
@@ -140,7 +138,7 @@ export class DatagramSocket implements Connection {
         this.#giveCredit(frame.data.length);
         return;
       }
-      this.#sendDatagram(frame.data, to, frame.data.length);
+      this.#sendOrQueue({ data: frame.data, to, creditBytes: frame.data.length });
     } catch (thrown) {
       this.#fail(AppError.from(thrown, 'PROTOCOL_VIOLATION'));
     }
@@ -157,47 +155,36 @@ export class DatagramSocket implements Connection {
     }
   }
 
-  #sendDatagram(data: Uint8Array, to: InternetEndpoint | null, creditBytes: number): void {
-    if (this.#waiting >= MAX_WAITING) {
+  #sendOrQueue(datagram: Waiting): void {
+    if (this.#waiting.length === 0 && this.#trySend(datagram)) return;
+    if (this.#waiting.length >= MAX_WAITING) {
       this.#options.host.lost(1);
-      this.#giveCredit(creditBytes);
+      this.#giveCredit(datagram.creditBytes);
       return;
     }
     // A piece of a batch that waits would hold on to all of it.
-    const owned = this.#waiting > 0 ? Buffer.from(data) : data;
-    this.#waiting += 1;
-    this.#transmit(owned, to, true, (error) => {
-      this.#waiting -= 1;
-      if (this.#state === 'ended') return;
-      if (error !== null) this.#onError(error);
-      this.#giveCredit(creditBytes);
-      if (this.#isFinishing && this.#waiting === 0) this.#end();
-    });
+    this.#waiting.push({ ...datagram, data: Buffer.from(datagram.data) });
+    this.#updatePolling();
   }
 
-  /** send(2) reports an ICMP error of the datagram before and does not send its own: once more, then it does. */
-  #transmit(
-    data: Uint8Array,
-    to: InternetEndpoint | null,
-    mayRetry: boolean,
-    done: (error: Error | null) => void,
-  ): void {
-    const sent = (error: Error | null) => {
-      if (error && mayRetry && to === null && this.#state === 'open') {
-        this.#transmit(data, to, false, (second) => {
-          if (second === null) this.#onError(error);
-          done(second);
-        });
-      } else done(error ?? null);
-    };
-    if (to === null) this.#socket.send(data, sent);
-    else this.#socket.send(data, to.port, this.#destination(to), sent);
+  /** False while the send buffer is full. What the kernel refuses is told, and the socket lives on. */
+  #trySend({ data, to, creditBytes }: Waiting): boolean {
+    let result = this.#transmit(data, to);
+    if (result === -ERRNO.EAGAIN) return false;
+    if (result < 0 && to === null) {
+      // send(2) reports an ICMP error of the datagram before and does not send its own: once more, then it does.
+      const former = result;
+      result = this.#transmit(data, to);
+      if (result === 0) this.#tellError(former);
+      if (result === -ERRNO.EAGAIN) return false;
+    }
+    if (result < 0) this.#tellError(result);
+    this.#giveCredit(creditBytes);
+    return true;
   }
 
-  /** An IPv6 socket reaches IPv4 peers by their mapped addresses (ipv6(7)). */
-  #destination(to: InternetEndpoint): string {
-    const { family } = this.#options;
-    return family === 6 && to.ip.length === 4 ? `::ffff:${formatIp(to.ip)}` : hostText(to);
+  #transmit(data: Uint8Array, to: InternetEndpoint | null): number {
+    return sendDatagram(this.#fd, this.#options.family, data, to);
   }
 
   #giveCredit(bytes: number): void {
@@ -205,23 +192,67 @@ export class DatagramSocket implements Connection {
     if (grantBytes > 0 && !this.#isReleased) this.#options.host.send(creditFrame(this.#options.id, grantBytes));
   }
 
-  #onDatagram(data: Buffer, address: string, port: number): void {
-    if (this.#isReleased || this.#state !== 'open') return;
+  #onReady(status: number, events: number): void {
+    if (status < 0) {
+      this.#onPollError(status);
+      return;
+    }
+    if (events & WRITABLE) this.#flush();
+    if (events & READABLE) this.#receiveSome();
+  }
+
+  /** libuv says EBADF of every error and stops (uv__poll_io); what it is the socket knows, which forgets it by that. */
+  #onPollError(status: number): void {
+    const errno = socketError(this.#fd);
+    if (errno === ERRNO.EBADF) this.#fail(this.#toError(status));
+    else {
+      if (errno !== 0) this.#tellError(-errno);
+      this.#updatePolling();
+    }
+  }
+
+  #flush(): void {
+    let sent = 0;
+    for (const datagram of this.#waiting) {
+      if (!this.#trySend(datagram)) break;
+      sent += 1;
+    }
+    this.#waiting.splice(0, sent);
+    if (this.#isFinishing && this.#waiting.length === 0) this.#end();
+    else this.#updatePolling();
+  }
+
+  #receiveSome(): void {
+    for (let count = 0; count < READS_PER_TURN && !this.#isEnded; count += 1) {
+      const result = receiveDatagram(this.#fd, buffer);
+      if (result === -ERRNO.EAGAIN) return;
+      if (result < 0) this.#tellError(result);
+      else this.#onDatagram(buffer.subarray(0, result));
+    }
+  }
+
+  #onDatagram(data: Buffer): void {
+    if (this.#isReleased) return;
     const { id, host, peer } = this.#options;
     this.#idleTimer.refresh();
     if (!host.mayWait || !this.#sendCredit.take(data.length)) {
       host.lost(1);
       return;
     }
-    const head = peer === null ? Datagram.encode({ peer: fromEndpoint(toLocal(address, port)) }).finish() : NO_BYTES;
-    host.send(dataFrame(id, data, head));
+    host.send(dataFrame(id, Buffer.from(data), peer === null ? sourceHead() : NO_BYTES));
   }
 
-  /** Of an open socket: the kernel's word on one datagram. Before: the socket could not be had. */
-  #onError(error: Error): void {
-    const failure = toConnectionError(this.#name, error);
-    if (this.#state === 'opening') this.#fail(failure);
-    else if (!this.#isReleased) this.#options.host.send(errorFrame(this.#options.id, failure));
+  #updatePolling(): void {
+    if (!this.#isEnded) this.#poll.start(this.#waiting.length > 0 ? READABLE | WRITABLE : READABLE);
+  }
+
+  /** The kernel's word on one datagram. */
+  #tellError(result: number): void {
+    if (!this.#isReleased) this.#options.host.send(errorFrame(this.#options.id, this.#toError(result)));
+  }
+
+  #toError(result: number): AppError {
+    return new AppError('CONNECTION_FAILED', `${this.#name}: ${errnoName(-result)}`, { errno: -result });
   }
 
   get #name(): string {
@@ -244,15 +275,17 @@ export class DatagramSocket implements Connection {
   }
 
   #end(): void {
-    if (this.#state === 'ended') return;
-    this.#state = 'ended';
+    if (this.#isEnded) return;
+    this.#isEnded = true;
     clearTimeout(this.#idleTimer);
     this.#release();
-    try {
-      this.#socket.close();
-    } catch {
-      // It was never bound, or has closed by itself.
-    }
+    this.#waiting = [];
+    this.#poll.close();
     this.#options.host.ended(this.#options.id, this);
   }
+}
+
+function sourceHead(): Uint8Array {
+  const source = lastSource();
+  return source === null ? NO_BYTES : Datagram.encode({ peer: fromEndpoint(fromKernel(source)) }).finish();
 }

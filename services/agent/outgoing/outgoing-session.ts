@@ -1,48 +1,30 @@
-// One session's connections as the main thread knows them: their ids, so that each gets its end whatever happens to the
-// thread that holds them.
+// One session's way into its target's network: opened by the first CONNECT, gone with the target or the session.
 
-import type { MessagePort } from 'node:worker_threads';
 import type { Logger } from 'pino';
 import { AppError } from '#proto/errors.ts';
-import { type Frame, makeFrame } from '#proto/frame.ts';
+import type { Frame } from '#proto/frame.ts';
 import { FrameKind } from '#proto/gen/v1/frame.ts';
+import { assertNetworkNamespace } from '#runtime/netns.ts';
 import { TargetHandle, type TargetIdentity } from '#runtime/target-handle.ts';
 import { resetFrame } from './connection.ts';
-import { FramePort } from './frame-port.ts';
-
-/** The session's stream to the client: SessionStream is one. */
-export interface OutgoingLink {
-  send(frame: Frame): void;
-  /** Resolves when little of what was sent still waits. */
-  drained(): Promise<void>;
-}
+import { Connections, type SessionLimits } from './connections.ts';
+import type { DenyList } from './deny-list.ts';
+import { Downlink, type OutgoingLink } from './downlink.ts';
 
 export interface OutgoingSessionOptions {
   readonly target: TargetIdentity;
   readonly link: OutgoingLink;
+  readonly limits: SessionLimits;
   readonly logger: Logger;
-  attach(handle: TargetHandle): MessagePort;
-  /** Resolves when the thread is gone, if this session was its last. */
-  detach(handle: TargetHandle): Promise<void>;
+  denyList(handle: TargetHandle): DenyList;
   onClosed(): void;
 }
 
-/** Which ends of a connection have ended in order. */
-interface OpenId {
-  hasClientEnded: boolean;
-  hasPeerEnded: boolean;
-}
-
-/** More than the worker takes to finish; then the port is cut. */
-const CLOSE_DEADLINE_MS = 3_000;
-
 export class OutgoingSession {
   readonly #options: OutgoingSessionOptions;
-  readonly #open = new Map<number, OpenId>();
   #handle: TargetHandle | null = null;
-  #port: FramePort | null = null;
-  #portClosed: (() => void) | null = null;
-  #state: 'open' | 'closing' | 'closed' = 'open';
+  #connections: Connections | null = null;
+  #isClosing = false;
   /** Set once the target has ended: there is no network to return to. */
   #ended: AppError | null = null;
   #closed: Promise<void> | null = null;
@@ -53,7 +35,7 @@ export class OutgoingSession {
 
   /** Connections the client has not seen the end of. */
   get connections(): number {
-    return this.#open.size;
+    return this.#connections?.count ?? 0;
   }
 
   /**
@@ -61,12 +43,9 @@ export class OutgoingSession {
    * own credit. Throws PROTOCOL_VIOLATION for an id that cannot be.
    */
   handle(frame: Frame): void {
-    if (this.#state !== 'open') return;
+    if (this.#isClosing) return;
     if (frame.kind === FrameKind.FRAME_KIND_CONNECT) this.#connect(frame);
-    else if (this.#open.has(frame.id)) {
-      this.#noteEnd(frame, 'hasClientEnded');
-      this.#port?.send(frame);
-    }
+    else this.#connections?.receive(frame);
   }
 
   /** Lets connections send what they were given, for a moment, then ends them. Resolves when all is released. */
@@ -75,124 +54,54 @@ export class OutgoingSession {
     return this.#closed;
   }
 
-  /** For the pool of threads: ours has ended by itself. */
-  workerEnded(error: AppError): void {
-    this.#port = null;
-    this.#portClosed?.();
-    this.#resetAll(error);
-    this.#releaseHandle();
-  }
-
   #connect(frame: Frame): void {
     const { id } = frame;
     if (id % 2 === 0) throw new AppError('PROTOCOL_VIOLATION', `connection ${id} was not opened by the client`);
-    if (this.#open.has(id)) throw new AppError('PROTOCOL_VIOLATION', `connection ${id} is already open`);
+    if (this.#connections?.has(id)) throw new AppError('PROTOCOL_VIOLATION', `connection ${id} is already open`);
     try {
-      this.#ensurePort().send(frame);
-      this.#open.set(id, { hasClientEnded: false, hasPeerEnded: false });
+      this.#ensureConnections().connect(frame);
     } catch (thrown) {
       this.#options.link.send(resetFrame(id, AppError.from(thrown, 'BUG')));
     }
   }
 
-  #ensurePort(): FramePort {
-    if (this.#port !== null) return this.#port;
+  #ensureConnections(): Connections {
     if (this.#ended !== null) throw this.#ended;
-    this.#handle ??= TargetHandle.open(this.#options.target, () => this.#onTargetEnded());
-    const port: FramePort = new FramePort({
-      port: this.#options.attach(this.#handle),
-      windowBytes: null,
-      onFrames: (frames, costBytes) => this.#onFrames(port, frames, costBytes),
-      onClosed: () => this.#portClosed?.(),
-    });
-    this.#port = port;
-    return port;
-  }
-
-  #onFrames(port: FramePort, frames: Frame[], costBytes: number): void {
-    for (const frame of frames) {
-      if (frame.id === 0) this.#onOwnFrame(frame);
-      else if (this.#open.has(frame.id)) {
-        this.#noteEnd(frame, 'hasPeerEnded');
-        this.#options.link.send(frame);
-      }
+    if (this.#connections !== null) return this.#connections;
+    const { target, link, limits } = this.#options;
+    const handle = TargetHandle.open(target, () => this.#onTargetEnded());
+    try {
+      assertNetworkNamespace(handle.namespaceFd);
+    } catch (thrown) {
+      handle.close();
+      throw thrown;
     }
-    this.#options.link.drained().then(
-      () => port.grant(costBytes),
-      // The stream has closed; the session is about to.
-      () => undefined,
-    );
-  }
-
-  #onOwnFrame(frame: Frame): void {
-    if (frame.kind !== FrameKind.FRAME_KIND_SESSION_CLOSED) return;
-    const lostDatagrams = Buffer.from(frame.head).readUInt32LE();
-    if (lostDatagrams > 0) this.#options.logger.info({ lostDatagrams }, 'datagrams lost');
-  }
-
-  /** An id is free after RESET, or after HALF_CLOSE both ways (frame.proto). */
-  #noteEnd(frame: Frame, end: keyof OpenId): void {
-    if (frame.kind === FrameKind.FRAME_KIND_RESET) {
-      this.#open.delete(frame.id);
-      return;
-    }
-    if (frame.kind !== FrameKind.FRAME_KIND_HALF_CLOSE) return;
-    const open = this.#open.get(frame.id);
-    if (open === undefined) return;
-    open[end] = true;
-    if (open.hasClientEnded && open.hasPeerEnded) this.#open.delete(frame.id);
+    const { namespaceFd, rootFd } = handle;
+    const denyList = this.#options.denyList(handle);
+    this.#handle = handle;
+    this.#connections = new Connections({ downlink: new Downlink(link), namespaceFd, rootFd, denyList, limits });
+    return this.#connections;
   }
 
   #onTargetEnded(): void {
-    if (this.#state !== 'open') return;
-    this.#ended = new AppError('TARGET_GONE', `process ${this.#options.target.pid} has ended`, { errno: 100 });
-    this.#resetAll(this.#ended);
-    this.#cutPort();
-    this.#detach().catch(() => undefined);
-  }
-
-  #resetAll(cause: AppError): void {
-    const error = new AppError(cause.code, cause.message, {
-      errno: cause.code === 'NOT_PERMITTED' ? cause.errno : 104,
-    });
-    const ids = [...this.#open.keys()];
-    this.#open.clear();
-    for (const id of ids) this.#options.link.send(resetFrame(id, error));
+    if (this.#isClosing) return;
+    const { pid } = this.#options.target;
+    this.#ended = new AppError('TARGET_GONE', `process ${pid} has ended`, { errno: 100 });
+    this.#connections?.resetAll(new AppError('TARGET_GONE', this.#ended.message, { errno: 104 }));
+    this.#release();
   }
 
   async #close(): Promise<void> {
-    this.#state = 'closing';
-    const port = this.#port;
-    if (port !== null) {
-      const closed = new Promise<void>((resolve) => {
-        this.#portClosed = resolve;
-      });
-      const timer = setTimeout(() => port.close(), CLOSE_DEADLINE_MS);
-      port.send(makeFrame(0, FrameKind.FRAME_KIND_SESSION_CLOSE));
-      await closed;
-      clearTimeout(timer);
-    }
-    this.#state = 'closed';
-    this.#open.clear();
-    await this.#detach();
+    this.#isClosing = true;
+    await this.#connections?.close();
+    this.#release();
     this.#options.onClosed();
   }
 
-  #cutPort(): void {
-    this.#port?.close();
-    this.#port = null;
-  }
-
-  async #detach(): Promise<void> {
-    const handle = this.#handle;
-    this.#handle = null;
-    this.#port = null;
-    if (handle === null) return;
-    await this.#options.detach(handle);
-    handle.close();
-  }
-
-  #releaseHandle(): void {
+  #release(): void {
+    const lostDatagrams = this.#connections?.lostDatagrams ?? 0;
+    if (lostDatagrams > 0) this.#options.logger.info({ lostDatagrams }, 'datagrams lost');
+    this.#connections = null;
     this.#handle?.close();
     this.#handle = null;
   }

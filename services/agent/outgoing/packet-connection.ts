@@ -15,7 +15,6 @@ import {
   WRITABLE,
   watchFd,
 } from '#runtime/netns.ts';
-import { fromUnixName } from './address.ts';
 import {
   type Connection,
   type ConnectionHost,
@@ -25,7 +24,7 @@ import {
   halfCloseFrame,
   resetFrame,
 } from './connection.ts';
-import type { DialledUnix } from './dial.ts';
+import type { Dialled } from './dial.ts';
 
 /** Empty packets cost no credit; more of them than this waiting is no honest client. */
 const MAX_WAITING = 1_024;
@@ -34,7 +33,7 @@ const READS_PER_TURN = 16;
 const EAGAIN = -11;
 const ENODATA = -61;
 
-/** One for the thread: a packet is copied into its frame before the next is read. */
+/** One for all: a packet is copied into its frame before the next is read. */
 const buffer = Buffer.allocUnsafeSlow(MAX_DATA_BYTES);
 
 export interface PacketOptions {
@@ -43,6 +42,8 @@ export interface PacketOptions {
   /** At least twice the largest packet, or the credit could never cover one. */
   readonly creditBytes: number;
   readonly firstBytes: Uint8Array;
+  /** Connected; ours from here on. */
+  readonly fd: number;
 }
 
 export class PacketConnection implements Connection {
@@ -59,14 +60,18 @@ export class PacketConnection implements Connection {
   #isFinishing = false;
   #isEnded = false;
 
-  constructor(options: PacketOptions, dialled: DialledUnix) {
+  constructor(options: PacketOptions) {
     this.#options = options;
-    this.#fd = dialled.fd;
+    this.#fd = options.fd;
     this.#sendCredit = new SendCredit(options.creditBytes);
     this.#receiveCredit = new ReceiveCredit(options.creditBytes);
     this.#poll = watchFd(this.#fd, (status, events) => this.#onReady(status, events));
-    const { id, host, creditBytes, firstBytes } = options;
-    host.send(connectedFrame(id, fromUnixName(dialled.local), fromUnixName(dialled.peer), creditBytes));
+  }
+
+  /** Once, right after construction. */
+  start({ local, peer }: Dialled): void {
+    const { id, host, creditBytes, firstBytes } = this.#options;
+    host.send(connectedFrame(id, local, peer, creditBytes));
     if (firstBytes.length > 0) this.#sendOrQueue(firstBytes);
     this.#updatePolling();
   }

@@ -1,7 +1,7 @@
 // A TCP connection or a unix stream: bytes both ways under credit, each direction ending on its own.
 //
 // It ends by one of: both directions ended in order; RESET of the client (RST towards the peer); an error of the peer's
-// side, RST included (RESET towards the client); the dial failing or taking too long; the session closing. In every one
+// side, RST included (RESET towards the client); the session closing. In every one
 // `#end` releases what is held, once.
 
 import type { Socket } from 'node:net';
@@ -16,6 +16,7 @@ import {
   connectedFrame,
   creditFrame,
   dataFrame,
+  FULL_READ_BYTES,
   halfCloseFrame,
   readSizeFor,
   resetFrame,
@@ -33,17 +34,22 @@ export interface StreamOptions {
   readonly firstBytes: Uint8Array;
 }
 
+/** `onread` of a socket: where it reads to, and who takes it. */
+export interface Reading {
+  readonly buffer: () => Uint8Array;
+  readonly callback: (count: number, buffer: Uint8Array) => boolean;
+}
+
 export interface DialledStream {
   readonly socket: Socket;
-  /** TCP: false until 'connect'. Unix sockets come connected. */
-  readonly isConnected: boolean;
-  /** How long the dial may take. */
-  readonly deadlineMs: number;
-  addresses(): { local: SocketAddress; peer: SocketAddress };
+  readonly local: SocketAddress;
+  readonly peer: SocketAddress;
   /** RST where the transport has one. */
   reset(): void;
 }
 
+/** All connections that bring little read into it, and what they brought is copied. */
+const sharedBuffer = Buffer.allocUnsafeSlow(FULL_READ_BYTES);
 /** A connection that brings less is not the one that fills the way to the client: it goes on. */
 const LIGHT_BYTES = 16 * 1024;
 
@@ -55,12 +61,13 @@ export class StreamConnection implements Connection {
   readonly #queue = new WriteQueue();
   readonly #resume = () => this.#updateReading();
   #dialled: DialledStream | null = null;
-  #dialTimer: NodeJS.Timeout | undefined;
-  #state: 'dialling' | 'open' | 'ended' = 'dialling';
+  #state: 'new' | 'open' | 'ended' = 'new';
   /** Read since the way to the client was full. */
   #whileFullBytes = 0;
   #isWriting = false;
   #isPaused = false;
+  /** What came last filled at least half of the buffer. */
+  #isBulk = false;
   /** The client's direction has ended. */
   #hasClientEnded = false;
   #hasPeerEnded = false;
@@ -76,32 +83,30 @@ export class StreamConnection implements Connection {
     this.#readBytes = readSizeFor(options.creditBytes);
   }
 
-  /** For the socket's `onread`: the buffer is read into again after it returns. */
-  readonly onBytes = (count: number, buffer: Uint8Array): boolean => {
-    if (this.#isReleased || this.#state !== 'open') return true;
-    this.#sendCredit.take(count);
-    this.#whileFullBytes = this.#options.host.isFull ? this.#whileFullBytes + count : 0;
-    this.#options.host.send(dataFrame(this.#options.id, buffer.subarray(0, count)));
-    this.#updateReading();
-    return true;
+  /** One who fills buffers gets a fresh one each time, which goes on as it is: thousands of others need none of their own. */
+  readonly reading: Reading = {
+    buffer: () => {
+      if (this.#isBulk) return Buffer.allocUnsafeSlow(this.#readBytes);
+      return sharedBuffer.subarray(0, this.#readBytes);
+    },
+    callback: (count, buffer) => {
+      this.#onBytes(count, buffer);
+      return true;
+    },
   };
 
   /** Once, right after construction. */
-  attach(dialled: DialledStream): void {
+  start(dialled: DialledStream): void {
+    const { id, host, creditBytes, firstBytes } = this.#options;
+    const { socket, local, peer } = dialled;
     this.#dialled = dialled;
-    const { socket } = dialled;
+    this.#state = 'open';
     socket.on('error', (error) => this.#fail(toConnectionError(this.#options.name, error)));
     socket.on('end', () => this.#onPeerEnd());
     socket.on('close', () => this.#end());
-    if (dialled.isConnected) {
-      this.#onConnect();
-      return;
-    }
-    socket.once('connect', () => this.#onConnect());
-    this.#dialTimer = setTimeout(() => {
-      const message = `${this.#options.name} did not answer within ${dialled.deadlineMs} ms`;
-      this.#fail(new AppError('DEADLINE_EXCEEDED', message, { errno: 110 }));
-    }, dialled.deadlineMs);
+    host.send(connectedFrame(id, local, peer, creditBytes));
+    if (firstBytes.length > 0) this.#write(firstBytes, false);
+    this.#updateReading();
   }
 
   receive(frame: Frame): void {
@@ -135,20 +140,19 @@ export class StreamConnection implements Connection {
     this.#end();
   }
 
-  #onConnect(): void {
-    const { id, host, creditBytes, firstBytes } = this.#options;
-    clearTimeout(this.#dialTimer);
-    if (this.#state !== 'dialling' || this.#dialled === null) return;
-    this.#state = 'open';
-    const { local, peer } = this.#dialled.addresses();
-    host.send(connectedFrame(id, local, peer, creditBytes));
-    if (firstBytes.length > 0) this.#write(firstBytes, false);
-    if (this.#hasClientEnded && !this.#isWriting) this.#dialled.socket.end();
+  #onBytes(count: number, buffer: Uint8Array): void {
+    const isOwn = buffer.buffer !== sharedBuffer.buffer;
+    this.#isBulk = count * 2 >= this.#readBytes;
+    if (this.#isReleased || this.#state !== 'open') return;
+    this.#sendCredit.take(count);
+    this.#whileFullBytes = this.#options.host.isFull ? this.#whileFullBytes + count : 0;
+    const data = buffer.subarray(0, count);
+    this.#options.host.send(dataFrame(this.#options.id, isOwn && this.#isBulk ? data : Buffer.from(data)));
     this.#updateReading();
   }
 
   #onClientData(data: Uint8Array): void {
-    if (this.#state === 'dialling' || this.#hasClientEnded) {
+    if (this.#hasClientEnded) {
       this.#fail(new AppError('PROTOCOL_VIOLATION', `data on connection ${this.#options.id} where none may come`));
       return;
     }
@@ -232,7 +236,6 @@ export class StreamConnection implements Connection {
   #end(): void {
     if (this.#state === 'ended') return;
     this.#state = 'ended';
-    clearTimeout(this.#dialTimer);
     this.#queue.clear();
     this.#options.host.forgetWriter(this.#resume);
     const socket = this.#dialled?.socket;

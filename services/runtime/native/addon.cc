@@ -18,10 +18,14 @@ Napi::Value fail(Napi::Env env, const char *syscall)
 
 static Napi::Object init(Napi::Env env, Napi::Object exports)
 {
-	exports.Set("enterNetworkNamespace", Napi::Function::New(env, enter_network_namespace));
+	exports.Set("assertNetworkNamespace", Napi::Function::New(env, assert_network_namespace));
 	exports.Set("openPidfd", Napi::Function::New(env, open_pidfd));
-	exports.Set("interfaceIndex", Napi::Function::New(env, interface_index));
-	exports.Set("interfaceName", Napi::Function::New(env, interface_name));
+	exports.Set("connectTcp", Napi::Function::New(env, connect_tcp));
+	exports.Set("socketError", Napi::Function::New(env, socket_error));
+	exports.Set("internetNames", Napi::Function::New(env, internet_names));
+	exports.Set("openUdp", Napi::Function::New(env, open_udp));
+	exports.Set("receiveDatagram", Napi::Function::New(env, receive_datagram));
+	exports.Set("sendDatagram", Napi::Function::New(env, send_datagram));
 	exports.Set("connectUnix", Napi::Function::New(env, connect_unix));
 	exports.Set("unixNames", Napi::Function::New(env, unix_names));
 	exports.Set("receivePacket", Napi::Function::New(env, receive_packet));

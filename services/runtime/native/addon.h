@@ -14,10 +14,18 @@
 Napi::Value fail(Napi::Env env, const char *syscall);
 
 /* namespace.cc */
-Napi::Value enter_network_namespace(const Napi::CallbackInfo &info);
+/* A non-blocking socket of that namespace, or -errno. */
+int socket_in(int namespace_fd, int family, int type);
+Napi::Value assert_network_namespace(const Napi::CallbackInfo &info);
 Napi::Value open_pidfd(const Napi::CallbackInfo &info);
-Napi::Value interface_index(const Napi::CallbackInfo &info);
-Napi::Value interface_name(const Napi::CallbackInfo &info);
+
+/* internet.cc */
+Napi::Value connect_tcp(const Napi::CallbackInfo &info);
+Napi::Value socket_error(const Napi::CallbackInfo &info);
+Napi::Value internet_names(const Napi::CallbackInfo &info);
+Napi::Value open_udp(const Napi::CallbackInfo &info);
+Napi::Value receive_datagram(const Napi::CallbackInfo &info);
+Napi::Value send_datagram(const Napi::CallbackInfo &info);
 
 /* unix_socket.cc */
 Napi::Value connect_unix(const Napi::CallbackInfo &info);

@@ -54,11 +54,13 @@ class FdPoll : public Napi::ObjectWrap<FdPoll>
 	}
 	Napi::Value start(const Napi::CallbackInfo &info);
 	Napi::Value close(const Napi::CallbackInfo &info);
+	Napi::Value detach(const Napi::CallbackInfo &info);
 
       private:
 	static void on_ready(uv_poll_s *poll, int status, int events);
 	static void on_closed(uv_handle_s *poll);
 	static void on_environment_end(void *self);
+	int release_handle();
 	void release();
 
 	Handle *handle_ = nullptr;
@@ -112,6 +114,12 @@ Napi::Value FdPoll::close(const Napi::CallbackInfo &info)
 	return info.Env().Undefined();
 }
 
+/* Ends the watch; the descriptor is the caller's from here on. -1 when there is none any more. */
+Napi::Value FdPoll::detach(const Napi::CallbackInfo &info)
+{
+	return Napi::Number::New(info.Env(), release_handle());
+}
+
 void FdPoll::on_ready(uv_poll_s *poll, int status, int events)
 {
 	Handle *handle = static_cast<Handle *>(uv_handle_get_data(as_handle(poll)));
@@ -138,17 +146,27 @@ void FdPoll::on_environment_end(void *self)
 	poll->release();
 }
 
-void FdPoll::release()
+int FdPoll::release_handle()
 {
+	int fd = fd_;
+
 	if (handle_ == nullptr)
-		return;
+		return -1;
 	napi_remove_env_cleanup_hook(Env(), on_environment_end, this);
 	handle_->owner = nullptr;
 	uv_close(as_handle(handle_->poll), on_closed);
-	/* Allowed right after uv_close (libuv, "uv_poll_t"). */
-	::close(fd_);
 	handle_ = nullptr;
 	callback_.Reset();
+	return fd;
+}
+
+void FdPoll::release()
+{
+	int fd = release_handle();
+
+	/* Allowed right after uv_close (libuv, "uv_poll_t"). */
+	if (fd >= 0)
+		::close(fd);
 }
 
 } // namespace
@@ -157,5 +175,6 @@ Napi::Function define_fd_poll(Napi::Env env)
 {
 	return FdPoll::DefineClass(env, "FdPoll",
 				   {FdPoll::InstanceMethod<&FdPoll::start>("start"),
-				    FdPoll::InstanceMethod<&FdPoll::close>("close")});
+				    FdPoll::InstanceMethod<&FdPoll::close>("close"),
+				    FdPoll::InstanceMethod<&FdPoll::detach>("detach")});
 }

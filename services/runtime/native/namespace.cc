@@ -1,9 +1,12 @@
-/* Network namespaces and their interfaces, and a process that cannot be mistaken for another. */
+/* Sockets of another network namespace, and a process that cannot be mistaken for another. */
 #include "addon.h"
 
-#include <net/if.h>
+#include <cerrno>
+#include <cstdlib>
+#include <fcntl.h>
 #include <sched.h>
-#include <string>
+#include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -12,11 +15,59 @@
 #define SYS_pidfd_open 434
 #endif
 
-/* (fd): the calling thread, and only it, is in that namespace from here on (setns(2)). */
-Napi::Value enter_network_namespace(const Napi::CallbackInfo &info)
+/* The namespace this process was started in; kept open, as /proc may be hidden later. */
+static int own_namespace()
 {
-	if (setns(info[0].As<Napi::Number>().Int32Value(), CLONE_NEWNET) < 0)
+	static int fd = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+
+	return fd;
+}
+
+static bool is_same(int left, int right)
+{
+	struct stat one, other;
+
+	return fstat(left, &one) == 0 && fstat(right, &other) == 0 && one.st_dev == other.st_dev &&
+	       one.st_ino == other.st_ino;
+}
+
+/*
+ * A socket belongs to the namespace it was made in, whoever uses it afterwards: nothing else
+ * happens in there. The way back is tried before the way in, so that nobody enters who may not
+ * leave again.
+ */
+int socket_in(int namespace_fd, int family, int type)
+{
+	int own = own_namespace();
+	int fd;
+
+	if (own < 0)
+		return -EBADF;
+	if (is_same(own, namespace_fd)) {
+		fd = socket(family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+		return fd < 0 ? -errno : fd;
+	}
+	if (setns(own, CLONE_NEWNET) < 0 || setns(namespace_fd, CLONE_NEWNET) < 0)
+		return -errno;
+	fd = socket(family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		fd = -errno;
+	/* A thread that stays in a target's network would dial and listen there for everybody. */
+	if (setns(own, CLONE_NEWNET) < 0)
+		abort();
+	return fd;
+}
+
+/* (fd): whether sockets can be had of the namespace; throws why not. */
+Napi::Value assert_network_namespace(const Napi::CallbackInfo &info)
+{
+	int fd = socket_in(info[0].As<Napi::Number>().Int32Value(), AF_UNIX, SOCK_STREAM);
+
+	if (fd < 0) {
+		errno = -fd;
 		return fail(info.Env(), "setns");
+	}
+	close(fd);
 	return info.Env().Undefined();
 }
 
@@ -28,22 +79,4 @@ Napi::Value open_pidfd(const Napi::CallbackInfo &info)
 	if (fd < 0)
 		return fail(info.Env(), "pidfd_open");
 	return Napi::Number::New(info.Env(), static_cast<double>(fd));
-}
-
-/* (name): of the calling thread's namespace; 0 for none. */
-Napi::Value interface_index(const Napi::CallbackInfo &info)
-{
-	std::string name = info[0].As<Napi::String>().Utf8Value();
-
-	return Napi::Number::New(info.Env(), if_nametoindex(name.c_str()));
-}
-
-/* (index): null for none. */
-Napi::Value interface_name(const Napi::CallbackInfo &info)
-{
-	char name[IF_NAMESIZE];
-
-	if (if_indextoname(info[0].As<Napi::Number>().Uint32Value(), name) == nullptr)
-		return info.Env().Null();
-	return Napi::String::New(info.Env(), name);
 }

@@ -62,25 +62,27 @@ static int find_peer(int root, const Napi::Uint8Array &name, struct sockaddr_un 
 }
 
 /*
- * (isSeqpacket, rootFd, sun_path bytes): a connected, non-blocking descriptor in the calling
- * thread's namespace. A path is walked within the root; a name of the abstract namespace begins
+ * (namespaceFd, isSeqpacket, rootFd, sun_path bytes): a connected, non-blocking descriptor of that
+ * namespace. A path is walked within the root; a name of the abstract namespace begins
  * with a zero and is taken to its last byte. Throws EAGAIN while the listener's queue is full.
  */
 Napi::Value connect_unix(const Napi::CallbackInfo &info)
 {
-	int type = info[0].As<Napi::Boolean>().Value() ? SOCK_SEQPACKET : SOCK_STREAM;
-	int root = info[1].As<Napi::Number>().Int32Value();
+	int type = info[1].As<Napi::Boolean>().Value() ? SOCK_SEQPACKET : SOCK_STREAM;
+	int root = info[2].As<Napi::Number>().Int32Value();
 	struct sockaddr_un address = {};
 	int length, path_fd, fd, error = 0;
 
-	length = find_peer(root, info[2].As<Napi::Uint8Array>(), &address, &path_fd);
+	length = find_peer(root, info[3].As<Napi::Uint8Array>(), &address, &path_fd);
 	if (length < 0) {
 		errno = -length;
 		return fail(info.Env(), "connect");
 	}
-	fd = socket(AF_UNIX, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (fd < 0 || connect(fd, reinterpret_cast<struct sockaddr *>(&address),
-			      static_cast<socklen_t>(length)) < 0)
+	fd = socket_in(info[0].As<Napi::Number>().Int32Value(), AF_UNIX, type);
+	if (fd < 0)
+		error = -fd;
+	else if (connect(fd, reinterpret_cast<struct sockaddr *>(&address),
+			 static_cast<socklen_t>(length)) < 0)
 		error = errno;
 	if (path_fd >= 0)
 		close(path_fd);
