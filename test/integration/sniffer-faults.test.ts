@@ -9,11 +9,13 @@ import { afterEach, beforeEach, expect, test } from 'vitest';
 import { type Peer, startNetwork, type TargetNetwork } from '../fixtures/network.ts';
 import { Mirror, type RunningSniffer, startSniffer } from './sniffer-harness.ts';
 import { startSnifferProcess } from './sniffer-process.ts';
+import { startClient } from './steered-client.ts';
 
 const HTTP = 8080;
 const ECHO = 9000;
 const DEADLINE_MS = 90_000;
 const fixture = (name: string) => path.join(import.meta.dirname, '../fixtures', name);
+const serverCommand = [process.execPath, fixture('hash-server.mjs'), String(HTTP), String(ECHO)];
 
 let network: TargetNetwork;
 let server: Peer;
@@ -22,8 +24,7 @@ let mirror: Mirror;
 
 beforeEach(async () => {
   network = await startNetwork();
-  const command = [process.execPath, fixture('hash-server.mjs'), String(HTTP), String(ECHO)];
-  server = await network.serve(network.target, command);
+  server = await network.serve(network.target, serverCommand);
   sniffer = await startSniffer();
   mirror = await Mirror.open(sniffer, network.identity);
 }, DEADLINE_MS);
@@ -132,6 +133,38 @@ test(
     const wrong = mirror.seen.filter((seen) => truths.get(seen.peerPort) !== `${seen.bytes} ${seen.sha256}`);
     expect(wrong.length).toBe(0);
     expect(mirror.seen.every(({ ended }) => ended !== null)).toBe(true);
+  },
+  DEADLINE_MS,
+);
+
+test(
+  'a server that is killed and started again under a capture: its connections end, the next ones are copied',
+  async () => {
+    const { id } = await mirror.subscribe({ port: ECHO });
+    const one = await startClient(network, ECHO);
+    const two = await (async () => {
+      try {
+        await one.tell('text before');
+        await mirror.until('its bytes', () => mirror.seen[0]?.text === 'before\n');
+        await server.stop();
+        const ended = await mirror.over(one.port);
+        expect(['END_REASON_CLOSED', 'END_REASON_TARGET_RESET']).toContain(ended.endReason);
+        server = await network.serve(network.target, serverCommand);
+        return await startClient(network, ECHO);
+      } finally {
+        await one[Symbol.asyncDispose]();
+      }
+    })();
+    try {
+      await two.tell('text after');
+      await two.tell('end');
+      const [, port, bytes, sha256] = (await server.line('over')).split(' ');
+      const seen = await mirror.over(Number(port));
+      expect([seen.bytes, seen.sha256, seen.isOlder]).toEqual([Number(bytes), sha256, false]);
+      expect(await mirror.unsubscribe(id)).toMatchObject({ connections: 2n, losses: [] });
+    } finally {
+      await two[Symbol.asyncDispose]();
+    }
   },
   DEADLINE_MS,
 );

@@ -10,6 +10,8 @@ export interface SteeredClient {
   /** Of its end of the connection. */
   readonly port: number;
   tell(line: string): Promise<void>;
+  /** Resolves when so many bytes have come back since the beginning. */
+  heard(bytes: number): Promise<void>;
   [Symbol.asyncDispose](): Promise<void>;
 }
 
@@ -25,6 +27,10 @@ export async function startClient(network: TargetNetwork, port: number, host = '
     port: Number(own),
     tell: async (line) => {
       await pipe.write(`${line}\n`);
+    },
+    heard: async (bytes) => {
+      await pipe.write(`hear ${bytes}\n`);
+      await peer.line(`heard ${bytes}`);
     },
     [Symbol.asyncDispose]: async () => {
       await pipe.close();

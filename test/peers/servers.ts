@@ -1,9 +1,11 @@
-// Servers as distributions ship them, each in the namespace beyond the target, with data, keys and port of its own.
+// Servers as distributions ship them, each in the namespace beyond the target if nothing else is said, with data, keys and port of
+// its own.
 
 import { execFileSync } from 'node:child_process';
 import { readdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { BEYOND } from '../fixtures/network.ts';
+import { BEYOND, type TargetNetwork } from '../fixtures/network.ts';
+import type { RunningTarget } from '../fixtures/target.ts';
 import { type Stage, TARGET } from './stage.ts';
 
 export const SQL = { port: 5432, user: 'shop', password: 'a-password-of-the-test', database: 'postgres' };
@@ -11,12 +13,32 @@ export const STORE_PORT = 6379;
 export const BUS_PORT = 4222;
 export const SHELL_PORT = 2222;
 
+/** Where a server runs, listens, and who may come. */
+export interface Place {
+  readonly network: TargetNetwork;
+  readonly where: RunningTarget;
+  readonly listen: string;
+  readonly from: string;
+  makeFolder(name: string): string;
+}
+
+const beyond = (stage: Stage): Place => ({
+  network: stage.network,
+  where: stage.network.beyond,
+  listen: BEYOND,
+  from: TARGET,
+  makeFolder: (name) => stage.makeFolder(name),
+});
+
 const asPostgres = ['setpriv', '--reuid', 'postgres', '--regid', 'postgres', '--clear-groups'];
 
-/** Refuses root, and whoever does not come from the target. */
-export async function servePostgres(stage: Stage): Promise<void> {
+export const servePostgres = (stage: Stage) => servePostgresAt(beyond(stage));
+export const serveRedis = (stage: Stage) => serveRedisAt(beyond(stage));
+
+/** Refuses root, and whoever does not come from there. */
+export async function servePostgresAt({ network, where, listen, from, makeFolder }: Place): Promise<void> {
   const programs = newestOf('/usr/lib/postgresql');
-  const folder = stage.makeFolder('sql');
+  const folder = makeFolder('sql');
   const data = path.join(folder, 'data');
   const secret = path.join(folder, 'password');
   writeFileSync(secret, SQL.password);
@@ -36,18 +58,18 @@ export async function servePostgres(stage: Stage): Promise<void> {
     '--no-locale',
   ];
   execFileSync(file, [...as, path.join(programs, 'initdb'), '--no-sync', ...words], { cwd: folder, stdio: 'pipe' });
-  writeFileSync(path.join(data, 'pg_hba.conf'), `host all all ${TARGET}/32 scram-sha-256\n`);
-  const settings = ['fsync=off', 'unix_socket_directories=', `listen_addresses=${BEYOND}`, 'max_connections=40'];
+  writeFileSync(path.join(data, 'pg_hba.conf'), `host all all ${from}/32 scram-sha-256\n`);
+  const settings = ['fsync=off', 'unix_socket_directories=', `listen_addresses=${listen}`, 'max_connections=40'];
   const serve = [path.join(programs, 'postgres'), '-D', data, '-p', String(SQL.port)];
   const command = [...asPostgres, ...serve, ...settings.flatMap((setting) => ['-c', setting])];
   // On SIGINT it ends its sessions and gives its shared memory back.
-  await stage.network.serve(stage.network.beyond, command, { ready: 'ready to accept connections', end: 'SIGINT' });
+  await network.serve(where, command, { ready: 'ready to accept connections', end: 'SIGINT' });
 }
 
-export async function serveRedis(stage: Stage): Promise<void> {
-  const settings = ['--bind', BEYOND, '--port', String(STORE_PORT), '--protected-mode', 'no', '--save', ''];
-  const command = ['redis-server', ...settings, '--dir', stage.makeFolder('store')];
-  await stage.network.serve(stage.network.beyond, command, { ready: 'eady to accept connections' });
+export async function serveRedisAt({ network, where, listen, makeFolder }: Place): Promise<void> {
+  const settings = ['--bind', listen, '--port', String(STORE_PORT), '--protected-mode', 'no', '--save', ''];
+  const command = ['redis-server', ...settings, '--dir', makeFolder('store')];
+  await network.serve(where, command, { ready: 'eady to accept connections' });
 }
 
 export async function serveNats(stage: Stage): Promise<void> {

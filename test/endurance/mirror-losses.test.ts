@@ -1,0 +1,91 @@
+// Whatever is missing of a mirror is counted: what was delivered and what was told to be lost is, byte for byte, what the target
+// received, also when the sniffer stands still and under a million requests.
+
+import path from 'node:path';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { can, canRun } from '../can.ts';
+import { type Peer, startNetwork, type TargetNetwork } from '../fixtures/network.ts';
+import { Mirror, type RunningSniffer, type Seen, startSniffer } from '../integration/sniffer-harness.ts';
+import { type SnifferProcess, startSnifferProcess } from '../integration/sniffer-process.ts';
+import { type SteeredClient, startClient } from '../integration/steered-client.ts';
+
+const machine = [can.root, can.nats, canRun('h2load')].find(({ yes }) => !yes) ?? can.root;
+const HTTP = 8080;
+const ECHO = 9000;
+const RING_FULL = 1;
+const REQUESTS = 1_000_000;
+const CONNECTIONS = 64;
+
+describe.skipIf(!machine.yes)(`what a mirror loses ${machine.why}`, () => {
+  let network: TargetNetwork;
+  let server: Peer;
+  let sniffer: RunningSniffer | SnifferProcess | null = null;
+  let mirror: Mirror | null = null;
+  let client: SteeredClient | null = null;
+
+  beforeEach(async () => {
+    network = await startNetwork();
+    const program = path.join(import.meta.dirname, '../fixtures/hash-server.mjs');
+    server = await network.serve(network.target, [process.execPath, program, `${HTTP}`, `${ECHO}`]);
+  });
+
+  afterEach(async () => {
+    mirror?.end();
+    mirror = null;
+    await client?.[Symbol.asyncDispose]();
+    client = null;
+    await sniffer?.[Symbol.asyncDispose]();
+    sniffer = null;
+    await network?.[Symbol.asyncDispose]();
+  });
+
+  const lostOf = (seen: Seen) => seen.gaps.reduce((sum, { bytes }) => sum + Number(bytes), 0);
+  const bytesOf = (losses: readonly { bytes: bigint }[]) => losses.reduce((sum, { bytes }) => sum + Number(bytes), 0);
+
+  test('while the sniffer stands still the ring overflows: the gap is what was sent and did not arrive', async () => {
+    const stopped = await startSnifferProcess({ MIRRORD_SNIFFER_RING_BYTES: `${1 << 20}` });
+    sniffer = stopped;
+    mirror = await Mirror.open(stopped, network.identity);
+    const { id } = await mirror.subscribe({ port: ECHO });
+    client = await startClient(network, ECHO);
+    await client.tell('text before');
+    const seen = await mirror.until('its bytes', () => mirror?.seen.find(({ text }) => text === 'before\n'));
+    process.kill(stopped.pid, 'SIGSTOP');
+    await client.tell('send 20000000');
+    await client.heard(20_000_007);
+    process.kill(stopped.pid, 'SIGCONT');
+    await client.tell('text after');
+    await client.tell('end');
+    const [, , bytes] = (await server.line('over')).split(' ');
+    await mirror.over(client.port);
+    const lost = lostOf(seen);
+    expect(lost).toBeGreaterThan(10_000_000);
+    expect(seen.bytes + lost).toBe(Number(bytes));
+    expect(new Set(seen.gaps.map(({ reason }) => reason))).toEqual(new Set([RING_FULL]));
+    expect(Number(seen.ended?.lostBytes)).toBe(lost);
+    const { losses } = await mirror.unsubscribe(id);
+    expect(losses).toMatchObject([{ reason: RING_FULL, connections: 1n, bytes: BigInt(lost) }]);
+    expect(losses[0]?.packets).toBeGreaterThan(0n);
+  });
+
+  test('of a million small requests every byte is delivered, or told to be lost', { timeout: 900_000 }, async () => {
+    sniffer = await startSniffer();
+    mirror = await Mirror.open(sniffer, network.identity);
+    const { id } = await mirror.subscribe({ port: HTTP, connectionBytes: 16 << 20, limitBytes: 64 << 20 });
+    const words = `--h1 -n ${REQUESTS} -c ${CONNECTIONS} -t 1`;
+    const said = await network.run(network.beyond, `h2load ${words} http://10.99.0.1:${HTTP}/`);
+    expect(said).toContain(`${REQUESTS} succeeded, 0 failed`);
+    let missing = 0;
+    for (let count = 0; count < CONNECTIONS; count += 1) {
+      const [, port, bytes, sha256] = (await server.line('over')).split(' ');
+      const seen = await mirror.over(Number(port));
+      const lost = lostOf(seen);
+      expect(seen.bytes + lost).toBe(Number(bytes));
+      if (lost === 0) expect(seen.sha256).toBe(sha256);
+      missing += lost;
+    }
+    const sum = await mirror.unsubscribe(id);
+    expect(sum.connections).toBe(BigInt(CONNECTIONS));
+    expect(bytesOf(sum.losses)).toBe(missing);
+  });
+});
