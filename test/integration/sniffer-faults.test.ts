@@ -147,6 +147,8 @@ test(
         await one.tell('text before');
         await mirror.until('its bytes', () => mirror.seen[0]?.text === 'before\n');
         await server.stop();
+        // The kernel has closed the target's side.
+        await one.tell('end');
         const ended = await mirror.over(one.port);
         expect(['END_REASON_CLOSED', 'END_REASON_TARGET_RESET']).toContain(ended.endReason);
         server = await network.serve(network.target, serverCommand);
