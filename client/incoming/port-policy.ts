@@ -5,7 +5,13 @@ import { type InternetAddress, isLoopback } from '#proto/socket-address.ts';
 import type { Config } from '../config/schema/root.ts';
 
 export type IncomingConfig = Config['feature']['network']['incoming'];
-type BodyConfig = Pick<Config['agent'], 'max_body_buffer_size' | 'max_body_buffer_timeout'>;
+type AgentConfig = Pick<Config['agent'], 'max_body_buffer_size' | 'max_body_buffer_timeout' | 'flush_connections'>;
+
+const AGENT_DEFAULTS: AgentConfig = {
+  max_body_buffer_size: 65_535,
+  max_body_buffer_timeout: 1_000,
+  flush_connections: false,
+};
 
 const CONFLICTS = {
   abort: ConflictPolicy.CONFLICT_POLICY_ABORT,
@@ -15,14 +21,13 @@ const CONFLICTS = {
 
 export class PortPolicy {
   readonly #config: IncomingConfig;
-  readonly #body: BodyConfig;
+  readonly #agent: AgentConfig;
   readonly #targetPorts: ReadonlyMap<number, number>;
   readonly #listenPorts: ReadonlyMap<number, number>;
 
-  /** @param body what filters may look at of a body */
-  constructor(config: IncomingConfig, body: BodyConfig = { max_body_buffer_size: 0, max_body_buffer_timeout: 0 }) {
+  constructor(config: IncomingConfig, agent: AgentConfig = AGENT_DEFAULTS) {
     this.#config = config;
-    this.#body = body;
+    this.#agent = agent;
     this.#targetPorts = new Map(config.port_mapping);
     this.#listenPorts = new Map(config.listen_ports);
   }
@@ -38,7 +43,7 @@ export class PortPolicy {
 
   /** Connections that began before are made to come again. */
   get renewsOlder(): boolean {
-    return this.#config.renew_connections && !this.isSteal;
+    return this.#config.renew_connections || (this.isSteal && this.#agent.flush_connections);
   }
 
   /** The target's port that a socket asked for here stands for; null: it is this machine's alone. */
@@ -59,31 +64,31 @@ export class PortPolicy {
   filterFor(targetPort: number): HttpFilter | undefined {
     const { http_filter } = this.#config;
     if (http_filter.ports !== null && !http_filter.ports.includes(targetPort)) return undefined;
-    return compileFilter(http_filter, this.#body);
+    return compileFilter(http_filter, this.#agent);
   }
 }
 
-function compileFilter(filter: IncomingConfig['http_filter'], body: BodyConfig): HttpFilter | undefined {
+function compileFilter(filter: IncomingConfig['http_filter'], agent: AgentConfig): HttpFilter | undefined {
   const conditions: HttpCondition[] = [];
   const add = (one: NonNullable<HttpCondition['condition']>) => conditions.push({ condition: one });
   if (filter.header_filter !== null) add({ $case: 'header', value: foldCase(filter.header_filter) });
   if (filter.path_filter !== null) add({ $case: 'path', value: foldCase(filter.path_filter) });
   if (filter.method_filter !== null) add({ $case: 'method', value: filter.method_filter });
   if (filter.header_filter_jq !== null) add({ $case: 'headerJq', value: filter.header_filter_jq });
-  if (filter.body_filter !== null) add(readPart(filter.body_filter, body));
-  for (const part of filter.all_of ?? filter.any_of ?? []) add(readPart(part, body));
+  if (filter.body_filter !== null) add(readPart(filter.body_filter, agent));
+  for (const part of filter.all_of ?? filter.any_of ?? []) add(readPart(part, agent));
   if (conditions.length === 0) return undefined;
   return { conditions, isAny: filter.any_of !== null };
 }
 
 /** One of a composite: the schema has seen that it names what it filters. */
-function readPart(part: unknown, body: BodyConfig): NonNullable<HttpCondition['condition']> {
+function readPart(part: unknown, agent: AgentConfig): NonNullable<HttpCondition['condition']> {
   const fields = part as Readonly<Record<string, unknown>>;
   if (fields['header'] !== undefined) return { $case: 'header', value: foldCase(String(fields['header'])) };
   if (fields['path'] !== undefined) return { $case: 'path', value: foldCase(String(fields['path'])) };
   if (fields['method'] !== undefined) return { $case: 'method', value: String(fields['method']) };
   if (fields['body'] === undefined) return { $case: 'queryJq', value: String(fields['query']) };
-  const limits = { maxBytes: body.max_body_buffer_size, waitMs: body.max_body_buffer_timeout };
+  const limits = { maxBytes: agent.max_body_buffer_size, waitMs: agent.max_body_buffer_timeout };
   return {
     $case: 'jsonBody',
     value: { query: String(fields['query']), matches: String(fields['matches']), ...limits },

@@ -7,6 +7,13 @@ import { Socket } from 'node:net';
 import { errnoName } from '#proto/errno.ts';
 import { AppError } from '#proto/errors.ts';
 import { type FdPoll, READABLE, watchFd } from '#runtime/netns.ts';
+import {
+  type OlderConnection,
+  olderConnections,
+  type RenewalOptions,
+  type RenewalResult,
+  renewConnections,
+} from '#runtime/older-connections.ts';
 import { type NativeEndpoint, type NativeRedirect, stealerAddon } from './native/index.ts';
 
 /** Connections that wait to be accepted; the kernel takes the least of this and net.core.somaxconn. */
@@ -65,6 +72,16 @@ export class Redirect {
 
   giveBack(port: number): void {
     if (!this.#isClosed) this.#native.setPort(port, false);
+  }
+
+  /** Those that a port has; ask before it is taken, for ours look the same. Throws NOT_PERMITTED, SERVICE_UNAVAILABLE. */
+  olderConnections(port: number): OlderConnection[] {
+    return olderConnections(this.#namespaceFd, port);
+  }
+
+  /** Closes some of them, one after the other; ended by its signal before `release`. */
+  async renew(options: Omit<RenewalOptions, 'namespaceFd'>): Promise<RenewalResult> {
+    return await renewConnections({ ...options, namespaceFd: this.#namespaceFd });
   }
 
   /** A connection to the target's own listener, to where `accepted` was meant to go. Errors come as the socket's. */

@@ -6,17 +6,21 @@ import { AppError, toErrorDetail } from '#proto/errors.ts';
 import { type Frame, makeFrame } from '#proto/frame.ts';
 import { ErrorDetail } from '#proto/gen/v1/error.ts';
 import { FrameKind } from '#proto/gen/v1/frame.ts';
-import { Counters, Subscribe, Subscribed } from '#proto/gen/v1/incoming.ts';
+import { Counters, Renew, Renewed, Subscribe, Subscribed } from '#proto/gen/v1/incoming.ts';
+import type { SocketAddress } from '#proto/gen/v1/network.ts';
 import { SessionEvent } from '#proto/gen/v1/session.ts';
 import { IncomingIds } from '#proto/incoming.ts';
 import { decodeHead, type SessionHandlers, type SessionStream } from '#proto/session-stream.ts';
-import { olderConnections } from './older-connections.ts';
+import { addressText, toSocketAddress } from '#proto/socket-address.ts';
+import type { OlderConnection } from '#runtime/older-connections.ts';
 import type { StolenTarget } from './stolen-target.ts';
 import { Subscription, type SubscriptionOwner, type TakenPeer } from './subscription.ts';
 import { TakenConnection } from './taken-connection.ts';
 
 /** Ports of one session. */
 const MAX_SUBSCRIPTIONS = 256;
+/** Of the connections that began before, those that are named to the user. */
+const NAMED_PEERS = 32;
 
 export type StealSessionOptions = Readonly<{
   sessionId: string;
@@ -28,7 +32,13 @@ export type StealSessionOptions = Readonly<{
   logger: Logger;
 }>;
 
-type Entry = { readonly subscription: Subscription; readonly connections: Set<number>; isLeaving: boolean };
+type Entry = {
+  readonly subscription: Subscription;
+  readonly connections: Set<number>;
+  /** What was connected before, until it is asked for to be closed. */
+  older: readonly OlderConnection[];
+  isLeaving: boolean;
+};
 
 export class StealSession implements SessionHandlers, SubscriptionOwner {
   readonly sessionId: string;
@@ -39,6 +49,7 @@ export class StealSession implements SessionHandlers, SubscriptionOwner {
   readonly #connections = new Map<number, Readonly<{ taken: TakenConnection; entry: Entry }>>();
   readonly #pid: number;
   readonly #target: StolenTarget;
+  readonly #closing = new AbortController();
   #isTargetGone = false;
   #isClosed = false;
 
@@ -66,6 +77,9 @@ export class StealSession implements SessionHandlers, SubscriptionOwner {
       case FrameKind.FRAME_KIND_UNSUBSCRIBE:
         this.#unsubscribe(frame.id);
         return;
+      case FrameKind.FRAME_KIND_RENEW:
+        void this.#renew(frame.id, decodeHead(Renew.decode, frame.head));
+        return;
       case FrameKind.FRAME_KIND_CREDIT:
       case FrameKind.FRAME_KIND_DATA:
       case FrameKind.FRAME_KIND_HALF_CLOSE:
@@ -79,6 +93,7 @@ export class StealSession implements SessionHandlers, SubscriptionOwner {
 
   onClosed(error: AppError | null): void {
     this.#isClosed = true;
+    this.#closing.abort();
     this.#giveAllBack(error ?? new AppError('CANCELLED', 'the session is closed'));
   }
 
@@ -118,12 +133,13 @@ export class StealSession implements SessionHandlers, SubscriptionOwner {
         throw new AppError('LIMIT_REACHED', `${MAX_SUBSCRIPTIONS} ports are stolen, the most a session may have`);
       }
       const subscription = new Subscription(frame.id, this, decodeHead(Subscribe.decode, frame.head));
-      // Before the first connection can come.
-      const older = olderConnections(this.#pid, subscription.port);
-      this.#subscriptions.set(frame.id, { subscription, connections: new Set(), isLeaving: false });
-      const notes = this.#add(this.#target, subscription);
+      const entry: Entry = { subscription, connections: new Set(), older: [], isLeaving: false };
+      this.#subscriptions.set(frame.id, entry);
+      const { notes, older } = this.#add(this.#target, subscription);
+      entry.older = older;
+      const olderPeers = older.slice(0, NAMED_PEERS).map(({ peer }) => toSocketAddress(peer));
       const standing = { sinceNs: subscription.sinceNs, rank: subscription.rank };
-      const head = Subscribed.encode({ olderConnections: older, notes, olderPeers: [], standing }).finish();
+      const head = Subscribed.encode({ olderConnections: older.length, notes, olderPeers, standing }).finish();
       this.#stream.send(makeFrame(frame.id, FrameKind.FRAME_KIND_SUBSCRIBED, head));
       this.#logger.info({ port: subscription.port, isFiltered: subscription.filter !== null }, 'port stolen');
     } catch (thrown) {
@@ -131,13 +147,37 @@ export class StealSession implements SessionHandlers, SubscriptionOwner {
     }
   }
 
-  #add(target: StolenTarget, subscription: Subscription): string[] {
+  #add(target: StolenTarget, subscription: Subscription): ReturnType<StolenTarget['add']> {
     try {
       return target.add(subscription);
     } catch (thrown) {
       this.#subscriptions.delete(subscription.id);
       throw thrown;
     }
+  }
+
+  /** Asked for twice, the second finds nothing to close. */
+  async #renew(id: number, { perSecond }: Renew): Promise<void> {
+    const entry = this.#subscriptions.get(id);
+    if (entry === undefined) return;
+    const connections = entry.older;
+    entry.older = [];
+    const peers: SocketAddress[] = [];
+    const { port } = entry.subscription;
+    const result = await this.#target.renew({
+      connections,
+      perSecond,
+      signal: this.#closing.signal,
+      onClosed: ({ peer }) => {
+        if (peers.length < NAMED_PEERS) peers.push(toSocketAddress(peer));
+        this.#logger.info({ port, peer: addressText(peer) }, 'connection closed, for its peer to come again');
+      },
+    });
+    this.#logger.info({ port, ...result }, 'older connections renewed');
+    if (this.#subscriptions.get(id) !== entry) return;
+    const { closed, failed, reason } = result;
+    const head = Renewed.encode({ connections: closed, failed, reason, peers }).finish();
+    this.#stream.send(makeFrame(id, FrameKind.FRAME_KIND_RENEWED, head));
   }
 
   #unsubscribe(id: number): void {

@@ -2,9 +2,11 @@
 // whole; with filters each request goes to the first that wants it, in the order in which they came; what nobody wants goes on
 // to the target.
 
+import { AppError } from '#proto/errors.ts';
 import type { BodyLimits, FilteredRequest } from '#runtime/http-filter/http-filter.ts';
 import { Http1Request } from '#runtime/http-filter/http1-request.ts';
 import type { RequestBody } from '#runtime/http-filter/request-body.ts';
+import type { OlderConnection } from '#runtime/older-connections.ts';
 import type { Accepted, Redirect } from './redirect.ts';
 import { type Decision, type Taker, Undecided } from './relay/decision.ts';
 import { Http1Relay } from './relay/http1-relay.ts';
@@ -22,12 +24,18 @@ export class StolenPort {
   readonly #redirect: Redirect;
   readonly #standings = new Standings();
   readonly #connections = new Set<OpenConnection>();
+  #older: readonly OlderConnection[] = [];
   readonly #onConnectionClosed: () => void;
 
   constructor(port: number, redirect: Redirect, onConnectionClosed: () => void) {
     this.port = port;
     this.#redirect = redirect;
     this.#onConnectionClosed = onConnectionClosed;
+  }
+
+  /** What was connected before the port was first taken: whoever steals from it may have those closed. */
+  get older(): readonly OlderConnection[] {
+    return this.#older;
   }
 
   get connections(): number {
@@ -48,8 +56,24 @@ export class StolenPort {
     const wasIdle = this.isIdle;
     const { notes, lost } = this.#standings.add(subscription);
     for (const one of lost) one.owner.lose(one, subscription.describe());
-    if (wasIdle) this.#redirect.take(this.port);
+    if (wasIdle) {
+      notes.push(...this.#lookAround());
+      this.#redirect.take(this.port);
+    }
     return notes;
+  }
+
+  /** @returns what the user should know about connections that are there already */
+  #lookAround(): string[] {
+    this.#older = [];
+    if (this.#connections.size > 0)
+      return ['connections that began before are not told from those that pass through us'];
+    try {
+      this.#older = this.#redirect.olderConnections(this.port);
+      return [];
+    } catch (thrown) {
+      return [`connections that began before cannot be listed: ${AppError.from(thrown, 'BUG').message}`];
+    }
   }
 
   /** No more connections for it. Those it has are revoked by `revoke`. */

@@ -1,6 +1,7 @@
 // The stolen ports of one target's network namespace, shared by all sessions of that target: one redirect, one listener.
 
 import { AppError } from '#proto/errors.ts';
+import type { OlderConnection, RenewalOptions, RenewalResult } from '#runtime/older-connections.ts';
 import type { TargetHandle } from '#runtime/target-handle.ts';
 import { type Accepted, Redirect } from './redirect.ts';
 import { Claim } from './share/meeting-place.ts';
@@ -20,8 +21,11 @@ export class StolenTarget {
     this.#redirect = Redirect.open(handle.namespaceFd, (accepted) => this.#accept(accepted));
   }
 
-  /** @throws AppError LIMIT_REACHED when somebody else has what it wants, or there are too many ports */
-  add(subscription: Subscription): string[] {
+  /**
+   * @returns facts for its user, and what was connected before the port was taken
+   * @throws AppError LIMIT_REACHED when somebody else has what it wants, or there are too many ports
+   */
+  add(subscription: Subscription): Readonly<{ notes: string[]; older: readonly OlderConnection[] }> {
     let port = this.#ports.get(subscription.port);
     if (port === undefined) {
       if (this.#ports.size >= MAX_PORTS) {
@@ -30,7 +34,13 @@ export class StolenTarget {
       port = new StolenPort(subscription.port, this.#redirect, () => this.#releaseWhenIdle());
       this.#ports.set(subscription.port, port);
     }
-    return port.add(subscription);
+    const notes = port.add(subscription);
+    return { notes, older: port.older };
+  }
+
+  /** Closes connections that are older than the redirect, one after the other, until its signal. */
+  async renew(options: Omit<RenewalOptions, 'namespaceFd'>): Promise<RenewalResult> {
+    return await this.#redirect.renew(options);
   }
 
   /** @param isGone the session is: what it has of open connections ends too */

@@ -32,19 +32,28 @@ afterEach(async () => {
 }, DEADLINE_MS);
 
 describe.skipIf(!can.root.yes)(`connections that began before (${can.root.why})`, () => {
-  test.each([[false], [true]])(
-    'are named, and closed only by --renew-connections: %s',
-    async (renews) => {
+  test.each([
+    ['mirror', 'nothing', false],
+    ['mirror', '--renew-connections', true],
+    ['steal', 'agent.flush_connections', true],
+  ])(
+    'are named when mode is %s, and closed when it is asked for: %s',
+    async (mode, by, renews) => {
       harness = new ExecHarness();
       const older = await startClient(network, ECHO);
       clients.push(older);
       const config = path.join(harness.folder, 'mirrord.json');
-      const feature = { network: { incoming: 'mirror', outgoing: false, dns: false }, fs: 'local' };
-      writeFileSync(config, JSON.stringify({ feature }));
-      const flags = ['-t', `pid/${network.target.pid}`, '-f', config, ...(renews ? ['--renew-connections'] : [])];
+      const feature = { network: { incoming: mode, outgoing: false, dns: false }, fs: 'local' };
+      writeFileSync(
+        config,
+        JSON.stringify({ feature, agent: { flush_connections: by === 'agent.flush_connections' } }),
+      );
+      const flags = ['-t', `pid/${network.target.pid}`, '-f', config, ...(by.startsWith('--') ? [by] : [])];
       const run = harness.start(['exec', ...flags, '--', 'python3', fixture('hash_server.py'), `${ECHO}`]);
       const peer = `10.99.0.2:${older.port}`;
-      await run.complained(`mirroring port ${ECHO} (waiting for 1 older connection to come again: ${peer})`);
+      await run.complained(
+        `${mode === 'steal' ? 'stealing' : 'mirroring'} port ${ECHO} (waiting for 1 older connection to come again: ${peer})`,
+      );
       if (renews) {
         await run.complained(`port ${ECHO}: closed 1 older connection, for its peer to come again: ${peer}`);
         const again = await startClient(network, ECHO);

@@ -93,8 +93,13 @@ test.each([
 test('with a filter only what matches comes here, on one connection with what does not', {
   timeout: 60_000,
 }, async () => {
-  const incoming = { mode: 'steal', http_filter: { header_filter: '^X-User: alice' } };
+  const body_filter = { body: 'json', query: '$.user', matches: '^alice$' };
+  const any_of = [{ header: '^X-User: alice' }, body_filter, { query: '.user == "alice"' }];
+  const incoming = { mode: 'steal', http_filter: { any_of } };
   const run = await start({ feature: { network: { incoming } } }, [process.execPath, '-e', NODE_SERVER]);
+  expect(await curl('/j', '--json', '{"user": "alice"}')).toContain('local POST /j 17');
+  expect(await curl('/j', '--json', '{"user": "bob"}')).toBe('took 15');
+  expect(await curl('/q?user=alice')).toContain('local GET /q');
   const alice = ['-H', 'x-user: Alice'];
   expect(await curl('/a', ...alice)).toContain('local GET /a');
   expect(await curl('/b')).toContain('hello');

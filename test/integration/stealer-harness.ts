@@ -19,6 +19,8 @@ import {
   type HttpCondition,
   IncomingFacts,
   IncomingMode,
+  Renew,
+  Renewed,
   Subscribe,
   Subscribed,
 } from '../../proto/gen/v1/incoming.ts';
@@ -141,6 +143,12 @@ export class StealClient {
     return decodeHead(Counters.decode, (await this.#ask(makeFrame(id, FrameKind.FRAME_KIND_UNSUBSCRIBE))).head);
   }
 
+  /** Closes what was connected before, one after the other. */
+  async renew(id: number): Promise<Renewed> {
+    const head = Renew.encode({ perSecond: 100 }).finish();
+    return decodeHead(Renewed.decode, (await this.#ask(makeFrame(id, FrameKind.FRAME_KIND_RENEW, head))).head);
+  }
+
   /** Gone without a word. */
   vanish(): void {
     this.#stream.destroy();
@@ -163,6 +171,7 @@ export class StealClient {
       case FrameKind.FRAME_KIND_SESSION_OPENED:
       case FrameKind.FRAME_KIND_SUBSCRIBED:
       case FrameKind.FRAME_KIND_UNSUBSCRIBED:
+      case FrameKind.FRAME_KIND_RENEWED:
         this.#waiting.delete(frame.id);
         waiting?.resolve(frame);
         return;

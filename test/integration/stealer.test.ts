@@ -8,6 +8,7 @@ import path from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { ConflictPolicy } from '../../proto/gen/v1/incoming.ts';
+import { type Address, addressText, fromSocketAddress } from '../../proto/socket-address.ts';
 import { startNetwork, type TargetNetwork } from '../fixtures/network.ts';
 import { StealClient, type Stealer, startStealer } from './stealer-harness.ts';
 
@@ -200,7 +201,7 @@ describe('ends', () => {
     expect(await slow).toBe(String(8 << 20));
   });
 
-  test('connections that were there before go on, and are counted', async () => {
+  test('connections that were there before go on and are named, until they are asked to come again', async () => {
     // One connection, a request at each line that it reads.
     const program = `const s=require('net').connect(${PORT},'10.99.0.1');
       s.pipe(process.stdout);process.stdin.on('data',()=>s.write('GET / HTTP/1.1\\r\\nHost: a\\r\\n\\r\\n')).on('end',()=>s.end())`;
@@ -212,12 +213,21 @@ describe('ends', () => {
     older.stdin.write('1\n');
     await expect.poll(() => said.match(/hello/g), { timeout: 10_000 }).toHaveLength(1);
     const client = await open();
-    const { subscribed } = await client.steal({ port: PORT });
+    const { id, subscribed } = await client.steal({ port: PORT, conditions: [header('^x-user: alice$')] });
     expect(subscribed.olderConnections).toBe(1);
+    expect(subscribed.olderPeers.map((peer) => addressText(fromSocketAddress(peer) as Address))).toEqual([
+      expect.stringContaining('10.99.0.2'),
+    ]);
     older.stdin.write('2\n');
     await expect.poll(() => said.match(/hello/g), { timeout: 10_000 }).toHaveLength(2);
-    older.stdin.end();
-    await once(older, 'exit');
     expect(client.peers).toEqual([]);
+    // What passes through us is not among them.
+    const slow = curl(`${TARGET}/large`, '-o', '/dev/null', '-w', '%{size_download}', '--limit-rate', '16M');
+    await expect.poll(() => establishedIn(network.beyond.pid)).toBeGreaterThan(1);
+    const closed = once(older, 'exit');
+    expect(await client.renew(id)).toMatchObject({ connections: 1, failed: 0 });
+    await closed;
+    expect(await slow).toBe(String(8 << 20));
+    expect(await client.renew(id)).toMatchObject({ connections: 0, failed: 0 });
   });
 });

@@ -94,10 +94,12 @@ export const agent = section(
       'Go on with the next pod of the workload when the one that was chosen ends; open files and connections are lost.',
       { env: ['MIRRORD_AGENT_FOLLOW_TARGET'] },
     ),
-    flush_connections: key(bool, true, 'End connections of a port that is stolen.', {
-      env: ['MIRRORD_AGENT_STEALER_FLUSH_CONNECTIONS'],
-      status: INCOMING,
-    }),
+    flush_connections: key(
+      bool,
+      false,
+      'Connections of a stolen port that began before the session are closed in the target, ten a second, so that their peers come again.',
+      { env: ['MIRRORD_AGENT_STEALER_FLUSH_CONNECTIONS'] },
+    ),
     disabled_capabilities: key(listOf(capability), [], 'Capabilities it goes without.'),
     tolerations: key(listOfObjects, null, 'Tolerations of its pod; all taints are tolerated by default.'),
     resources: key(objects, null, 'Requests and limits of its pod.'),

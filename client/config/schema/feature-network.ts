@@ -35,7 +35,7 @@ const incoming = section(
     renew_connections: key(
       bool,
       false,
-      'Mirrored connections that began before the session are closed in the target, ten a second, so that their peers come again.',
+      'Connections that began before the session are closed in the target, ten a second, so that their peers come again.',
       { env: ['MIRRORD_RENEW_CONNECTIONS'], flag: '--renew-connections' },
     ),
     on_concurrent_steal: key(oneOf('abort', 'continue', 'override'), 'abort', 'When somebody else steals the port.', {
