@@ -9,12 +9,15 @@ import { ReceiveCredit } from '#proto/credits.ts';
 import type { InternetAddress } from '#proto/socket-address.ts';
 import { formatIp } from '#proto/socket-address.ts';
 import type { Answers } from './answers.ts';
+import { beginsHttp2, Http2Upload } from './http2-upload.ts';
 import type { LocalLoss } from './tally.ts';
 
 export interface CopyOptions {
   readonly connectionBytes: number;
   /** Of a stolen connection: where the answers go. */
   readonly answers: Answers | undefined;
+  /** The copy may be HTTP/2 of which the service has made a selection: what belongs to a hop is ours to speak. */
+  readonly isSelection?: boolean;
   /** To the service: so many bytes more may come. */
   grant(bytes: number): void;
   /** To the service: nothing more is wanted. */
@@ -31,11 +34,18 @@ export interface CopyOptions {
 const LINGER_MS = 10_000;
 /** Pieces below this are copied out of the batch they came in, which would be kept for them. */
 const COPIED_BYTES = 16 * 1024;
+/** Pieces, each of a read: a server says its SETTINGS and no more. */
+const MAX_EARLY_ANSWERS = 4;
 
 export class Copy {
   readonly #options: CopyOptions;
   readonly #credit: ReceiveCredit;
   #socket: net.Socket | null = null;
+  /** null: the bytes go as they come. */
+  #upload: Http2Upload | null = null;
+  #hasBegun = false;
+  /** What the local process said before the first byte of the copy. */
+  #earlyAnswers: Buffer[] = [];
   /** Came before the socket was connected. */
   #early: Buffer[] = [];
   #end: 'none' | 'half' | 'whole' = 'none';
@@ -88,8 +98,7 @@ export class Copy {
     });
     socket.on('timeout', () => socket.destroy());
     if (this.#options.answers !== undefined) this.#options.answers.from(socket);
-    // Read, so that the local process is not held up by them, and thrown away.
-    else socket.resume();
+    else socket.on('data', (answer) => this.#answered(answer));
   }
 
   /** Throws PROTOCOL_VIOLATION for more than was granted. */
@@ -98,6 +107,7 @@ export class Copy {
     if (this.#isClosed || data.length === 0) return;
     const piece =
       data.length < COPIED_BYTES ? Buffer.from(data) : Buffer.from(data.buffer, data.byteOffset, data.length);
+    if (!this.#hasBegun) this.#begin(piece);
     this.#pendingBytes += piece.length;
     this.#options.holds(piece.length);
     if (this.#isConnected) this.#write(piece);
@@ -138,6 +148,8 @@ export class Copy {
   close(): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
+    const heldBack = this.#upload?.waitingBytes ?? 0;
+    if (heldBack > 0) this.#options.lost('closed early', heldBack);
     this.#early = [];
     this.#socket?.destroy();
     this.#options.holds(-this.#pendingBytes);
@@ -145,22 +157,52 @@ export class Copy {
     for (const act of this.#whenClosed.splice(0)) act();
   }
 
+  #begin(first: Buffer): void {
+    this.#hasBegun = true;
+    if (this.#options.isSelection === true && beginsHttp2(first)) {
+      this.#upload = new Http2Upload({
+        copied: (bytes) => this.#socket?.write(bytes, (error) => error ?? this.#taken(bytes.length)),
+        dropped: (bytes) => this.#taken(bytes),
+        own: (bytes) => {
+          if (this.#socket?.writable === true) this.#socket.write(bytes);
+        },
+      });
+      for (const answer of this.#earlyAnswers) this.#upload.answer(answer);
+    }
+    this.#earlyAnswers = [];
+  }
+
+  /** Read, so that the local process is not held up by it, and thrown away. */
+  #answered(answer: Buffer): void {
+    if (this.#upload !== null) {
+      this.#upload.answer(answer);
+      this.#applyEnd();
+    } else if (!this.#hasBegun && this.#options.isSelection === true && this.#earlyAnswers.length < MAX_EARLY_ANSWERS) {
+      this.#earlyAnswers.push(answer);
+    }
+  }
+
   #write(piece: Buffer): void {
-    this.#socket?.write(piece, (error) => {
-      if (error || this.#isClosed) return;
-      this.#pendingBytes -= piece.length;
-      this.#options.holds(-piece.length);
-      this.#options.delivered(piece.length);
-      const grant = this.#credit.consumed(piece.length);
-      if (grant > 0 && this.#end !== 'whole') this.#options.grant(grant);
-    });
+    if (this.#upload !== null) this.#upload.push(piece);
+    else this.#socket?.write(piece, (error) => error ?? this.#taken(piece.length));
+  }
+
+  /** By the local process's socket. */
+  #taken(bytes: number): void {
+    if (this.#isClosed) return;
+    this.#pendingBytes -= bytes;
+    this.#options.holds(-bytes);
+    this.#options.delivered(bytes);
+    const grant = this.#credit.consumed(bytes);
+    if (grant > 0 && this.#end !== 'whole') this.#options.grant(grant);
   }
 
   #applyEnd(): void {
     const socket = this.#socket;
     if (socket === null || !this.#isConnected || this.#isClosed || this.#end === 'none') return;
     if (this.#end === 'whole') socket.setTimeout(LINGER_MS);
-    socket.end();
+    // What the local process's windows hold back comes first.
+    if ((this.#upload?.waitingBytes ?? 0) === 0) socket.end();
   }
 
   /** The local process closed or reset it. */

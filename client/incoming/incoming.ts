@@ -278,6 +278,7 @@ export class Incoming {
     const copy: Copy = new Copy({
       connectionBytes: INCOMING_CONNECTION_BYTES,
       answers,
+      isSelection: answers === undefined && this.#options.policy.filterFor(port) !== undefined,
       grant: (bytes) => this.#grant(frame.id, copy, bytes),
       reset: () => {
         if (this.#connections.get(frame.id)?.copy === copy) this.#reset(frame.id);

@@ -1,14 +1,16 @@
-// What of one connection one subscription gets: everything, or the requests that its filter wants. What is left out by a
-// filter is no loss; what is lost inside of a wanted request is told.
+// What of one connection one subscription gets: everything, or the requests that its filter wants, of HTTP/1 here and of
+// HTTP/2 in wanted-streams.ts. What is left out by a filter is no loss; what is lost inside of a wanted request is told.
 
 import { EndReason, LossReason } from '#proto/gen/v1/incoming.ts';
 import { type RequestPiece, RequestReader } from '#runtime/http/request-reader.ts';
 import type { RequestFilter } from '#runtime/http-filter/http-filter.ts';
 import { Http1Request } from '#runtime/http-filter/http1-request.ts';
 import { Http1Body } from '#runtime/http-filter/request-body.ts';
+import { PREFACE } from '#runtime/http2/frame.ts';
 import type { Copy } from './copy.ts';
 import { type FlowAddresses, lossReason, NOT_WANTED } from './events.ts';
 import type { Subscription } from './subscription.ts';
+import { WantedStreams } from './wanted-streams.ts';
 
 export interface Selection {
   readonly isOver: boolean;
@@ -21,7 +23,7 @@ export interface Selection {
 export function select(subscription: Subscription, addresses: FlowAddresses, atNs: bigint): Selection {
   return subscription.filter === null
     ? new Everything(subscription, subscription.arrive(addresses, atNs))
-    : new WantedRequests(subscription, subscription.filter, addresses, atNs);
+    : new Wanted(subscription, subscription.filter, addresses, atNs);
 }
 
 class Everything implements Selection {
@@ -58,6 +60,81 @@ class Everything implements Selection {
   }
 }
 
+/** Begins with what tells HTTP/2 from everything else, and goes on as one or the other. */
+class Wanted implements Selection {
+  readonly #http1: WantedRequests;
+  readonly #streams: () => WantedStreams;
+  /** null: nobody knows yet. */
+  #isHttp2: boolean | null = null;
+  #http2: WantedStreams | null = null;
+  #beginning: Buffer = Buffer.alloc(0);
+
+  constructor(subscription: Subscription, filter: RequestFilter, addresses: FlowAddresses, atNs: bigint) {
+    this.#http1 = new WantedRequests(subscription, filter, addresses, atNs);
+    this.#streams = () =>
+      new WantedStreams({
+        filter,
+        counts: subscription.counts,
+        arrive: () => subscription.arrive(addresses, atNs),
+        spend: (bytes) => subscription.spend(bytes),
+        hold: (bytes) => {
+          subscription.heldBodyBytes += bytes;
+          return subscription.heldBodyBytes <= MAX_HELD_BODY_BYTES;
+        },
+      });
+  }
+
+  get isOver(): boolean {
+    return this.#http2?.isOver ?? this.#http1.isOver;
+  }
+
+  bytes(bytes: Buffer, isAnswer: boolean): void {
+    // Whose answer it is cannot be told while unwanted requests are answered too.
+    if (isAnswer) return;
+    if (this.#isHttp2 === null) this.#recognise(bytes);
+    else if (this.#http2 !== null) this.#http2.push(bytes);
+    else this.#http1.bytes(bytes);
+  }
+
+  gap(bytes: number, reason: number, isAnswer: boolean): void {
+    if (isAnswer) return;
+    if (this.#isHttp2 === null) this.#settle(false);
+    if (this.#http2 !== null) this.#http2.lose(bytes, lossReason(reason));
+    else this.#http1.gap(bytes, reason);
+  }
+
+  halfClose(isAnswer: boolean): void {
+    if (isAnswer) return;
+    if (this.#isHttp2 === null) this.#settle(false);
+    if (this.#http2 !== null) this.#http2.halfClose();
+    else this.#http1.halfClose();
+  }
+
+  close(reason: EndReason, atNs: bigint): void {
+    if (this.#isHttp2 === null) this.#settle(false);
+    if (this.#http2 !== null) this.#http2.close(reason, atNs);
+    else this.#http1.close(reason, atNs);
+  }
+
+  #recognise(bytes: Buffer): void {
+    this.#beginning = this.#beginning.length === 0 ? bytes : Buffer.concat([this.#beginning, bytes]);
+    const count = Math.min(this.#beginning.length, PREFACE.length);
+    const isAlike = this.#beginning.subarray(0, count).equals(PREFACE.subarray(0, count));
+    if (!isAlike || count === PREFACE.length) this.#settle(isAlike);
+    else this.#beginning = Buffer.from(this.#beginning);
+  }
+
+  #settle(isHttp2: boolean): void {
+    this.#isHttp2 = isHttp2;
+    if (isHttp2) this.#http2 = this.#streams();
+    const beginning = this.#beginning;
+    this.#beginning = Buffer.alloc(0);
+    if (beginning.length === 0) return;
+    if (this.#http2 !== null) this.#http2.push(beginning);
+    else this.#http1.bytes(beginning);
+  }
+}
+
 /** Bytes of a head that is not whole yet (request-reader.ts keeps no more). */
 const MAX_WAITING_BYTES = 128 * 1024;
 /** Requests whose bodies decide, of all connections of a subscription. */
@@ -70,7 +147,7 @@ type Held = { readonly request: Http1Request; readonly body: Http1Body; readonly
  * A connection that holds the wanted requests of another, one after the other. It arrives with the first of them. Behind a gap
  * nobody knows where a request begins: reading goes on where bytes look like the beginning of one.
  */
-class WantedRequests implements Selection {
+class WantedRequests {
   readonly #subscription: Subscription;
   readonly #filter: RequestFilter;
   readonly #addresses: FlowAddresses;
@@ -93,11 +170,7 @@ class WantedRequests implements Selection {
     return this.#copy?.isOver === true;
   }
 
-  bytes(bytes: Buffer, isAnswer: boolean): void {
-    if (isAnswer) {
-      // Whose answer it is cannot be told while unwanted requests are answered too.
-      return;
-    }
+  bytes(bytes: Buffer): void {
     if (this.#isOpaque) {
       if (this.#isWanted) this.#deliver(bytes);
       return;
@@ -112,8 +185,7 @@ class WantedRequests implements Selection {
     if (reader.waitingBytes > MAX_WAITING_BYTES) this.#lose(reader.waitingBytes, LossReason.LOSS_REASON_FILTER_LIMIT);
   }
 
-  gap(bytes: number, reason: number, isAnswer: boolean): void {
-    if (isAnswer) return;
+  gap(bytes: number, reason: number): void {
     // Whole requests that the kernel has looked at already.
     if (reason === NOT_WANTED && this.#reader?.isBetweenRequests === true && this.#reader.waitingBytes === 0) {
       this.#subscription.counts.notMatched += 1;
@@ -129,8 +201,8 @@ class WantedRequests implements Selection {
     this.#lose(bytes, lossReason(reason));
   }
 
-  halfClose(isAnswer: boolean): void {
-    if (!isAnswer) this.#copy?.halfClose(false);
+  halfClose(): void {
+    this.#copy?.halfClose(false);
   }
 
   close(reason: EndReason, atNs: bigint): void {

@@ -40,6 +40,11 @@ export class FrameReader {
     this.#pushed.push(bytes);
   }
 
+  /** Copies what waits, so that the chunk need not be kept for it. */
+  keep(): void {
+    this.#pushed.keep();
+  }
+
   /** Everything that waits, as it is. */
   rest(): Buffer {
     return this.#pushed.takeTo();

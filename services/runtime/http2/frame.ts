@@ -44,6 +44,12 @@ export function frame(type: number, flags: number, streamId: number, payload: Bu
   return out;
 }
 
+export function frameHead(type: number, flags: number, streamId: number, length: number): Buffer {
+  const out = Buffer.allocUnsafe(FRAME_HEAD_BYTES);
+  writeFrameHead(out, type, flags, streamId, length);
+  return out;
+}
+
 function writeFrameHead(out: Buffer, type: number, flags: number, streamId: number, length: number): void {
   out.writeUIntBE(length, 0, 3);
   out[3] = type;

@@ -3,12 +3,12 @@
 // time; then it is decided without the body.
 
 import { RequestBody } from '#runtime/http-filter/request-body.ts';
+import { DataReader } from '#runtime/http2/data-reader.ts';
 import { Flag, FrameType } from '#runtime/http2/frame.ts';
 import type { FramePiece } from '#runtime/http2/frame-reader.ts';
 import type { HeaderFrames } from '#runtime/http2/header-frames.ts';
 import type { HeaderBlock } from '#runtime/http2/hpack-decoder.ts';
 import { type Decision, type Taker, Undecided } from './decision.ts';
-import { DataReader } from './http2-stream.ts';
 
 /** Frames of one connection's waiting streams. */
 const MAX_HELD_BYTES = 1024 * 1024;

@@ -7,6 +7,7 @@
 // GOAWAY when a session has streams of it.
 
 import type { FilteredRequest } from '#runtime/http-filter/http-filter.ts';
+import { DataReader } from '#runtime/http2/data-reader.ts';
 import {
   ErrorCode,
   Flag,
@@ -35,7 +36,6 @@ import { type Headers, HeldStreams } from './http2-held.ts';
 import { PrefaceReader, TableSizes } from './http2-opening.ts';
 import { Origin } from './http2-origin.ts';
 import { Batch } from './http2-sender.ts';
-import { DataReader } from './http2-stream.ts';
 import { TakenStreams } from './http2-streams.ts';
 import { CLIENT_END_MS, LINGER_MS } from './times.ts';
 

@@ -1,7 +1,6 @@
 // A stream that a session took, and the answers that are ours when the session cannot give one.
 
-import { ErrorCode, Flag, FRAME_HEAD_BYTES, headersFrames } from '#runtime/http2/frame.ts';
-import type { FramePiece } from '#runtime/http2/frame-reader.ts';
+import { ErrorCode, headersFrames } from '#runtime/http2/frame.ts';
 import { encodeHeaderBlock, field } from '#runtime/http2/hpack-encoder.ts';
 import type { HeaderField } from '#runtime/http2/hpack-table.ts';
 import type { Outbox } from './http2-sender.ts';
@@ -63,35 +62,3 @@ export function answerForLost(stream: TakenStream): void {
 
 export const isInterim = (fields: readonly HeaderField[]): boolean =>
   fieldValue(fields, ':status')?.startsWith('1') ?? false;
-
-/** Cuts the padding off DATA frames that come in pieces. */
-export class DataReader {
-  /** Of the frame at hand: data that is still to come. */
-  #missing = 0;
-
-  /** @returns undefined when the padding is longer than the frame */
-  read({ head, bytes, isFirst, isLast }: FramePiece): Readonly<{ data: Buffer; isEnd: boolean }> | undefined {
-    let start = 0;
-    if (isFirst) {
-      start = FRAME_HEAD_BYTES;
-      this.#missing = head.length;
-      if ((head.flags & Flag.padded) !== 0) {
-        const padding = bytes[start];
-        // The length of the padding has not come: it is the next piece's first byte.
-        if (padding === undefined) {
-          this.#missing = -1;
-          return head.length === 0 ? undefined : { data: bytes.subarray(start), isEnd: false };
-        }
-        start += 1;
-        this.#missing = head.length - 1 - padding;
-      }
-    } else if (this.#missing === -1) {
-      start = 1;
-      this.#missing = head.length - 1 - (bytes[0] as number);
-    }
-    if (this.#missing < 0) return undefined;
-    const data = bytes.subarray(start, start + this.#missing);
-    this.#missing -= data.length;
-    return { data, isEnd: isLast && (head.flags & Flag.endStream) !== 0 };
-  }
-}

@@ -1,6 +1,7 @@
 // A session's copy of a client connection: to the local process it is an HTTP/2 client like any other, with settings, windows and
 // header tables of its own. The streams are those of the client that the session took, under the same numbers.
 
+import { DataReader } from '#runtime/http2/data-reader.ts';
 import {
   Flag,
   FRAME_HEAD_BYTES,
@@ -22,7 +23,7 @@ import { HpackDecoder } from '#runtime/http2/hpack-decoder.ts';
 import type { HeaderField } from '#runtime/http2/hpack-table.ts';
 import type { Endpoint } from './endpoint.ts';
 import { Batch, type Outbox, Sender } from './http2-sender.ts';
-import { DataReader, type TakenStream } from './http2-stream.ts';
+import type { TakenStream } from './http2-stream.ts';
 
 /** What a local process may send on one stream before the client has taken some of it. */
 export const STREAM_WINDOW_BYTES = 256 * 1024;
