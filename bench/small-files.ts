@@ -1,5 +1,6 @@
 // Many small files read one after the other over a distance. One round trip each is the best that a program that waits for
-// each file can get; the table counts the requests that really crossed the wire.
+// each file can get; the table counts the requests that really crossed the wire. Over a distance the programs run at once,
+// each with a session of its own: they wait nearly all of the time, and 1,000 files are two minutes instead of six.
 
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
@@ -41,18 +42,9 @@ try {
 
   const rows: (string | number)[][] = [];
   for (const roundTripMs of ROUND_TRIPS_MS) {
-    const relay = await startDelayRelay(whole.address, roundTripMs);
-    for (const [name, command] of Object.entries(programs)) {
-      // What the start costs is measured by the same program with nothing to read, and taken off.
-      const empty = await timed(relay, ['true']);
-      const full = await timed(relay, command);
-      if (full.stdout !== `${FILES * FILE_BYTES}\n`) throw new Error(`${name} read ${full.stdout}`);
-      const ms = full.ms - empty.ms;
-      const perFile = (full.requests - empty.requests) / FILES;
-      const best = roundTripMs * FILES;
-      rows.push([name, roundTripMs, full.requests, perFile, ms, ms / FILES, best === 0 ? '-' : ms / best]);
-    }
-    await relay.close();
+    const all = Object.entries(programs);
+    if (roundTripMs === 0) for (const [name, command] of all) rows.push(await row(name, command, roundTripMs));
+    else rows.push(...(await Promise.all(all.map(([name, command]) => row(name, command, roundTripMs)))));
   }
   printTable(
     `${FILES} files of ${FILE_BYTES} bytes, one after the other; baseline: one round trip a file`,
@@ -61,6 +53,19 @@ try {
   );
 } finally {
   await whole.close();
+}
+
+async function row(name: string, command: string[], roundTripMs: number): Promise<(string | number)[]> {
+  const relay = await startDelayRelay(whole.address, roundTripMs);
+  // What the start costs is measured by the same program with nothing to read, and taken off.
+  const empty = await timed(relay, ['true']);
+  const full = await timed(relay, command);
+  await relay.close();
+  if (full.stdout !== `${FILES * FILE_BYTES}\n`) throw new Error(`${name} read ${full.stdout}`);
+  const ms = full.ms - empty.ms;
+  const perFile = (full.requests - empty.requests) / FILES;
+  const best = roundTripMs * FILES;
+  return [name, roundTripMs, full.requests, perFile, ms, ms / FILES, best === 0 ? '-' : ms / best];
 }
 
 async function timed(relay: { address: string; takeUplink(): Map<number, number> }, command: string[]) {

@@ -1,7 +1,7 @@
 // Where the agent is and what admits us: one that runs already, named by the environment, or one of our own for targets
 // of this machine; for those of a cluster see cluster-backend.ts.
 
-import { readFile, stat } from 'node:fs/promises';
+import { readFileSync, statSync } from 'node:fs';
 import type { DialOptions } from '#proto/dial.ts';
 import { AppError } from '#proto/errors.ts';
 import { mintToken, newSessionId, parseSessionKey, proofOfKey } from '#proto/token.ts';
@@ -59,7 +59,7 @@ async function givenBackend(address: string, { env, target }: BackendOptions): P
   if (keyFile === null) {
     throw refusal('MIRRORD_AGENT_ADDRESS is set but MIRRORD_AGENT_KEY_FILE is not');
   }
-  const key = await readKey(keyFile);
+  const key = readKey(keyFile);
   const given = { address, target, ...admission(key), ...NOTHING_STARTED };
   const direct = DIRECT.exec(address);
   if (direct === null) return given;
@@ -105,13 +105,13 @@ function refusal(message: string, cause?: unknown): AppError {
   return new AppError('CONFIG_INVALID', message, { cause, data: { advice } });
 }
 
-async function readKey(path: string): Promise<Buffer> {
+function readKey(path: string): Buffer {
   try {
-    const { mode } = await stat(path);
+    const { mode } = statSync(path);
     if ((mode & 0o077) !== 0) {
       throw new AppError('CONFIG_INVALID', `mode ${(mode & 0o777).toString(8)} lets others read it: chmod 600`);
     }
-    return parseSessionKey(await readFile(path, 'utf8'));
+    return parseSessionKey(readFileSync(path, 'utf8'));
   } catch (cause) {
     throw refusal(`MIRRORD_AGENT_KEY_FILE: ${path}: ${faultOf(cause)}`, cause);
   }

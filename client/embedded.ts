@@ -51,7 +51,7 @@ const KEEPER = [
 
 /** Rejects with SERVICE_UNAVAILABLE and the agent's own words, DEADLINE_EXCEEDED or CANCELLED; nothing is left then. */
 export async function startEmbedded(options: EmbeddedOptions): Promise<EmbeddedAgent> {
-  const folder = await makeRuntimeFolder(options.env);
+  const folder = makeRuntimeFolder(options.env);
   const logFile = join(folder, 'agent.log');
   const readLog = () => readTail(logFile);
   let child: ChildProcess | null = null;
@@ -152,7 +152,7 @@ async function putAway(child: ChildProcess | null, folder: string): Promise<void
   try {
     await end(child);
   } finally {
-    await removeRuntimeFolder(folder);
+    removeRuntimeFolder(folder);
   }
 }
 

@@ -69,8 +69,8 @@ export class FileRules {
   }
 
   /** Throws CONFIG_INVALID for a pattern that is none; a loaded configuration holds none of those. */
-  static compile(fs: FileSettings, context: RuleContext, nameFiles: readonly NameFile[] = []): FileRules {
-    if (fs.mode === 'local') return new FileRules('local', [], [], nameFiles);
+  static compile(fs: FileSettings, context: RuleContext): FileRules {
+    if (fs.mode === 'local') return new FileRules('local', [], [], []);
     const mappings = fs.mapping.map(([text, replacement]) => {
       const pattern = compiled('mapping', text);
       return { pattern, replacement, literals: literalsOf(pattern) };
@@ -82,7 +82,12 @@ export class FileRules {
       ...userRules('local', fs.local, RuleVerdict.LOCAL),
       ...builtInRules(context),
     ];
-    return new FileRules(fs.mode, mappings, rules, nameFiles);
+    return new FileRules(fs.mode, mappings, rules, []);
+  }
+
+  /** The same rules, but for reads of these files. */
+  withNameFiles(nameFiles: readonly NameFile[]): FileRules {
+    return new FileRules(this.mode, this.#mappings, this.#rules, nameFiles);
   }
 
   /** Of a file that names are looked up by: may what the target has of it stand in for it? Not where it can be written there. */

@@ -15,26 +15,26 @@ afterEach(() => {
 });
 
 test('the folder is ours alone and goes with all that is in it', async () => {
-  const folder = await makeRuntimeFolder({ XDG_RUNTIME_DIR: parent });
+  const folder = makeRuntimeFolder({ XDG_RUNTIME_DIR: parent });
   expect(statSync(folder).mode & 0o777).toBe(0o700);
   writeFileSync(join(folder, 'key'), 'x');
-  await removeRuntimeFolder(folder);
+  removeRuntimeFolder(folder);
   expect(readdirSync(parent)).toEqual([]);
 });
 
 test('what a killed client left is removed by the next, what a living one uses is not', async () => {
-  const living = await makeRuntimeFolder({ XDG_RUNTIME_DIR: parent });
+  const living = makeRuntimeFolder({ XDG_RUNTIME_DIR: parent });
   const names = ['mirrord-run-4194304-1-abcDEF', `mirrord-run-${process.pid}-1-abcDEF`, 'mirrord-run-other', 'foreign'];
   for (const name of names) mkdirSync(join(parent, name));
-  const own = await makeRuntimeFolder({ XDG_RUNTIME_DIR: parent });
+  const own = makeRuntimeFolder({ XDG_RUNTIME_DIR: parent });
   const left = readdirSync(parent).map((name) => join(parent, name));
   expect(left.sort()).toEqual([living, own, join(parent, 'foreign'), join(parent, 'mirrord-run-other')].sort());
 });
 
 test('a runtime folder of the system that cannot be used is not needed', async () => {
-  const folder = await makeRuntimeFolder({ XDG_RUNTIME_DIR: join(parent, 'nowhere') });
+  const folder = makeRuntimeFolder({ XDG_RUNTIME_DIR: join(parent, 'nowhere') });
   expect(folder.startsWith(tmpdir())).toBe(true);
-  await removeRuntimeFolder(folder);
+  removeRuntimeFolder(folder);
 });
 
 test.skipIf(process.geteuid?.() !== 0)('what another user or a link has put under our name is left alone', async () => {
@@ -44,7 +44,7 @@ test.skipIf(process.geteuid?.() !== 0)('what another user or a link has put unde
   chownSync(foreign, 65_534, 65_534);
   mkdirSync(join(parent, 'precious'));
   symlinkSync('precious', join(parent, 'mirrord-run-4194304-2-abcDEF'));
-  await makeRuntimeFolder({ XDG_RUNTIME_DIR: parent });
+  makeRuntimeFolder({ XDG_RUNTIME_DIR: parent });
   expect(readdirSync(foreign)).toEqual(['theirs']);
   expect(readdirSync(parent)).toContain('precious');
   expect(readdirSync(parent)).toContain('mirrord-run-4194304-2-abcDEF');

@@ -10,7 +10,7 @@ import type { Backend } from '../backend.ts';
 import type { Config } from '../config/schema/root.ts';
 import { findExecutable } from '../executable.ts';
 import { describeFailure, isPlain } from '../failure.ts';
-import type { NameFile } from '../file-rules.ts';
+import type { FileRules } from '../file-rules.ts';
 import type { FollowedTarget, FollowOptions } from '../follow-target.ts';
 import type { Incoming } from '../incoming/incoming.ts';
 import { agentFile, supervisorFile } from '../installation.ts';
@@ -253,12 +253,12 @@ async function runProcess(run: Run, session: RunSession, folder: string | null, 
   const { fs, network } = run.config.feature;
   const rules = parts.FileRules.compile(fs, ruleContext(run));
   const nameFiles = network.dns.enabled
-    ? await parts.writeNameFiles(folder, run.terminal.env, session.facts, (path) => rules.isReadOnlyCopy(path))
+    ? parts.writeNameFiles(folder, run.terminal.env, session.facts, (path) => rules.isReadOnlyCopy(path))
     : null;
   try {
-    return await runWithFiles(run, session, parts, nameFiles?.files ?? []);
+    return await runWithFiles(run, session, parts, rules.withNameFiles(nameFiles?.files ?? []));
   } finally {
-    await nameFiles?.remove();
+    nameFiles?.remove();
   }
 }
 
@@ -266,16 +266,10 @@ function ruleContext({ terminal: { env, cwd }, executable }: Run) {
   return { home: env['HOME'] ?? '', cwd, tmp: env['TMPDIR'] || tmpdir(), executable };
 }
 
-async function runWithFiles(
-  run: Run,
-  session: RunSession,
-  parts: Parts,
-  nameFiles: readonly NameFile[],
-): Promise<Outcome> {
+async function runWithFiles(run: Run, session: RunSession, parts: Parts, rules: FileRules): Promise<Outcome> {
   const { config, terminal, progress, signals, log } = run;
-  const { launch, Files, FileRules } = parts;
+  const { launch, Files } = parts;
   const { fs } = config.feature;
-  const rules = FileRules.compile(fs, ruleContext(run), nameFiles);
   const inlineBytes = Math.min(fs.readonly_file_buffer, MAX_INLINE_BYTES);
   const env = await localEnvironment(run, session, parts);
   const incoming = incomingOf(run, session, parts);

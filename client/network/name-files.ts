@@ -2,7 +2,7 @@
 // glibc asks hosts and DNS only (no mDNS, no resolved, no myhostname of this machine), and the target's resolv.conf and hosts, as
 // they came with the session, are read here: a resolver looks at both for every name. Written for one run, and removed after it.
 
-import { readFile, writeFile } from 'node:fs/promises';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { TargetFacts } from '#proto/gen/v1/session.ts';
 import type { NameFile } from '../file-rules.ts';
@@ -10,34 +10,42 @@ import { makeRuntimeFolder, removeRuntimeFolder } from '../runtime-folder.ts';
 
 export interface NameFiles {
   readonly files: readonly NameFile[];
-  remove(): Promise<void>;
+  remove(): void;
 }
 
 const NSSWITCH = '/etc/nsswitch.conf';
 const HOSTS_LINE = 'hosts: files dns';
 
 /** In `runFolder`, which somebody else removes, or in one of its own. */
-export async function writeNameFiles(
+export function writeNameFiles(
   runFolder: string | null,
   env: NodeJS.ProcessEnv,
   facts: Pick<TargetFacts, 'resolvConf' | 'hosts'>,
   isCopied: (path: string) => boolean,
-): Promise<NameFiles> {
-  const folder = runFolder ?? (await makeRuntimeFolder(env));
+): NameFiles {
+  const folder = runFolder ?? makeRuntimeFolder(env);
   const files: NameFile[] = [];
-  const write = async (path: string, name: string, content: string | Uint8Array) => {
+  const write = (path: string, name: string, content: string | Uint8Array) => {
     const instead = join(folder, name);
-    await writeFile(instead, content, { mode: 0o600 });
+    writeFileSync(instead, content, { mode: 0o600 });
     files.push({ path, instead });
   };
-  await write(NSSWITCH, 'nsswitch.conf', toNsswitch(await readFile(NSSWITCH, 'utf8').catch(() => '')));
+  write(NSSWITCH, 'nsswitch.conf', toNsswitch(ownNsswitch()));
   for (const [path, content] of [
     ['/etc/resolv.conf', facts.resolvConf],
     ['/etc/hosts', facts.hosts],
   ] as const) {
-    if (content.length > 0 && isCopied(path)) await write(path, path.slice('/etc/'.length), content);
+    if (content.length > 0 && isCopied(path)) write(path, path.slice('/etc/'.length), content);
   }
-  return { files, remove: async () => (runFolder === null ? removeRuntimeFolder(folder) : undefined) };
+  return { files, remove: () => (runFolder === null ? removeRuntimeFolder(folder) : undefined) };
+}
+
+function ownNsswitch(): string {
+  try {
+    return readFileSync(NSSWITCH, 'utf8');
+  } catch {
+    return '';
+  }
 }
 
 /** This machine's, but for hosts: users and groups are found as before. */

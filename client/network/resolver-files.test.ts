@@ -54,23 +54,23 @@ test('nsswitch.conf keeps all but its line of hosts', () => {
 
 test('the files of names are written for one run, and removed after it', async () => {
   const facts = { resolvConf: Buffer.from('nameserver 10.0.0.1\n'), hosts: Buffer.from('10.0.0.2 db\n') };
-  const files = await writeNameFiles(null, { XDG_RUNTIME_DIR: tmpdir() }, facts, () => false);
+  const files = writeNameFiles(null, { XDG_RUNTIME_DIR: tmpdir() }, facts, () => false);
   expect(files.files.map(({ path }) => path)).toEqual(['/etc/nsswitch.conf']);
   expect(readFileSync(files.files[0]?.instead ?? '', 'utf8')).toContain('hosts: files dns');
-  await files.remove();
+  files.remove();
   expect(existsSync(files.files[0]?.instead ?? '')).toBe(false);
-  const local = await writeNameFiles(null, { XDG_RUNTIME_DIR: tmpdir() }, facts, () => true);
+  const local = writeNameFiles(null, { XDG_RUNTIME_DIR: tmpdir() }, facts, () => true);
   expect(local.files.map(({ path }) => path)).toEqual(['/etc/nsswitch.conf', '/etc/resolv.conf', '/etc/hosts']);
-  await local.remove();
+  local.remove();
 });
 
 test('in a folder of the run they stay as long as that', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'mirrord-name-files-'));
   try {
     const facts = { resolvConf: Buffer.alloc(0), hosts: Buffer.alloc(0) };
-    const { files, remove } = await writeNameFiles(folder, {}, facts, () => false);
+    const { files, remove } = writeNameFiles(folder, {}, facts, () => false);
     expect(files.map(({ instead }) => instead)).toEqual([join(folder, 'nsswitch.conf')]);
-    await remove();
+    remove();
     expect(existsSync(join(folder, 'nsswitch.conf'))).toBe(true);
   } finally {
     rmSync(folder, { recursive: true });
