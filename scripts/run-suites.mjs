@@ -26,6 +26,11 @@ const suites = [
     counts: 'tap',
   },
   {
+    name: 'stealer-c',
+    command: ['make', '--no-print-directory', '-s', '-C', 'services/stealer/native', 'test'],
+    counts: 'tap',
+  },
+  {
     name: 'fuzz',
     command: ['make', '--no-print-directory', '-s', '-C', 'layer/fuzz', `FUZZ_SECONDS=${FUZZ_SECONDS}`],
     counts: 'quiet',

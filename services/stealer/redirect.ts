@@ -3,7 +3,6 @@
 // answers again at once, and nothing has to be swept.
 
 import { closeSync, openSync } from 'node:fs';
-import { Socket } from 'node:net';
 import { errnoName } from '#proto/errno.ts';
 import { AppError } from '#proto/errors.ts';
 import { type FdPoll, READABLE, watchFd } from '#runtime/netns.ts';
@@ -15,6 +14,7 @@ import {
   renewConnections,
 } from '#runtime/older-connections.ts';
 import { type NativeEndpoint, type NativeRedirect, stealerAddon } from './native/index.ts';
+import { PoolEndpoint } from './relay/pool-endpoint.ts';
 
 /** Connections that wait to be accepted; the kernel takes the least of this and net.core.somaxconn. */
 const BACKLOG = 4_096;
@@ -23,7 +23,8 @@ const ACCEPTED_PER_TURN = 64;
 /** How long the target's own listener may take; it is on the same machine. */
 const DIAL_MS = 10_000;
 
-export type Accepted = Readonly<{ socket: Socket; fd: number; peer: NativeEndpoint; local: NativeEndpoint }>;
+/** `fd` is whoever takes it over. */
+export type Accepted = Readonly<{ fd: number; peer: NativeEndpoint; local: NativeEndpoint }>;
 
 export class Redirect {
   readonly #namespaceFd: number;
@@ -42,7 +43,7 @@ export class Redirect {
 
   /**
    * @param namespaceFd of `/proc/PID/ns/net`; stays the caller's, who may close it at once
-   * @param onAccepted gets each connection; its socket is the caller's
+   * @param onAccepted gets each connection; its descriptor is the caller's
    * @throws AppError NOT_PERMITTED when the kernel does not allow it, UNSUPPORTED when it does not know it,
    *   LIMIT_REACHED while another process redirects there
    */
@@ -84,32 +85,19 @@ export class Redirect {
     return await renewConnections({ ...options, namespaceFd: this.#namespaceFd });
   }
 
-  /** A connection to the target's own listener, to where `accepted` was meant to go. Errors come as the socket's. */
-  dial({ fd, local }: Accepted): Socket {
+  /** A connection to the target's own listener, to where `accepted` was meant to go. Errors come as the connection's. */
+  dial({ fd, local }: Accepted): PoolEndpoint {
     let dialled: ReturnType<NativeRedirect['dial']>;
     try {
       dialled = this.#native.dial(this.#namespaceFd, fd);
     } catch (cause) {
-      const socket = new Socket();
-      socket.destroy(new AppError('CONNECTION_FAILED', `the target's port ${local.port} cannot be reached`, { cause }));
-      return socket;
+      return new PoolEndpoint(
+        new AppError('CONNECTION_FAILED', `the target's port ${local.port} cannot be reached`, { cause }),
+      );
     }
     const { address, port } = dialled;
-    const socket = new Socket({ fd: dialled.fd, allowHalfOpen: true, readable: true, writable: true });
     // Until it is established its first packet may be sent again, and must not come to us.
-    let isForgotten = false;
-    const forget = (): void => {
-      if (isForgotten) return;
-      isForgotten = true;
-      socket.setTimeout(0);
-      this.#native.forget(address, port);
-    };
-    socket.setTimeout(DIAL_MS, () => {
-      if (!isForgotten && socket.bytesRead === 0 && socket.bytesWritten === 0) socket.destroy();
-      else forget();
-    });
-    socket.once('data', forget).once('close', forget);
-    return socket;
+    return new PoolEndpoint(dialled.fd, { dialMs: DIAL_MS, onDialled: () => this.#native.forget(address, port) });
   }
 
   /** New connections go to the target. What waits to be accepted is still handed out, and `dial` still dials. */
@@ -132,8 +120,7 @@ function acceptSome(listenerFd: number, onAccepted: (accepted: Accepted) => void
   for (let count = 0; count < ACCEPTED_PER_TURN; count++) {
     const accepted = addon.accept(listenerFd);
     if (accepted === null) return false;
-    const socket = new Socket({ fd: accepted.fd, allowHalfOpen: true, readable: true, writable: true });
-    onAccepted({ socket, ...accepted });
+    onAccepted(accepted);
   }
   return true;
 }

@@ -11,8 +11,8 @@ import type { Accepted, Redirect } from './redirect.ts';
 import { type Decision, type Taker, Undecided } from './relay/decision.ts';
 import { Http1Relay } from './relay/http1-relay.ts';
 import { Http2Relay } from './relay/http2-relay.ts';
+import { PoolEndpoint } from './relay/pool-endpoint.ts';
 import { joinEndpoints } from './relay/raw-relay.ts';
-import { SocketEndpoint } from './relay/socket-endpoint.ts';
 import { Standings } from './standings.ts';
 import type { Subscription } from './subscription.ts';
 
@@ -96,8 +96,8 @@ export class StolenPort {
 
   /** For what came while the port was stolen and is accepted when it is not any more: it is the target's. */
   passOn(accepted: Accepted): void {
-    const client = new SocketEndpoint(accepted.socket);
-    const origin = new SocketEndpoint(this.#redirect.dial(accepted));
+    const client = new PoolEndpoint(accepted.fd);
+    const origin = this.#redirect.dial(accepted);
     const connection: OpenConnection = { revoke: () => undefined };
     this.#connections.add(connection);
     joinEndpoints(client, origin, () => this.#closed(connection));
@@ -108,7 +108,7 @@ export class StolenPort {
   }
 
   #takeWhole(accepted: Accepted, subscription: Subscription): void {
-    const client = new SocketEndpoint(accepted.socket);
+    const client = new PoolEndpoint(accepted.fd);
     const taken = subscription.owner.take(subscription, peerOf(accepted));
     const connection: OpenConnection = {
       revoke: (over) => {
@@ -124,8 +124,8 @@ export class StolenPort {
 
   #relay(accepted: Accepted): void {
     const takers = new Map<Subscription, Taker>();
-    const client = new SocketEndpoint(accepted.socket);
-    const connectOrigin = () => new SocketEndpoint(this.#redirect.dial(accepted));
+    const client = new PoolEndpoint(accepted.fd);
+    const connectOrigin = () => this.#redirect.dial(accepted);
     const takerFor = (subscription: Subscription | undefined) =>
       subscription === undefined ? undefined : this.#takerOf(takers, subscription, accepted);
     const decide = (request: FilteredRequest): Decision => {

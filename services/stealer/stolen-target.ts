@@ -1,5 +1,6 @@
 // The stolen ports of one target's network namespace, shared by all sessions of that target: one redirect, one listener.
 
+import { closeSync } from 'node:fs';
 import { AppError } from '#proto/errors.ts';
 import type { OlderConnection, RenewalOptions, RenewalResult } from '#runtime/older-connections.ts';
 import type { TargetHandle } from '#runtime/target-handle.ts';
@@ -72,7 +73,7 @@ export class StolenTarget {
       port.passOn(accepted);
     } else {
       // Somebody found the listener's own port.
-      accepted.socket.destroy();
+      closeSync(accepted.fd);
     }
   }
 }

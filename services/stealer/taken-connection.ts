@@ -70,7 +70,8 @@ export class TakenConnection implements Endpoint {
 
   write(bytes: Buffer): boolean {
     if (this.#isOver || this.#isEndWaiting) return true;
-    this.#waiting.push(bytes);
+    // The frames are sent when this turn is over, and the bytes are not there any more.
+    this.#waiting.push(Buffer.from(bytes));
     this.#flush();
     return this.#waiting.length === 0;
   }

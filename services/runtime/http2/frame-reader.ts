@@ -40,7 +40,7 @@ export class FrameReader {
     this.#pushed.push(bytes);
   }
 
-  /** Copies what waits, so that the chunk need not be kept for it. */
+  /** Copies what waits, so that the chunk may be used again. */
   keep(): void {
     this.#pushed.keep();
   }

@@ -1,13 +1,14 @@
-/* The door of stealer.node: one class, a redirect in one namespace with its listener. A failed system call throws an Error
+/* The door of stealer.node: a redirect in one namespace with its listener, and the sockets of the relay. A failed system call throws an Error
  * with `errno` (a number) and `syscall`. */
+#include "addon.h"
 #include "stealer.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
-#include <napi.h>
 #include <unistd.h>
 
-static void fail(Napi::Env env, int error, const char *syscall, const std::string &message = "")
+void fail(Napi::Env env, int error, const char *syscall, const std::string &message)
 {
 	Napi::Error thrown = Napi::Error::New(env, std::string(syscall) + ": " + strerror(-error) + message);
 
@@ -120,7 +121,7 @@ private:
 	struct redirect *redirect_ = nullptr;
 };
 
-/* (namespaceFd, backlog): a listening descriptor, the caller's. */
+/* (namespaceFd, backlog): a listening descriptor, the caller's; -1 is the namespace of this process. */
 static Napi::Value open_listener(const Napi::CallbackInfo &info)
 {
 	int fd = listen_in(info[0].As<Napi::Number>().Int32Value(), info[1].As<Napi::Number>().Int32Value());
@@ -220,6 +221,39 @@ static Napi::Value accept_next(const Napi::CallbackInfo &info)
 	}
 }
 
+/* (namespaceFd, endpoint): a descriptor that is being connected, the caller's. Without a redirect, so nothing is past it. */
+static Napi::Value open_connection(const Napi::CallbackInfo &info)
+{
+	Napi::Object to = info[1].As<Napi::Object>();
+	Napi::Buffer<uint8_t> address = to.Get("address").As<Napi::Buffer<uint8_t>>();
+	struct endpoint peer = {};
+	struct endpoint bound = {};
+
+	memcpy(peer.address, address.Data(), std::min(address.Length(), sizeof peer.address));
+	peer.port = static_cast<uint16_t>(to.Get("port").As<Napi::Number>().Uint32Value());
+	int fd = bind_in(info[0].As<Napi::Number>().Int32Value(), peer, &bound);
+	int error = fd < 0 ? fd : connect_to(fd, peer);
+
+	if (error >= 0)
+		return Napi::Number::New(info.Env(), fd);
+	if (fd >= 0)
+		close(fd);
+	fail(info.Env(), error, "connect");
+	return info.Env().Undefined();
+}
+
+/* (fd): what it is bound to. */
+static Napi::Value local_of(const Napi::CallbackInfo &info)
+{
+	struct sockaddr_storage local = {};
+	socklen_t length = sizeof local;
+
+	if (getsockname(info[0].As<Napi::Number>().Int32Value(), reinterpret_cast<struct sockaddr *>(&local), &length) == 0)
+		return to_object(info.Env(), to_endpoint(local));
+	fail(info.Env(), -errno, "getsockname");
+	return info.Env().Undefined();
+}
+
 static Napi::Object init(Napi::Env env, Napi::Object exports)
 {
 	exports.Set("Redirect", Redirect::DefineClass(env, "Redirect",
@@ -229,11 +263,14 @@ static Napi::Object init(Napi::Env env, Napi::Object exports)
 	                                                      Redirect::InstanceMethod<&Redirect::forget>("forget"),
 	                                                      Redirect::InstanceMethod<&Redirect::close>("close"),
 	                                              }));
+	exports.Set("Sockets", define_sockets(env));
 	exports.Set("listen", Napi::Function::New(env, open_listener));
 	exports.Set("claim", Napi::Function::New(env, claim));
 	exports.Set("join", Napi::Function::New(env, join));
 	exports.Set("acceptPeer", Napi::Function::New(env, accept_peer));
 	exports.Set("peerOf", Napi::Function::New(env, peer_of_socket));
+	exports.Set("connect", Napi::Function::New(env, open_connection));
+	exports.Set("localOf", Napi::Function::New(env, local_of));
 	exports.Set("accept", Napi::Function::New(env, accept_next));
 	return exports;
 }

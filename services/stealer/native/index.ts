@@ -18,13 +18,43 @@ export interface NativeRedirect {
   close(): void;
 }
 
+/** Of `Sockets.ready`, as a sum. */
+export const SOCKET_READABLE = 1;
+export const SOCKET_WRITABLE = 2;
+/** The peer's end, or an error, is behind what can be read. */
+export const SOCKET_ENDS = 4;
+/** Sockets that one call of `Sockets.ready` tells of. */
+export const SOCKETS_PER_WAIT = 256;
+
+/** Sockets of one epoll descriptor, edge-triggered. Numbers below 0 are -errno. */
+export interface NativeSockets {
+  /** The caller's, who watches and closes it. */
+  readonly epollFd: number;
+  add(fd: number, id: number): number;
+  /** How many have become ready: as many pairs of id and mask lie in the array that was given to the constructor. */
+  ready(): number;
+  /** Into the memory that was given to the constructor. 0 is the peer's end, -EAGAIN says that nothing is there. */
+  read(fd: number, most: number): number;
+  /** What lies in that memory; how many bytes the kernel took. */
+  writeRead(fd: number, start: number, length: number): number;
+  write(fd: number, bytes: Uint8Array): number;
+  /** FIN. */
+  end(fd: number): number;
+  close(fd: number, isReset: boolean): void;
+}
+
 export interface StealerAddon {
   /** Every call throws an Error with `errno` and `syscall`. */
   Redirect: new (
     namespaceFd: number,
     listenerFd: number,
   ) => NativeRedirect;
+  Sockets: new (bytes: Uint8Array, ready: Uint32Array) => NativeSockets;
+  /** `namespaceFd` -1 is this process's own. */
   listen(namespaceFd: number, backlog: number): number;
+  /** A descriptor that is being connected. */
+  connect(namespaceFd: number, to: NativeEndpoint): number;
+  localOf(fd: number): NativeEndpoint;
   /** Listens at an abstract name of the namespace until the descriptor is closed; EADDRINUSE while another process does. */
   claim(namespaceFd: number, name: string): number;
   /** Connects to who listens there; ECONNREFUSED when nobody does, EAGAIN while too many wait. */

@@ -23,6 +23,10 @@ int socket_in(int namespace_fd, int family)
 	int own = own_namespace();
 	int fd;
 
+	if (namespace_fd < 0) {
+		fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+		return fd < 0 ? -errno : fd;
+	}
 	if (own < 0 || setns(namespace_fd, CLONE_NEWNET) < 0)
 		return -errno;
 	fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);

@@ -28,7 +28,7 @@ int bind_in(int namespace_fd, const struct endpoint &source, struct endpoint *bo
 /* Begins to connect without blocking: 0 or -errno, never -EINPROGRESS. */
 int connect_to(int fd, const struct endpoint &peer);
 
-/* A socket of the namespace. Nothing else happens in there: the thread's event loop must not. */
+/* A socket of the namespace, of our own for -1. Nothing else happens in there: the thread's event loop must not. */
 int socket_in(int namespace_fd, int family);
 
 /* peers.cc: names that one process at a time can have in a namespace, and who has them. */

@@ -7,8 +7,8 @@ import { withoutHttp2Offer } from '#runtime/http/upgrade-offer.ts';
 import { canWaitFor, Http1Body } from '#runtime/http-filter/request-body.ts';
 import { type Decide, type Taker, Undecided } from './decision.ts';
 
-/** `taker` is of heads: what follows a head goes where it went. */
-export type DecidedPiece = Readonly<{ piece: RequestPiece; taker: Taker | undefined }>;
+/** `taker` is of heads: what follows a head goes where it went. `isKept`: its bytes stay after the call that brought them. */
+export type DecidedPiece = Readonly<{ piece: RequestPiece; taker: Taker | undefined; isKept?: boolean }>;
 
 type Held = Readonly<{ undecided: Undecided; body: Http1Body; pieces: RequestPiece[]; timer: NodeJS.Timeout }>;
 
@@ -60,6 +60,13 @@ export class DecidedRequests {
     }
   }
 
+  /** Copies what waits, so that the pushed bytes may go. @returns a piece that was pulled and has to wait, copied too */
+  keep(pulled: DecidedPiece | undefined): DecidedPiece | undefined {
+    this.#reader.keep();
+    if (pulled === undefined || pulled.isKept) return pulled;
+    return { ...pulled, piece: copied(pulled.piece), isKept: true };
+  }
+
   /** Nothing more comes: a body that is not whole will not be. */
   end(): void {
     this.#settle(false);
@@ -107,12 +114,13 @@ export class DecidedRequests {
       this.#onDecided();
     }, waitMs);
     timer.unref();
-    const bare = this.#withoutOffer(piece);
+    const bare = copied(this.#withoutOffer(piece));
     this.#heldBytes += bare.bytes.length;
     this.#held = { undecided, body: new Http1Body(piece.framing, bytes), pieces: [bare], timer };
   }
 
-  #hold(held: Held, piece: RequestPiece): void {
+  #hold(held: Held, passing: RequestPiece): void {
+    const piece = copied(passing);
     held.pieces.push(piece);
     this.#heldBytes += piece.bytes.length;
     if (piece.kind !== 'body' || !held.body.add(piece.bytes)) this.#settle(false);
@@ -127,6 +135,11 @@ export class DecidedRequests {
     const body = isWhole ? held.body.whole() : null;
     const isWithin = body !== null && body.bytes.length <= held.undecided.limits.bytes;
     const taker = held.undecided.decide(isWithin ? body : null);
-    for (const piece of held.pieces) this.#decided.push({ piece, taker: piece.kind === 'head' ? taker : undefined });
+    for (const piece of held.pieces) {
+      this.#decided.push({ piece, taker: piece.kind === 'head' ? taker : undefined, isKept: true });
+    }
   }
 }
+
+/** What is held stays after the call that brought it. */
+const copied = (piece: RequestPiece): RequestPiece => ({ ...piece, bytes: Buffer.from(piece.bytes) });

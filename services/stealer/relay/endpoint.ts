@@ -2,7 +2,11 @@
 // three have the same four ways to go on and the same four ways to tell.
 
 export interface Endpoint {
-  /** @returns false when the sender should wait for onDrain. The bytes belong to the endpoint from here on. */
+  /**
+   * @param bytes may be those of an onData that has not returned, and are then copied if they have to be kept; others belong to
+   *   the endpoint from here on
+   * @returns false when the sender should wait for onDrain
+   */
   write(bytes: Buffer): boolean;
   /** FIN: nothing more will be written. */
   end(): void;
@@ -16,7 +20,7 @@ export interface Endpoint {
 }
 
 export interface EndpointEvents {
-  /** The bytes do not change any more. */
+  /** The bytes are there until the call returns: who needs them longer copies them. */
   onData(bytes: Buffer): void;
   /** The other side's FIN. */
   onEnd(): void;

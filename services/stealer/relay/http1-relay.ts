@@ -115,6 +115,7 @@ export class Http1Relay {
     this.#isPumping = false;
     if (this.#isClosed || this.#isFinishing) return;
     const isWaiting = !this.#maySend() || this.#held !== undefined;
+    if (isWaiting) this.#held = this.#requests.keep(this.#held);
     if (this.#hasClientEnded && !isWaiting) this.#passEndOn();
     this.#pauseClient(isWaiting);
     this.#watchFirstHead();

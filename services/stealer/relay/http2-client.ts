@@ -3,6 +3,7 @@
 // The target believes that the whole window is its own. What our answers use of it is owed: so much of the client's next
 // window updates is kept from the target, and until they come its DATA waits where the window is too small for it.
 
+import { goaway, settings } from '#runtime/http2/frame.ts';
 import type { Endpoint } from './endpoint.ts';
 import { Batch, type Outbox, Sender, type Sent } from './http2-sender.ts';
 
@@ -77,6 +78,12 @@ export class ClientSide {
     this.#waiting.push(bytes);
     this.#waitingBytes += bytes.length;
     if (this.#waitingBytes > MAX_WAITING_FRAME_BYTES) this.#options.onClogged();
+  }
+
+  /** In the target's stead; SETTINGS go before all else (RFC 9113 section 3.4). */
+  sayGoaway(lastId: number, code: number, hasHadSettings: boolean): void {
+    if (!hasHadSettings) this.send(settings([]));
+    this.send(goaway(lastId, code));
   }
 
   add(outbox: Outbox): void {

@@ -9,6 +9,7 @@ import type { FramePiece } from '#runtime/http2/frame-reader.ts';
 import type { HeaderFrames } from '#runtime/http2/header-frames.ts';
 import type { HeaderBlock } from '#runtime/http2/hpack-decoder.ts';
 import { type Decision, type Taker, Undecided } from './decision.ts';
+import { NOTHING } from './recognise.ts';
 
 /** Frames of one connection's waiting streams. */
 const MAX_HELD_BYTES = 1024 * 1024;
@@ -56,7 +57,8 @@ export class HeldStreams {
   }
 
   /** A new stream that has to wait, for its body or for its turn. */
-  hold(headers: Headers, decision: Decision): void {
+  hold(passing: Headers, decision: Decision): void {
+    const headers = copied(passing);
     const id = headers.whole.streamId;
     const stream: Stream = {
       id,
@@ -79,7 +81,8 @@ export class HeldStreams {
   }
 
   /** A frame of a stream that waits; it follows the stream. */
-  add(streamId: number, frame: FramePiece | Headers): void {
+  add(streamId: number, passing: FramePiece | Headers): void {
+    const frame = 'whole' in passing ? copied(passing) : { ...passing, bytes: Buffer.from(passing.bytes) };
     const stream = this.#streams.get(streamId) as Stream;
     const bytes = 'whole' in frame ? frame.whole.bytes.length : frame.bytes.length;
     stream.frames.push(frame);
@@ -151,4 +154,10 @@ export class HeldStreams {
 function canWaitFor({ fields }: HeaderBlock, maxBytes: number): boolean {
   const find = (name: string) => fields.find((field) => field.name === name)?.value;
   return find('expect') === undefined && !(Number(find('content-length') ?? 0) > maxBytes);
+}
+
+/** What is held stays after the call that brought it. The block has been decoded. */
+function copied({ whole, decoded }: Headers): Headers {
+  const priority = whole.priority && Buffer.from(whole.priority);
+  return { whole: { ...whole, block: NOTHING, bytes: Buffer.from(whole.bytes), priority }, decoded };
 }

@@ -93,6 +93,11 @@ export class Origin {
     return this.#asked;
   }
 
+  /** Of a stream that it has never heard of: the frame would be an error to it. */
+  isUnheard({ head }: FramePiece): boolean {
+    return head.streamId > this.highestStreamId && head.type !== FrameType.priority;
+  }
+
   /** @returns false when the client should wait */
   write(bytes: Buffer): boolean {
     return this.isOver || this.#endpoint.write(bytes);
@@ -161,6 +166,7 @@ export class Origin {
     }
     this.#reader.push(bytes);
     if (this.#held === undefined) this.#read(undefined);
+    this.#reader.keep();
   }
 
   #read(held: FramePiece | undefined): void {
@@ -168,12 +174,12 @@ export class Origin {
     let piece: FramePiece | 'doubtful' | undefined = held ?? this.#reader.next();
     while (piece !== undefined && piece !== 'doubtful') {
       if (piece !== held && this.#mustWait(piece)) {
-        this.#held = piece;
+        this.#held = { ...piece, bytes: Buffer.from(piece.bytes) };
         this.#pause();
         break;
       }
       if (!this.hasSpoken && piece.head.type !== FrameType.settings) {
-        this.#held = piece;
+        this.#held = { ...piece, bytes: Buffer.from(piece.bytes) };
         piece = 'doubtful';
         break;
       }

@@ -14,7 +14,6 @@ import {
   FRAME_HEAD_BYTES,
   FrameType,
   frame,
-  goaway,
   headersFrames,
   MAX_WINDOW_BYTES,
   readSettings,
@@ -164,6 +163,7 @@ export class Http2Relay {
   #afterTurn(): void {
     if (!this.#held.isEmpty) this.#held.release();
     this.#toOrigin.flush();
+    this.#reader.keep();
     this.#taken.flush();
     this.#client.pump();
     this.#pauseClient();
@@ -187,17 +187,13 @@ export class Http2Relay {
       this.#onConnectionFrame(piece);
     } else if (this.#held.has(streamId) && type !== FrameType.priority) {
       this.#held.add(streamId, piece);
-    } else if (this.#taken.has(streamId) || (this.#taken.isDirty && this.#isUnheard(piece))) {
+    } else if (this.#taken.has(streamId) || (this.#taken.isDirty && this.#origin.isUnheard(piece))) {
       this.#onTakenFrame(piece);
     } else {
       if (type === FrameType.rstStream) this.#origin.onClientReset(streamId);
       this.#toOrigin.add(piece.bytes);
     }
   }
-
-  /** A stream that the target has never heard of, so that a frame on it would be an error to it. */
-  readonly #isUnheard = ({ head }: FramePiece): boolean =>
-    head.streamId > this.#origin.highestStreamId && head.type !== FrameType.priority;
 
   #onConnectionFrame(piece: FramePiece): void {
     const { type, flags } = piece.head;
@@ -325,7 +321,10 @@ export class Http2Relay {
       this.#becomeTunnel(...unread);
       return;
     }
-    if (this.#origin.isBetweenFrames) this.#client.send(goaway(this.#highestId, code));
+    if (this.#origin.isBetweenFrames) {
+      this.#client.sayGoaway(this.#highestId, code, this.#origin.hasSpoken);
+      this.#origin.destroy();
+    }
     this.#finish(LINGER_MS);
     this.#held.close();
     this.#origin.destroy();
@@ -355,7 +354,7 @@ export class Http2Relay {
       else this.#finish(this.#isTunnel ? undefined : LINGER_MS);
     } else {
       this.#refuse(ErrorCode.internalError);
-      if (!this.#origin.hasSaidGoaway) this.#client.send(goaway(this.#highestId, ErrorCode.noError));
+      if (!this.#origin.hasSaidGoaway) this.#client.sayGoaway(this.#highestId, ErrorCode.noError, true);
     }
     this.#client.pump();
     this.#pauseClient();

@@ -68,9 +68,10 @@ export class Outbox {
     return this.#waitingBytes;
   }
 
+  /** @param bytes are copied */
   addData(bytes: Buffer, isEnd: boolean): void {
     if (bytes.length === 0 && !isEnd) return;
-    this.#items.push({ bytes, isData: true, isEnd, isReset: false });
+    this.#items.push({ bytes: Buffer.from(bytes), isData: true, isEnd, isReset: false });
     this.#waitingBytes += bytes.length;
   }
 

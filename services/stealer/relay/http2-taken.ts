@@ -198,6 +198,7 @@ export class TakenSide {
       if (this.#isOver) break;
     }
     if (!this.#isOver) {
+      this.#reader.keep();
       this.#giveBack();
       this.#pump();
     }

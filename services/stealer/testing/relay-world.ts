@@ -1,4 +1,5 @@
-// A client, a target and a session's local process around one relay, all on real sockets of this machine.
+// A client, a target and a session's local process around one relay, all on real sockets of this machine. What the relay reads
+// is wiped right after its use: nothing passes a test that keeps what it should have copied.
 
 import { createHash } from 'node:crypto';
 import { createServer as createHttpServer, type RequestListener } from 'node:http';
@@ -6,10 +7,16 @@ import { type AddressInfo, connect, createServer, type Server, type Socket } fro
 import type { BodyLimits, FilteredRequest } from '#runtime/http-filter/http-filter.ts';
 import { Http1Request } from '#runtime/http-filter/http1-request.ts';
 import type { RequestBody } from '#runtime/http-filter/request-body.ts';
+import { type FdPoll, READABLE, watchFd } from '#runtime/netns.ts';
+import { stealerAddon } from '../native/index.ts';
 import { type Decision, type Taker, Undecided } from '../relay/decision.ts';
 import { Http1Relay } from '../relay/http1-relay.ts';
 import { Http2Relay } from '../relay/http2-relay.ts';
-import { SocketEndpoint } from '../relay/socket-endpoint.ts';
+import { PoolEndpoint } from '../relay/pool-endpoint.ts';
+import { SocketPool } from '../relay/socket-pool.ts';
+
+/** 127.0.0.1 in IPv6's form. */
+export const LOOPBACK = Buffer.from('00000000000000000000ffff7f000001', 'hex');
 
 export const sha = (bytes: Buffer | string): string => createHash('sha256').update(bytes).digest('hex');
 
@@ -36,6 +43,8 @@ const isTakenBy = (body: RequestBody | null): boolean => Object.hasOwn(Object(bo
 export class RelayWorld {
   readonly #servers: Server[] = [];
   readonly #sockets = new Set<Socket>();
+  readonly pool = new SocketPool({ isMemoryWiped: true });
+  #listener: FdPoll | undefined;
   readonly relays = new Set<Http1Relay | Http2Relay>();
   takerPort = 0;
   originPort = 0;
@@ -52,8 +61,11 @@ export class RelayWorld {
     return socket.on('close', () => this.#sockets.delete(socket));
   }
 
-  #dial(port: number): SocketEndpoint {
-    return new SocketEndpoint(this.#keep(connect({ port, host: '127.0.0.1', allowHalfOpen: true })));
+  #dial(port: number): PoolEndpoint {
+    return new PoolEndpoint(stealerAddon().connect(-1, { address: LOOPBACK, port }), {
+      pool: this.pool,
+      dialMs: 10_000,
+    });
   }
 
   async serve(listener: RequestListener): Promise<number> {
@@ -79,9 +91,9 @@ export class RelayWorld {
   async open(origin: number, taker: number): Promise<void> {
     this.originPort = origin;
     this.takerPort = taker;
-    this.port = await this.serveRaw((socket) => {
-      const client = new SocketEndpoint(socket);
-      const connectOrigin = (): SocketEndpoint => this.#dial(this.originPort);
+    this.#listen((fd) => {
+      const client = new PoolEndpoint(fd, { pool: this.pool });
+      const connectOrigin = (): PoolEndpoint => this.#dial(this.originPort);
       const decide = ({ headerLines }: FilteredRequest): Decision => {
         if (this.bodyLimits !== undefined) {
           return new Undecided(this.bodyLimits, (body) => (isTakenBy(body) ? this.taker : undefined));
@@ -103,6 +115,15 @@ export class RelayWorld {
       });
       this.relays.add(relay);
     });
+  }
+
+  #listen(onAccepted: (fd: number) => void): void {
+    const fd = stealerAddon().listen(-1, 128);
+    this.port = stealerAddon().localOf(fd).port;
+    this.#listener = watchFd(fd, () => {
+      for (let next = stealerAddon().accept(fd); next !== null; next = stealerAddon().accept(fd)) onAccepted(next.fd);
+    });
+    this.#listener.start(READABLE);
   }
 
   /** A server that `close` closes; where it listens. */
@@ -135,11 +156,12 @@ export class RelayWorld {
   }
 
   get openSockets(): number {
-    return this.#sockets.size;
+    return this.#sockets.size + this.pool.size;
   }
 
   async close(): Promise<void> {
     for (const relay of [...this.relays]) relay.destroy();
+    this.#listener?.close();
     for (const socket of this.#sockets) socket.destroy();
     await Promise.all(this.#servers.map((server) => new Promise((resolve) => server.close(resolve))));
   }

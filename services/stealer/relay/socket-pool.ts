@@ -1,0 +1,235 @@
+// The data path of all connections that pass through this process: one epoll descriptor on the event loop, one piece of memory
+// that every socket is read into. What is read is handed on while it lies there: the kernel takes it from the same memory, or
+// what it does not take is copied. A socket costs no system call but its reads and writes.
+
+import { ERRNO, errnoName } from '#proto/errno.ts';
+import { AppError } from '#proto/errors.ts';
+import { type FdPoll, READABLE, watchFd } from '#runtime/netns.ts';
+import {
+  type NativeSockets,
+  SOCKET_ENDS,
+  SOCKET_READABLE,
+  SOCKET_WRITABLE,
+  SOCKETS_PER_WAIT,
+  stealerAddon,
+} from '../native/index.ts';
+
+/** Bytes of one read. */
+const READ_BYTES = 256 * 1024;
+/** The same while much waits: what one read brings is what a receiver that is not read may keep here. */
+const SMALL_READ_BYTES = 16 * 1024;
+/** Bytes that wait for all receivers together before reads become small. */
+export const MANY_WAITING_BYTES = 64 * 1024 * 1024;
+/** Reads of one socket before it is another's turn. */
+const READS_PER_TURN = 4;
+
+/** A socket as the pool sees it. */
+export interface PoolMember {
+  /** The peer takes bytes, after it did not, or for the first time. */
+  onWritable(): void;
+  /** Bytes that lie in the pool's memory until the call returns. */
+  onRead(bytes: Buffer): void;
+  /** The peer's end, or the socket's failure: nothing is read any more. */
+  onReadEnd(error: AppError | undefined): void;
+  /** Whether bytes are wanted now. */
+  readonly isReading: boolean;
+  /** Gives the kernel what was written meanwhile. */
+  flush(): void;
+}
+
+/** What the pool knows of one socket. */
+export type Membership = {
+  readonly fd: number;
+  readonly id: number;
+  readonly member: PoolMember;
+  /** Something may be there to be read. */
+  isReadable: boolean;
+  /** Not to be taken for read out before the end has been read. */
+  hasEnd: boolean;
+  isWaitingForTurn: boolean;
+  isFlushDue: boolean;
+  isClosed: boolean;
+};
+
+export const socketError = (what: string, negative: number): AppError =>
+  new AppError('CONNECTION_FAILED', `${what}: ${errnoName(-negative)}`, { errno: -negative });
+
+export class SocketPool {
+  readonly #native: NativeSockets;
+  readonly #memory = Buffer.from(new ArrayBuffer(READ_BYTES));
+  readonly #ready = new Uint32Array(SOCKETS_PER_WAIT * 2);
+  readonly #members = new Map<number, Membership>();
+  readonly #poll: FdPoll;
+  readonly #isMemoryWiped: boolean;
+  #lastId = 0;
+  /** Those that can go on without being told by the kernel. */
+  #turns: Membership[] = [];
+  #isTurnDue = false;
+  #flushes: Membership[] = [];
+  /** True while what members write is flushed right after. */
+  #isBusy = false;
+  /** Of all members: bytes that the kernel has not taken. */
+  waitingBytes = 0;
+
+  /** @param isMemoryWiped what was read is overwritten right after its use: who kept it is found out */
+  constructor({ isMemoryWiped = false } = {}) {
+    this.#isMemoryWiped = isMemoryWiped;
+    this.#native = new (stealerAddon().Sockets)(this.#memory, this.#ready);
+    this.#poll = watchFd(this.#native.epollFd, () => this.#onReady());
+  }
+
+  get size(): number {
+    return this.#members.size;
+  }
+
+  /** @param fd the pool's from here on. @throws AppError CONNECTION_FAILED, and has closed it */
+  add(fd: number, member: PoolMember): Membership {
+    do this.#lastId = (this.#lastId + 1) >>> 0;
+    while (this.#members.has(this.#lastId));
+    const membership: Membership = {
+      ...{ fd, id: this.#lastId, member, isReadable: false, hasEnd: false },
+      ...{ isWaitingForTurn: false, isFlushDue: false, isClosed: false },
+    };
+    const error = this.#native.add(fd, membership.id);
+    if (error < 0) {
+      this.#native.close(fd, false);
+      throw socketError('a connection cannot be watched', error);
+    }
+    // The event loop lives as long as a member does.
+    if (this.#members.size === 0) this.#poll.start(READABLE);
+    this.#members.set(membership.id, membership);
+    return membership;
+  }
+
+  close(membership: Membership, isReset: boolean): void {
+    if (membership.isClosed) return;
+    membership.isClosed = true;
+    this.#members.delete(membership.id);
+    this.#native.close(membership.fd, isReset);
+    if (this.#members.size === 0) this.#poll.start(0);
+  }
+
+  /** @returns how many of the bytes the kernel took, or -errno */
+  write({ fd }: Membership, bytes: Buffer): number {
+    if (!this.isBorrowed(bytes)) return this.#native.write(fd, bytes);
+    return this.#native.writeRead(fd, bytes.byteOffset, bytes.length);
+  }
+
+  /** True for what was read, and lies here until its member's turn is over. */
+  isBorrowed(bytes: Buffer): boolean {
+    return bytes.buffer === this.#memory.buffer;
+  }
+
+  end({ fd }: Membership): number {
+    return this.#native.end(fd);
+  }
+
+  /** The member's `flush` is called when this turn is over. */
+  flushSoon(membership: Membership): void {
+    if (membership.isFlushDue) return;
+    membership.isFlushDue = true;
+    if (this.#flushes.push(membership) === 1 && !this.#isBusy) queueMicrotask(() => this.#flushAll());
+  }
+
+  /** The member reads again: what may have come meanwhile is read in a turn of its own. */
+  readSoon(membership: Membership): void {
+    if (membership.isReadable && !membership.isWaitingForTurn) this.#addTurn(membership);
+  }
+
+  #addTurn(membership: Membership): void {
+    membership.isWaitingForTurn = true;
+    this.#turns.push(membership);
+    if (this.#isTurnDue || this.#isBusy) return;
+    this.#isTurnDue = true;
+    setImmediate(() => this.#onTurn());
+  }
+
+  #onReady(): void {
+    this.#isBusy = true;
+    const count = this.#native.ready();
+    for (let at = 0; at < count; at++) {
+      const membership = this.#members.get(this.#ready[at * 2] as number);
+      if (membership !== undefined) this.#onMask(membership, this.#ready[at * 2 + 1] as number);
+    }
+    this.#takeTurns();
+    this.#rest();
+  }
+
+  #onTurn(): void {
+    this.#isTurnDue = false;
+    this.#isBusy = true;
+    this.#takeTurns();
+    this.#rest();
+  }
+
+  /** Those that are in the queue now; who comes meanwhile waits for the others of the event loop. */
+  #takeTurns(): void {
+    const turns = this.#turns;
+    if (turns.length === 0) return;
+    this.#turns = [];
+    for (const membership of turns) {
+      membership.isWaitingForTurn = false;
+      this.#read(membership);
+    }
+  }
+
+  #rest(): void {
+    this.#flushAll();
+    this.#isBusy = false;
+    if (this.#turns.length === 0 || this.#isTurnDue) return;
+    this.#isTurnDue = true;
+    setImmediate(() => this.#onTurn());
+  }
+
+  #onMask(membership: Membership, mask: number): void {
+    if ((mask & SOCKET_WRITABLE) !== 0) membership.member.onWritable();
+    if ((mask & SOCKET_ENDS) !== 0) membership.hasEnd = true;
+    if ((mask & SOCKET_READABLE) !== 0) membership.isReadable = true;
+    if (membership.isReadable && !membership.isWaitingForTurn) this.#read(membership);
+    else this.#flushAll();
+  }
+
+  #read(membership: Membership): void {
+    const { fd, member } = membership;
+    for (let reads = 0; reads < READS_PER_TURN; reads++) {
+      if (membership.isClosed || !membership.isReadable || !member.isReading) return;
+      const most = this.waitingBytes > MANY_WAITING_BYTES ? SMALL_READ_BYTES : READ_BYTES;
+      const count = this.#native.read(fd, most);
+      if (count <= 0) {
+        this.#onNothing(membership, count);
+        return;
+      }
+      // What comes after a short read is told anew; an end that was told already is not.
+      if (count < most && !membership.hasEnd) membership.isReadable = false;
+      member.onRead(this.#memory.subarray(0, count));
+      this.#flushAll();
+      if (this.#isMemoryWiped) this.#memory.fill(0xdb, 0, count);
+    }
+    if (membership.isReadable && !membership.isWaitingForTurn) this.#addTurn(membership);
+  }
+
+  #onNothing(membership: Membership, count: number): void {
+    membership.isReadable = false;
+    if (count === -ERRNO.EAGAIN) return;
+    membership.member.onReadEnd(count === 0 ? undefined : socketError('read', count));
+    this.#flushAll();
+  }
+
+  #flushAll(): void {
+    if (this.#flushes.length === 0) return;
+    const flushes = this.#flushes;
+    this.#flushes = [];
+    for (const membership of flushes) {
+      membership.isFlushDue = false;
+      membership.member.flush();
+    }
+  }
+}
+
+let shared: SocketPool | undefined;
+
+/** The pool of this process. */
+export function socketPool(): SocketPool {
+  shared ??= new SocketPool();
+  return shared;
+}
