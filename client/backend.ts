@@ -2,9 +2,9 @@
 // of this machine; for those of a cluster see cluster-backend.ts.
 
 import { readFileSync, statSync } from 'node:fs';
-import type { DialOptions } from '#proto/dial.ts';
+import type { DialOptions, Renewal } from '#proto/dial.ts';
 import { AppError } from '#proto/errors.ts';
-import { mintToken, newSessionId, parseSessionKey, proofOfKey } from '#proto/token.ts';
+import { mintToken, newSessionId, parseSessionKey, proofOfKey, proofOfReturn } from '#proto/token.ts';
 import type { DirectSession } from './direct-way.ts';
 import { type EmbeddedOptions, startEmbedded } from './embedded.ts';
 import type { Log } from './log.ts';
@@ -14,6 +14,8 @@ export interface Backend {
   /** `unix:/path`, `host:port` or `tls:host:port`. */
   readonly address: string;
   readonly token: string;
+  /** That it is we who come back when the connection broke. */
+  readonly prove: Renewal['prove'];
   /** Where it takes more than a socket to reach the address. */
   readonly connect?: DialOptions['connect'];
   /** By which the agent shows that it is the one that has the key; without it the way to it vouches for it. */
@@ -83,9 +85,10 @@ async function embeddedBackend({ target, env, log, embedded, signal }: BackendOp
   };
 }
 
-function admission(key: Uint8Array): { token: string; proof: string } {
+function admission(key: Uint8Array): Pick<Backend, 'token' | 'prove'> & { proof: string } {
   const token = mintToken(key, newSessionId(), TOKEN_TTL_S);
-  return { token, proof: proofOfKey(key, token) };
+  const prove = (attempt: number, received: number) => proofOfReturn(key, token, attempt, received);
+  return { token, prove, proof: proofOfKey(key, token) };
 }
 
 /** Another machine, in TLS with a key that is made from the session key. */

@@ -1,7 +1,7 @@
 // The backend for a target in a cluster: the target found, an agent of our own on its node, and the way to it.
 
 import { AppError } from '#proto/errors.ts';
-import { newSessionId, newSigningKey, signToken } from '#proto/token.ts';
+import { newSessionId, newSigningKey, proofOfReturn, signToken } from '#proto/token.ts';
 import { VERSION } from '#proto/version.ts';
 import { type AgentPod, startAgentPod } from './agent-pod/agent-pod.ts';
 import { startEphemeralAgent } from './agent-pod/ephemeral.ts';
@@ -90,9 +90,11 @@ async function reachWith(options: ClusterOptions, api: KubeApi): Promise<Backend
   };
   const stand = found ?? (await ownContainer(api, namespace, pod, signal));
   const clusterNowS = (Date.now() + pod.clockAheadMs) / 1_000;
+  const token = signToken(privateKey, sessionId, TOKEN_TTL_S, clusterNowS);
   return {
     address: `pod ${namespace}/${pod.name}`,
-    token: signToken(privateKey, sessionId, TOKEN_TTL_S, clusterNowS),
+    token,
+    prove: (attempt, received) => proofOfReturn(privateKey, token, attempt, received),
     place: { id: stand.containerId, text: `pod ${stand.pod}` },
     connect: way.connect,
     ...(settings.isDirect ? { onOpened: async (session) => way.take(session, await podAddress()) } : {}),

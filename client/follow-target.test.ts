@@ -32,6 +32,7 @@ async function reached(pod: string, closed: string[], lastId?: number): Promise<
   const backend: Backend = {
     address: pod,
     token: 't',
+    prove: () => '',
     target: { kind: 'pid', pid: 1 },
     place: { id: `id of ${pod}`, text: `pod ${pod}` },
     isEmbedded: false,

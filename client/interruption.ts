@@ -12,10 +12,11 @@ export interface InterruptionOptions {
   readonly config: Pick<Config, 'agent'>;
   readonly progress: Pick<Progress, 'failure'>;
   readonly log: Pick<Log, 'warn' | 'info'>;
+  readonly prove: Renewal['prove'];
 }
 
 /** Nothing where the configuration wants the first break to be the end. */
-export function renewalOf({ config, progress, log }: InterruptionOptions): { renewal?: Renewal } {
+export function renewalOf({ config, progress, log, prove }: InterruptionOptions): { renewal?: Renewal } {
   const graceMs = config.agent.reconnect_timeout * 1_000;
   if (graceMs === 0) return {};
   let telling: NodeJS.Timeout | undefined;
@@ -34,5 +35,5 @@ export function renewalOf({ config, progress, log }: InterruptionOptions): { ren
     if (wasTold) progress.failure(`connected again after ${(awayMs / 1_000).toFixed(1)} s; nothing was lost`);
     wasTold = false;
   };
-  return { renewal: { graceMs, onInterrupted, onRenewed, onOver: () => clearTimeout(telling) } };
+  return { renewal: { graceMs, prove, onInterrupted, onRenewed, onOver: () => clearTimeout(telling) } };
 }

@@ -8,7 +8,7 @@ import { type CallOptions, connectSocket, type Peer } from './dial-call.ts';
 import { type Answer, DialledCarrier } from './dialled-carrier.ts';
 import { AppError } from './errors.ts';
 import type { Frame } from './frame.ts';
-import { ATTEMPT_KEY, GRACE_KEY, RECEIVED_KEY, type SessionService } from './grpc-tuning.ts';
+import { ATTEMPT_KEY, GRACE_KEY, RECEIVED_KEY, RETURN_KEY, type SessionService } from './grpc-tuning.ts';
 import { Redialler } from './redial.ts';
 import { RenewableTransport } from './renewable-transport.ts';
 import { type SessionHandlers, SessionStream } from './session-stream.ts';
@@ -19,6 +19,8 @@ const ATTEMPT_DEADLINE_MS = 10_000;
 export interface Renewal {
   /** How long the session may be without a connection; the peer may allow less. */
   graceMs: number;
+  /** For the attempt of this number to come back (token.ts, proofOfReturn). */
+  prove(attempt: number, received: number): string;
   /** The connection broke; another is being made. `graceMs` is what both sides agreed on. */
   onInterrupted?(error: AppError, graceMs: number): void;
   /** The session goes on. */
@@ -146,10 +148,12 @@ class Renewing {
   }
 
   async #attempt(number: number, signal: AbortSignal): Promise<{ carrier: DialledCarrier; answer: Answer }> {
+    const received = this.#transport?.received ?? 0;
     const headers = {
       [GRACE_KEY]: String(this.graceMs),
       [ATTEMPT_KEY]: String(number),
-      [RECEIVED_KEY]: String(this.#transport?.received ?? 0),
+      [RECEIVED_KEY]: String(received),
+      [RETURN_KEY]: this.#renewal.prove(number, received),
     };
     const carrier = await makeCarrier(this.#options, this.#peer, headers, ATTEMPT_DEADLINE_MS, signal);
     const drop = () => carrier.drop();

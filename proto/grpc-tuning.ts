@@ -11,10 +11,12 @@ export const DIRECTION_KEY = 'mirrord-direction';
 export const AUTHORIZATION_KEY = 'authorization';
 /** In the head of an accepted call's answer: that the server knows the key too (token.ts, proofOfKey). */
 export const PROOF_KEY = 'mirrord-proof';
-/** Asked for, and granted in the answer: for how long the session is kept without connections. Of renewal, as these two: */
+/** Asked for, and granted in the answer: for how long the session is kept without connections. Of renewal, as these three: */
 export const GRACE_KEY = 'mirrord-grace-ms';
 /** Which of the client's tries to go on this is. */
 export const ATTEMPT_KEY = 'mirrord-attempt';
+/** That this attempt is the client's own (token.ts, proofOfReturn). */
+export const RETURN_KEY = 'mirrord-return';
 /** The last batch that the writer of the header has received. */
 export const RECEIVED_KEY = 'mirrord-received';
 

@@ -9,7 +9,9 @@ import {
   parsePublicKey,
   parseSessionKey,
   proofOfKey,
+  proofOfReturn,
   signToken,
+  verifyReturn,
   verifyToken,
 } from './token.ts';
 
@@ -112,6 +114,15 @@ describe('a signed token', () => {
     expectRefused(() =>
       verifyToken(door, mintToken(Buffer.from(publicKey).subarray(0, 32), 'session-one', 60, nowS), nowS),
     );
+  });
+
+  test('comes back with a proof of its own private key for each attempt', () => {
+    const proof = proofOfReturn(privateKey, signed, 1, 7);
+    verifyReturn(door, signed, 1, 7, proof);
+    expectRefused(() => verifyReturn(door, signed, 2, 7, proof));
+    expectRefused(() => verifyReturn(door, signed, 1, 8, proof));
+    expectRefused(() => verifyReturn(door, signed, 1, 7, signed.split('.')[3] ?? ''));
+    expectRefused(() => verifyReturn(door, signed, 1, 7, proofOfReturn(newSigningKey().privateKey, signed, 1, 7)));
   });
 
   test('comes from a key whose public half is no secret and whose text must be one', () => {

@@ -92,6 +92,27 @@ export function proofOfKey(key: AdmissionKey, token: string): string {
   return key instanceof Uint8Array ? mac(key, `proof.${token}`) : '';
 }
 
+/**
+ * What a client shows beside its token when it comes back: made for this one attempt with what only it has, the session key
+ * or its private key. Who saw the calls of an earlier attempt has the token, and cannot make the next.
+ */
+export function proofOfReturn(key: AdmissionKey, token: string, attempt: number, received: number): string {
+  const claim = returnClaim(token, attempt, received);
+  return key instanceof Uint8Array ? mac(key, claim) : sign(null, Buffer.from(claim), key).toString('base64url');
+}
+
+/** Throws UNAUTHENTICATED in the words of a token that is refused. `key` is the door's. */
+export function verifyReturn(key: AdmissionKey, token: string, attempt: number, received: number, given: string): void {
+  const claim = returnClaim(token, attempt, received);
+  const isGenuine = key instanceof Uint8Array ? hasMac(key, claim, given) : hasSignature(key, claim, given);
+  if (!isGenuine) throw refused();
+}
+
+/** No token and no proof of a key begins with this word. */
+function returnClaim(token: string, attempt: number, received: number): string {
+  return `return.${token}.${attempt}.${received}`;
+}
+
 /** The session key from its file's text: 64 hex digits. The text is never repeated in the error. */
 export function parseSessionKey(text: string): Buffer {
   const hex = text.trim();

@@ -51,6 +51,9 @@ test('each container has named capabilities and nothing that it does not use', a
   expect(added['agent']).toEqual(['SYS_ADMIN', 'SYS_PTRACE', 'SETPCAP']);
   expect(added['fs-env']).not.toContain('SYS_ADMIN');
   expect(added['fs-env']).not.toContain('NET_ADMIN');
+  expect(added['sniffer']).toEqual(['SYS_ADMIN', 'SYS_PTRACE', 'NET_RAW', 'NET_ADMIN']);
+  // It never reads a packet.
+  expect(added['stealer']).toEqual(['SYS_ADMIN', 'SYS_PTRACE', 'NET_ADMIN']);
   for (const { securityContext } of containers) {
     expect(securityContext).toMatchObject({ privileged: false, readOnlyRootFilesystem: true });
     expect(securityContext.capabilities?.drop).toEqual(['ALL']);
@@ -120,6 +123,36 @@ test('what the configuration says stands in it', async () => {
     });
     expect(container.securityContext).not.toHaveProperty('capabilities');
   }
+});
+
+test('its variables and times are those of the configuration', async () => {
+  const pod = await podOf({
+    agent: {
+      log_level: 'debug',
+      communication_timeout: 5,
+      direct_connection: true,
+      security_context: { app_armor_profile: { type: 'Unconfined' } },
+    },
+  });
+  const [agent, ...services] = pod.containers;
+  const variables = Object.fromEntries((agent?.env ?? []).map(({ name, value }) => [name, value]));
+  expect(variables).toMatchObject({ MIRRORD_FIRST_SESSION_MS: '5000', MIRRORD_DIRECT_LISTEN: '0.0.0.0:0' });
+  for (const { env } of pod.containers) expect(env).toContainEqual({ name: 'MIRRORD_LOG_LEVEL', value: 'debug' });
+  expect(services.every(({ env }) => !env.some(({ name }) => name === 'MIRRORD_DIRECT_LISTEN'))).toBe(true);
+  expect(pod).toMatchObject({ securityContext: { appArmorProfile: { type: 'Unconfined' } } });
+});
+
+test.each([
+  { nftables: true },
+  { external_ip_fix: false },
+  { exclude_from_mesh: true },
+  { clean_iptables_on_start: true },
+  { json_log: true },
+  { check_out_of_pods: false },
+])('%o changes nothing, and who sets it is told why', async (agent) => {
+  const { warnings } = await loadText(JSON.stringify({ agent }), { env: {} });
+  expect(warnings.join()).toContain(`agent.${Object.keys(agent)[0]}`);
+  expect(await jobOf({ agent })).toEqual(await jobOf());
 });
 
 test('an image is named whole, or in parts by file or variables', async () => {

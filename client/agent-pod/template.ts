@@ -60,8 +60,8 @@ export const CAPABILITIES = {
   ],
   /** Enter the namespace, open packet sockets there, load the filter, ask connection tracking about redirects. */
   sniffer: ['SYS_ADMIN', 'SYS_PTRACE', 'NET_RAW', 'NET_ADMIN'],
-  /** The same, and redirect. */
-  stealer: ['SYS_ADMIN', 'SYS_PTRACE', 'NET_RAW', 'NET_ADMIN'],
+  /** Enter the namespace, listen there, and redirect to it. */
+  stealer: ['SYS_ADMIN', 'SYS_PTRACE', 'NET_ADMIN'],
 } as const;
 
 const DEFAULT_RESOURCES = {

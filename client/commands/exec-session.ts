@@ -29,7 +29,7 @@ export async function openSession(run: Run, backend: Backend, parts: Parts, hook
     wantsNetwork: networkFeatures(run.config) !== 0,
     wantsIncoming: incomingFeatures(run.config) !== 0,
     deadlineMs: OPEN_DEADLINE_MS,
-    ...renewalOf(run),
+    ...renewalOf({ ...run, prove: backend.prove }),
     ...(hooks.lastId === undefined ? {} : { lastId: hooks.lastId }),
     onEvent: (event) => {
       const arriving = incomingEventText(event);

@@ -253,7 +253,13 @@ async function runProcess(run: Run, session: RunSession, folder: string | null, 
   const { fs, network } = run.config.feature;
   const rules = parts.FileRules.compile(fs, ruleContext(run));
   const nameFiles = network.dns.enabled
-    ? parts.writeNameFiles(folder, run.terminal.env, session.facts, (path) => rules.isReadOnlyCopy(path))
+    ? parts.writeNameFiles(
+        folder,
+        run.terminal.env,
+        session.facts,
+        (path) => rules.isReadOnlyCopy(path),
+        run.config.agent.dns,
+      )
     : null;
   try {
     return await runWithFiles(run, session, parts, rules.withNameFiles(nameFiles?.files ?? []));

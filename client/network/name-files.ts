@@ -13,6 +13,13 @@ export interface NameFiles {
   remove(): void;
 }
 
+/** How resolvers shall ask, where it is not as the target's own do. */
+export interface Lookups {
+  /** In seconds. */
+  readonly timeout: number | null;
+  readonly attempts: number | null;
+}
+
 const NSSWITCH = '/etc/nsswitch.conf';
 const HOSTS_LINE = 'hosts: files dns';
 
@@ -22,6 +29,7 @@ export function writeNameFiles(
   env: NodeJS.ProcessEnv,
   facts: Pick<TargetFacts, 'resolvConf' | 'hosts'>,
   isCopied: (path: string) => boolean,
+  lookups: Lookups = { timeout: null, attempts: null },
 ): NameFiles {
   const folder = runFolder ?? makeRuntimeFolder(env);
   const files: NameFile[] = [];
@@ -32,7 +40,7 @@ export function writeNameFiles(
   };
   write(NSSWITCH, 'nsswitch.conf', toNsswitch(ownNsswitch()));
   for (const [path, content] of [
-    ['/etc/resolv.conf', facts.resolvConf],
+    ['/etc/resolv.conf', withOptions(facts.resolvConf, lookups)],
     ['/etc/hosts', facts.hosts],
   ] as const) {
     if (content.length > 0 && isCopied(path)) write(path, path.slice('/etc/'.length), content);
@@ -46,6 +54,16 @@ function ownNsswitch(): string {
   } catch {
     return '';
   }
+}
+
+/** The last word of resolv.conf(5) on an option holds. */
+export function withOptions(resolvConf: Uint8Array, { timeout, attempts }: Lookups): Uint8Array {
+  const options = [
+    ...(timeout === null ? [] : [`timeout:${timeout}`]),
+    ...(attempts === null ? [] : [`attempts:${attempts}`]),
+  ];
+  if (options.length === 0 || resolvConf.length === 0) return resolvConf;
+  return Buffer.concat([resolvConf, Buffer.from(`\noptions ${options.join(' ')}\n`)]);
 }
 
 /** This machine's, but for hosts: users and groups are found as before. */

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { addressText, formatIp } from '#proto/socket-address.ts';
-import { toNsswitch, writeNameFiles } from './name-files.ts';
+import { toNsswitch, withOptions, writeNameFiles } from './name-files.ts';
 import { candidatesOf, parseHosts, parseResolvConf } from './resolver-files.ts';
 
 test('resolv.conf is read as resolvers read it', () => {
@@ -16,6 +16,16 @@ test('resolv.conf is read as resolvers read it', () => {
   expect(conf.searchDomains).toEqual(['shop.svc.cluster.local', 'cluster.local']);
   expect(conf.ndots).toBe(5);
   expect(parseResolvConf('').nameServers.map(addressText)).toEqual(['127.0.0.1:53']);
+});
+
+test('the times of lookups stand last in it, where the configuration names them', () => {
+  const conf = Buffer.from('nameserver 10.96.0.10\noptions timeout:9 ndots:5');
+  const text = (timeout: number | null, attempts: number | null) =>
+    Buffer.from(withOptions(conf, { timeout, attempts })).toString();
+  expect(text(null, null)).toBe(conf.toString());
+  expect(text(3, null)).toBe(`${conf}\noptions timeout:3\n`);
+  expect(text(3, 2)).toBe(`${conf}\noptions timeout:3 attempts:2\n`);
+  expect(withOptions(Buffer.alloc(0), { timeout: 3, attempts: 2 })).toHaveLength(0);
 });
 
 test('names are tried in the order of resolvers', () => {

@@ -10,9 +10,10 @@ import {
   GRACE_KEY,
   PAIRING_DEADLINE_MS,
   RECEIVED_KEY,
+  RETURN_KEY,
   readCount,
 } from '#proto/grpc-tuning.ts';
-import { proofOfKey, verifyFormerToken, verifyToken } from '#proto/token.ts';
+import { proofOfKey, verifyFormerToken, verifyReturn, verifyToken } from '#proto/token.ts';
 import { LiveSession } from './live-session.ts';
 import type { ServeOptions } from './rpc.ts';
 import { type Call, ServedCarrier } from './served-carrier.ts';
@@ -85,6 +86,7 @@ export class Admission {
     const asksForGrace = headers[GRACE_KEY] !== undefined && longestMs > 0;
     const graceMs = asksForGrace ? Math.min(countOf(headers, GRACE_KEY), longestMs) : null;
     const received = attempt === 0 ? 0 : countOf(headers, RECEIVED_KEY);
+    if (attempt > 0) verifyReturn(key, token, attempt, received, String(headers[RETURN_KEY] ?? ''));
     return { sessionId, token, direction, attempt, received, graceMs };
   }
 

@@ -5,7 +5,7 @@ import { dial } from '#proto/dial.ts';
 import { connectDirect } from '#proto/direct-tls.ts';
 import { makeFrame } from '#proto/frame.ts';
 import { FrameKind } from '#proto/gen/v1/frame.ts';
-import { mintToken, proofOfKey } from '#proto/token.ts';
+import { mintToken, proofOfKey, proofOfReturn } from '#proto/token.ts';
 import { type SessionServer, serveSessions } from './rpc.ts';
 
 // What takes a moment may take many on a busy machine; each test waits for an event and not for time.
@@ -53,7 +53,7 @@ test('a session that began at one door goes on at the other', async () => {
     token,
     proof: proofOfKey(key, token),
     deadlineMs: 10_000,
-    renewal: { graceMs: 20_000 },
+    renewal: { graceMs: 20_000, prove: (attempt, from) => proofOfReturn(key, token, attempt, from) },
     connect: async () => {
       ways.push(isDirect ? 'direct' : 'first');
       if (isDirect) return connectDirect('127.0.0.1', portOf(directAddress ?? ''), directKey);

@@ -10,7 +10,7 @@ import { AppError } from '#proto/errors.ts';
 import { type Frame, makeFrame, NO_BYTES } from '#proto/frame.ts';
 import { FrameKind } from '#proto/gen/v1/frame.ts';
 import type { SessionHandlers, SessionStream } from '#proto/session-stream.ts';
-import { mintToken, proofOfKey } from '#proto/token.ts';
+import { mintToken, proofOfKey, proofOfReturn } from '#proto/token.ts';
 import { type IncomingSession, type ServeOptions, type SessionServer, serveSessions } from './rpc.ts';
 
 // What takes a moment may take many on a busy machine; each test waits for an event and not for time.
@@ -89,6 +89,10 @@ function openSocket(address: string): net.Socket {
   return net.connect(Number(address.split(':')[1]), '127.0.0.1');
 }
 
+const own = (token: string) => ({
+  prove: (attempt: number, received: number) => proofOfReturn(key, token, attempt, received),
+});
+
 async function connect(changes: Partial<DialOptions> = {}, sessionId = 'session-one'): Promise<Client> {
   const address = server?.address ?? '';
   const token = mintToken(key, sessionId, 60);
@@ -106,7 +110,7 @@ async function connect(changes: Partial<DialOptions> = {}, sessionId = 'session-
     token,
     proof: proofOfKey(key, token),
     deadlineMs: 10_000,
-    renewal: { graceMs: 20_000, onRenewed: (awayMs) => renewals.push(awayMs) },
+    renewal: { ...own(token), graceMs: 20_000, onRenewed: (awayMs) => renewals.push(awayMs) },
     connect: async () => {
       const socket = openSocket(address);
       socket.on('error', () => undefined);
@@ -173,17 +177,48 @@ test('a session id and a genuine token of another minting do not take a session 
   client.isReachable = false;
   cut(client);
   await expect.poll(() => client.stream.isParked, { timeout: 50_000 }).toBe(true);
-  const stolen = await answerTo(mintToken(key, 'session-one', 61));
+  const other = mintToken(key, 'session-one', 61);
+  const stolen = await answerTo(other, proofOfReturn(key, other, 1, 0));
   expect(stolen).toContain('token is not accepted');
-  const forged = await answerTo(`v1.session-one.9999999999.${Buffer.alloc(32).toString('base64url')}`);
+  const nobodys = `v1.session-one.9999999999.${Buffer.alloc(32).toString('base64url')}`;
+  const forged = await answerTo(nobodys, proofOfReturn(key, nobodys, 1, 0));
   expect(forged).toContain('token is not accepted');
   client.isReachable = true;
   client.stream.send(makeFrame(1, DATA));
   await expectEcho(client, [1]);
 });
 
+test('who saw the calls of a session cannot come back in its place', async () => {
+  await serve();
+  const token = mintToken(key, 'session-one', 60);
+  const seen: number[][] = [];
+  const prove = (attempt: number, received: number) => {
+    seen.push([attempt, received]);
+    return proofOfReturn(key, token, attempt, received);
+  };
+  const client = await connect({ token, proof: proofOfKey(key, token), renewal: { graceMs: 20_000, prove } });
+  cut(client);
+  client.stream.send(makeFrame(1, DATA));
+  await expectEcho(client, [1]);
+  const [[attempt = 0, received = 0] = []] = seen;
+  const proof = proofOfReturn(key, token, attempt, received);
+  // As it was, it is late; for another attempt, or another place in the stream, it was not made.
+  expect(await answerTo(token, proof, attempt, received)).toContain('already open');
+  for (const [later, from] of [
+    [attempt + 1, received],
+    [attempt, received + 1],
+  ] as const) {
+    expect(await answerTo(token, proof, later, from)).toContain('token is not accepted');
+  }
+  for (const made of ['', proofOfKey(key, token)]) {
+    expect(await answerTo(token, made, attempt + 1, received)).toContain('token is not accepted');
+  }
+  client.stream.send(makeFrame(3, DATA));
+  await expectEcho(client, [1, 3]);
+});
+
 /** What the server says to a client that would go on with session-one. */
-async function answerTo(token: string): Promise<string> {
+async function answerTo(token: string, proof: string, attempt = 1, received = 0): Promise<string> {
   const { default: http2 } = await import('node:http2');
   const session = http2.connect(`http://${server?.address}`);
   const call = session.request({
@@ -192,8 +227,9 @@ async function answerTo(token: string): Promise<string> {
     'content-type': 'application/grpc',
     authorization: `Bearer ${token}`,
     'mirrord-direction': 'up',
-    'mirrord-attempt': '1',
-    'mirrord-received': '0',
+    'mirrord-attempt': String(attempt),
+    'mirrord-received': String(received),
+    'mirrord-return': proof,
     'mirrord-grace-ms': '1000',
   });
   const [headers] = (await once(call, 'response')) as [Record<string, string>];
@@ -204,7 +240,7 @@ async function answerTo(token: string): Promise<string> {
 test('a token that has expired meanwhile opens no session, and goes on with its own', async () => {
   await serve();
   const token = mintToken(key, 'session-one', 60);
-  const client = await connect({ token, proof: proofOfKey(key, token) });
+  const client = await connect({ token, proof: proofOfKey(key, token), renewal: { ...own(token), graceMs: 20_000 } });
   vi.useFakeTimers({ toFake: ['Date'], now: Date.now() + 120_000 });
   await expect(connect({ token, proof: proofOfKey(key, token) })).rejects.toMatchObject({ code: 'UNAUTHENTICATED' });
   cut(client);
@@ -219,7 +255,7 @@ test('after the grace everything is released, and who comes back then learns why
   const released = new Promise<void>((resolve) => {
     onEnded = resolve;
   });
-  const stillDials = await connect({ renewal: { graceMs: 20_000 } }, 'session-two');
+  const stillDials = await connect({}, 'session-two');
   cut(client);
   await released;
   expect(ended).toMatchObject([{ error: { message: 'the client did not come back within 0.3 s' } }]);
@@ -231,12 +267,13 @@ test('after the grace everything is released, and who comes back then learns why
 
 /** What a session that believes in its life is told. */
 async function refusalOf(sessionId: string): Promise<string> {
-  return decodeURIComponent(await answerTo(mintToken(key, sessionId, 60)));
+  const token = mintToken(key, sessionId, 60);
+  return decodeURIComponent(await answerTo(token, proofOfReturn(key, token, 1, 0)));
 }
 
 test('a client that nobody answers within its grace ends with a message that says so', async () => {
   await serve();
-  const client = await connect({ renewal: { graceMs: 400 } });
+  const client = await connect({ renewal: { ...own(''), graceMs: 400 } });
   client.isReachable = false;
   cut(client);
   expect(await client.closed).toMatchObject({

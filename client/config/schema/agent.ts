@@ -36,7 +36,6 @@ const image = optional({
       : { bad: 'wants a text or a map with registry and tag' },
 });
 const INCOMING = planned('incoming traffic');
-const LOOKUPS = planned('settings of name lookups');
 const capability = oneOf('NET_ADMIN', 'SYS_PTRACE', 'SYS_ADMIN');
 
 export const agent = section(
@@ -109,16 +108,18 @@ export const agent = section(
     privileged: key(bool, false, 'Run privileged.'),
     external_ip_fix: key(bool, true, 'Pass unstolen connections on to their own address.', {
       env: ['MIRRORD_AGENT_EXTERNAL_IP_FIX'],
-      status: INCOMING,
+      status: noEffect('a connection that is not stolen always goes on to the address it was made to'),
     }),
-    nftables: key(optional(bool), null, 'Use nftables; found out by default.', { status: INCOMING }),
+    nftables: key(optional(bool), null, 'Use nftables; found out by default.', {
+      status: noEffect('connections are redirected by BPF (sk_lookup), without nftables and iptables'),
+    }),
     dns: section(
       'Its name lookups.',
       {
-        timeout: key(optional(u32), null, 'Seconds.'),
-        attempts: key(optional(u32), null, 'Attempts.'),
+        timeout: key(optional(u32), null, 'Seconds for which a resolver waits for an answer.'),
+        attempts: key(optional(u32), null, 'How often it asks.'),
       },
-      { status: LOOKUPS },
+      { status: works },
     ),
     labels: key(optional(textMap), null, 'Labels of its pod.'),
     annotations: key(optional(textMap), null, 'Annotations of its pod.'),
@@ -128,7 +129,7 @@ export const agent = section(
     metrics: key(optional(nonEmptyText), null, 'Address of its Prometheus endpoint.', { status: planned('metrics') }),
     exclude_from_mesh: key(bool, false, 'Keep its port out of the service mesh.', {
       env: ['MIRRORD_AGENT_EXCLUDE_FROM_MESH'],
-      status: planned('ephemeral containers'),
+      status: noEffect('the agent listens on the loopback of its pod, which meshes leave alone'),
     }),
     inject_headers: key(bool, false, 'Add the header Mirrord-Agent to responses.', { status: INCOMING }),
     override_cache_control: key(bool, true, 'Forbid caching of the responses that it passes.', { status: INCOMING }),
@@ -141,8 +142,7 @@ export const agent = section(
     security_context: key(objects, null, 'AppArmor and seccomp profiles of its pod.'),
     clean_iptables_on_start: key(optional(bool), null, 'Remove what an earlier agent left.', {
       env: ['MIRRORD_AGENT_CLEAN_IPTABLES_ON_START'],
-      accepts: [false],
-      status: INCOMING,
+      status: noEffect('nothing of a session is in iptables'),
     }),
     disable_mesh_sidecar_injection: key(bool, true, 'Keep service meshes out of its pod.'),
     jaq_time_limit: key(u64, 1, 'Seconds that a jq filter may take.', {
