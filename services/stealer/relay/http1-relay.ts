@@ -116,7 +116,8 @@ export class Http1Relay {
     if (this.#isClosed || this.#isFinishing) return;
     const isWaiting = !this.#maySend() || this.#held !== undefined;
     if (isWaiting) this.#held = this.#requests.keep(this.#held);
-    if (this.#hasClientEnded && !isWaiting) this.#passEndOn();
+    const hasMore = this.#held !== undefined || this.#requests.waitingBytes > 0;
+    if (this.#hasClientEnded && !(isWaiting && hasMore)) this.#passEndOn();
     this.#pauseClient(isWaiting);
     this.#watchFirstHead();
   }
