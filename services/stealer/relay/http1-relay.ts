@@ -118,7 +118,8 @@ export class Http1Relay {
     if (isWaiting) this.#held = this.#requests.keep(this.#held);
     const hasMore = this.#held !== undefined || this.#requests.waitingBytes > 0;
     if (this.#hasClientEnded && !(isWaiting && hasMore)) this.#passEndOn();
-    this.#pauseClient(isWaiting);
+    // Who waits for the answer to an upgrade and has nothing to say may still end.
+    this.#pauseClient(isWaiting && (hasMore || this.#full !== undefined));
     this.#watchFirstHead();
   }
 
