@@ -1,7 +1,8 @@
 // The sniffer process: settings, socket, registration on NATS, in this order; and back when it ends. Everything with an
 // effect on import is here.
 
-import { hostname } from 'node:os';
+import { readdirSync } from 'node:fs';
+import { getPriority, hostname, setPriority } from 'node:os';
 import type { Logger } from 'pino';
 import { AppError, ERRORS } from '#proto/errors.ts';
 import { VERSION } from '#proto/version.ts';
@@ -38,6 +39,8 @@ const SETTINGS = {
   heldBytes: integer('MIRRORD_SNIFFER_HELD_BYTES', { min: 1 << 20, max: 1 << 30, fallback: 64 << 20 }),
   /** `classic`: as where the kernel refuses bpf(2). */
   filter: oneOf('MIRRORD_SNIFFER_FILTER', ['ebpf', 'classic'], 'ebpf'),
+  /** Where there is not CPU enough for both, the copy is late or lost, not the target slow. */
+  nice: integer('MIRRORD_SNIFFER_NICE', { min: 0, max: 19, fallback: 10 }),
 };
 
 type Settings = SettingsOf<typeof SETTINGS>;
@@ -52,7 +55,20 @@ function listenAddress(name: string, folderName: string): Reader<string> {
   };
 }
 
+/** Every thread that there is; those to come are made by one of them. */
+function stepBack(nice: number): void {
+  for (const thread of readdirSync('/proc/self/task').map(Number)) {
+    try {
+      if (getPriority(thread) < nice) setPriority(thread, nice);
+    } catch (error) {
+      // It has ended meanwhile.
+      if ((error as { info?: { code?: string } }).info?.code !== 'ESRCH') throw error;
+    }
+  }
+}
+
 async function start(settings: Settings, logger: Logger, shutdown: Shutdown): Promise<string> {
+  stepBack(settings.nice);
   const server = await openSniffer({
     address: settings.listen,
     sessionKey: settings.sessionKey,

@@ -2,7 +2,7 @@
 
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
@@ -172,7 +172,7 @@ test(
 );
 
 test(
-  'a sniffer that is killed leaves nothing in the network of the target, which goes on',
+  'a sniffer steps back behind the target, and killed it leaves nothing in the network of the target, which goes on',
   async () => {
     mirror.end();
     await sniffer[Symbol.asyncDispose]();
@@ -181,6 +181,7 @@ test(
       const session = await Mirror.open(killed, network.identity);
       await session.subscribe({ port: HTTP });
       expect(await packetSockets()).toBe(1);
+      expect(await nicenessOf(killed.pid)).toEqual([10]);
       await killed.kill();
       await expect(session.until('anything', () => false)).rejects.toThrow('the session ended');
       expect(await packetSockets()).toBe(0);
@@ -191,6 +192,13 @@ test(
   },
   DEADLINE_MS,
 );
+
+/** Of all its threads (proc(5), stat), each value once. */
+async function nicenessOf(pid: number): Promise<number[]> {
+  const threads = await readdir(`/proc/${pid}/task`);
+  const stats = await Promise.all(threads.map((thread) => readFile(`/proc/${pid}/task/${thread}/stat`, 'latin1')));
+  return [...new Set(stats.map((text) => Number(text.slice(text.lastIndexOf(')') + 2).split(' ')[16])))];
+}
 
 /** In the target's network: /proc/PID/net/packet has a line for each, below its heading. */
 async function packetSockets(): Promise<number> {

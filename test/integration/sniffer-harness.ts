@@ -142,6 +142,8 @@ export class Mirror {
   /** Of LOSSES and at the end. */
   losses = new Map<string, { connections: number; bytes: number; packets: number }>();
   grants = true;
+  /** As `mirrord exec` does: a copy with a gap is ended. */
+  resets = false;
   events = 0;
   closed: AppError | null | undefined;
   #nextId = 1;
@@ -271,6 +273,7 @@ export class Mirror {
         return;
       case FrameKind.FRAME_KIND_GAP:
         seen?.gaps.push(Gap.decode(head));
+        if (this.resets && seen !== undefined) this.reset(seen);
         return;
       case FrameKind.FRAME_KIND_HALF_CLOSE:
         if (seen !== undefined) seen.hasHalfClosed = true;

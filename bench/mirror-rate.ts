@@ -1,0 +1,102 @@
+// The highest rate that is copied with nothing lost, and what a copy costs: the load comes at a rate of its own (h2load --rps),
+// higher step by step, until somebody loses. For the sniffer also whether its sum is exact: what was sent, less what arrived,
+// less what was told to be lost.
+//
+// node bench/run.mjs mirror-rate [SECONDS]; needs root, nginx, h2load; tcpdump and tcpflow for their rows.
+
+import path from 'node:path';
+import { type Copied, MirrorStage, mirrored, others, PORT, type Way } from './mirror-stage.ts';
+import { printTable } from './table.ts';
+
+const seconds = Number(process.argv[2] ?? 3);
+const CONNECTIONS = 32;
+/** Of what was asked for; below it the load itself is at its end. */
+const KEPT_UP = 0.95;
+const BYTES_PER_MB = 1e6;
+
+interface Load {
+  readonly name: string;
+  readonly words: (stage: MirrorStage) => readonly string[];
+  readonly at: string;
+  /** Requests a second. */
+  readonly steps: readonly number[];
+}
+
+const LOADS: readonly Load[] = [
+  {
+    name: 'small requests',
+    words: () => [],
+    at: '/small',
+    steps: [5_000, 10_000, 20_000, 30_000, 40_000, 50_000, 60_000, 80_000],
+  },
+  {
+    name: '1 MB uploads',
+    words: ({ folder }) => ['-d', path.join(folder, 'large')],
+    at: '/upload',
+    steps: [25, 50, 100, 200, 400, 600, 800],
+  },
+];
+
+interface Step {
+  readonly perSecond: number;
+  readonly mbPerSecond: number;
+  readonly cpuMs: number;
+  readonly copied: Copied;
+  /** Sent, less arrived and told to be lost. */
+  readonly unaccounted: string;
+}
+
+async function step(stage: MirrorStage, load: Load, requestBytes: number, start: Way, rate: number): Promise<Step> {
+  const perClient = rate / CONNECTIONS;
+  const count = Math.max(CONNECTIONS, Math.round(rate * seconds));
+  const words = ['h2load', '--h1', '-t1', `-c${CONNECTIONS}`, `-n${count}`, `--rps=${perClient.toFixed(3)}`];
+  const copying = await start(stage);
+  const before = copying.cpuMs();
+  const { said } = await stage.load([...words, ...load.words(stage), `http://10.99.0.1:${PORT}${load.at}`]);
+  const cpuMs = copying.cpuMs() - before;
+  const done = Number(/(\d+) succeeded/.exec(said)?.[1] ?? 0);
+  const perSecond = Number(/finished in [^,]+, ([0-9.]+) req\/s/.exec(said)?.[1] ?? 0);
+  if (done !== count) throw new Error(`the load failed:\n${said}`);
+  const copied = await copying.stop(count * requestBytes);
+  return {
+    perSecond,
+    mbPerSecond: (perSecond * requestBytes) / BYTES_PER_MB,
+    cpuMs: cpuMs * (10_000 / count),
+    copied,
+    unaccounted: copied.bytes === null ? '?' : `${count * requestBytes - copied.bytes} B`,
+  };
+}
+
+/** Of one request of this load, as the sniffer sees it. */
+async function measureRequest(stage: MirrorStage, load: Load): Promise<number> {
+  const copying = await mirrored()(stage);
+  await stage.load(['h2load', '--h1', '-t1', '-c1', '-n1', ...load.words(stage), `http://10.99.0.1:${PORT}${load.at}`]);
+  const { bytes } = await copying.stop(0);
+  if (bytes === null || bytes === 0) throw new Error(`${load.name}: no request was seen`);
+  return bytes;
+}
+
+async function search(stage: MirrorStage, load: Load, requestBytes: number, start: Way): Promise<(string | number)[]> {
+  let best: Step | null = null;
+  for (const rate of load.steps) {
+    const one = await step(stage, load, requestBytes, start, rate);
+    const hasKeptUp = one.perSecond >= rate * KEPT_UP;
+    if (one.copied.isWhole) best = one;
+    if (one.copied.isWhole && hasKeptUp) continue;
+    const why = one.copied.isWhole ? 'the load is at its end' : `at ${one.perSecond.toFixed(0)}/s: ${one.copied.lost}`;
+    return [best?.perSecond ?? 0, best?.mbPerSecond ?? 0, best?.cpuMs ?? 0, why, one.unaccounted];
+  }
+  return [best?.perSecond ?? 0, best?.mbPerSecond ?? 0, best?.cpuMs ?? 0, 'no more steps', best?.unaccounted ?? ''];
+}
+
+await using stage = await MirrorStage.start();
+const ways: Record<string, Way> = { sniffer: mirrored(), ...others() };
+for (const load of LOADS) {
+  const requestBytes = await measureRequest(stage, load);
+  const rows: (string | number)[][] = [];
+  for (const [name, start] of Object.entries(ways)) {
+    rows.push([name, ...(await search(stage, load, requestBytes, start))]);
+  }
+  const head = ['', 'requests/s, none lost', 'MB/s', 'CPU ms / 10,000', 'then', 'sent - arrived - told'];
+  printTable(`${load.name} of ${requestBytes} B`, head, rows);
+}
