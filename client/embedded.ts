@@ -35,6 +35,8 @@ const END_DEADLINE_MS = 5_000;
 const LOG_TAIL_BYTES = 64 * 1024;
 /** Setting of the agent: what sessions may reach although agents refuse it. */
 const ALLOW = 'MIRRORD_OUTGOING_ALLOW';
+/** How stolen connections are redirected: for those who must not take what the stealer finds out. */
+const STEALER_REDIRECT = 'MIRRORD_STEALER_REDIRECT';
 
 /**
  * Around the agent. Writes no core files, which would hold the target's variables; removes the folder when the client, which
@@ -98,7 +100,7 @@ async function spawnAgent(
         MIRRORD_SERVICES_WHEN_WANTED: 'sniffer,stealer',
         MIRRORD_EXIT_WITH_PARENT: '1',
         // On this machine the user owns the agent as well, and grants himself what agents refuse by default.
-        ...(env[ALLOW] === undefined ? {} : { [ALLOW]: env[ALLOW] }),
+        ...Object.fromEntries([ALLOW, STEALER_REDIRECT].flatMap((name) => (env[name] ? [[name, env[name]]] : []))),
       },
     });
   } finally {

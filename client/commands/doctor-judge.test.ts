@@ -42,7 +42,7 @@ test.each<[string, object, object, string, string]>([
   ['a modern one', MODERN, {}, 'ok', 'has what the agent needs'],
   ['Windows', { operatingSystem: 'windows' }, {}, 'fail', 'runs windows'],
   ['no openat2', { ...MODERN, kernelVersion: '5.4.0' }, {}, 'fail', 'too old for files'],
-  ['no sk_lookup', { ...MODERN, kernelVersion: '5.8.9' }, {}, 'warn', 'redirects by iptables'],
+  ['no sk_lookup', { ...MODERN, kernelVersion: '5.8.9' }, {}, 'warn', 'redirects by nf_tables'],
   ['another architecture', { ...MODERN, architecture: 'arm64' }, {}, 'warn', 'is arm64'],
   ['one that is not ready', MODERN, { conditions: [{ type: 'Ready', status: 'False' }] }, 'warn', 'is not ready'],
   ['one that says nothing', {}, {}, 'unknown', 'does not tell its kernel'],

@@ -17,7 +17,7 @@ import { TargetHandle } from '#runtime/target-handle.ts';
 import { StealSession } from './session.ts';
 import { Passage } from './share/passage.ts';
 import { joinHolder, PEER_VERSION } from './share/peer-door.ts';
-import type { StolenTargets } from './stolen-target.ts';
+import type { StolenTarget, StolenTargets } from './stolen-target.ts';
 
 /** For somebody to hold the target: its holder is going, or another one is coming. The agent waits for 10 s. */
 const PATIENCE_MS = 8_000;
@@ -144,7 +144,7 @@ export class FrontSession implements SessionHandlers {
       nextId: this.#passage.nextId,
       logger,
     });
-    if (!this.#isOpened) this.#opened(makeFrame(0, FrameKind.FRAME_KIND_SESSION_OPENED, factsHead()));
+    if (!this.#isOpened) this.#opened(makeFrame(0, FrameKind.FRAME_KIND_SESSION_OPENED, factsHead(target)));
     for (const frame of this.#passage.again()) held.onFrame(frame);
     this.#held = held;
     this.#passage.forget();
@@ -200,7 +200,8 @@ export class FrontSession implements SessionHandlers {
   }
 }
 
-const factsHead = (): Uint8Array => IncomingFacts.encode({ method: 'sk_lookup', notes: [] }).finish();
+const factsHead = ({ method, notes }: StolenTarget): Uint8Array =>
+  IncomingFacts.encode({ method, notes: [...notes] }).finish();
 
 function lost(cause: AppError): AppError {
   return new AppError('SERVICE_UNAVAILABLE', `nobody holds the target's connections: ${cause.message}`, { cause });

@@ -1,9 +1,7 @@
 // The redirect of one target's network namespace: new connections to stolen ports come to a listener of ours, and we reach the
-// target's own past it. By BPF sk_lookup (Linux 5.9), whose link dies with this process: whatever happens to us, the target
-// answers again at once, and nothing has to be swept.
+// target's own past it. Whatever happens to us, the target answers again at once.
 
 import { closeSync, openSync } from 'node:fs';
-import { errnoName } from '#proto/errno.ts';
 import { AppError } from '#proto/errors.ts';
 import { type FdPoll, READABLE, watchFd } from '#runtime/netns.ts';
 import {
@@ -13,7 +11,8 @@ import {
   type RenewalResult,
   renewConnections,
 } from '#runtime/older-connections.ts';
-import { type NativeEndpoint, type NativeRedirect, stealerAddon } from './native/index.ts';
+import { type NativeEndpoint, stealerAddon } from './native/index.ts';
+import { openWay, type RedirectWay, type Way } from './redirect-way.ts';
 import { PoolEndpoint } from './relay/pool-endpoint.ts';
 
 /** Connections that wait to be accepted; the kernel takes the least of this and net.core.somaxconn. */
@@ -28,15 +27,15 @@ export type Accepted = Readonly<{ fd: number; peer: NativeEndpoint; local: Nativ
 
 export class Redirect {
   readonly #namespaceFd: number;
-  readonly #native: NativeRedirect;
+  readonly #way: RedirectWay;
   readonly #poll: FdPoll;
   /** Takes some of what waits; false when nothing does. */
   readonly #accept: () => boolean;
   #isClosed = false;
 
-  private constructor(namespaceFd: number, native: NativeRedirect, poll: FdPoll, accept: () => boolean) {
+  private constructor(namespaceFd: number, way: RedirectWay, poll: FdPoll, accept: () => boolean) {
     this.#namespaceFd = namespaceFd;
-    this.#native = native;
+    this.#way = way;
     this.#poll = poll;
     this.#accept = accept;
   }
@@ -47,32 +46,40 @@ export class Redirect {
    * @throws AppError NOT_PERMITTED when the kernel does not allow it, UNSUPPORTED when it does not know it,
    *   LIMIT_REACHED while another process redirects there
    */
-  static open(namespaceFd: number, onAccepted: (accepted: Accepted) => void): Redirect {
+  static open(namespaceFd: number, wanted: Way, onAccepted: (accepted: Accepted) => void): Redirect {
     const addon = stealerAddon();
     let listenerFd = -1;
     let ownFd = -1;
     try {
       ownFd = openSync(`/proc/self/fd/${namespaceFd}`, 'r');
       listenerFd = addon.listen(ownFd, BACKLOG);
-      const native = new addon.Redirect(ownFd, listenerFd);
-      const accept = (): boolean => acceptSome(listenerFd, onAccepted);
+      const way = openWay(wanted, ownFd, listenerFd);
+      const accept = (): boolean => acceptSome(listenerFd, way, onAccepted);
       const poll = watchFd(listenerFd, accept);
       poll.start(READABLE);
-      return new Redirect(ownFd, native, poll, accept);
+      return new Redirect(ownFd, way, poll, accept);
     } catch (thrown) {
       if (listenerFd >= 0) closeSync(listenerFd);
       if (ownFd >= 0) closeSync(ownFd);
-      throw toRedirectError(thrown);
+      throw AppError.from(thrown, 'UNSUPPORTED');
     }
+  }
+
+  get method(): string {
+    return this.#way.method;
+  }
+
+  get notes(): readonly string[] {
+    return this.#way.notes;
   }
 
   /** Connections to the port come to us from here on. */
   take(port: number): void {
-    this.#native.setPort(port, true);
+    this.#way.setPort(port, true);
   }
 
   giveBack(port: number): void {
-    if (!this.#isClosed) this.#native.setPort(port, false);
+    if (!this.#isClosed) this.#way.setPort(port, false);
   }
 
   /** Those that a port has; ask before it is taken, for ours look the same. Throws NOT_PERMITTED, SERVICE_UNAVAILABLE. */
@@ -87,9 +94,9 @@ export class Redirect {
 
   /** A connection to the target's own listener, to where `accepted` was meant to go. Errors come as the connection's. */
   dial({ fd, local }: Accepted): PoolEndpoint {
-    let dialled: ReturnType<NativeRedirect['dial']>;
+    let dialled: ReturnType<RedirectWay['dial']>;
     try {
-      dialled = this.#native.dial(this.#namespaceFd, fd);
+      dialled = this.#way.dial(this.#namespaceFd, fd);
     } catch (cause) {
       return new PoolEndpoint(
         new AppError('CONNECTION_FAILED', `the target's port ${local.port} cannot be reached`, { cause }),
@@ -97,14 +104,14 @@ export class Redirect {
     }
     const { address, port } = dialled;
     // Until it is established its first packet may be sent again, and must not come to us.
-    return new PoolEndpoint(dialled.fd, { dialMs: DIAL_MS, onDialled: () => this.#native.forget(address, port) });
+    return new PoolEndpoint(dialled.fd, { dialMs: DIAL_MS, onDialled: () => this.#way.forget(address, port) });
   }
 
   /** New connections go to the target. What waits to be accepted is still handed out, and `dial` still dials. */
   close(): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
-    this.#native.close();
+    this.#way.close();
     while (this.#accept());
     this.#poll.close();
   }
@@ -115,29 +122,13 @@ export class Redirect {
   }
 }
 
-function acceptSome(listenerFd: number, onAccepted: (accepted: Accepted) => void): boolean {
+function acceptSome(listenerFd: number, way: RedirectWay, onAccepted: (accepted: Accepted) => void): boolean {
   const addon = stealerAddon();
   for (let count = 0; count < ACCEPTED_PER_TURN; count++) {
     const accepted = addon.accept(listenerFd);
     if (accepted === null) return false;
-    onAccepted(accepted);
+    const local = way.originalOf(accepted.fd) ?? accepted.local;
+    onAccepted({ ...accepted, local });
   }
   return true;
-}
-
-function toRedirectError(thrown: unknown): AppError {
-  if (thrown instanceof AppError) return thrown;
-  const errno = thrown instanceof Error && 'errno' in thrown ? Number(thrown.errno) : 0;
-  const name = errnoName(errno);
-  if (name === 'EBUSY') {
-    const said = "the target's connections are redirected by a stealer that cannot be reached from here";
-    return new AppError('LIMIT_REACHED', said, { errno, cause: thrown });
-  }
-  const isRefused = name === 'EPERM' || name === 'EACCES';
-  const said = thrown instanceof Error ? thrown.message : String(thrown);
-  return new AppError(
-    isRefused ? 'NOT_PERMITTED' : 'UNSUPPORTED',
-    `connections cannot be redirected by sk_lookup (Linux 5.9, CAP_BPF and CAP_NET_ADMIN): ${said}`,
-    { errno, cause: thrown },
-  );
 }

@@ -3,6 +3,7 @@
 import type { Logger } from 'pino';
 import { type IncomingSession, type SessionServer, serveSessions } from '#runtime/rpc.ts';
 import { FrontSession } from './front-session.ts';
+import type { Way } from './redirect-way.ts';
 import { openPeerDoor } from './share/peer-door.ts';
 import { StolenTargets } from './stolen-target.ts';
 
@@ -12,6 +13,8 @@ export interface StealerOptions {
   sessionKey: Uint8Array;
   maxSessions: number;
   logger: Logger;
+  /** How connections are redirected; `auto` finds out. */
+  redirect?: Way;
 }
 
 export async function openStealer({
@@ -19,12 +22,15 @@ export async function openStealer({
   sessionKey,
   maxSessions,
   logger,
+  redirect = 'auto',
 }: StealerOptions): Promise<SessionServer> {
   const serve =
     (joinedFor: string | null) =>
     ({ sessionId, stream }: IncomingSession): FrontSession =>
       new FrontSession({ sessionId, stream, targets, joinedFor, logger: logger.child({ session: sessionId }) });
-  const targets = new StolenTargets((claim, namespaceKey) => openPeerDoor(claim, logger, serve(namespaceKey)));
+  const targets = new StolenTargets(redirect, (claim, namespaceKey) =>
+    openPeerDoor(claim, logger, serve(namespaceKey)),
+  );
   const server = await serveSessions({
     address,
     service: 'Stealer',

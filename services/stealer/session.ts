@@ -136,6 +136,7 @@ export class StealSession implements SessionHandlers, SubscriptionOwner {
       const entry: Entry = { subscription, connections: new Set(), older: [], isLeaving: false };
       this.#subscriptions.set(frame.id, entry);
       const { notes, older } = this.#add(this.#target, subscription);
+      notes.unshift(...this.#target.notes);
       entry.older = older;
       const olderPeers = older.slice(0, NAMED_PEERS).map(({ peer }) => toSocketAddress(peer));
       const standing = { sinceNs: subscription.sinceNs, rank: subscription.rank };

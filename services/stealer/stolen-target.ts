@@ -5,6 +5,7 @@ import { AppError } from '#proto/errors.ts';
 import type { OlderConnection, RenewalOptions, RenewalResult } from '#runtime/older-connections.ts';
 import type { TargetHandle } from '#runtime/target-handle.ts';
 import { type Accepted, Redirect } from './redirect.ts';
+import type { Way } from './redirect-way.ts';
 import { Claim } from './share/meeting-place.ts';
 import { StolenPort } from './stolen-port.ts';
 import type { Subscription } from './subscription.ts';
@@ -18,8 +19,18 @@ export class StolenTarget {
   #isClosed = false;
   #isReleased = false;
 
-  constructor(handle: TargetHandle) {
-    this.#redirect = Redirect.open(handle.namespaceFd, (accepted) => this.#accept(accepted));
+  constructor(handle: TargetHandle, way: Way) {
+    this.#redirect = Redirect.open(handle.namespaceFd, way, (accepted) => this.#accept(accepted));
+  }
+
+  /** How connections come here, for people. */
+  get method(): string {
+    return this.#redirect.method;
+  }
+
+  /** What is not as good as it could be, for people. */
+  get notes(): readonly string[] {
+    return this.#redirect.notes;
   }
 
   /**
@@ -83,10 +94,12 @@ type Entry = { readonly target: StolenTarget; readonly closeDoor: () => void; se
 /** Targets whose connections this process holds, by their namespace, each as long as a session needs it. */
 export class StolenTargets {
   readonly #targets = new Map<string, Entry>();
+  readonly #way: Way;
   readonly #serve: (claim: Claim, namespaceKey: string) => () => void;
 
   /** @param serve hands sessions of other stealers in; returns what ends that */
-  constructor(serve: (claim: Claim, namespaceKey: string) => () => void) {
+  constructor(way: Way, serve: (claim: Claim, namespaceKey: string) => () => void) {
+    this.#way = way;
     this.#serve = serve;
   }
 
@@ -127,7 +140,7 @@ export class StolenTargets {
     const claim = Claim.take(handle.namespaceFd);
     if (claim === null) return null;
     try {
-      const target = new StolenTarget(handle);
+      const target = new StolenTarget(handle, this.#way);
       const entry = { target, closeDoor: this.#serve(claim, handle.namespaceKey), sessions: 0 };
       this.#targets.set(handle.namespaceKey, entry);
       return entry;

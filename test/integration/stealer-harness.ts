@@ -28,6 +28,7 @@ import { Transport } from '../../proto/gen/v1/network.ts';
 import { decodeHead, type SessionStream } from '../../proto/session-stream.ts';
 import { addressText, fromSocketAddress } from '../../proto/socket-address.ts';
 import { mintToken, newSessionId, SESSION_KEY_BYTES } from '../../proto/token.ts';
+import type { Way } from '../../services/stealer/redirect-way.ts';
 import { openStealer } from '../../services/stealer/server.ts';
 
 export const key = Buffer.alloc(SESSION_KEY_BYTES, 7);
@@ -38,13 +39,15 @@ export interface Stealer {
   [Symbol.asyncDispose](): Promise<void>;
 }
 
-export async function startStealer(): Promise<Stealer> {
+/** @param redirect how connections are to be redirected */
+export async function startStealer(redirect: Way = 'auto'): Promise<Stealer> {
   const folder = await mkdtemp(path.join(tmpdir(), 'mirrord-stealer-'));
   const server = await openStealer({
     address: `unix:${folder}/s`,
     sessionKey: key,
     maxSessions: 16,
     logger: pino({ level: 'silent' }),
+    redirect,
   });
   return {
     address: server.address,

@@ -160,7 +160,7 @@ export interface JoinTarget {
 }
 
 export interface IncomingFacts {
-  /** How traffic is taken, for people: "ebpf", "classic-bpf", "sk_lookup", "iptables". */
+  /** How traffic is taken, for people: "ebpf", "classic-bpf", "sk_lookup", "nftables". */
   method: string;
   /** What is not as good as it could be, for people: "bpf(2) is refused: no prefilter in the kernel". */
   notes: string[];

@@ -17,7 +17,7 @@ void fail(Napi::Env env, int error, const char *syscall, const std::string &mess
 	thrown.ThrowAsJavaScriptException();
 }
 
-static Napi::Object to_object(Napi::Env env, const struct endpoint &endpoint)
+Napi::Object to_object(Napi::Env env, const struct endpoint &endpoint)
 {
 	Napi::Object object = Napi::Object::New(env);
 
@@ -264,6 +264,7 @@ static Napi::Object init(Napi::Env env, Napi::Object exports)
 	                                                      Redirect::InstanceMethod<&Redirect::close>("close"),
 	                                              }));
 	exports.Set("Sockets", define_sockets(env));
+	define_nat(env, exports);
 	exports.Set("listen", Napi::Function::New(env, open_listener));
 	exports.Set("claim", Napi::Function::New(env, claim));
 	exports.Set("join", Napi::Function::New(env, join));

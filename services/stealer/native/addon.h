@@ -5,8 +5,16 @@
 #include <napi.h>
 #include <string>
 
+#include "stealer.h"
+
 /* Throws an Error with `errno` (a number) and `syscall`. @param error -errno */
 void fail(Napi::Env env, int error, const char *syscall, const std::string &message = "");
+
+/* {address, port}, as index.ts has it. */
+Napi::Object to_object(Napi::Env env, const struct endpoint &endpoint);
+
+/* nat_addon.cc: the class Nat, and what belongs to it. */
+void define_nat(Napi::Env env, Napi::Object exports);
 
 /* sockets_addon.cc: the class Sockets. */
 Napi::Function define_sockets(Napi::Env env);

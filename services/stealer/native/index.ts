@@ -43,6 +43,12 @@ export interface NativeSockets {
   close(fd: number, isReset: boolean): void;
 }
 
+export interface NativeNat extends Omit<NativeRedirect, 'forget'> {
+  /** What was made in the kernel goes with this process; else it has to be removed by name. */
+  isOwned(): boolean;
+  hasIpv6(): boolean;
+}
+
 export interface StealerAddon {
   /** Every call throws an Error with `errno` and `syscall`. */
   Redirect: new (
@@ -50,6 +56,17 @@ export interface StealerAddon {
     listenerFd: number,
   ) => NativeRedirect;
   Sockets: new (bytes: Uint8Array, ready: Uint32Array) => NativeSockets;
+  /** By translation of addresses, in tables whose name begins with `mirrord-steal-`; `mayOwn`: bound to this process, where the kernel can. */
+  Nat: new (
+    namespaceFd: number,
+    listenerFd: number,
+    table: string,
+    mayOwn: boolean,
+  ) => NativeNat;
+  /** Removes a table, or with '' all that stealers have left; EPERM when one is there that owns its own. */
+  sweep(namespaceFd: number, table: string): void;
+  /** Where an accepted connection was meant to go; null when no translation brought it. */
+  originalDestination(acceptedFd: number): NativeEndpoint | null;
   /** `namespaceFd` -1 is this process's own. */
   listen(namespaceFd: number, backlog: number): number;
   /** A descriptor that is being connected. */
@@ -68,14 +85,17 @@ export interface StealerAddon {
 
 let loaded: StealerAddon | null = null;
 
-/** From the source tree or from a bundle in dist/. */
 export function stealerAddon(): StealerAddon {
-  if (loaded !== null) return loaded;
+  loaded ??= createRequire(import.meta.url)(stealerAddonPath()) as StealerAddon;
+  return loaded;
+}
+
+/** From the source tree or from a bundle in dist/. */
+export function stealerAddonPath(): string {
   const places = ['./build/stealer.node', '../services/stealer/native/build/stealer.node'].map((place) =>
     fileURLToPath(new URL(place, import.meta.url)),
   );
   const path = places.find((place) => existsSync(place));
   if (path === undefined) throw new AppError('BUG', `stealer.node is not built: none of ${places.join(', ')}`);
-  loaded = createRequire(import.meta.url)(path) as StealerAddon;
-  return loaded;
+  return path;
 }

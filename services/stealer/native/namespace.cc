@@ -18,7 +18,7 @@ static int own_namespace()
 	return fd;
 }
 
-int socket_in(int namespace_fd, int family)
+int socket_in(int namespace_fd, int family, int type, int protocol)
 {
 	int own = own_namespace();
 	int fd;
@@ -29,7 +29,7 @@ int socket_in(int namespace_fd, int family)
 	}
 	if (own < 0 || setns(namespace_fd, CLONE_NEWNET) < 0)
 		return -errno;
-	fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	fd = socket(family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, protocol);
 	if (fd < 0)
 		fd = -errno;
 	/* A thread that stays in a target's network would dial and listen there for everybody. */
@@ -112,6 +112,24 @@ int listen_in(int namespace_fd, int backlog)
 	if (bind(fd, reinterpret_cast<struct sockaddr *>(&any), length) < 0 || listen(fd, backlog) < 0)
 		return closing(fd);
 	return fd;
+}
+
+/* netfilter's getsockopt(2), of both families (linux/netfilter_ipv4.h, linux/netfilter_ipv6/ip6_tables.h). */
+static const int original_destination = 80;
+
+int original_of(int fd, struct endpoint *original)
+{
+	struct sockaddr_storage address;
+	socklen_t length = sizeof address;
+
+	memset(&address, 0, sizeof address);
+	if (getsockopt(fd, IPPROTO_IP, original_destination, &address, &length) < 0) {
+		length = sizeof(struct sockaddr_in6);
+		if (getsockopt(fd, IPPROTO_IPV6, original_destination, &address, &length) < 0)
+			return -errno;
+	}
+	*original = to_endpoint(address);
+	return 0;
 }
 
 int bind_in(int namespace_fd, const struct endpoint &source, struct endpoint *bound)

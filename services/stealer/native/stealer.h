@@ -25,11 +25,13 @@ struct endpoint to_endpoint(const struct sockaddr_storage &from);
 int listen_in(int namespace_fd, int backlog);
 /* A socket bound to a free port of the address; `bound` tells which. */
 int bind_in(int namespace_fd, const struct endpoint &source, struct endpoint *bound);
+/* Where a connection was meant to go that a translation of addresses brought to us; -ENOENT when none did. */
+int original_of(int fd, struct endpoint *original);
 /* Begins to connect without blocking: 0 or -errno, never -EINPROGRESS. */
 int connect_to(int fd, const struct endpoint &peer);
 
 /* A socket of the namespace, of our own for -1. Nothing else happens in there: the thread's event loop must not. */
-int socket_in(int namespace_fd, int family);
+int socket_in(int namespace_fd, int family, int type = SOCK_STREAM, int protocol = 0);
 
 /* peers.cc: names that one process at a time can have in a namespace, and who has them. */
 
@@ -57,5 +59,21 @@ int redirect_open(int namespace_fd, int listener_fd, struct redirect **opened, s
 int redirect_port(struct redirect *redirect, uint16_t port, bool is_stolen);
 int redirect_dial(struct redirect *redirect, const struct endpoint &source, bool is_own);
 void redirect_close(struct redirect *redirect);
+
+/* nat.cc: the same by translation of addresses. */
+
+struct nat;
+
+/* Of our own connections to the target, which are not translated. */
+static const uint32_t own_mark = 0x6d72646d;
+
+/* `table` begins with "mirrord-steal-". `may_own`: where the kernel can, what is made goes with this process. */
+int nat_open(int namespace_fd, const char *table, uint16_t listener_port, bool may_own, struct nat **opened);
+bool nat_is_owned(const struct nat *nat);
+bool nat_has_ipv6(const struct nat *nat);
+int nat_port(struct nat *nat, uint16_t port, bool is_stolen);
+void nat_close(struct nat *nat);
+/* Removes a table, or all that stealers have left; -EPERM when one is there that owns it. */
+int nat_sweep(int namespace_fd, const std::string &table);
 
 #endif

@@ -1,0 +1,124 @@
+/* The redirect by translation of addresses, as Node sees it. */
+#include "addon.h"
+
+#include <cerrno>
+#include <unistd.h>
+
+/* A redirect by translation of addresses. */
+class Nat : public Napi::ObjectWrap<Nat> {
+public:
+	/* (namespaceFd, listenerFd, table, mayOwn): the descriptors stay the caller's. */
+	explicit Nat(const Napi::CallbackInfo &info) : Napi::ObjectWrap<Nat>(info)
+	{
+		struct sockaddr_storage address;
+		socklen_t length = sizeof address;
+
+		if (getsockname(info[1].As<Napi::Number>().Int32Value(), reinterpret_cast<struct sockaddr *>(&address), &length) < 0) {
+			fail(info.Env(), -errno, "getsockname");
+			return;
+		}
+		const std::string table = info[2].As<Napi::String>().Utf8Value();
+		int error = nat_open(info[0].As<Napi::Number>().Int32Value(), table.c_str(), to_endpoint(address).port,
+		                     info[3].ToBoolean(), &nat_);
+
+		if (error < 0)
+			fail(info.Env(), error, "nf_tables");
+	}
+
+	~Nat() override { release(); }
+
+	/* (port, isStolen) */
+	Napi::Value set_port(const Napi::CallbackInfo &info)
+	{
+		uint32_t port = info[0].As<Napi::Number>().Uint32Value();
+		int error = nat_ == nullptr ? -EBADF : nat_port(nat_, static_cast<uint16_t>(port), info[1].ToBoolean());
+
+		if (error < 0)
+			fail(info.Env(), error, "nf_tables");
+		return info.Env().Undefined();
+	}
+
+	/* (namespaceFd, acceptedFd): as of Redirect. */
+	Napi::Value dial(const Napi::CallbackInfo &info)
+	{
+		struct endpoint peer = {};
+		struct endpoint bound = {};
+		int error = original_of(info[1].As<Napi::Number>().Int32Value(), &peer);
+		int fd = error < 0 ? error : bind_in(info[0].As<Napi::Number>().Int32Value(), peer, &bound);
+
+		if (fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_MARK, &own_mark, sizeof own_mark) < 0)
+			error = -errno;
+		else if (fd >= 0)
+			error = connect_to(fd, peer);
+		if (fd < 0 || error < 0) {
+			if (fd >= 0)
+				::close(fd);
+			fail(info.Env(), fd < 0 ? fd : error, "connect");
+			return info.Env().Undefined();
+		}
+		Napi::Object result = to_object(info.Env(), bound);
+
+		result.Set("fd", Napi::Number::New(info.Env(), fd));
+		return result;
+	}
+
+	Napi::Value is_owned(const Napi::CallbackInfo &info)
+	{
+		return Napi::Boolean::New(info.Env(), nat_ != nullptr && nat_is_owned(nat_));
+	}
+
+	Napi::Value has_ipv6(const Napi::CallbackInfo &info)
+	{
+		return Napi::Boolean::New(info.Env(), nat_ != nullptr && nat_has_ipv6(nat_));
+	}
+
+	Napi::Value close(const Napi::CallbackInfo &info)
+	{
+		release();
+		return info.Env().Undefined();
+	}
+
+private:
+	void release()
+	{
+		if (nat_ != nullptr)
+			nat_close(nat_);
+		nat_ = nullptr;
+	}
+
+	struct nat *nat_ = nullptr;
+};
+
+/* (namespaceFd, table): all of ours when it is empty. */
+static Napi::Value sweep(const Napi::CallbackInfo &info)
+{
+	int error = nat_sweep(info[0].As<Napi::Number>().Int32Value(), info[1].As<Napi::String>().Utf8Value());
+
+	if (error < 0)
+		fail(info.Env(), error, "nf_tables");
+	return info.Env().Undefined();
+}
+
+/* (acceptedFd): where it was meant to go, or null when no translation brought it. */
+static Napi::Value original_destination(const Napi::CallbackInfo &info)
+{
+	struct endpoint original = {};
+
+	if (original_of(info[0].As<Napi::Number>().Int32Value(), &original) < 0)
+		return info.Env().Null();
+	return to_object(info.Env(), original);
+}
+
+void define_nat(Napi::Env env, Napi::Object exports)
+{
+	exports.Set("Nat", Nat::DefineClass(env, "Nat",
+	                                    {
+	                                            Nat::InstanceMethod<&Nat::set_port>("setPort"),
+	                                            Nat::InstanceMethod<&Nat::dial>("dial"),
+	                                            Nat::InstanceMethod<&Nat::is_owned>("isOwned"),
+	                                            Nat::InstanceMethod<&Nat::has_ipv6>("hasIpv6"),
+	                                            Nat::InstanceMethod<&Nat::close>("close"),
+	                                    }));
+	exports.Set("sweep", Napi::Function::New(env, sweep));
+	exports.Set("originalDestination", Napi::Function::New(env, original_destination));
+}

@@ -1,0 +1,187 @@
+// How new connections are brought to our listener: by BPF sk_lookup, or by translation of addresses where that is not to be had.
+
+import { type ChildProcess, spawn } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { errnoName } from '#proto/errno.ts';
+import { AppError } from '#proto/errors.ts';
+import {
+  type NativeEndpoint,
+  type NativeNat,
+  type NativeRedirect,
+  stealerAddon,
+  stealerAddonPath,
+} from './native/index.ts';
+
+/** `nftables-guarded` is what kernels before 5.12 make of `nftables`. */
+export const WAYS = ['auto', 'sk_lookup', 'nftables', 'nftables-guarded'] as const;
+export type Way = (typeof WAYS)[number];
+
+export interface RedirectWay {
+  /** For people. */
+  readonly method: string;
+  /** What is not as good as it could be, for people. */
+  readonly notes: readonly string[];
+  /** Where an accepted connection was meant to go, when its own address does not say. */
+  originalOf(fd: number): NativeEndpoint | null;
+  setPort(port: number, isStolen: boolean): void;
+  dial(namespaceFd: number, acceptedFd: number): ReturnType<NativeRedirect['dial']>;
+  forget(address: Buffer, port: number): void;
+  close(): void;
+}
+
+/**
+ * What stealers have left in the namespace is removed first.
+ *
+ * @throws AppError NOT_PERMITTED when the kernel does not allow it, UNSUPPORTED when it does not know it, LIMIT_REACHED while
+ *   another process redirects there
+ */
+export function openWay(way: Way, namespaceFd: number, listenerFd: number): RedirectWay {
+  sweep(namespaceFd);
+  if (way === 'nftables' || way === 'nftables-guarded') {
+    return new Translation(namespaceFd, listenerFd, way === 'nftables', 'the settings say so');
+  }
+  try {
+    return new Lookup(namespaceFd, listenerFd);
+  } catch (thrown) {
+    const error = toLookupError(thrown);
+    if (way === 'sk_lookup' || error.code === 'LIMIT_REACHED') throw error;
+    return new Translation(namespaceFd, listenerFd, true, error.message);
+  }
+}
+
+/** A link in the kernel that goes with this process. Addresses stay what they were. */
+class Lookup implements RedirectWay {
+  readonly method = 'sk_lookup';
+  readonly notes = [];
+  readonly #native: NativeRedirect;
+
+  constructor(namespaceFd: number, listenerFd: number) {
+    this.#native = new (stealerAddon().Redirect)(namespaceFd, listenerFd);
+  }
+
+  originalOf(): null {
+    return null;
+  }
+
+  setPort(port: number, isStolen: boolean): void {
+    this.#native.setPort(port, isStolen);
+  }
+
+  dial(namespaceFd: number, acceptedFd: number): ReturnType<NativeRedirect['dial']> {
+    return this.#native.dial(namespaceFd, acceptedFd);
+  }
+
+  forget(address: Buffer, port: number): void {
+    this.#native.forget(address, port);
+  }
+
+  close(): void {
+    this.#native.close();
+  }
+}
+
+/** Tables of nf_tables, which go with this process where the kernel can do that, and are removed by a guard where not. */
+class Translation implements RedirectWay {
+  readonly method: string;
+  readonly notes: readonly string[];
+  readonly #native: NativeNat;
+  readonly #guard: ChildProcess | null;
+
+  constructor(namespaceFd: number, listenerFd: number, mayOwn: boolean, reason: string) {
+    const table = `mirrord-steal-${process.pid}-${randomBytes(4).toString('hex')}`;
+    // First, so that there is no moment without one.
+    const guard = mayOwn ? null : startGuard(namespaceFd, table);
+    try {
+      this.#native = new (stealerAddon().Nat)(namespaceFd, listenerFd, table, mayOwn);
+    } catch (thrown) {
+      guard?.kill();
+      throw toTranslationError(thrown, reason);
+    }
+    const isOwned = this.#native.isOwned();
+    this.#guard = isOwned ? null : (guard ?? startGuard(namespaceFd, table));
+    this.method = isOwned ? 'nftables' : 'nftables-guarded';
+    this.notes = [
+      `connections are redirected by translating addresses: ${reason}`,
+      ...(this.#native.hasIpv6() ? [] : ['connections over IPv6 are not stolen: this kernel does not translate them']),
+    ];
+  }
+
+  originalOf(fd: number): NativeEndpoint | null {
+    return stealerAddon().originalDestination(fd);
+  }
+
+  setPort(port: number, isStolen: boolean): void {
+    this.#native.setPort(port, isStolen);
+  }
+
+  dial(namespaceFd: number, acceptedFd: number): ReturnType<NativeRedirect['dial']> {
+    return this.#native.dial(namespaceFd, acceptedFd);
+  }
+
+  forget(): void {
+    // A mark stays with its socket.
+  }
+
+  close(): void {
+    this.#native.close();
+    this.#guard?.kill();
+  }
+}
+
+/** Ends when we do, however we do, since its input does; and removes what we could not. */
+const GUARD = `const stealer = require(process.argv[1]);
+process.stdin.resume().once('end', () => { stealer.sweep(3, process.argv[2]); process.exit(); });`;
+
+function startGuard(namespaceFd: number, table: string): ChildProcess {
+  const guard = spawn(process.execPath, ['-e', GUARD, stealerAddonPath(), table], {
+    stdio: ['pipe', 'ignore', 'ignore', namespaceFd],
+    cwd: '/',
+    env: {},
+    // What is meant for our process group is not for it.
+    detached: true,
+  });
+  // Without it the next stealer of the target removes what a killed one has left.
+  guard.on('error', () => undefined);
+  guard.unref();
+  return guard;
+}
+
+function sweep(namespaceFd: number): void {
+  try {
+    stealerAddon().sweep(namespaceFd, '');
+  } catch (cause) {
+    if (nameOf(cause) === 'EPERM') throw redirectedElsewhere(cause);
+    // Nobody may, and then nobody of ours has left anything.
+  }
+}
+
+function nameOf(thrown: unknown): string {
+  return errnoName(thrown instanceof Error && 'errno' in thrown ? Number(thrown.errno) : 0);
+}
+
+function redirectedElsewhere(cause: unknown): AppError {
+  const said = "the target's connections are redirected by a stealer that cannot be reached from here";
+  return new AppError('LIMIT_REACHED', said, { cause });
+}
+
+function toLookupError(thrown: unknown): AppError {
+  const name = nameOf(thrown);
+  if (name === 'EBUSY') return redirectedElsewhere(thrown);
+  const isRefused = name === 'EPERM' || name === 'EACCES';
+  const said = thrown instanceof Error ? thrown.message : String(thrown);
+  return new AppError(
+    isRefused ? 'NOT_PERMITTED' : 'UNSUPPORTED',
+    `no sk_lookup (Linux 5.9, CAP_BPF and CAP_NET_ADMIN): ${said}`,
+    { cause: thrown },
+  );
+}
+
+function toTranslationError(thrown: unknown, reason: string): AppError {
+  const name = nameOf(thrown);
+  const isRefused = name === 'EPERM' || name === 'EACCES';
+  return new AppError(
+    isRefused ? 'NOT_PERMITTED' : 'UNSUPPORTED',
+    `connections cannot be redirected: ${reason}; and nf_tables (CAP_NET_ADMIN) says ${name}`,
+    { cause: thrown },
+  );
+}

@@ -1,0 +1,179 @@
+// The redirect by translation of addresses, forced where the kernel has the better one.
+
+import { execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import { createServer, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import path from 'node:path';
+import { promisify } from 'node:util';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { startNetwork, type TargetNetwork } from '../fixtures/network.ts';
+import { descendantsOf } from '../fixtures/processes.ts';
+import { ExecHarness, type Run } from '../integration/exec-harness.ts';
+import { StealClient, type Stealer, startStealer } from '../integration/stealer-harness.ts';
+
+const PORT = 8080;
+const TARGET = `http://10.99.0.1:${PORT}`;
+const run = promisify(execFile);
+const onlyAlice = { port: PORT, conditions: [{ $case: 'header', value: '^x-user: alice$' } as const] };
+
+let network: TargetNetwork;
+let stealer: Stealer | null = null;
+let clients: StealClient[] = [];
+let harness: ExecHarness;
+let session: Run | null = null;
+let local: Server;
+
+beforeAll(async () => {
+  network = await startNetwork();
+  const server = path.join(import.meta.dirname, '../fixtures/web-server.mjs');
+  await network.serve(network.target, [process.execPath, server, `:::${PORT}`]);
+  await network.serve(network.target, [process.execPath, server, `127.0.0.1:${PORT + 1}`]);
+  local = createServer((request, response) => response.end(`local ${request.url}\n`));
+  await new Promise<void>((resolve) => local.listen(0, '127.0.0.1', resolve));
+});
+afterAll(async () => {
+  local.closeAllConnections();
+  await new Promise((resolve) => local.close(resolve));
+  await network[Symbol.asyncDispose]();
+});
+beforeEach(() => {
+  [stealer, clients, session] = [null, [], null];
+  harness = new ExecHarness();
+});
+afterEach(async () => {
+  for (const client of clients) client.vanish();
+  await stealer?.[Symbol.asyncDispose]();
+  session?.child.kill('SIGTERM');
+  await session?.outcome;
+  await harness.leavesNothing();
+  harness.close();
+  expect(await ruleset()).not.toContain('mirrord');
+  expect(await curl(`${TARGET}/after`)).toContain('hello');
+});
+
+async function open(way: 'nftables' | 'nftables-guarded'): Promise<StealClient> {
+  stealer ??= await startStealer(way);
+  const client = await StealClient.open(stealer, network.identity, (local.address() as AddressInfo).port);
+  clients.push(client);
+  return client;
+}
+
+const curl = (url: string, ...args: string[]) => curlIn(network.beyond.pid, url, ...args);
+
+async function curlIn(pid: number, url: string, ...args: string[]): Promise<string> {
+  const words = ['-t', String(pid), '-n', 'curl', '-sS', '-g', '--max-time', '20', ...args, url];
+  return (await run('nsenter', words)).stdout;
+}
+
+async function ruleset(): Promise<string> {
+  return network.run(network.target, 'nft list ruleset');
+}
+
+describe.each(['nftables', 'nftables-guarded'] as const)('by %s', (way) => {
+  test('both families and loopback are stolen, and the session sees who came and where to', async () => {
+    const client = await open(way);
+    expect(client.facts?.method).toBe(way);
+    const { id, subscribed } = await client.steal({ port: PORT });
+    expect(subscribed.notes).toContain('connections are redirected by translating addresses: the settings say so');
+    expect(await curl(`${TARGET}/a`)).toBe('local /a\n');
+    expect(await curl(`http://[fd99::1]:${PORT}/b`)).toBe('local /b\n');
+    expect(await curlIn(network.target.pid, `http://127.0.0.1:${PORT}/c`)).toBe('local /c\n');
+    expect(await curlIn(network.target.pid, `http://10.99.0.1:${PORT}/d`)).toBe('local /d\n');
+    expect(await curlIn(network.target.pid, `http://[::1]:${PORT}/e`)).toBe('local /e\n');
+    expect(client.peers.slice(0, 2).map((peer) => peer.replace(/:\d+$/, ''))).toEqual(['10.99.0.2', '[fd99::2]']);
+    await client.unsubscribe(id);
+    expect(await curl(`${TARGET}/f`)).toContain('hello');
+  });
+
+  test('what the filter leaves reaches the target at the address that was meant, also one bound to loopback', async () => {
+    const client = await open(way);
+    await client.steal(onlyAlice);
+    await client.steal({ ...onlyAlice, port: PORT + 1 });
+    expect(await curl(`${TARGET}/a`, '-H', 'x-user: alice')).toBe('local /a\n');
+    expect(await curl(`${TARGET}/b`)).toBe(`hello ::ffff:10.99.0.1 at 10.99.0.1:${PORT}\n`);
+    expect(await curl(`http://[fd99::1]:${PORT}/c`)).toBe(`hello fd99::1 at [fd99::1]:${PORT}\n`);
+    const loopback = `http://127.0.0.1:${PORT + 1}/d`;
+    expect(await curlIn(network.target.pid, loopback)).toContain(`at 127.0.0.1:${PORT + 1}`);
+    expect(await curlIn(network.target.pid, loopback, '-H', 'x-user: alice')).toBe('local /d\n');
+  });
+
+  test('a connection that was there before the first rule goes on undisturbed', async () => {
+    const program = `const s=require('net').connect(${PORT},'10.99.0.1');
+      s.pipe(process.stdout);process.stdin.on('data',()=>s.write('GET / HTTP/1.1\\r\\nHost: a\\r\\n\\r\\n')).on('end',()=>s.end())`;
+    const older = spawn('nsenter', ['-t', String(network.beyond.pid), '-n', process.execPath, '-e', program]);
+    let said = '';
+    older.stdout.on('data', (data: Buffer) => {
+      said += data.toString();
+    });
+    older.stdin.write('1\n');
+    await expect.poll(() => said.match(/hello/g), { timeout: 20_000 }).toHaveLength(1);
+    const client = await open(way);
+    await client.steal({ port: PORT });
+    older.stdin.write('2\n');
+    await expect.poll(() => said.match(/hello/g), { timeout: 20_000 }).toHaveLength(2);
+    older.stdin.end();
+    await once(older, 'exit');
+    expect(client.peers).toEqual([]);
+  });
+
+  test('agent and stealer are killed: nothing is left, and the target answers', { timeout: 60_000 }, async () => {
+    const program = `require('http').createServer((q,a)=>a.end('local\\n')).listen(${PORT},()=>console.log('serving'))`;
+    const words = ['exec', '--steal', '-t', `pid/${network.target.pid}`, '--', process.execPath, '-e', program];
+    session = harness.start(words, { variables: { MIRRORD_STEALER_REDIRECT: way } });
+    await session.complained(`stealing port ${PORT}`);
+    await session.complained('connections are redirected by translating addresses');
+    expect(await curl(`${TARGET}/a`)).toBe('local\n');
+    expect(await ruleset()).toContain('mirrord');
+    const victims = descendantsOf(session.pid).filter((pid) =>
+      /^\S*node \S*(agent|stealer)\.js $/.test(commandOf(pid)),
+    );
+    expect(victims).toHaveLength(2);
+    for (const pid of victims) process.kill(pid, 'SIGKILL');
+    await expect.poll(() => curl(`${TARGET}/b`).catch(String), { timeout: 20_000 }).toContain('hello');
+    expect(await ruleset()).not.toContain('mirrord');
+  });
+});
+
+function commandOf(pid: number): string {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ');
+  } catch {
+    return '';
+  }
+}
+
+test('what a stealer and its guard have left is removed by the next one', async () => {
+  await network.run(network.target, 'nft add table ip mirrord-steal-1-gone');
+  await network.run(network.target, 'nft add table ip6 mirrord-steal-1-gone');
+  await network.run(network.target, 'nft add table ip of-somebody');
+  stealer = await startStealer('sk_lookup');
+  const client = await open('nftables');
+  expect(client.facts?.method).toBe('sk_lookup');
+  expect(await ruleset()).not.toContain('mirrord');
+  expect(await ruleset()).toContain('of-somebody');
+});
+
+test("behind a sidecar's redirect the plaintext is stolen, and what the sidecar takes stays the sidecar's", async () => {
+  for (const rule of [
+    'nft add table ip sidecar',
+    'nft add chain ip sidecar in { type nat hook prerouting priority -100 ; }',
+    `nft add rule ip sidecar in tcp dport ${PORT + 2} redirect to :${PORT + 3}`,
+  ]) {
+    await network.run(network.target, rule);
+  }
+  const sidecar = await network.serve(network.target, [
+    ...[process.execPath, '-e'],
+    `require('net').createServer((c)=>{const o=require('net').connect(${PORT},'127.0.0.1');c.pipe(o).pipe(c);o.on('error',()=>0);c.on('error',()=>0)}).listen(${PORT + 3},()=>console.log('ready'))`,
+  ]);
+  const client = await open('nftables');
+  await client.steal(onlyAlice);
+  await client.steal({ ...onlyAlice, port: PORT + 2 });
+  const through = `http://10.99.0.1:${PORT + 2}`;
+  expect(await curl(`${through}/a`, '-H', 'x-user: alice')).toBe('local /a\n');
+  expect(client.peers).toEqual([expect.stringMatching(/^127\.0\.0\.1:/)]);
+  expect(await curl(`${through}/b`)).toContain('hello');
+  await sidecar.stop();
+  await network.run(network.target, 'nft delete table ip sidecar');
+});
