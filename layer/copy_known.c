@@ -16,7 +16,7 @@ struct known {
 	ino_t ino;
 	struct wire_stat stat;
 	size_t path_len;
-	char path[];
+	char *path;
 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -34,22 +34,25 @@ static void forget_oldest(void)
 	*at = one->next;
 	oldest = one->newer;
 	count--;
+	free(one->path);
 	free(one);
 }
 
 void copy_remember(int fd, const struct wire_stat *stat, const char *path, size_t path_len)
 {
-	struct known *one = calloc(1, sizeof(*one) + path_len + 1);
+	struct known *one = calloc(1, sizeof(*one));
+	char *own_path = calloc(1, path_len + 1);
 	struct stat st;
 
-	if (!one || fstat(fd, &st) != 0) {
+	if (!one || !own_path || fstat(fd, &st) != 0) {
+		free(own_path);
 		free(one);
 		return;
 	}
 	one->ino = st.st_ino;
 	one->stat = *stat;
 	one->path_len = path_len;
-	memcpy(one->path, path, path_len);
+	one->path = memcpy(own_path, path, path_len);
 	pthread_mutex_lock(&lock);
 	device = st.st_dev;
 	one->next = buckets[one->ino % BUCKETS];
@@ -104,4 +107,12 @@ ssize_t copy_path_of(const char *proc_path, char *out, size_t out_len)
 		memcpy(out, one->path, one->path_len);
 	pthread_mutex_unlock(&lock);
 	return len;
+}
+
+void copy_path_moved(const struct move *move)
+{
+	pthread_mutex_lock(&lock);
+	for (struct known *one = oldest; one; one = one->newer)
+		moved_path_follow(move, &one->path, &one->path_len);
+	pthread_mutex_unlock(&lock);
 }

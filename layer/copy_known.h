@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
+#include "moved_path.h"
 #include "wire.h"
 
 #define COPY_KNOWN_MAX 65536u
@@ -20,5 +21,8 @@ bool copy_stat(pid_t tid, int fd, struct wire_stat *stat);
 
 /* Like fuse_path_of, for copies: length of the target's path, 0 if the link does not lead to a copy. */
 ssize_t copy_path_of(const char *proc_path, char *out, size_t out_len);
+
+/* The process has renamed what is in the target. */
+void copy_path_moved(const struct move *move);
 
 #endif

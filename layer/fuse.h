@@ -14,6 +14,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "moved_path.h"
 #include "wire.h"
 
 enum fuse_way {
@@ -56,6 +57,9 @@ bool fuse_open_may_wait(const struct wire_stat *stat);
  * when that is not known. Never waits.
  */
 void fuse_path_changed(const char *path, size_t len, const struct wire_stat *stat);
+
+/* The process has renamed what is in the target: what is open there has another path now. */
+void fuse_path_moved(const struct move *move);
 
 /*
  * If fd (a descriptor of this process) or the magic link /proc/... at `proc_path` refers to our file system: writes the

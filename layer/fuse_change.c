@@ -31,3 +31,10 @@ void fuse_path_changed(const char *path, size_t len, const struct wire_stat *sta
 	if (nodeid)
 		forget(nodeid);
 }
+
+void fuse_path_moved(const struct move *move)
+{
+	pthread_mutex_lock(&fuse_lock);
+	names_move(move);
+	pthread_mutex_unlock(&fuse_lock);
+}

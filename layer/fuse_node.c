@@ -124,6 +124,7 @@ static void name_remove(struct name *name)
 	for (at = &name->node->names; *at != name; at = &(*at)->next)
 		;
 	*at = name->next;
+	free(name->path);
 	free(name);
 }
 
@@ -155,11 +156,16 @@ void node_forget(struct node *node, uint64_t lookups)
 
 struct name *name_add(struct node *node, const char *path, size_t len)
 {
-	struct name *name = calloc(1, sizeof(*name) + len + 1);
+	struct name *name = calloc(1, sizeof(*name));
 	struct name **bucket;
 
 	if (!name)
 		return NULL;
+	name->path = calloc(1, len + 1);
+	if (!name->path) {
+		free(name);
+		return NULL;
+	}
 	name->number = ++last_number;
 	name->node = node;
 	name->path_len = len;
@@ -179,6 +185,14 @@ struct name *name_find(uint64_t number)
 	while (name && name->number != number)
 		name = name->next_by_number;
 	return name;
+}
+
+void names_move(const struct move *move)
+{
+	for (size_t i = 0; i < BUCKETS; i++) {
+		for (struct name *name = names[i]; name; name = name->next_by_number)
+			moved_path_follow(move, &name->path, &name->path_len);
+	}
 }
 
 void name_abandon(struct name *name)

@@ -51,7 +51,7 @@ struct name {
 	struct name *next;      /* of the node, newest first */
 	struct name *next_by_number;
 	size_t path_len;
-	char path[];
+	char *path;             /* follows the local process's renames */
 };
 
 struct node {
@@ -87,6 +87,7 @@ struct name *name_add(struct node *node, const char *path, size_t len);
 /* No file was opened under it after all. */
 void name_abandon(struct name *name);
 struct name *name_find(uint64_t number);
+void names_move(const struct move *move);
 /* Takes out a name of a closed file that the kernel need not remember any more; 0 if there is none. */
 uint64_t name_take_stale(void);
 

@@ -3,11 +3,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "apart.h"
+#include "copy_known.h"
 #include "fuse.h"
 #include "give.h"
 #include "kernel_stat.h"
@@ -136,6 +138,26 @@ static void finish(void *arg, int32_t result, const uint8_t *body, size_t len)
 	pending_finish(p);
 }
 
+static size_t without_slash(const char *path, size_t len)
+{
+	while (len > 1 && path[len - 1] == '/')
+		len--;
+	return len;
+}
+
+static void tell_move(const struct pending *p)
+{
+	uint64_t flags = p->spec->flags < 0 ? 0 : p->args[p->spec->flags];
+	const struct move move = {.from = p->path->text,
+				  .to = p->replaced,
+				  .from_len = without_slash(p->path->text, p->path->len),
+				  .to_len = without_slash(p->replaced, strlen(p->replaced)),
+				  .is_exchange = (flags & RENAME_EXCHANGE) != 0};
+
+	fuse_path_moved(&move);
+	copy_path_moved(&move);
+}
+
 /* What changed in the target by this call's path. */
 static void tell_change(const struct pending *p, int32_t result, const uint8_t *body, size_t len)
 {
@@ -150,8 +172,10 @@ static void tell_change(const struct pending *p, int32_t result, const uint8_t *
 		fuse_path_changed(p->path->text, p->path->len, r.bad ? NULL : &stat);
 	else
 		fuse_path_changed(p->path->text, p->path->len, NULL);
-	if (p->replaced)
+	if (p->replaced) {
 		fuse_path_changed(p->replaced, strlen(p->replaced), NULL);
+		tell_move(p);
+	}
 }
 
 static void finish_apart(void *arg, int32_t result, const uint8_t *body, size_t len)

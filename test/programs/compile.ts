@@ -46,7 +46,15 @@ const recipes: Recipe[] = [
   { name: 'libanswer.so.1', from: 'answer.c', command: ['cc', ...c, '-shared', '-fPIC'] },
 ];
 
-const interpreted = ['questions.mjs', 'questions.py', 'questions.rb', 'questions.pl', 'questions.php', 'questions.sh'];
+const interpreted = [
+  'questions.mjs',
+  'questions.py',
+  'questions.rb',
+  'questions.pl',
+  'questions.php',
+  'questions.sh',
+  'moved.py',
+];
 
 function isFresh(name: string, key: string): boolean {
   return existsSync(out(name)) && existsSync(`${out(name)}.key`) && readFileSync(`${out(name)}.key`, 'utf8') === key;

@@ -117,6 +117,18 @@ export const tools: Program[] = [
     withoutFuse: /read-only/i,
   },
   {
+    name: 'folders are moved while they are open, and while they are the working directory',
+    command: ({ programs, folder }) => ['python3', path.join(programs, 'moved.py'), path.join(folder, 'written')],
+    prints: [
+      "['by-outer', 'in'] ['by-inner'] ['by-like'] False",
+      "['by-outer', 'by-working-directory', 'in'] ['by-outer', 'by-working-directory', 'in'] c",
+      "[] ['again', 'by-outer', 'by-working-directory', 'in']",
+      'False\n',
+    ].join('\n'),
+    writes: true,
+    withoutFuse: /Permission denied: .*\/b'/,
+  },
+  {
     name: '100 children read at once',
     command: ({ programs, folder }) => [path.join(programs, 'forks'), path.join(folder, 'questions/hello.txt')],
     prints: '100\n',
