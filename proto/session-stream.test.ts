@@ -68,13 +68,15 @@ afterEach(() => {
 });
 
 describe('sending', () => {
-  test('frames of one turn of the loop go in one batch, in order', async () => {
+  test('the first frame of a turn of the loop goes at once, the others of it in one batch, in order', async () => {
     const { stream, wire } = open();
-    for (const id of [1, 3, 5]) stream.send(request(id, 10));
-    expect(wire.batches).toHaveLength(0);
-    await turn();
+    for (const id of [1, 3, 5, 7]) stream.send(request(id, 10));
     expect(wire.batches).toHaveLength(1);
-    expect(wire.frames.map(({ id }) => id)).toEqual([1, 3, 5]);
+    await turn();
+    expect(wire.batches).toHaveLength(2);
+    expect(wire.frames.map(({ id }) => id)).toEqual([1, 3, 5, 7]);
+    stream.send(request(9, 10));
+    expect(wire.batches).toHaveLength(3);
   });
 
   test('64 KiB go at once', () => {

@@ -5,7 +5,7 @@
 // own accord awaits `drained()`. What has been received and not yet handed on is bounded by the session credit.
 
 import type { FrameTransport } from './carrier.ts';
-import { ReceiveCredit, SESSION_CREDIT_BYTES, SendCredit } from './credits.ts';
+import { ReceiveCredit, SESSION_CREDIT_BYTES } from './credits.ts';
 import { decodeHead } from './decode-head.ts';
 import { AppError, type AppErrorCode, fromErrorDetail, toErrorDetail } from './errors.ts';
 import { FairQueue } from './fair-queue.ts';
@@ -13,16 +13,17 @@ import { assertFrameLimits, decodeBatch, encodedFrameBytes, type Frame, makeFram
 import { ErrorDetail } from './gen/v1/error.ts';
 import { Credit, FrameKind } from './gen/v1/frame.ts';
 import { LIVENESS_TIMES, Liveness, type LivenessTimes } from './liveness.ts';
+import { SendWindow } from './send-window.ts';
 
-/** A batch is sent when this much waits, or when the event loop turns: above it nothing is gained. */
+/**
+ * A batch is sent when this much waits, or when the event loop turns: above it nothing is gained. The first frame of a turn
+ * does not wait for the others, which may never come: a question alone on the stream would wait twice on its way.
+ */
 const FLUSH_BYTES = 64 * 1024;
 /** `drained()` resolves at or below this: enough to keep the transport busy while the producer wakes up. */
 const DRAINED_BYTES = 128 * 1024;
 /** 40 MiB: 256 answers with full heads and the session credit's worth of data; more is a sender that never waits. */
 const MAX_BUFFERED_BYTES = 40 * 1024 * 1024;
-
-/** Credit that bulk leaves for who has something small to say now and then. */
-const RESERVE_BYTES = 64 * 1024;
 /** Frames about the stream itself that wait: a peer that asks and does not read makes more of them, ours never do. */
 const MAX_URGENT_FRAMES = 1_000;
 
@@ -55,8 +56,7 @@ export interface SessionStreamOptions extends SessionHandlers {
 export class SessionStream {
   readonly #options: SessionStreamOptions;
   readonly #now: () => number;
-  readonly #sendCredit: SendCredit;
-  readonly #reserveBytes: number;
+  readonly #sendWindow: SendWindow;
   readonly #receiveCredit: ReceiveCredit;
   readonly #liveness: Liveness;
   readonly #timer: NodeJS.Timeout;
@@ -79,8 +79,7 @@ export class SessionStream {
     this.#options = options;
     this.#now = options.now ?? (() => performance.now());
     const creditBytes = options.creditBytes ?? SESSION_CREDIT_BYTES;
-    this.#sendCredit = new SendCredit(creditBytes);
-    this.#reserveBytes = creditBytes < SESSION_CREDIT_BYTES ? 0 : RESERVE_BYTES;
+    this.#sendWindow = new SendWindow(creditBytes);
     this.#receiveCredit = new ReceiveCredit(creditBytes);
     const times = options.liveness ?? LIVENESS_TIMES;
     this.#liveness = new Liveness(this.#now(), times);
@@ -120,8 +119,8 @@ export class SessionStream {
       this.destroy(new AppError('LIMIT_REACHED', `${this.#queue.bytes} bytes wait for the ${this.#options.peer}`));
       return;
     }
-    if (this.#queue.bytes >= FLUSH_BYTES) this.#flush();
-    else this.#scheduleFlush();
+    if (this.#queue.bytes >= FLUSH_BYTES || this.#flushHandle === null) this.#flush();
+    this.#scheduleFlush();
   }
 
   /** Resolves when little is queued, or the stream has closed. */
@@ -219,6 +218,7 @@ export class SessionStream {
   transportRenewed(isFull: boolean): void {
     this.#isParked = false;
     this.#isTransportFull = isFull;
+    this.#sendWindow.renewed();
     this.#liveness.received(this.#now());
     this.#flush();
     this.#options.onParked?.(false);
@@ -262,7 +262,7 @@ export class SessionStream {
   #isOwn(frame: Frame): boolean {
     switch (frame.kind) {
       case FrameKind.FRAME_KIND_CREDIT:
-        this.#sendCredit.grant(decodeHead(Credit.decode, frame.head).bytes);
+        this.#sendWindow.grant(decodeHead(Credit.decode, frame.head).bytes, this.#now());
         this.#scheduleFlush();
         return true;
       case FrameKind.FRAME_KIND_SESSION_SUSPEND:
@@ -350,9 +350,7 @@ export class SessionStream {
     for (const frame of frames) batchBytes += encodedFrameBytes(frame);
     const mayGo = (frame: Frame, isNew: boolean) => {
       if (frames.length > 0 && batchBytes + encodedFrameBytes(frame) > FLUSH_BYTES) return false;
-      const bytes = frame.data.length;
-      if (!isNew && bytes > 0 && bytes + this.#reserveBytes > this.#sendCredit.availableBytes) return false;
-      return this.#sendCredit.take(bytes);
+      return this.#sendWindow.take(frame.data.length, isNew, this.#now());
     };
     for (let frame = this.#queue.take(mayGo); frame !== null; frame = this.#queue.take(mayGo)) {
       frames.push(frame);

@@ -1,0 +1,132 @@
+import { expect, test } from 'vitest';
+import { GRANT_STEP_BYTES, ReceiveCredit, SESSION_CREDIT_BYTES } from './credits.ts';
+import { InFlight } from './in-flight.ts';
+
+const KIB = 1024;
+const FRAME_BYTES = 64 * KIB;
+const FLOOR_BYTES = 320 * KIB;
+
+/** A link with a rate, a distance and one sender of bulk, in simulated time; grants come in the receiver's steps. */
+class Link {
+  readonly inFlight = new InFlight(SESSION_CREDIT_BYTES);
+  readonly #receiver = new ReceiveCredit(SESSION_CREDIT_BYTES);
+  rate: number;
+  roundTripMs: number;
+  nowMs = 0;
+  delivered = 0;
+  #freeAtMs = 0;
+  #arrivals: { atMs: number; bytes: number }[] = [];
+  #grants: { atMs: number; bytes: number }[] = [];
+
+  constructor(bytesPerMs: number, roundTripMs: number) {
+    this.rate = bytesPerMs;
+    this.roundTripMs = roundTripMs;
+  }
+
+  /** Bytes per millisecond that arrived. `asks`: somebody else has a question every 50 ms. */
+  run(ms: number, asks: boolean): number {
+    const before = this.delivered;
+    const untilMs = this.nowMs + ms;
+    const stepMs = 0.05;
+    let nextAskMs = this.nowMs;
+    for (; this.nowMs < untilMs; this.nowMs += stepMs) {
+      if (asks && this.nowMs >= nextAskMs) {
+        this.#send(64, true);
+        nextAskMs += 50;
+      }
+      this.#arrive();
+      while (this.inFlight.bytes < this.inFlight.limitBytes(this.nowMs) && this.#fitsCredit())
+        this.#send(FRAME_BYTES, false);
+    }
+    return (this.delivered - before) / ms;
+  }
+
+  #fitsCredit(): boolean {
+    return this.inFlight.bytes + FRAME_BYTES <= SESSION_CREDIT_BYTES;
+  }
+
+  #send(bytes: number, isAlone: boolean): void {
+    this.inFlight.sent(bytes, isAlone, this.nowMs);
+    this.#freeAtMs = Math.max(this.#freeAtMs, this.nowMs) + bytes / this.rate;
+    this.#arrivals.push({ atMs: this.#freeAtMs + this.roundTripMs / 2, bytes });
+  }
+
+  #arrive(): void {
+    while ((this.#arrivals[0]?.atMs ?? Number.POSITIVE_INFINITY) <= this.nowMs) {
+      const { bytes } = this.#arrivals.shift() as { bytes: number };
+      this.delivered += bytes;
+      this.#receiver.received(bytes);
+      const grant = this.#receiver.consumed(bytes);
+      if (grant > 0) this.#grants.push({ atMs: this.nowMs + this.roundTripMs / 2, bytes: grant });
+    }
+    while ((this.#grants[0]?.atMs ?? Number.POSITIVE_INFINITY) <= this.nowMs) {
+      this.inFlight.granted((this.#grants.shift() as { bytes: number }).bytes, this.nowMs);
+    }
+  }
+}
+
+test('nobody asks: bulk has the whole credit, from the first byte and for ever', () => {
+  const link = new Link(400_000, 0.2);
+  expect(link.inFlight.limitBytes(0)).toBe(SESSION_CREDIT_BYTES);
+  link.run(500, false);
+  expect(link.inFlight.limitBytes(link.nowMs)).toBe(SESSION_CREDIT_BYTES);
+});
+
+test.each([
+  ['near and fast', 400_000, 0.2],
+  ['near and slow', 1_000, 0.2],
+  ['at 20 ms and slow', 1_000, 20],
+])('somebody asks, %s: little is on its way, and the rate is as it was', (_, rate, roundTripMs) => {
+  const link = new Link(rate, roundTripMs);
+  link.run(300, false);
+  link.run(rate === 1_000 ? 6_000 : 300, true);
+  const carried = link.run(2_000, true);
+  expect(link.inFlight.bytes).toBeLessThan(800 * KIB);
+  expect(carried).toBeGreaterThan(0.9 * rate);
+});
+
+test.each([20, 100])('somebody asks at %d ms: bulk keeps what the distance wants', (roundTripMs) => {
+  const rate = SESSION_CREDIT_BYTES / (roundTripMs * 1.5);
+  const link = new Link(rate, roundTripMs);
+  link.run(2_000, false);
+  link.run(20 * roundTripMs, true);
+  expect(link.run(4_000, true)).toBeGreaterThan(0.97 * rate);
+});
+
+test('the limit does not swing: after the first rounds it stays within a quarter of itself', () => {
+  const link = new Link(20_000, 20);
+  link.run(2_000, true);
+  const limits = Array.from({ length: 100 }, () => {
+    link.run(50, true);
+    return link.inFlight.limitBytes(link.nowMs);
+  });
+  expect(Math.max(...limits)).toBeLessThan(1.25 * Math.min(...limits));
+});
+
+test('a distance that grows is found again', () => {
+  const link = new Link(20_000, 1);
+  link.run(3_000, true);
+  link.roundTripMs = 100;
+  link.run(40_000, true);
+  expect(link.run(5_000, true)).toBeGreaterThan(0.9 * Math.min(link.rate, SESSION_CREDIT_BYTES / 120));
+}, 20_000);
+
+test('another way is measured anew', () => {
+  const link = new Link(20_000, 50);
+  link.run(3_000, true);
+  expect(link.inFlight.limitBytes(link.nowMs)).toBeGreaterThan(FLOOR_BYTES);
+  link.inFlight.forgetDistance();
+  expect(link.inFlight.limitBytes(link.nowMs)).toBe(FLOOR_BYTES);
+});
+
+test('a sender that pauses does not take the pause for a distance', () => {
+  const inFlight = new InFlight(SESSION_CREDIT_BYTES);
+  inFlight.sent(FRAME_BYTES, false, 0);
+  inFlight.granted(FRAME_BYTES, 60_000);
+  inFlight.sent(64, true, 60_000);
+  expect(inFlight.limitBytes(60_001)).toBe(FLOOR_BYTES);
+});
+
+test('the floor is above one step of grants: neither end waits for the other', () => {
+  expect(FLOOR_BYTES).toBeGreaterThan(GRANT_STEP_BYTES);
+});
