@@ -197,7 +197,6 @@ export const COMMANDS: readonly CommandRow[] = [
   laterCommand('port-forward', 'ports of the target on this machine'),
   laterCommand('up', 'running many sessions'),
   laterCommand('ui', 'the dashboard'),
-  laterCommand('session', 'listing sessions'),
   laterCommand('kill', 'ending sessions by name'),
   laterCommand('chaos', 'artificial faults'),
   laterCommand('fix', CLUSTER),

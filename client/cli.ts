@@ -55,6 +55,8 @@ async function run(name: string, args: ParsedArguments): Promise<Outcome> {
       return (await import('./commands/doctor.ts')).doctor(args, terminal);
     case 'clean':
       return (await import('./commands/clean.ts')).clean(args, terminal);
+    case 'session':
+      return (await import('./commands/session.ts')).session(args, terminal);
     case 'explain':
       return (await import('./commands/explain.ts')).explain(args, terminal);
     case 'verify-config':

@@ -20,6 +20,7 @@ import { isStatus } from './kube/status.ts';
 import { type ClusterTarget, formatClusterTarget } from './kube/target.ts';
 import type { Log } from './log.ts';
 import type { Progress } from './progress.ts';
+import { annotationsOf, STOPPED_BY_ANNOTATION, sessionFacts } from './sessions/facts.ts';
 
 export interface ClusterOptions {
   readonly target: ClusterTarget;
@@ -72,6 +73,7 @@ async function reachWith(options: ClusterOptions, api: KubeApi): Promise<Backend
     features: options.features,
     settings,
     version: VERSION,
+    annotations: annotationsOf(sessionFacts(formatClusterTarget(target), config)),
   };
   const { startupS } = settings;
   const pod = await progress.step(
@@ -101,6 +103,7 @@ async function reachWith(options: ClusterOptions, api: KubeApi): Promise<Backend
     target: ephemeral === null ? { kind: 'container', name: containerIdOf(stand) } : ephemeralTarget(ephemeral),
     isEmbedded: false,
     folder: null,
+    endedBy: () => endedBy(api, namespace, ephemeral === null ? name : null),
     close: () => close(pod, api, progress, log),
     agentLog: () => pod.readLog(),
   };
@@ -158,6 +161,18 @@ function podPath(namespace: string, name: string): string {
 /** Without the runtime's prefix. */
 function containerIdOf({ containerId }: Stand): string {
   return containerId.slice(containerId.lastIndexOf('/') + 1);
+}
+
+/** Who ended the session, as `mirrord session stop` writes it on the job; null for nobody we know of. */
+async function endedBy(api: KubeApi, namespace: string, job: string | null): Promise<string | null> {
+  if (job === null) return null;
+  try {
+    const { metadata } = await api.get<Pod>(`/apis/batch/v1/namespaces/${namespace}/jobs/${job}`);
+    return metadata.annotations?.[STOPPED_BY_ANNOTATION] ?? null;
+  } catch {
+    // Gone with what stands on it, or not ours to read: then it is a loss like any other.
+    return null;
+  }
 }
 
 async function close(pod: AgentPod, api: KubeApi, progress: Progress, log: Log): Promise<void> {

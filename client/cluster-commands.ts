@@ -129,6 +129,17 @@ export const CLUSTER_COMMANDS: readonly CommandRow[] = [
     ],
   },
   {
+    name: 'session',
+    usage: 'session list | session stop ID',
+    help: 'the sessions of this machine and of a namespace: what each steals, since when, from where; and their end',
+    flags: [
+      ...CLUSTER_FLAGS,
+      { name: 'all-namespaces', short: 'A', value: 'none', help: 'in every namespace' },
+      { name: 'json', value: 'none', help: 'for programs' },
+      HELP_FLAG,
+    ],
+  },
+  {
     name: 'complete',
     usage: 'complete WHAT PREFIX -- WORDS',
     help: 'asked by the completion scripts',

@@ -58,7 +58,7 @@ function makeIn(parent: string): string {
 }
 
 /** proc(5), stat field 22, in clock ticks since boot; the name before it may hold anything. Null: no such process. */
-function startTicksOf(pid: string): string | null {
+export function startTicksOf(pid: string): string | null {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
     return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] ?? null;

@@ -67,6 +67,7 @@ async function templateOf(agent: object = {}): Promise<PodTemplate> {
     publicKey: 'UFVCTElD',
     node: 'node1',
     version: '1.2.3',
+    annotations: {},
     features: { files: true, network: true, mirror: false, steal: false },
     settings: agentSettings(config, {}),
   };

@@ -28,7 +28,13 @@ async function jobOf({
 } = {}): Promise<Job> {
   const { config } = await loadText(JSON.stringify({ agent }), { env });
   const settings = agentSettings(config, env);
-  const names = { name: 'mirrord-agent-x', sessionId: 'session-x', publicKey: 'UFVCTElD', version: '1.2.3' };
+  const names = {
+    name: 'mirrord-agent-x',
+    sessionId: 'session-x',
+    publicKey: 'UFVCTElD',
+    version: '1.2.3',
+    annotations: {},
+  };
   return agentJob({ ...names, node, features, settings }) as unknown as Job;
 }
 

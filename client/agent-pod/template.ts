@@ -24,6 +24,8 @@ export interface PodTemplate {
   readonly settings: AgentSettings;
   /** Of the client, for those who look at the pod. */
   readonly version: string;
+  /** What else is written on the job, for the same. */
+  readonly annotations: Readonly<Record<string, string>>;
 }
 
 /** On the loopback of the pod, which is reached through the cluster's API only. */
@@ -80,6 +82,7 @@ export function agentJob(template: PodTemplate): Json {
   const annotations = {
     ...settings.annotations,
     ...meshAnnotations(settings),
+    ...template.annotations,
     [VERSION_ANNOTATION]: template.version,
   };
   return {

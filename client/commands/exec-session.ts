@@ -49,6 +49,9 @@ export async function openSession(run: Run, backend: Backend, parts: Parts, hook
       if (hooks.onGone(error.message)) return;
       const logFile = run.log.keep();
       run.progress.failure(`the session is lost: ${error.message}; files of the target answer EIO (log: ${logFile})`);
+      void backend.endedBy?.().then((by) => {
+        if (by !== null) run.progress.failure(`it was ended by ${by}, with mirrord session stop`);
+      });
     },
   };
   return Session.open(options);

@@ -18,6 +18,8 @@ import { Log } from '../log.ts';
 import type { RunSession } from '../moving-session.ts';
 import type { Network } from '../network/network.ts';
 import { Progress, parseProgressMode } from '../progress.ts';
+import { sessionFacts } from '../sessions/facts.ts';
+import { SessionRecord } from '../sessions/record.ts';
 import { Signals } from '../signals.ts';
 import { formatTarget, isLocal, parseTarget, type Target } from '../target.ts';
 import { exit, type Outcome, type Terminal } from '../terminal.ts';
@@ -38,6 +40,8 @@ export interface Run {
   readonly progress: Progress;
   readonly log: Log;
   readonly signals: Signals;
+  /** What `mirrord session` knows of it, once it runs. */
+  readonly record?: SessionRecord | null;
 }
 
 export async function exec(args: ParsedArguments, terminal: Terminal): Promise<Outcome> {
@@ -180,6 +184,7 @@ async function runWith(run: Run): Promise<Outcome> {
   loading.catch(() => {});
   const backend = await reach(run, loading);
   let followed: FollowedTarget | null = null;
+  let record: SessionRecord | null = null;
   const onGone = (reason: string) => followed?.gone(reason) ?? false;
   try {
     const parts = await loading;
@@ -192,12 +197,16 @@ async function runWith(run: Run): Promise<Outcome> {
     followed = new parts.FollowedTarget({ backend, session }, { ...run, open: openNext(run, loading, onGone) });
     signals.announceStopsTo(followed.session);
     if (backend.onOpened !== undefined) progress.info(await backend.onOpened(session));
-    return await runProcess(run, followed.session, backend.folder, parts);
+    record = SessionRecord.open(run.terminal.env, session.sessionId, sessionFacts(formatTarget(target), run.config));
+    return await runProcess({ ...run, record }, followed.session, backend.folder, parts);
   } catch (error) {
     log.attach('agent', await (followed ?? backend).agentLog());
     throw error;
   } finally {
     if (followed !== null) log.info('session ends', followed.session.requestsByKind);
+    const by = record?.stoppedBy ?? null;
+    if (by !== null) progress.failure(`the session was ended by ${by}, with mirrord session stop`);
+    record?.close();
     await (followed ?? backend).close();
   }
 }
@@ -314,10 +323,15 @@ function describeBackground(outcome: Outcome, left: number): string {
   return `mirrord: the command has ended (${how}), but left ${others} in the background: waiting; Ctrl-C ends that`;
 }
 
-function incomingOf({ config, progress, log }: Run, session: RunSession, { openIncoming }: Parts): Incoming | null {
+function incomingOf(
+  { config, progress, log, record }: Run,
+  session: RunSession,
+  { openIncoming }: Parts,
+): Incoming | null {
   return openIncoming({
     config,
     session,
+    onPort: (port) => record?.addPort(port),
     onNews: (text) => {
       progress.info(`mirrord: ${text}`);
       log.info('incoming', { text });

@@ -43,6 +43,7 @@ export interface IncomingOptions {
   /** A sentence for the user. */
   readonly onNews: (text: string) => void;
   readonly onTrouble: (text: string) => void;
+  readonly onPort?: ((port: number) => void) | undefined;
   readonly seed?: number;
 }
 
@@ -216,7 +217,7 @@ export class Incoming {
   #subscribed(port: number): PortSubscription {
     const existing = this.#ports.get(port);
     if (existing !== undefined && !existing.isOver) return existing;
-    const { session, policy, onTrouble, onNews } = this.#options;
+    const { session, policy, onTrouble, onNews, onPort } = this.#options;
     let wasTold = false;
     const told = new Set<LossReason>();
     const subscription: PortSubscription = new PortSubscription({
@@ -229,6 +230,7 @@ export class Incoming {
       onSubscribed: (subscribed) => {
         if (wasTold) return;
         wasTold = true;
+        onPort?.(port);
         onNews(`${policy.isSteal ? 'stealing' : 'mirroring'} port ${port}${waitingText(subscribed)}`);
         for (const note of subscribed.notes) onTrouble(`port ${port}: ${note}`);
       },

@@ -17,15 +17,18 @@ export interface OpenIncomingOptions {
   readonly session: RunSession;
   readonly onNews: (text: string) => void;
   readonly onTrouble: (text: string) => void;
+  /** The local process stands for this port of the target from here on. */
+  readonly onPort?: ((port: number) => void) | undefined;
 }
 
-export function openIncoming({ config, session, onNews, onTrouble }: OpenIncomingOptions): Incoming | null {
+export function openIncoming({ config, session, onNews, onTrouble, onPort }: OpenIncomingOptions): Incoming | null {
   if (incomingFeatures(config) === 0) return null;
   const incoming = new Incoming({
     session,
     policy: new PortPolicy(config.feature.network.incoming, config.agent),
     onNews,
     onTrouble,
+    onPort,
   });
   session.arrivals = (frame) => incoming.receiveFrame(frame);
   session.whenMoved?.(() => incoming.moved());

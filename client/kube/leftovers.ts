@@ -2,6 +2,7 @@
 // in use shows from whether it runs: an agent ends itself soon after its client has gone.
 
 import { SESSION_LABEL } from '../agent-pod/template.ts';
+import { FACT_ANNOTATIONS, type SessionFacts } from '../sessions/facts.ts';
 import type { KubeApi } from './api.ts';
 import { objectPath } from './kinds.ts';
 import type { ObjectMeta } from './objects.ts';
@@ -16,6 +17,8 @@ export interface Leftover {
   readonly isGoing: boolean;
   /** NaN where the cluster does not say. */
   readonly createdAtMs: number;
+  /** In the words of its client; `?` where it said none. */
+  readonly facts: SessionFacts;
 }
 
 interface OwnedObject {
@@ -63,6 +66,7 @@ function leftover(kind: Leftover['kind'], { metadata, status = {} }: OwnedObject
   const hasEnded = status.conditions?.some(
     ({ type, status: value }) => (type === 'Complete' || type === 'Failed') && value === 'True',
   );
+  const fact = (name: keyof SessionFacts) => metadata.annotations?.[FACT_ANNOTATIONS[name]] ?? '?';
   const isRunning = kind === 'pod' ? !/^(Succeeded|Failed)$/.test(status.phase ?? '') : hasEnded !== true;
   return {
     kind,
@@ -73,6 +77,7 @@ function leftover(kind: Leftover['kind'], { metadata, status = {} }: OwnedObject
     isRunning,
     isGoing: metadata.deletionTimestamp !== undefined,
     createdAtMs: Date.parse(metadata.creationTimestamp ?? ''),
+    facts: { target: fact('target'), from: fact('from'), incoming: fact('incoming') },
   };
 }
 

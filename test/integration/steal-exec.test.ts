@@ -133,10 +133,14 @@ test('two commands steal from one port with two filters; what both want is refus
   expect(third.code).not.toBe(0);
   const both = () => Promise.all(['alice', 'bob', 'carol'].map((user) => curl('/a', '-H', `x-user: ${user}`)));
   expect(await both()).toEqual([LOCAL, LOCAL, HELLO]);
+  const listed = (await harness.run(['session', 'list'])).stdout;
+  expect(listed.match(/steal \{"header_filter":"\^x-user: (alice|bob)\$"\} on 8080 {2}since 20/g)).toHaveLength(2);
   // Who came first holds the target for both: without it the other goes on.
   process.kill(processOf(alice, 'stealer.js $'), 'SIGKILL');
   await expect.poll(both, { timeout: 20_000 }).toEqual([LOCAL, LOCAL, HELLO]);
-  await stop(alice);
+  const [, id = ''] = /^(\S+) .*alice/m.exec(listed) ?? [];
+  expect((await harness.run(['session', 'stop', id])).stdout).toContain(`stopped ${id}, process ${alice.pid}`);
+  expect((await alice.outcome).stderr).toMatch(/the session was ended by \S+@\S+, with mirrord session stop/);
   await expect.poll(both, { timeout: 20_000 }).toEqual([HELLO, LOCAL, HELLO]);
   await stop(bob);
 });

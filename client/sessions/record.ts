@@ -1,0 +1,126 @@
+// What a run tells of itself while it lives, for `mirrord session` of the same user: one file, whose name says whose it is, so
+// that what a killed client left is known as such. Synchronous, like the folder of a run (runtime-folder.ts).
+
+import { lstatSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { startTicksOf } from '../runtime-folder.ts';
+import type { SessionFacts } from './facts.ts';
+
+export interface RunningSession extends SessionFacts {
+  readonly id: string;
+  readonly pid: number;
+  /** RFC 3339. */
+  readonly startedAt: string;
+  /** Of the target, that the local process stands for. */
+  readonly ports: readonly number[];
+}
+
+/** A client's record; `stop` beside it bears who asked it to end. */
+const NAME = /^mirrord-session-([0-9]+)-([0-9]+)-([a-z0-9-]{1,64})\.json$/;
+const MAX_BYTES = 64 * 1024;
+
+export class SessionRecord {
+  readonly #path: string;
+  readonly #ports = new Set<number>();
+  #session: RunningSession;
+
+  private constructor(path: string, session: RunningSession) {
+    this.#path = path;
+    this.#session = session;
+  }
+
+  /** Null where no file can be made: the run does not depend on it. */
+  static open(env: NodeJS.ProcessEnv, id: string, facts: SessionFacts): SessionRecord | null {
+    const session = { ...facts, id, pid: process.pid, startedAt: new Date().toISOString(), ports: [] };
+    for (const parent of parentsOf(env)) {
+      const path = join(parent, `mirrord-session-${process.pid}-${startTicksOf('self') ?? '0'}-${id}.json`);
+      try {
+        write(path, session);
+        return new SessionRecord(path, session);
+      } catch {
+        // XDG_RUNTIME_DIR may be that of another user, under sudo.
+      }
+    }
+    return null;
+  }
+
+  addPort(port: number): void {
+    if (this.#ports.has(port)) return;
+    this.#ports.add(port);
+    this.#session = { ...this.#session, ports: [...this.#ports].sort((a, b) => a - b) };
+    try {
+      write(this.#path, this.#session);
+    } catch {
+      // What is listed is older then.
+    }
+  }
+
+  /** Who asked us to end; null when nobody did. */
+  get stoppedBy(): string | null {
+    return readOwn(stopPath(this.#path));
+  }
+
+  close(): void {
+    for (const path of [this.#path, stopPath(this.#path)]) rmSync(path, { force: true });
+  }
+}
+
+/** Of this user, on this machine. Records of clients that are gone are removed. */
+export function runningSessions(env: NodeJS.ProcessEnv): (RunningSession & { readonly path: string })[] {
+  const found = new Map<string, RunningSession & { readonly path: string }>();
+  for (const parent of parentsOf(env)) {
+    for (const name of namesIn(parent)) {
+      const [, pid, ticks, id] = NAME.exec(name) ?? [];
+      if (pid === undefined || ticks === undefined || id === undefined) continue;
+      const path = join(parent, name);
+      const text = readOwn(path);
+      if (text === null) continue;
+      if (startTicksOf(pid) === ticks) found.set(id, { ...(JSON.parse(text) as RunningSession), path });
+      else for (const left of [path, stopPath(path)]) rmSync(left, { force: true });
+    }
+  }
+  return [...found.values()].sort((a, b) => a.startedAt.localeCompare(b.startedAt));
+}
+
+/** Its client passes the signal on to the local process, as if its user had sent it, and says who asked. */
+export function askToStop({ path, pid }: { readonly path: string; readonly pid: number }, by: string): void {
+  rmSync(stopPath(path), { force: true });
+  writeFileSync(stopPath(path), by, { mode: 0o600, flag: 'wx' });
+  process.kill(pid, 'SIGTERM');
+}
+
+function parentsOf(env: NodeJS.ProcessEnv): string[] {
+  return [...new Set([env['XDG_RUNTIME_DIR'] || tmpdir(), tmpdir()])];
+}
+
+function namesIn(parent: string): string[] {
+  try {
+    return readdirSync(parent);
+  } catch {
+    return [];
+  }
+}
+
+/** In one step: who reads it finds the whole. Nothing that lies there already is followed or written to. */
+function write(path: string, session: RunningSession): void {
+  const temporary = `${path}.new`;
+  rmSync(temporary, { force: true });
+  writeFileSync(temporary, JSON.stringify(session), { mode: 0o600, flag: 'wx' });
+  renameSync(temporary, path);
+}
+
+/** A file of ours; null for what is not there, or another's in a folder that all may write to. */
+function readOwn(path: string): string | null {
+  const found = lstatSync(path, { throwIfNoEntry: false });
+  if (found?.isFile() !== true || found.uid !== process.geteuid?.() || found.size > MAX_BYTES) return null;
+  try {
+    return readFileSync(path, 'utf8');
+  } catch {
+    return null;
+  }
+}
+
+function stopPath(path: string): string {
+  return path.replace(/\.json$/, '.stop');
+}
