@@ -173,7 +173,9 @@ export class StolenPort {
 
   /** The subscription of this index, which those before it did not want. */
   #counted(index: number): Subscription | undefined {
-    for (const passed of this.#standings.inForce.slice(0, index)) passed.counters.notMatched += 1n;
+    for (let passed = 0; passed < index; passed++) {
+      (this.#standings.inForce[passed] as Subscription).counters.notMatched += 1n;
+    }
     const wanted = this.#standings.inForce[index];
     if (wanted !== undefined) wanted.counters.requests += 1n;
     return wanted;

@@ -84,15 +84,14 @@ export function responseFraming(head: ResponseHead, method: string): Framing | '
   return lengths.contentLength === undefined ? UNTIL_CLOSE : { kind: 'length', bytes: lengths.contentLength };
 }
 
+const isListed = (list: string, token: string): boolean =>
+  list === token || list.split(',').some((one) => one.trim() === token);
+
 function hasToken(bytes: Buffer, fields: readonly Field[], name: string, token: string): boolean {
-  return fields.some(
-    (field) =>
-      isNamed(bytes, field, name) &&
-      fieldValue(bytes, field)
-        .toLowerCase()
-        .split(',')
-        .some((one) => one.trim() === token),
-  );
+  for (const field of fields) {
+    if (isNamed(bytes, field, name) && isListed(fieldValue(bytes, field).toLowerCase(), token)) return true;
+  }
+  return false;
 }
 
 /** True when another message may follow this one on its connection (RFC 9112 section 9.3). */

@@ -66,9 +66,10 @@ const EMPTY_LINE = Buffer.from('\r\n\r\n');
 
 /** Finds the end of the head that begins at `start`. */
 function endOfHead(bytes: Buffer, start: number, end: number): number | Unread {
-  const at = bytes.subarray(start, end).indexOf(EMPTY_LINE);
-  if (at === -1) return end - start > MAX_HEAD_BYTES ? 'doubtful' : 'incomplete';
-  return at + EMPTY_LINE.length > MAX_HEAD_BYTES ? 'doubtful' : start + at + EMPTY_LINE.length;
+  const at = bytes.indexOf(EMPTY_LINE, start);
+  const headEnd = at + EMPTY_LINE.length;
+  if (at === -1 || headEnd > end) return end - start > MAX_HEAD_BYTES ? 'doubtful' : 'incomplete';
+  return headEnd - start > MAX_HEAD_BYTES ? 'doubtful' : headEnd;
 }
 
 /** `HTTP/1.0` or `HTTP/1.1` at an offset: its minor version, or -1. */
@@ -155,10 +156,16 @@ export function readResponseHead(bytes: Buffer, start: number, end: number): Res
   return { bytes, end: headEnd, minorVersion, fields, status: Number(digits) };
 }
 
-/** True when the field's name is `name`, which is given in lower case. */
-export function isNamed(bytes: Buffer, field: Field, name: string): boolean {
-  if (field.nameEnd - field.nameStart !== name.length) return false;
-  return bytes.toString('latin1', field.nameStart, field.nameEnd).toLowerCase() === name;
+/**
+ * True when the field's name is `name`: letters in lower case and hyphens. Without making a text of it: among the octets of
+ * names only the letters of both cases, and the hyphen, become what `name` has when the bit of the case is set.
+ */
+export function isNamed(bytes: Buffer, { nameStart, nameEnd }: Field, name: string): boolean {
+  if (nameEnd - nameStart !== name.length) return false;
+  for (let at = 0; at < name.length; at++) {
+    if (((bytes[nameStart + at] as number) | 0x20) !== name.charCodeAt(at)) return false;
+  }
+  return true;
 }
 
 export const fieldValue = (bytes: Buffer, field: Field): string =>
