@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/openat2.h>
 #include <poll.h>
 #include <pthread.h>
 #include <string.h>
@@ -29,6 +30,9 @@
 
 #define ADOPT_SPAN 256u
 
+#define RESOLVE_KNOWN                                                                                                  \
+	(RESOLVE_NO_XDEV | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS | RESOLVE_BENEATH | RESOLVE_IN_ROOT | RESOLVE_CACHED)
+
 static int listener = -1;
 
 struct open_how_head {
@@ -44,10 +48,11 @@ static bool read_open(const struct seccomp_notif *n, struct remote_call *call)
 	if (spec->nr == SYS_creat) {
 		call->open_flags = O_CREAT | O_WRONLY | O_TRUNC;
 	} else if (spec->nr == SYS_openat2) {
-		if (tracee_read((pid_t)n->pid, n->data.args[2], &how, sizeof(how)) != 0)
+		if (tracee_read((pid_t)n->pid, n->data.args[2], &how, sizeof(how)) != 0 || (how.resolve & ~(uint64_t)RESOLVE_KNOWN))
 			return false;
 		call->open_flags = (uint32_t)how.flags;
 		call->open_mode = (uint32_t)how.mode;
+		call->resolve = how.resolve;
 	} else {
 		call->open_flags = (uint32_t)n->data.args[spec->flags];
 	}
@@ -146,6 +151,28 @@ static bool is_write_call(const struct seccomp_notif *n, const struct call_spec 
 	return spec->feature == WIRE_FEATURE_FILES_WRITE;
 }
 
+/* openat2: from the folder on, "/" is the folder. */
+static void make_relative(struct place_path *path)
+{
+	size_t slashes = strspn(path->text, "/");
+
+	if (slashes == path->len && slashes > 0)
+		path->text[--slashes] = '.';
+	path->len -= slashes;
+	memmove(path->text, path->text + slashes, path->len + 1);
+}
+
+/*
+ * openat2, ways of resolving that nobody keeps to in the target. They are asked for where leaving a folder would be a danger:
+ * never without. Whoever asks has another way, for kernels that have no openat2. (Magic links lead nowhere there anyhow.)
+ */
+static int refusal_of(uint64_t resolve)
+{
+	if (resolve & RESOLVE_CACHED)
+		return -EAGAIN;
+	return resolve & (RESOLVE_NO_XDEV | RESOLVE_NO_SYMLINKS | RESOLVE_BENEATH | RESOLVE_IN_ROOT) ? -ENOSYS : 0;
+}
+
 static void answer_remote(struct remote_call *call, int place)
 {
 	const struct seccomp_notif *n = call->notif;
@@ -155,6 +182,10 @@ static void answer_remote(struct remote_call *call, int place)
 	call->is_asked = place == PLACE_ASK;
 	if (place < 0 || place == PLACE_NOT_FOUND) {
 		(void)answer_value(n->id, place < 0 ? place : -ENOENT);
+		return;
+	}
+	if (refusal_of(call->resolve) < 0) {
+		(void)answer_value(n->id, refusal_of(call->resolve));
 		return;
 	}
 	if (place == PLACE_REMOTE && op == CALL_READLINK &&
@@ -212,6 +243,8 @@ static void handle_path(const struct seccomp_notif *n, const struct call_spec *s
 		(void)answer_continue(n->id);
 		return;
 	}
+	if (call.resolve & RESOLVE_IN_ROOT)
+		make_relative(&path);
 	place = place_find(tid, dir, &path, call.is_write);
 	if (spec->path2 >= 0 || (spec->op == CALL_SYMLINK && place != PLACE_LOCAL)) {
 		if (!read_second(n, spec, &path2)) {

@@ -14,6 +14,7 @@ struct remote_call {
 	const struct place_path *path, *path2; /* path2 of rename and link, or the text of a symlink */
 	size_t asked_len; /* of the path as the process gave it */
 	uint32_t open_flags, open_mode;
+	uint64_t resolve; /* of openat2 */
 	bool is_write, is_asked;
 };
 

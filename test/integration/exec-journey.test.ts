@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { writeFileSync } from 'node:fs';
+import { copyFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { can } from '../can.ts';
@@ -52,6 +52,14 @@ describe.skipIf(!can.root.yes)(`a local process in the place of a target (${can.
     expect(stdout, stderr).toBe('shop-1\ntea 3.2\n');
     const big = await exec('--', 'md5sum', '/srv/shop/big');
     expect(big.stdout, big.stderr).toBe(`${createHash('md5').update(BIG).digest('hex')}  /srv/shop/big\n`);
+  });
+
+  test('openat2 keeps to what it is asked, or says that it cannot', async () => {
+    // Of the working directory, which is of this machine.
+    copyFileSync(path.join(import.meta.dirname, '../fixtures/openat2.py'), path.join(harness.folder, 'openat2.py'));
+    const { stdout, stderr } = await exec('--', '/usr/bin/python3', 'openat2.py');
+    const lines = ['without tea 3.2 tea 3.2', 'with ENOSYS ENOSYS ENOSYS ENOSYS EAGAIN EINVAL', 'here own shop-1'];
+    expect(stdout, stderr).toBe(`${lines.join('\n')}\n`);
   });
 
   test('the last line before its own is Ready!', async () => {
