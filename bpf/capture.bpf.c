@@ -68,6 +68,13 @@ struct {
 } tokens SEC(".maps");
 
 struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct capture_tokens);
+} bulk SEC(".maps");
+
+struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, __u32);
@@ -245,6 +252,43 @@ static __always_inline __u32 judge_answer(struct __sk_buff *skb, const struct pa
 	return bytes;
 }
 
+/* Copying bulk costs the target a fifth of what receiving it does; nobody's way to a developer takes more than this. */
+static __always_inline int has_bulk_tokens(const struct capture_settings *set, __u32 bytes)
+{
+	__u32 zero = 0;
+	struct capture_tokens *found = bpf_map_lookup_elem(&bulk, &zero);
+	__s64 most = set->bulk_bytes_per_second / CAPTURE_BULK_BURSTS_PER_SECOND;
+	__u64 now = bpf_ktime_get_ns();
+	__u64 passed;
+
+	if (!found)
+		return 1;
+	passed = (now - found->at_ns) >> 20; /* about milliseconds */
+	if (passed > 0) {
+		__s64 left = most;
+
+		/* More than a second: full. It also keeps the product small. */
+		if (passed < 1024)
+			left = found->bytes + (__s64)(set->bulk_bytes_per_second * passed >> 10);
+		found->at_ns = now;
+		found->bytes = left > most ? most : left;
+	}
+	if (found->bytes <= 0)
+		return 0;
+	__sync_fetch_and_add(&found->bytes, -(__s64)bytes);
+	return 1;
+}
+
+static __always_inline __u32 within_bulk(const struct packet *packet, __u32 kept, const struct capture_settings *set,
+					 struct capture_counters *count)
+{
+	if (kept != WHOLE || packet->bytes < CAPTURE_BULK_BYTES || packet->protocol != IPPROTO_TCP ||
+	    !set->bulk_bytes_per_second || has_bulk_tokens(set, packet->bytes))
+		return kept;
+	count->bulk_bytes += packet->bytes;
+	return packet->payload;
+}
+
 SEC("socket")
 int capture(struct __sk_buff *skb)
 {
@@ -253,6 +297,7 @@ int capture(struct __sk_buff *skb)
 	struct capture_settings *set;
 	struct capture_counters *count;
 	const __u8 *by_port;
+	__u32 kept = NOTHING;
 	__u32 zero = 0;
 	int is_outgoing = skb->pkt_type == PACKET_OUTGOING;
 	int is_loopback = skb->ifindex == LOOPBACK;
@@ -277,8 +322,8 @@ int capture(struct __sk_buff *skb)
 	}
 	by_port = packet.protocol == IPPROTO_TCP ? all->tcp : all->udp;
 	if (!is_outgoing && by_port[packet.destination_port])
-		return judge_request(skb, &packet, by_port[packet.destination_port], set, count);
-	if ((is_outgoing || is_loopback) && by_port[packet.source_port])
-		return judge_answer(skb, &packet, by_port[packet.source_port], set);
-	return NOTHING;
+		kept = judge_request(skb, &packet, by_port[packet.destination_port], set, count);
+	else if ((is_outgoing || is_loopback) && by_port[packet.source_port])
+		kept = judge_answer(skb, &packet, by_port[packet.source_port], set);
+	return within_bulk(&packet, kept, set, count);
 }

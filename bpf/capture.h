@@ -68,7 +68,15 @@ struct capture_settings {
 	/* There are flows in the map of those that nobody wants any more. */
 	__u32 has_muted;
 	__u32 reserved;
+	/* Of bulk, of all ports together; what is beyond comes without its payload. 0: all. */
+	__u64 bulk_bytes_per_second;
 };
+
+/* A packet with so much in it is bulk. More than a request that the prefilter looks at: which of both left out the payload can be
+ * told from its size. */
+#define CAPTURE_BULK_BYTES 1100
+/* Bulk may come at once for half a second. */
+#define CAPTURE_BULK_BURSTS_PER_SECOND 2
 
 /* Addresses as they are in the packet, IPv4 in the first four bytes. */
 struct capture_flow {
@@ -110,6 +118,7 @@ struct capture_counters {
 	__u64 prefiltered_bytes;
 	__u64 capped_bytes;	   /* beyond connection_bytes */
 	__u64 muted_bytes;	   /* of connections that nobody wants any more */
+	__u64 bulk_bytes;	   /* beyond bulk_bytes_per_second */
 	__u64 fragments;
 };
 

@@ -37,6 +37,8 @@ const SETTINGS = {
   ringBytes: integer('MIRRORD_SNIFFER_RING_BYTES', { min: 1 << 20, max: 1 << 30, fallback: 16 << 20 }),
   flows: integer('MIRRORD_SNIFFER_FLOWS', { min: 16, max: 1_000_000, fallback: 65_536 }),
   heldBytes: integer('MIRRORD_SNIFFER_HELD_BYTES', { min: 1 << 20, max: 1 << 30, fallback: 64 << 20 }),
+  /** Of each target, by packets that are full of payload: what copying may take from it. More than a gigabit's way has. 0: all. */
+  bulkBytesPerSecond: integer('MIRRORD_SNIFFER_BYTES_PER_SECOND', { min: 0, max: 2 ** 40, fallback: 128 << 20 }),
   /** `classic`: as where the kernel refuses bpf(2). */
   filter: oneOf('MIRRORD_SNIFFER_FILTER', ['ebpf', 'classic'], 'ebpf'),
   /** Where there is not CPU enough for both, the copy is late or lost, not the target slow. */
@@ -77,6 +79,7 @@ async function start(settings: Settings, logger: Logger, shutdown: Shutdown): Pr
       ringBytes: settings.ringBytes,
       flows: settings.flows,
       heldBytes: settings.heldBytes,
+      bulkBytesPerSecond: settings.bulkBytesPerSecond,
       wantsEbpf: settings.filter === 'ebpf',
     },
     logger,

@@ -14,6 +14,7 @@ export interface CaptureLimits {
   readonly ringBytes: number;
   readonly flows: number;
   readonly heldBytes: number;
+  readonly bulkBytesPerSecond: number;
   readonly wantsEbpf: boolean;
 }
 
@@ -58,6 +59,7 @@ export class TargetCapture implements FlowEvents {
         namespaceFd,
         wantsEbpf: limits.wantsEbpf,
         ringBytes: limits.ringBytes,
+        bulkBytesPerSecond: limits.bulkBytesPerSecond,
         retireMs: RETIRE_MS,
         waitingBytes: WAITING_BYTES,
         flows: limits.flows,

@@ -36,10 +36,11 @@ async function serving(
   incoming: string | object,
   words: RegExp,
   env: NodeJS.ProcessEnv = {},
+  service = 'shop',
 ): Promise<{ run: Run; pod: string }> {
-  const file = path.join(folder, 'config.json');
+  const file = path.join(folder, `${service}.json`);
   writeFileSync(file, JSON.stringify({ feature: { network: { incoming } } }));
-  const run = namespace.start(['-f', file, '-t', 'deployment/shop', '--', 'node', '-e', SERVER], env);
+  const run = namespace.start(['-f', file, '-t', `deployment/${service}`, '--', 'node', '-e', SERVER], env);
   await run.says('stdout', /listening/);
   await run.says('stderr', words);
   const [, pod = ''] = await run.says('stderr', /agent: pod (\S+) in/);
@@ -100,5 +101,34 @@ test('the pod answers by itself at once when the stealer was killed', async () =
   const [pid = 0] = agentProcesses(pod, 'beside.js\0stealer');
   process.kill(pid, 'SIGKILL');
   await untilTrue(() => !agentProcesses(pod).includes(pid), 'the stealer does not end');
+  expect(await ask('later')).toEqual(fromPod('later'));
+});
+
+test('what pods on both nodes ask of each other’s Services is seen by who mirrors either', async () => {
+  const shop = await serving('mirror', /mirroring port 8080/);
+  const stock = await serving('mirror', /mirroring port 8080/, {}, 'stock');
+  expect(await ask('from-stock')).toEqual(fromPod('from-stock'));
+  const program = 'fetch(process.argv[1]).then((answer) => answer.text()).then(console.log)';
+  const node = ['exec', 'deploy/shop', '--', 'node', '-e', program, 'http://stock/from-shop'];
+  expect(await namespace.kubectl(...node)).toEqual(fromPod('from-shop'));
+  await shop.run.says('stdout', /got \/from-stock/);
+  await stock.run.says('stdout', /got \/from-shop/);
+  expect(shop.run.stdout).not.toContain('/from-shop');
+  expect(stock.run.stdout).not.toContain('/from-stock');
+  await Promise.all([interrupt(shop.run), interrupt(stock.run)]);
+});
+
+test.each([
+  ['sniffer', 'beside.js\0sniffer'],
+  ['agent', 'agent.js'],
+  ['client', ''],
+])('a mirrored pod answers as ever when the %s was killed, and nothing is left', async (part, script) => {
+  const { run, pod } = await serving('mirror', /mirroring port 8080/, { MIRRORD_AGENT_RECONNECT_TIMEOUT: '1' });
+  expect(await ask('before')).toEqual(fromPod('before'));
+  await run.says('stdout', /got \/before/);
+  const [pid = 0] = part === 'client' ? [run.child.pid] : agentProcesses(pod, script);
+  process.kill(pid, 'SIGKILL');
+  if (part === 'client') await untilTrue(() => agentProcesses(pod).length === 0, `the agent ${pod} waits for ever`);
+  else await untilTrue(() => !agentProcesses(pod).includes(pid), `the ${part} does not end`);
   expect(await ask('later')).toEqual(fromPod('later'));
 });

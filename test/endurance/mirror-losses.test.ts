@@ -13,6 +13,7 @@ const machine = [can.root, can.nats, canRun('h2load')].find(({ yes }) => !yes) ?
 const HTTP = 8080;
 const ECHO = 9000;
 const RING_FULL = 1;
+const RATE_LIMIT = 6;
 const REQUESTS = 1_000_000;
 const CONNECTIONS = 64;
 
@@ -66,6 +67,25 @@ describe.skipIf(!machine.yes)(`what a mirror loses ${machine.why}`, () => {
     const { losses } = await mirror.unsubscribe(id);
     expect(losses).toMatchObject([{ reason: RING_FULL, connections: 1n, bytes: BigInt(lost) }]);
     expect(losses[0]?.packets).toBeGreaterThan(0n);
+  });
+
+  test('beyond the rate at which bulk is copied the gap is what was sent and did not arrive', async () => {
+    sniffer = await startSniffer({ bulkBytesPerSecond: 1 << 20 });
+    mirror = await Mirror.open(sniffer, network.identity);
+    const { id } = await mirror.subscribe({ port: ECHO });
+    client = await startClient(network, ECHO);
+    await client.tell('send 20000000');
+    await client.heard(20_000_000);
+    await client.tell('text after');
+    await client.tell('end');
+    const [, , bytes] = (await server.line('over')).split(' ');
+    const seen = await mirror.over(client.port);
+    const lost = lostOf(seen);
+    expect(lost).toBeGreaterThan(1_000_000);
+    expect(seen.bytes + lost).toBe(Number(bytes));
+    expect(seen.gaps.every(({ reason }) => reason === RATE_LIMIT)).toBe(true);
+    const { losses } = await mirror.unsubscribe(id);
+    expect(losses).toMatchObject([{ reason: RATE_LIMIT, bytes: BigInt(lost) }]);
   });
 
   test('of a million small requests every byte is delivered, or told to be lost', { timeout: 900_000 }, async () => {

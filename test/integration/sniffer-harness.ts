@@ -62,7 +62,7 @@ export interface RunningSniffer extends SnifferServer {
 }
 
 export async function startSniffer(
-  limits: { wantsEbpf?: boolean; ringBytes?: number; flows?: number } = {},
+  limits: { wantsEbpf?: boolean; ringBytes?: number; flows?: number; bulkBytesPerSecond?: number } = {},
 ): Promise<RunningSniffer> {
   const folder = await mkdtemp(path.join(tmpdir(), 'mirrord-sniffer-'));
   // Loaded when it is used: a bench measures a sniffer that is another process.
@@ -71,7 +71,14 @@ export async function startSniffer(
     address: `unix:${folder}/s`,
     sessionKey: snifferKey,
     maxSessions: 16,
-    limits: { ringBytes: 16 << 20, flows: 65_536, heldBytes: 64 << 20, wantsEbpf: true, ...limits },
+    limits: {
+      ringBytes: 16 << 20,
+      flows: 65_536,
+      heldBytes: 64 << 20,
+      bulkBytesPerSecond: 0,
+      wantsEbpf: true,
+      ...limits,
+    },
     logger: pino({ level: 'silent' }),
   });
   return Object.assign(Object.create(server) as SnifferServer, {

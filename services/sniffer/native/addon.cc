@@ -88,6 +88,7 @@ CaptureOptions options_from(Napi::Object from)
 	options.wants_ebpf = from.Get("wantsEbpf").ToBoolean();
 	options.ring.blocks = static_cast<uint32_t>(number_of(from, "ringBytes") / options.ring.block_bytes);
 	options.ring.retire_ms = static_cast<uint32_t>(number_of(from, "retireMs"));
+	options.bulk_bytes_per_second = number_of(from, "bulkBytesPerSecond");
 	options.tracker.most_flows = number_of(from, "flows");
 	options.budget.most_bytes = number_of(from, "heldBytes");
 	options.budget.most_bytes_of_stream = number_of(from, "heldBytesOfStream");
@@ -229,6 +230,7 @@ Napi::Value counters(Arguments info)
 	set("prefilteredPackets", counters.kernel.prefiltered_packets);
 	set("prefilteredBytes", counters.kernel.prefiltered_bytes);
 	set("cappedBytes", counters.kernel.capped_bytes);
+	set("bulkBytes", counters.kernel.bulk_bytes);
 	set("muted", tracker.muted);
 	set("mutedBytes", counters.kernel.muted_bytes);
 	return result;

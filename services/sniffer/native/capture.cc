@@ -42,7 +42,7 @@ Capture::Capture(CaptureOptions options, std::shared_ptr<Backlog> backlog, OnBat
       wake_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK))
 {
 	auto seed = static_cast<uint32_t>(random_number());
-	filter_ = std::make_unique<KernelFilter>(options_.wants_ebpf, seed);
+	filter_ = std::make_unique<KernelFilter>(options_.wants_ebpf, seed, options_.bulk_bytes_per_second);
 	batch_ = std::make_unique<Batch>(seed);
 	tracker_ = std::make_unique<Tracker>(*batch_, options_.tracker, options_.budget, random_number());
 }

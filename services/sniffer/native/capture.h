@@ -23,6 +23,7 @@ namespace sniffer {
 struct CaptureOptions {
 	int namespace_fd = -1; // the capture's own from here on
 	bool wants_ebpf = true;
+	uint64_t bulk_bytes_per_second = 0; // 0: all
 	RingOptions ring;
 	TrackerLimits tracker;
 	Budget budget;

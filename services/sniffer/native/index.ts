@@ -18,6 +18,8 @@ export interface CaptureOptions {
   /** False: the classic filter, as where the kernel refuses bpf(2). */
   wantsEbpf: boolean;
   ringBytes: number;
+  /** Of packets that are full of payload; beyond it they come without. 0: all. */
+  bulkBytesPerSecond: number;
   /** A block that is not full is handed over after this. */
   retireMs: number;
   /** Batches not yet taken; above it the ring fills. */
@@ -84,6 +86,7 @@ export type NativeCounters = Readonly<
     | 'prefilteredPackets'
     | 'prefilteredBytes'
     | 'cappedBytes'
+    | 'bulkBytes'
     | 'muted'
     | 'mutedBytes',
     number

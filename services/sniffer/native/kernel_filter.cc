@@ -64,8 +64,10 @@ int result_of(int code)
 
 } // namespace
 
-KernelFilter::KernelFilter(bool wants_ebpf, uint32_t sample_seed) : sample_seed_(sample_seed)
+KernelFilter::KernelFilter(bool wants_ebpf, uint32_t sample_seed, uint64_t bulk_bytes_per_second)
+    : sample_seed_(sample_seed)
 {
+	set_.bulk_bytes_per_second = bulk_bytes_per_second;
 	if (wants_ebpf)
 		load();
 	else

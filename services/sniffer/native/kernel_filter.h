@@ -25,7 +25,8 @@ struct PortRule {
 class KernelFilter {
       public:
 	// The classic filter is used when `wants_ebpf` is false or the kernel refuses; `refusal` then says why.
-	explicit KernelFilter(bool wants_ebpf, uint32_t sample_seed);
+	// `bulk_bytes_per_second`: 0 for all; the classic filter always passes all.
+	explicit KernelFilter(bool wants_ebpf, uint32_t sample_seed, uint64_t bulk_bytes_per_second = 0);
 	~KernelFilter();
 	KernelFilter(const KernelFilter &) = delete;
 	KernelFilter &operator=(const KernelFilter &) = delete;

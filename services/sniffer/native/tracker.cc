@@ -2,6 +2,7 @@
 // tracker_table.cc.
 #include <algorithm>
 
+#include "../../../bpf/capture.h"
 #include "tracker_link.h"
 
 namespace sniffer {
@@ -310,8 +311,9 @@ void Tracker::bytes(Flow &flow, const Segment &segment, Direction direction, uin
 		return;
 	if (!stream.has_started())
 		stream.start(sequence, &budget_, &counters_.streams);
-	// Without its payload come what is beyond a limit and what the prefilter has left out.
-	bool is_unwanted = (wishes(PROTOCOL_TCP, flow.key.local_port) & PREFILTERED) != 0;
+	// Without its payload come what is beyond a limit and what the prefilter has left out, which is never bulk.
+	bool is_unwanted = segment.bytes < CAPTURE_BULK_BYTES &&
+			   (wishes(PROTOCOL_TCP, flow.key.local_port) & PREFILTERED) != 0;
 	Loss rest = is_unwanted ? Loss::NOT_WANTED : Loss::RATE_LIMIT;
 	Link link(*this, flow, direction, now);
 	stream.segment(sequence, segment.payload, segment.captured_bytes, segment.bytes, is_fin, rest, now, link);

@@ -15,12 +15,13 @@ constexpr size_t ETHERNET_BYTES = 14;
 
 class Filter {
       public:
-	KernelFilter filter{true, 7};
+	KernelFilter filter;
 
-	explicit Filter(capture_rule rule = {}, uint8_t protocol = PROTOCOL_TCP, uint16_t port = 80)
+	explicit Filter(capture_rule rule = {}, uint64_t bulk_bytes_per_second = 0)
+	    : filter(true, 7, bulk_bytes_per_second)
 	{
 		EQUAL(filter.refusal(), "");
-		EQUAL(filter.set_port({protocol, port, rule}), 0);
+		EQUAL(filter.set_port({PROTOCOL_TCP, 80, rule}), 0);
 	}
 	// Bytes that pass; 0 for none.
 	size_t pass(const Bytes &packet)
@@ -144,6 +145,23 @@ void rules()
 		EQUAL(f.pass(between(40000, 80, "more")), size_t{40});
 		EQUAL(f.pass(between(40001, 80, "other")), size_t{45});
 		EQUAL(f.filter.counters().capped_bytes, uint64_t{4});
+	});
+	tap::test("beyond its rate bulk passes with headers and is counted, small packets pass", [] {
+		Filter f(with(CAPTURE_ANSWERS), 2'000);
+		const std::string bulk(1400, 'x');
+		uint64_t whole = 0;
+		for (uint64_t at = 0; at < 40; at++) {
+			size_t kept = at % 2 ? f.pass(between(40000, 80, bulk)) : f.pass(between(80, 40000, bulk));
+			HOLDS(kept == 40 || kept == 1440);
+			whole += kept == 1440;
+		}
+		// The first, and one for each fifth of a second that this took.
+		HOLDS(whole >= 1 && whole < 40);
+		EQUAL(f.filter.counters().bulk_bytes, (40 - whole) * 1400);
+		EQUAL(f.pass(between(40000, 80, "small")), size_t{45});
+		Filter all;
+		for (int count = 0; count < 40; count++)
+			EQUAL(all.pass(between(40000, 80, bulk)), size_t{1440});
 	});
 	tap::test("requests that nobody wants pass without their bytes, what is in doubt passes", [] {
 		capture_rule rule = with(CAPTURE_PREFILTER);

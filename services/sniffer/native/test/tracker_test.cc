@@ -305,6 +305,15 @@ void losses()
 			EQUAL(s.lines.take(), is_prefiltered ? "1open 1>[5:64]" : "1open 1>[5:6]");
 		}
 	});
+	tap::test("bulk without its payload is lost, also where a prefilter looks", [] {
+		Scene s(Tracker::PREFILTERED);
+		s.shake_hands();
+		std::string bulk(5000, 'x');
+		Segment segment = s.make(Direction::TO_TARGET, PUSH, 1001, 0, bulk, 40000);
+		segment.captured_bytes = 0;
+		s.tracker.segment(segment, s.now);
+		EQUAL(s.lines.take(), "1open 1>[5000:6]");
+	});
 	tap::test("headers of answers that nobody wants are no gaps", [] {
 		Scene s;
 		s.shake_hands();
