@@ -158,9 +158,10 @@ export class TestNamespace {
     await this.kubectl('rollout', 'status', `deployment/${service}`, `--timeout=${DEADLINE_S}s`);
   }
 
-  /** `mirrord exec` with this namespace's targets. */
-  start(args: readonly string[], env: NodeJS.ProcessEnv = {}): Run {
-    const child = spawn(path.join(root, 'bin/mirrord'), ['exec', '-n', this.name, ...args], {
+  /** `mirrord exec` with this namespace's targets; `through`: what it is run by. */
+  start(args: readonly string[], env: NodeJS.ProcessEnv = {}, through: readonly string[] = []): Run {
+    const [file = '', ...rest] = [...through, path.join(root, 'bin/mirrord'), 'exec', '-n', this.name, ...args];
+    const child = spawn(file, rest, {
       stdio: 'pipe',
       env: {
         ...process.env,
