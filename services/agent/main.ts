@@ -227,7 +227,7 @@ async function main(): Promise<number> {
     try {
       const doors = await Promise.race([start(settings, logger, shutdown), startAborted(shutdown.signal)]);
       process.stdout.write(`${JSON.stringify({ ready: true, ...doors, version: VERSION })}\n`);
-      logger.info({ ...doors, version: VERSION }, 'ready');
+      logger.info({ ...doors, version: VERSION, sinceStartMs: Math.round(performance.now()) }, 'ready');
       return await shutdown.run();
     } catch (error) {
       await shutdown.closeAll();

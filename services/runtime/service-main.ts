@@ -73,7 +73,7 @@ export async function runService<Own extends Record<string, Reader<unknown>>>(
       const starting = start(service, common, shutdown, logger, options.open(settings, logger));
       const address = await Promise.race([starting, startAborted(shutdown.signal)]);
       process.stdout.write(`${JSON.stringify({ ready: true, address, version: VERSION })}\n`);
-      logger.info({ address, version: VERSION }, 'ready');
+      logger.info({ address, version: VERSION, sinceStartMs: Math.round(performance.now()) }, 'ready');
       return await shutdown.run();
     } catch (error) {
       await shutdown.closeAll();

@@ -111,7 +111,7 @@ async function main(): Promise<number> {
     try {
       const address = await Promise.race([start(settings, logger, shutdown), startAborted(shutdown.signal)]);
       process.stdout.write(`${JSON.stringify({ ready: true, address, version: VERSION })}\n`);
-      logger.info({ address, version: VERSION }, 'ready');
+      logger.info({ address, version: VERSION, sinceStartMs: Math.round(performance.now()) }, 'ready');
       return await shutdown.run();
     } catch (error) {
       await shutdown.closeAll();
