@@ -48,18 +48,7 @@ export const CAPABILITIES = {
   /** Enter the target's network namespace; find it in /proc; take all that from nats-server. */
   agentWithNetwork: ['SYS_ADMIN', 'SYS_PTRACE', 'SETPCAP'],
   /** Reach /proc/PID/root and environ, and then act as the target's user, with its rights over files and no more. */
-  'fs-env': [
-    'SYS_PTRACE',
-    'SETUID',
-    'SETGID',
-    'DAC_OVERRIDE',
-    'DAC_READ_SEARCH',
-    'CHOWN',
-    'FOWNER',
-    'FSETID',
-    'MKNOD',
-    'SETFCAP',
-  ],
+  'fs-env': ['SYS_PTRACE', 'SETUID', 'SETGID', 'DAC_OVERRIDE', 'DAC_READ_SEARCH', 'CHOWN', 'FOWNER', 'FSETID'],
   /** Enter the namespace, open packet sockets there, load the filter, ask connection tracking about redirects. */
   sniffer: ['SYS_ADMIN', 'SYS_PTRACE', 'NET_RAW', 'NET_ADMIN'],
   /** Enter the namespace, listen there, and redirect to it. */
