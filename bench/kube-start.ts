@@ -119,6 +119,38 @@ printTable(
   ],
 );
 
+/** What each container says of its own start, in a session that has all of them. */
+async function containers(): Promise<[string, number][]> {
+  const command = ['exec', '--steal', '-n', namespace, '-t', target, '--', 'cat'];
+  const child = spawn(mirrord, command, { stdio: ['pipe', 'ignore', 'pipe'] });
+  let said = '';
+  await new Promise<void>((resolve, reject) => {
+    child.stderr.on('data', (chunk: Buffer) => {
+      said += chunk.toString();
+      if (said.includes('Ready!')) resolve();
+    });
+    child.once('close', () => reject(new Error(said)));
+  });
+  try {
+    const pod = /agent: pod (\S+) in/.exec(said)?.[1] ?? '';
+    const found: [string, number][] = [];
+    for (const container of ['agent', 'fs-env', 'sniffer', 'stealer']) {
+      const { lines } = await time(['kubectl', '-n', namespace, 'logs', pod, '-c', container]);
+      const ready = lines.find(([, line]) => line.includes('"sinceStartMs"'))?.[1] ?? '{}';
+      found.push([container, (JSON.parse(ready) as { sinceStartMs?: number }).sinceStartMs ?? Number.NaN]);
+    }
+    return found;
+  } finally {
+    child.stdin.end();
+    await new Promise((resolve) => child.once('close', resolve));
+  }
+}
+printTable(
+  'containers: from the start of the process to ready (those beside the agent wait for it)',
+  ['container', 'ms'],
+  await containers(),
+);
+
 /** How many pods the server says there are, by one answer of one pod. */
 async function podCount(): Promise<number> {
   const { lines } = await time(['kubectl', 'get', '--raw', '/api/v1/pods?limit=1']);
