@@ -4,9 +4,11 @@
  *   outgoing serve PORT                      at every address; says "ready PORT"
  *   outgoing down|up HOST PORT MIB           one connection; prints the milliseconds it took
  *   outgoing ask HOST PORT COUNT             64 bytes there and back, one at a time; the same
- *   outgoing connect HOST PORT COUNT         connections one after the other, each until it is made; the same
+ *   outgoing connect HOST PORT COUNT         connections one after the other; prints the milliseconds of the first
+ *                                            connect(2), and least and median of COUNT more
  *   outgoing beside HOST PORT COUNT          as ask, while another connection brings bulk; prints p50 and p99 of one
- *   outgoing lookup NAME COUNT               looked up so often; prints the milliseconds of the first and of the rest
+ *   outgoing lookup 4|any WARM NAME...       getaddrinfo of WARM, then of each NAME twice, IPv4 or both families; prints the
+ *                                            milliseconds of WARM, and least and median of the first times and of the others
  */
 #include <arpa/inet.h>
 #include <err.h>
@@ -166,21 +168,58 @@ static int ask_beside(const char *host, const char *port, int count)
 	_exit(0);
 }
 
-static int look_up(const char *name, int count)
+static double *middle_of(double *each, int count)
 {
-	struct addrinfo hints = {.ai_family = AF_INET, .ai_socktype = SOCK_STREAM}, *found;
-	double from = now_ms(), first = 0;
+	qsort(each, (size_t)count, sizeof(*each), compare);
+	return &each[count / 2];
+}
+
+static int connect_often(const char *host, const char *port, int count)
+{
+	double *each = calloc((size_t)count + 1, sizeof(*each));
+	struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(port))};
+
+	(void)inet_pton(AF_INET, host, &at.sin_addr);
+	for (int i = 0; i <= count; i++) {
+		int fd = socket(AF_INET, SOCK_STREAM, 0);
+		double from = now_ms();
+
+		if (connect(fd, (struct sockaddr *)&at, sizeof(at)) != 0)
+			err(1, "connect");
+		each[i] = now_ms() - from;
+		close(fd);
+	}
+	double first = each[0], middle = *middle_of(each + 1, count);
+
+	printf("%.3f %.3f %.3f\n", first, each[1], middle);
+	return 0;
+}
+
+static double look_up(const char *name, int family)
+{
+	struct addrinfo hints = {.ai_family = family, .ai_socktype = SOCK_STREAM}, *found;
+	double from = now_ms();
+	int failed = getaddrinfo(name, "80", &hints, &found);
+	double ms = now_ms() - from;
+
+	if (failed)
+		errx(1, "%s: %s", name, gai_strerror(failed));
+	freeaddrinfo(found);
+	return ms;
+}
+
+static int look_up_twice(int family, const char *warm, char **names, int count)
+{
+	double *first = calloc((size_t)count, sizeof(*first)), *again = calloc((size_t)count, sizeof(*again));
+	double cold = look_up(warm, family);
 
 	for (int i = 0; i < count; i++) {
-		int failed = getaddrinfo(name, "80", &hints, &found);
-
-		if (failed)
-			errx(1, "%s: %s", name, gai_strerror(failed));
-		freeaddrinfo(found);
-		if (i == 0)
-			first = now_ms() - from;
+		first[i] = look_up(names[i], family);
+		again[i] = look_up(names[i], family);
 	}
-	printf("%.3f %.3f\n", first, now_ms() - from - first);
+	double middle = *middle_of(first, count), next = *middle_of(again, count);
+
+	printf("%.3f %.3f %.3f %.3f %.3f\n", cold, first[0], middle, again[0], next);
 	return 0;
 }
 
@@ -193,27 +232,23 @@ int main(int argc, char **argv)
 	memset(block, 'x', sizeof(block));
 	if (strcmp(what, "serve") == 0 && argc == 3)
 		return serve(atoi(argv[2]));
-	if (strcmp(what, "lookup") == 0 && argc == 4)
-		return look_up(argv[2], atoi(argv[3]));
+	if (strcmp(what, "lookup") == 0 && argc > 4)
+		return look_up_twice(strcmp(argv[2], "4") == 0 ? AF_INET : AF_UNSPEC, argv[3], argv + 4, argc - 4);
 	if (argc != 5)
 		errx(2, "usage: see outgoing.c");
 	count = atoi(argv[4]);
 	if (strcmp(what, "beside") == 0)
 		return ask_beside(argv[2], argv[3], count);
-	if (strcmp(what, "connect") == 0) {
-		from = now_ms();
+	if (strcmp(what, "connect") == 0)
+		return connect_often(argv[2], argv[3], count);
+	fd = reach(argv[2], argv[3]);
+	ask(fd);
+	from = now_ms();
+	if (strcmp(what, "ask") == 0)
 		for (int i = 0; i < count; i++)
-			close(reach(argv[2], argv[3]));
-	} else {
-		fd = reach(argv[2], argv[3]);
-		ask(fd);
-		from = now_ms();
-		if (strcmp(what, "ask") == 0)
-			for (int i = 0; i < count; i++)
-				ask(fd);
-		else
-			carry(fd, what[0], (uint64_t)count << 20, 1);
-	}
+			ask(fd);
+	else
+		carry(fd, what[0], (uint64_t)count << 20, 1);
 	printf("%.3f\n", now_ms() - from);
 	return 0;
 }

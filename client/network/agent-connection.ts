@@ -56,6 +56,12 @@ const PIECE_BYTES = 64 * 1024;
 /** Overtakes the bulk of others, where all that a connection has to say is this. */
 const SMALL_BYTES = 4 * 1024;
 
+/**
+ * Of datagrams that go before the answer to CONNECT: there is no handshake to wait for, and a resolver asks for A and AAAA
+ * one right behind the other. The least that an agent grants is more.
+ */
+const EARLY_BYTES = 16 * 1024;
+
 interface Piece {
   data: Uint8Array;
   readonly head: Uint8Array;
@@ -68,7 +74,8 @@ export class AgentConnection implements ConnectionReceiver {
   readonly #isStream: boolean;
   readonly #resume = () => this.#pump();
   readonly #queue: Piece[] = [];
-  #credit: SendCredit | null = null;
+  #credit: SendCredit | null;
+  #earlyBytes = 0;
   #state: 'dialling' | 'open' | 'ended' = 'dialling';
   #isEnding = false;
   #hasSentEnd = false;
@@ -79,6 +86,7 @@ export class AgentConnection implements ConnectionReceiver {
     this.#handlers = handlers;
     const { session, transport, peer, family, firstData = NO_BYTES } = options;
     this.#isStream = transport === WireTransport.TCP || transport === WireTransport.UNIX_STREAM;
+    this.#credit = transport === WireTransport.UDP ? new SendCredit(EARLY_BYTES) : null;
     this.#id = session.openConnection(this);
     const head = Connect.encode({
       transport: TRANSPORTS[transport],
@@ -163,7 +171,7 @@ export class AgentConnection implements ConnectionReceiver {
     if (this.#state !== 'dialling') throw new AppError('PROTOCOL_VIOLATION', `connection ${this.#id} connected twice`);
     const { local, peer, creditBytes } = decodeHead(Connected.decode, frame.head);
     this.#state = 'open';
-    this.#credit = new SendCredit(creditBytes);
+    this.#credit = new SendCredit(Math.max(0, creditBytes - this.#earlyBytes));
     this.#handlers.onConnected(fromSocketAddress(local), fromSocketAddress(peer), creditBytes);
     this.#pump();
   }
@@ -184,7 +192,7 @@ export class AgentConnection implements ConnectionReceiver {
   }
 
   #pump(): void {
-    if (this.#state !== 'open' || this.#credit === null) return;
+    if (this.#state === 'ended' || this.#credit === null) return;
     const { uplink } = this.#options;
     while (this.#queue.length > 0) {
       const isSmall = this.#queue.length === 1 && (this.#queue[0] as Piece).data.length <= SMALL_BYTES;
@@ -194,7 +202,7 @@ export class AgentConnection implements ConnectionReceiver {
       }
       if (!this.#sendFirst(this.#queue[0] as Piece, this.#credit)) return;
     }
-    if (!this.#isEnding || this.#hasSentEnd) return;
+    if (!this.#isEnding || this.#hasSentEnd || this.#state !== 'open') return;
     this.#hasSentEnd = true;
     this.#tell(FrameKind.FRAME_KIND_HALF_CLOSE);
     this.#handlers.onEndSent?.();
@@ -212,11 +220,12 @@ export class AgentConnection implements ConnectionReceiver {
       return true;
     }
     if ((bytes === 0 && length > 0) || !credit.take(bytes)) return false;
+    if (this.#state === 'dialling') this.#earlyBytes += bytes;
     this.#tell(FrameKind.FRAME_KIND_DATA, piece.head, bytes === length ? piece.data : piece.data.subarray(0, bytes));
     if (bytes === length) this.#queue.shift();
     else piece.data = piece.data.subarray(bytes);
     this.#handlers.onSent(bytes);
-    return this.#state === 'open';
+    return this.#state !== 'ended';
   }
 
   #endWhenBothDid(): void {

@@ -111,6 +111,19 @@ describe('a name of the target', () => {
     expect(one.memory.isAddressOf('db.example', ip(6))).toBe(true);
   });
 
+  test('of both families is asked for without waiting for the socket in the target', async () => {
+    const one = await open();
+    const socket = await openSocket(one, 1n);
+    socket.ask(query(1, 'db.example'));
+    socket.ask(query(2, 'db.example', 28));
+    const end = await one.scripted.end(0);
+    await one.scripted.until(() => end.frames.length === 1);
+    expect([0, 1].map((index) => readQuery(asked(end, index))?.type)).toEqual([A, 28]);
+    one.scripted.connected(end);
+    one.scripted.sendData(end, reply(asked(end, 1), []));
+    expect(readAnswer(await socket.answer())?.id).toBe(2);
+  });
+
   test('is asked once within its time, by every socket of the local process', async () => {
     const one = await open();
     const first = await openSocket(one, 1n);

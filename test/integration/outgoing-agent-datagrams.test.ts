@@ -53,6 +53,15 @@ describe.skipIf(!can.root.yes)(`datagrams from the target's network ${can.root.w
     socket.abort();
   });
 
+  test('what is sent right behind the dial is sent in order', async () => {
+    const socket = client.open({ transport, to: internet(BEYOND, 7001), firstBytes: Buffer.from('one') });
+    socket.sendUnasked(Buffer.from('two'));
+    socket.sendUnasked(Buffer.from('three'));
+    await client.until(() => socket.frames.length === 3);
+    expect(socket.frames.map(({ data }) => data.toString())).toEqual(['one', 'two', 'three']);
+    socket.abort();
+  });
+
   test('one byte more than a datagram holds is EMSGSIZE, and the socket lives on', async () => {
     const socket = await client.connect({ transport, to: internet(BEYOND, 7001) });
     await socket.send(Buffer.alloc(65_508));

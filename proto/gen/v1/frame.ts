@@ -58,7 +58,10 @@ export const FrameKind = {
   FRAME_KIND_CONNECT: 48,
   /** FRAME_KIND_CONNECTED - The agent's answer to CONNECT when it succeeded; else RESET with the errno. head: Connected. */
   FRAME_KIND_CONNECTED: 49,
-  /** FRAME_KIND_DATA - Either way, under the id's byte credit. head: empty, or Datagram for one datagram; data: the bytes. */
+  /**
+   * FRAME_KIND_DATA - Either way, under the id's byte credit. head: empty, or Datagram for one datagram; data: the bytes. To a UDP socket up
+   * to 16 KiB of its credit may go before CONNECTED tells it.
+   */
   FRAME_KIND_DATA: 50,
   /** FRAME_KIND_HALF_CLOSE - The sender's direction has ended in order (FIN); the other goes on. head: empty. */
   FRAME_KIND_HALF_CLOSE: 51,
