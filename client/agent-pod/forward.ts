@@ -17,8 +17,12 @@ export interface PodPort {
 
 /** Between two looks at an agent that does not listen yet. */
 const RETRY_MS = 50;
-/** The same, before the node has said that its container runs: each look costs the API server a connection. */
+/**
+ * The same, before the node has said that its container runs. Each look costs the API server a connection: a tenth of what was
+ * waited is added, so that a slow start does not cost many.
+ */
 const EARLY_RETRY_MS = 100;
+const LONGEST_RETRY_MS = 500;
 /** A session has two connections. */
 const KEPT = 2;
 
@@ -47,8 +51,11 @@ export class AgentConnections {
    * CANCELLED or, later, that refusal.
    */
   async becomeReachable(signal: AbortSignal, running = AbortSignal.abort()): Promise<void> {
+    const beganMs = performance.now();
     while (!(await this.#looked(signal, running))) {
-      const pauseMs = running.aborted ? RETRY_MS : EARLY_RETRY_MS;
+      const waitedMs = performance.now() - beganMs;
+      const leastMs = running.aborted ? RETRY_MS : EARLY_RETRY_MS;
+      const pauseMs = Math.min(LONGEST_RETRY_MS, leastMs + waitedMs / 10);
       const either = running.aborted ? signal : AbortSignal.any([signal, running]);
       await sleep(pauseMs, undefined, { signal: either }).catch(() => {
         // Time to look again; or to end, which the next look says.
