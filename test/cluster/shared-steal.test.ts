@@ -1,0 +1,133 @@
+// Two people steal from one pod, each with an agent of their own, while everybody else gets the pod's own answers.
+
+import { spawn } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
+import { agentProcesses, NODE_A, NODE_B, Run, TestNamespace, untilTrue } from './cluster.ts';
+
+const namespace = new TestNamespace();
+let folder = '';
+
+beforeAll(async () => {
+  folder = mkdtempSync(path.join(tmpdir(), 'mirrord-shared-'));
+  await namespace.create();
+  await Promise.all([namespace.deploy('shop', 'node', NODE_A), namespace.deploy('stock', 'python', NODE_B)]);
+  await Promise.all([namespace.ready('shop'), namespace.ready('stock')]);
+});
+afterEach(() => namespace.assertClean());
+afterAll(async () => {
+  rmSync(folder, { recursive: true, force: true });
+  await namespace.delete();
+});
+
+const SERVER = [
+  'require("node:http").createServer((request, response) => response.end("local " + request.headers["x-user"]))',
+  '  .listen(8080, () => console.log("listening"));',
+  'process.stdin.resume().on("end", () => process.exit());',
+].join('\n');
+
+async function stealing(user: string): Promise<{ run: Run; pod: string }> {
+  const file = path.join(folder, `${user}.json`);
+  const incoming = { mode: 'steal', http_filter: { header_filter: `^x-user: ${user}$` } };
+  writeFileSync(file, JSON.stringify({ feature: { network: { incoming } } }));
+  const run = namespace.start(['-f', file, '-t', 'deployment/shop', '--', 'node', '-e', SERVER], here(user));
+  await run.says('stdout', /listening/);
+  await run.says('stderr', /stealing port 8080/);
+  const [, pod = ''] = await run.says('stderr', /agent: pod (\S+) in/);
+  return { run, pod };
+}
+
+/** As on a machine of the user's own: others see the session in the cluster only. */
+function here(user: string): NodeJS.ProcessEnv {
+  return {
+    XDG_RUNTIME_DIR: mkdtempSync(path.join(folder, `${user}-`)),
+    TMPDIR: mkdtempSync(path.join(folder, `${user}-`)),
+  };
+}
+
+async function mirrord(
+  user: string,
+  ...words: string[]
+): Promise<{ stdout: string; stderr: string; code: number | null }> {
+  const file = path.join(import.meta.dirname, '../../bin/mirrord');
+  return new Run(
+    spawn(file, [...words, '-n', namespace.name], { stdio: 'pipe', env: { ...process.env, ...here(user) } }),
+  ).ended;
+}
+
+/** Asks one after the other from a pod of the other node until its input ends; says how many failed. */
+const ASK = `
+import sys, threading, urllib.request
+over = threading.Event()
+threading.Thread(target=lambda: (sys.stdin.read(), over.set()), daemon=True).start()
+answered = failed = 0
+while not over.is_set():
+    try:
+        body = urllib.request.urlopen(urllib.request.Request('http://shop/x', headers={'x-user': 'carol'}), timeout=30).read()
+        answered += 1
+        if b'"path":"/x"' not in body: failed += 1
+        if answered == 1: print('begun', flush=True)
+    except Exception: failed += 1
+print('answered', answered, 'failed', failed, flush=True)
+`;
+
+async function as(user: string): Promise<string> {
+  const program =
+    'import sys,urllib.request as u;' +
+    'print(u.urlopen(u.Request("http://shop/x",headers={"x-user":sys.argv[1]}),timeout=60).read().decode())';
+  return (await namespace.kubectl('exec', 'deploy/stock', '--', 'python3', '-c', program, user)).trim();
+}
+
+async function are(expected: readonly string[]): Promise<void> {
+  const ours = ['alice', 'bob', 'carol'];
+  let got: string[] = [];
+  await untilTrue(
+    async () => {
+      got = await Promise.all(ours.map((user) => as(user).catch(String)));
+      return got.every((answer, index) => answer.includes(expected[index] ?? ''));
+    },
+    `the answers are ${JSON.stringify(got)}`,
+  );
+}
+
+const POD = '"path":"/x"';
+
+test('two filters on one pod, while others ask all the time and who holds the pod is killed', async () => {
+  const alice = await stealing('alice');
+  const bob = await stealing('bob');
+  await are(['local alice', 'local bob', POD]);
+  const words = ['-n', namespace.name, 'exec', '-i', 'deploy/stock', '--', 'python3', '-c', ASK];
+  const others = new Run(spawn('kubectl', words, { stdio: 'pipe' }));
+  await others.says('stdout', /begun/);
+  // The first came first to the pod: its stealer holds it for both.
+  const [stealer = 0] = agentProcesses(alice.pod, 'beside.js\0stealer');
+  process.kill(stealer, 'SIGKILL');
+  await untilTrue(() => !agentProcesses(alice.pod).includes(stealer), 'the stealer does not end');
+  await untilTrue(async () => (await as('bob').catch(String)) === 'local bob', 'bob does not steal any more');
+  others.child.stdin.end();
+  const [, failed = '?'] = await others.says('stdout', /answered \d+ failed (\d+)/);
+  // What was on its way through the killed one.
+  expect(Number(failed)).toBeLessThanOrEqual(1);
+  expect(bob.run.stderr).not.toContain('lost');
+});
+
+test('sessions of others are listed, and ended with a word to their owner', async () => {
+  const alice = await stealing('alice');
+  const bob = await stealing('bob');
+  const { stdout } = await mirrord('admin', 'session', 'list');
+  const about = (user: string) =>
+    new RegExp(
+      `^(\\S+) {2}deployment/shop {2}steal \\{"header_filter":"\\^x-user: ${user}\\$"\\} {2}since 20\\S+ {2}from \\S+@`,
+      'm',
+    );
+  expect(stdout).toMatch(about('bob'));
+  const [, id = ''] = about('alice').exec(stdout) ?? [];
+  expect(await mirrord('admin', 'session', 'stop', id)).toMatchObject({ code: 0, stderr: '' });
+  await alice.run.says('stderr', /it was ended by \S+@\S+, with mirrord session stop/);
+  await are([POD, 'local bob', POD]);
+  bob.run.child.kill('SIGTERM');
+  await bob.run.ended;
+  await are([POD, POD, POD]);
+});
