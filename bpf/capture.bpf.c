@@ -317,7 +317,8 @@ int capture(struct __sk_buff *skb)
 	if (!all || !set || !count)
 		return NOTHING;
 	if (is_ours > 0) {
-		count->fragments++;
+		if (!is_outgoing)
+			count->fragments++;
 		return NOTHING;
 	}
 	by_port = packet.protocol == IPPROTO_TCP ? all->tcp : all->udp;

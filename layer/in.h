@@ -17,6 +17,10 @@ void in_bind(const struct seccomp_notif *n);
 void in_listen(const struct seccomp_notif *n);
 void in_accept(const struct seccomp_notif *n);
 
+/* A socket of datagrams is bound: the client is told, and the bind is answered. Under the lock. */
+struct in_listener;
+void in_listen_ask(struct in_listener *listener);
+
 /* getsockname, getpeername. False: it is none of ours. */
 bool in_name(const struct seccomp_notif *n);
 
@@ -37,7 +41,6 @@ int in_look(int64_t now_ms);
 void in_lost(void);
 
 /* Whether the socket still exists, by all means there are. Under the lock. */
-struct in_listener;
 bool in_listener_is_alive(const struct in_listener *listener);
 
 #endif

@@ -1,7 +1,7 @@
 /*
- * bind(2) of sockets that may listen (in.h). The client says where the socket shall be bound if not where the process wants
- * it; what this machine refuses (a port below 1024, one that another program has, an address of the pod) is bound nearby,
- * and getsockname goes on telling what was asked for. Of two sockets of the session the second gets its EADDRINUSE.
+ * bind(2) of sockets that may listen, or hear datagrams (in.h). The client says where the socket shall be bound if not where
+ * the process wants it; what this machine refuses (a port below 1024, one that another program has, an address of the pod)
+ * is bound nearby, and getsockname goes on telling what was asked for. Of two sockets of the session the second gets its EADDRINUSE.
  */
 #include "in.h"
 
@@ -34,8 +34,8 @@ static struct in_listener *holder_of(const struct in_listener *mine)
 
 	for (struct in_listener *other = in_listener_first(); other; other = next) {
 		next = other->next;
-		if (other == mine || !other->is_bound || net_addr_port(&other->asked) != net_addr_port(&mine->asked) ||
-		    !is_same_or_any(&other->asked, &mine->asked))
+		if (other == mine || !other->is_bound || other->is_datagram != mine->is_datagram ||
+		    net_addr_port(&other->asked) != net_addr_port(&mine->asked) || !is_same_or_any(&other->asked, &mine->asked))
 			continue;
 		if (in_listener_is_alive(other))
 			return other;
@@ -107,6 +107,10 @@ static void finish(struct in_listener *listener, int failed)
 		listener->is_bound = true;
 		listener->is_moved = !net_addr_equal(&listener->actual, &listener->asked);
 	}
+	if (!failed && listener->is_datagram) {
+		in_listen_ask(listener);
+		return;
+	}
 	listener->is_asked = false;
 	listener->error = -failed;
 	close(listener->fd);
@@ -151,7 +155,7 @@ static void ask(struct in_listener *listener)
 
 	net_addr_to_wire(&addr, &listener->asked);
 	wire_put_u32(&w, (uint32_t)listener->process);
-	wire_put_u8(&w, WIRE_TRANSPORT_TCP);
+	wire_put_u8(&w, listener->is_datagram ? WIRE_TRANSPORT_UDP : WIRE_TRANSPORT_TCP);
 	wire_put_addr(&w, &addr);
 	listener->is_asked = true;
 	link_request(WIRE_BIND, body, (size_t)(w.at - body), NULL, 0, bind_done, (void *)(uintptr_t)listener->inode);
@@ -160,7 +164,7 @@ static void ask(struct in_listener *listener)
 /* The call is repeated because a signal came between. False: it is the first of its socket. */
 static bool repeat(struct in_listener *listener, const struct seccomp_notif *n, const struct net_addr *asked)
 {
-	if (listener->is_asked && !listener->is_bound)
+	if (listener->is_asked && (!listener->is_bound || listener->is_datagram))
 		return held_add(&listener->held, n);
 	if (listener->is_told || !net_addr_equal(&listener->asked, asked))
 		return false;
@@ -188,7 +192,9 @@ static bool bind_socket(const struct seccomp_notif *n, struct net_socket *socket
 	listener = in_listener_new(socket, (int)n->data.args[0], asked);
 	if (!listener)
 		return false;
-	listener->shares_port = net_socket_option(socket->fd, SOL_SOCKET, SO_REUSEPORT) != 0;
+	listener->is_datagram = socket->type == SOCK_DGRAM;
+	listener->shares_port = net_socket_option(socket->fd, SOL_SOCKET, SO_REUSEPORT) != 0 ||
+				(listener->is_datagram && net_socket_option(socket->fd, SOL_SOCKET, SO_REUSEADDR) != 0);
 	listener->fd = socket->fd;
 	socket->fd = -1;
 	if (held_add(&listener->held, n))
@@ -214,7 +220,8 @@ void in_bind(const struct seccomp_notif *n)
 		return;
 	}
 	net_socket_describe(&socket);
-	if (socket.inode && socket.type == SOCK_STREAM && socket.protocol == IPPROTO_TCP) {
+	if (socket.inode && ((socket.type == SOCK_STREAM && socket.protocol == IPPROTO_TCP) ||
+			     (socket.type == SOCK_DGRAM && socket.protocol == IPPROTO_UDP))) {
 		net_lock();
 		is_done = !answer_is_awaited(n->id) || bind_socket(n, &socket, &asked);
 		net_unlock();

@@ -14,6 +14,7 @@
 #include "in_diag.h"
 #include "in_table.h"
 #include "link.h"
+#include "net_diag.h"
 #include "net_loop.h"
 
 #define LOOK_MS 250
@@ -24,7 +25,8 @@
 
 static void answer_listen(struct in_listener *listener, int32_t result)
 {
-	bool is_refused = result < 0 && result > -512;
+	bool is_refused = result < 0 && result > -512 && !listener->is_datagram;
+	bool is_delivered;
 
 	listener->is_asked = false;
 	if (is_refused)
@@ -32,7 +34,9 @@ static void answer_listen(struct in_listener *listener, int32_t result)
 	close(listener->fd);
 	listener->fd = -1;
 	listener->is_listening = result == 0;
-	(void)held_answer(held_take(&listener->held), is_refused ? result : 0, false);
+	is_delivered = held_answer(held_take(&listener->held), is_refused ? result : 0, false);
+	if (listener->is_datagram)
+		listener->is_told = is_delivered;
 }
 
 static void listen_done(void *arg, int32_t result, const uint8_t *body, size_t len)
@@ -51,7 +55,7 @@ static void listen_done(void *arg, int32_t result, const uint8_t *body, size_t l
 	net_unlock();
 }
 
-static void ask(struct in_listener *listener)
+void in_listen_ask(struct in_listener *listener)
 {
 	uint8_t body[16 + 2 * WIRE_ADDR_BYTES];
 	struct wire_writer w = {body, body + sizeof(body), 0};
@@ -59,7 +63,7 @@ static void ask(struct in_listener *listener)
 
 	wire_put_u32(&w, (uint32_t)listener->process);
 	wire_put_u64(&w, listener->inode);
-	wire_put_u8(&w, WIRE_TRANSPORT_TCP);
+	wire_put_u8(&w, listener->is_datagram ? WIRE_TRANSPORT_UDP : WIRE_TRANSPORT_TCP);
 	wire_put_u8(&w, listener->domain == AF_INET6 && net_socket_option(listener->fd, IPPROTO_IPV6, IPV6_V6ONLY));
 	net_addr_to_wire(&addr, &listener->asked);
 	wire_put_addr(&w, &addr);
@@ -84,7 +88,7 @@ static void listen_socket(const struct seccomp_notif *n, struct net_socket *sock
 		return;
 	listener->fd = socket->fd;
 	socket->fd = -1;
-	ask(listener);
+	in_listen_ask(listener);
 }
 
 void in_listen(const struct seccomp_notif *n)
@@ -117,10 +121,21 @@ static bool is_where_it_was(const struct in_listener *listener)
 	return readlink(path, link, sizeof(link) - 1) > 0 && strcmp(link, wanted) == 0;
 }
 
+/* Or, of datagrams, wherever its descriptor may be by now. */
+static bool is_there(const struct in_listener *listener)
+{
+	struct net_addr none = {.len = 0};
+
+	return is_where_it_was(listener) || (listener->is_datagram && listener->is_bound && net_diag_works() &&
+					     net_diag_is(IPPROTO_UDP, &listener->actual, &none, listener->inode));
+}
+
 bool in_listener_is_alive(const struct in_listener *listener)
 {
 	if (listener->fd >= 0)
 		return true;
+	if (listener->is_datagram)
+		return is_there(listener);
 	if (listener->is_listening && in_diag_read())
 		return in_diag_listens(listener->inode);
 	return is_where_it_was(listener);
@@ -163,7 +178,8 @@ int in_look(int64_t now_ms)
 		drop_unfetched(listener, now_ms);
 		if (listener->is_asked || !listener->is_told)
 			continue;
-		if (listener->is_listening && is_known ? in_diag_listens(listener->inode) : is_where_it_was(listener))
+		if (listener->is_listening && is_known && !listener->is_datagram ? in_diag_listens(listener->inode)
+										 : is_there(listener))
 			continue;
 		if (!listener->is_listening && now_ms - listener->since_ms < BOUND_MS)
 			continue;

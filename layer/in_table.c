@@ -13,7 +13,7 @@
 #define OVER_MAX 8192u
 
 static struct in_listener *listeners;
-static struct in_arrival *buckets[BUCKETS];
+static struct in_arrival *buckets[BUCKETS], *peer_buckets[BUCKETS];
 static struct in_arrival *oldest_over, *newest_over;
 static unsigned int arrivals, over;
 static unsigned int entries;
@@ -117,8 +117,13 @@ static void forget(struct in_arrival **at)
 {
 	struct in_arrival *arrival = *at;
 
+	struct in_arrival **of_peer = &peer_buckets[bucket_of(&arrival->peer)];
+
 	leave_over(arrival);
 	*at = arrival->next;
+	while (*of_peer != arrival)
+		of_peer = &(*of_peer)->next_of_peer;
+	*of_peer = arrival->next_of_peer;
 	free(arrival);
 	arrivals--;
 	count(-1);
@@ -140,6 +145,9 @@ bool in_arrival_add(const struct net_addr *source, const struct net_addr *peer, 
 	arrival->local = *local;
 	at = &buckets[bucket_of(source)];
 	arrival->next = *at;
+	*at = arrival;
+	at = &peer_buckets[bucket_of(peer)];
+	arrival->next_of_peer = *at;
 	*at = arrival;
 	arrivals++;
 	count(1);
@@ -163,4 +171,13 @@ void in_arrival_over(const struct net_addr *source)
 const struct in_arrival *in_arrival_find(const struct net_addr *source)
 {
 	return source->len ? *place_of(source) : NULL;
+}
+
+const struct in_arrival *in_arrival_find_peer(const struct net_addr *peer, uint16_t port)
+{
+	const struct in_arrival *arrival = peer->len ? peer_buckets[bucket_of(peer)] : NULL;
+
+	while (arrival && (!net_addr_equal(&arrival->peer, peer) || net_addr_port(&arrival->local) != port))
+		arrival = arrival->next_of_peer;
+	return arrival;
 }

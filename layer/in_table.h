@@ -30,7 +30,8 @@ struct in_listener {
 	bool is_told;      /* the process knows how its bind ended */
 	bool is_listening; /* the client knows of it */
 	bool is_moved;     /* bound elsewhere than asked */
-	bool shares_port;  /* SO_REUSEPORT */
+	bool shares_port;  /* SO_REUSEPORT; of datagrams SO_REUSEADDR as well */
+	bool is_datagram;  /* stands for its port once it is bound */
 	int error;         /* of a bind nobody waited for */
 	int fd;            /* the socket, while the client is asked; -1 */
 	int64_t since_ms;
@@ -46,7 +47,7 @@ struct in_listener *in_listener_first(void);
 void in_listener_destroy(struct in_listener *listener);
 
 struct in_arrival {
-	struct in_arrival *next, *older, *newer;
+	struct in_arrival *next, *next_of_peer, *older, *newer;
 	struct net_addr source; /* the client's socket */
 	struct net_addr peer, local;
 	bool is_over;
@@ -57,6 +58,8 @@ bool in_arrival_add(const struct net_addr *source, const struct net_addr *peer, 
 /* The client has closed it; the process may still ask who it was, until the room is needed. */
 void in_arrival_over(const struct net_addr *source);
 const struct in_arrival *in_arrival_find(const struct net_addr *source);
+/* The newest of this peer at the target's side of a socket that asked for this port. */
+const struct in_arrival *in_arrival_find_peer(const struct net_addr *peer, uint16_t port);
 
 /* Readable without the lock: whether there is anything to look for. */
 bool in_table_is_empty(void);

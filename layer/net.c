@@ -115,7 +115,7 @@ void net_call(const struct seccomp_notif *n)
 	const struct call_spec *spec = call_find(n->data.nr);
 
 	if (is_dead) {
-		net_connect_dead(n, spec->op == CALL_CONNECT);
+		net_connect_dead(n, spec->op == CALL_CONNECT && enabled & ~(uint32_t)WIRE_FEATURE_INCOMING);
 		return;
 	}
 	switch (spec->op) {

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "answer.h"
+#include "in_datagram.h"
 #include "net.h"
 #include "net_dial.h"
 #include "net_flow.h"
@@ -129,6 +130,23 @@ static bool is_on_a_device(int fd)
 	return getsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, name, &len) == 0 && len > 0 && name[0];
 }
 
+/* What it says to a peer of the target ends at the client, and only what comes from that peer reaches it. */
+static bool connect_to_mirrored(const struct seccomp_notif *n, const struct net_socket *socket, const struct net_addr *to)
+{
+	const struct net_addr *source;
+	struct net_addr at;
+
+	net_lock();
+	source = in_datagram_peer(socket->inode, to);
+	if (source) {
+		at = *source;
+		net_addr_as(&at, socket->domain);
+		(void)answer_value(n->id, connect(socket->fd, &at.sa, at.len) == 0 ? 0 : -errno);
+	}
+	net_unlock();
+	return source != NULL;
+}
+
 /* True: it was answered or is held. */
 static bool connect_socket(const struct seccomp_notif *n, struct net_socket *socket,
 			   const struct net_addr *to)
@@ -137,6 +155,9 @@ static bool connect_socket(const struct seccomp_notif *n, struct net_socket *soc
 	struct flow *flow;
 
 	net_socket_describe(socket);
+	if (socket->inode && socket->type == SOCK_DGRAM && socket->protocol == IPPROTO_UDP &&
+	    connect_to_mirrored(n, socket, to))
+		return true;
 	transport = socket->inode ? transport_of(socket) : 0;
 	if (!transport || (to->sa.sa_family == AF_UNIX) != (socket->domain == AF_UNIX) ||
 	    (socket->domain == AF_INET && to->sa.sa_family == AF_INET6) ||

@@ -9,6 +9,8 @@
 #include <unistd.h>
 
 #include "answer.h"
+#include "in_datagram.h"
+#include "net.h"
 #include "net_flow.h"
 #include "net_loop.h"
 #include "net_message.h"
@@ -55,9 +57,13 @@ static int64_t receive_one(const struct flow *flow, int fd, int flags)
 		return -errno;
 	from.len = head.msg_namelen;
 	shown = flow && from.len && !(flags & MSG_ERRQUEUE) ? net_peer_source(flow, &from) : NULL;
+	if (!shown && from.len && !(flags & MSG_ERRQUEUE))
+		shown = in_datagram_source(&from);
 	if (shown) {
+		int domain = from.sa.sa_family;
+
 		from = *shown;
-		net_addr_as(&from, flow->domain);
+		net_addr_as(&from, domain);
 	}
 	received.name = &from;
 	received.value = (size_t)n;
@@ -193,9 +199,11 @@ static bool receive_here(const struct seccomp_notif *n, struct net_socket *socke
 	bool waits = !socket->is_nonblocking && !(flags_of(n) & (MSG_DONTWAIT | MSG_ERRQUEUE));
 	int64_t result;
 
+	if (!flow && !in_datagram_is(socket->inode) && !(net_features() & WIRE_FEATURE_NETWORK))
+		return false;
 	/* A blocking call may still be waiting when the first datagram is sent elsewhere: it must be ours from the start. */
-	if (flow ? flow->is_unconnected && !net_peer_is_any_remote(flow) && !waits
-		 : !waits || net_socket_peer(socket->fd).len)
+	if (!in_datagram_is(socket->inode) && (flow ? flow->is_unconnected && !net_peer_is_any_remote(flow) && !waits
+						    : !waits || net_socket_peer(socket->fd).len))
 		return false;
 	if (!answer_is_awaited(n->id))
 		return true;

@@ -8,7 +8,9 @@
 #include <unistd.h>
 
 #include "answer.h"
+#include "in_datagram.h"
 #include "link.h"
+#include "net.h"
 #include "net_ask.h"
 #include "net_datagram.h"
 #include "net_flow.h"
@@ -95,6 +97,25 @@ static int64_t send_here(const struct net_peer *peer, int fd, bool is_alone)
 	return len < 0 ? -errno : len;
 }
 
+/* An answer to a mirrored peer, who has one of the target's already. */
+static int64_t throw_away(void)
+{
+	ssize_t len = net_message_gather(&message, data, sizeof(data));
+
+	return len > DATAGRAM_MAX ? -EMSGSIZE : len;
+}
+
+static int64_t send_as_it_is(const struct net_addr *to, int fd)
+{
+	ssize_t len = net_message_gather(&message, data, sizeof(data));
+
+	if (len >= 0)
+		len = sendto(fd, data, (size_t)len, MSG_DONTWAIT | MSG_NOSIGNAL, &to->sa, to->len);
+	else
+		return len;
+	return len < 0 ? -errno : len;
+}
+
 static int64_t send_one(const struct seccomp_notif *n, const struct net_socket *socket, bool is_alone)
 {
 	struct net_addr to;
@@ -105,6 +126,10 @@ static int64_t send_one(const struct seccomp_notif *n, const struct net_socket *
 	if (!net_message_name(&message, &to) || to.sa.sa_family == AF_UNIX ||
 	    (socket->domain == AF_INET && to.sa.sa_family != AF_INET))
 		return is_alone ? SEND_NATIVE : -EINVAL;
+	if (in_datagram_peer(socket->inode, &to))
+		return throw_away();
+	if (!(net_features() & WIRE_FEATURE_NETWORK))
+		return is_alone ? SEND_NATIVE : send_as_it_is(&to, socket->fd);
 	flow = flow_of_inode(socket->inode);
 	if (flow && !flow->is_unconnected) {
 		if (!net_addr_equal(&flow->asked, &to))
@@ -204,10 +229,11 @@ void net_send(const struct seccomp_notif *n)
 	if (is_datagram(&socket)) {
 		net_lock();
 		/* One that the app itself connected to a local peer is not ours. */
-		if (flow_of_inode(socket.inode) || net_socket_peer(socket.fd).len == 0)
+		if ((net_features() & WIRE_FEATURE_NETWORK || in_datagram_is(socket.inode)) &&
+		    (flow_of_inode(socket.inode) || net_socket_peer(socket.fd).len == 0))
 			result = send_all(n, &socket);
 		net_unlock();
-	} else if (socket.type == SOCK_STREAM && flags_of(n) & MSG_FASTOPEN) {
+	} else if (net_features() & WIRE_FEATURE_NETWORK && socket.type == SOCK_STREAM && flags_of(n) & MSG_FASTOPEN) {
 		result = -EOPNOTSUPP;
 	}
 	close(socket.fd);

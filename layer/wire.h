@@ -85,7 +85,8 @@ enum wire_kind {
 				     or nearby where this machine refuses), WIRE_LOCAL (as asked, and never heard of again),
 				     -errno */
 	WIRE_LISTEN = 129,        /* u32 pid, u64 listener, u8 transport, u8 is_v6only, addr asked, addr actual -> 0,
-				     WIRE_LOCAL (nothing will come), -errno: listen fails. The process waits for it. */
+				     WIRE_LOCAL (nothing will come), -errno: listen fails. The process waits for it. Of
+				     datagrams: right behind their bind, which waits. */
 	WIRE_LISTEN_CLOSED = 130, /* u64 listener: its last descriptor is closed; no REPLY */
 
 	/* ---- client to supervisor, and back: a connection that the client makes to a listener ---- */

@@ -1,9 +1,11 @@
+import dgram from 'node:dgram';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { AppError } from '#proto/errors.ts';
 import { FrameKind } from '#proto/gen/v1/frame.ts';
 import { Counters, EndReason, LossReason } from '#proto/gen/v1/incoming.ts';
+import { Transport } from '#proto/gen/v1/network.ts';
 import { INCOMING_CONNECTION_BYTES } from '#proto/incoming.ts';
-import { WIRE_LOCAL } from '#proto/wire.ts';
+import { WIRE_LOCAL, WireKind, WireTransport } from '#proto/wire.ts';
 import { at, LocalServer, ScriptedArrivals, type Served } from '../testing/scripted-arrivals.ts';
 
 const ANY_80 = at('0.0.0.0', 80);
@@ -200,6 +202,63 @@ describe('a connection that arrives', () => {
     script.send(2, FrameKind.FRAME_KIND_ARRIVED);
     await script.until(() => script.session.lost !== null);
     expect(script.session.lost?.code).toBe('PROTOCOL_VIOLATION');
+  });
+});
+
+describe('datagrams that arrive', () => {
+  let local: dgram.Socket;
+  let heard: { text: string; from: string }[];
+
+  beforeEach(async () => {
+    heard = [];
+    local = dgram.createSocket('udp4');
+    local.on('message', (text, { address, port }) => heard.push({ text: text.toString(), from: `${address} ${port}` }));
+    await new Promise<void>((resolve) => local.bind(0, '127.0.0.1', resolve));
+  });
+  afterEach(() => local.close());
+
+  const bound = () => at('127.0.0.1', local.address().port);
+  const listen = (asked = at('0.0.0.0', 53)) => script.listen(9n, asked, bound(), false, WireTransport.UDP);
+
+  test('come one by one from an address that the layer knows, empty ones as well, and are counted', async () => {
+    expect(await listen()).toBe(0);
+    expect([...script.subscribed.values()]).toMatchObject([{ transport: Transport.TRANSPORT_UDP, port: 53 }]);
+    expect(script.news).toContain('mirroring port 53/udp');
+    script.arrive(2);
+    for (const text of ['one', '', 'three']) script.data(2, text);
+    await script.until(() => heard.length === 3);
+    const [{ source, peer }] = script.arrivals as [(typeof script.arrivals)[0]];
+    const from = `${source.kind === 'internet' ? `${source.ip.join('.')} ${source.port}` : ''}`;
+    expect(peer).toEqual(at('10.9.9.9', 4_000));
+    expect(heard).toEqual(['one', '', 'three'].map((text) => ({ text, from })));
+    script.gap(2, 0);
+    script.data(2, 'four');
+    script.end(2, EndReason.END_REASON_IDLE);
+    await script.until(() => heard.length === 4 && script.over.length === 1);
+    expect(script.incoming.tally.lines()).toEqual(['port 53/udp: 4 datagrams of 1 peer, 12 bytes mirrored']);
+  });
+
+  test('share nothing with connections to the port of the same number', async () => {
+    await script.listen(1n, at('0.0.0.0', 53), server.address);
+    await listen();
+    expect([...script.subscribed.values()].map(({ transport }) => transport)).toEqual([1, 2]);
+    script.arrive(2);
+    script.data(2, 'a datagram');
+    await script.until(() => heard.length === 1);
+    script.closeListener(9n);
+    await script.until(() => script.unsubscribed.length === 1);
+    expect(server.connections).toEqual([]);
+  });
+
+  test('stay this machine’s where the port is left out, or is stolen', async () => {
+    const ignoring = await ScriptedArrivals.open({ ignore_ports: [53] });
+    expect(await ignoring.listen(9n, at('0.0.0.0', 53), bound(), false, WireTransport.UDP)).toBe(WIRE_LOCAL);
+    ignoring.incoming.close();
+    const stealing = await ScriptedArrivals.open({ mode: 'steal' });
+    stealing.say(5n, { kind: WireKind.BIND, pid: 1, transport: WireTransport.UDP, asked: at('0.0.0.0', 53) });
+    await stealing.until(() => stealing.replies.has(5n));
+    expect(stealing.replies.get(5n)?.result).toBe(WIRE_LOCAL);
+    stealing.incoming.close();
   });
 });
 

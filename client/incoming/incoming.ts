@@ -14,7 +14,7 @@ import {
   internet,
   isUnspecified,
 } from '#proto/socket-address.ts';
-import { WireError, type WireFrame, WireKind } from '#proto/wire.ts';
+import { WireError, type WireFrame, WireKind, WireTransport } from '#proto/wire.ts';
 import { replyResult } from '#proto/wire-client.ts';
 import {
   arrival,
@@ -27,11 +27,12 @@ import {
 import type { NetworkSession } from '../session.ts';
 import { Answers } from './answers.ts';
 import { Copy } from './copy.ts';
+import { DatagramCopy } from './datagram-copy.ts';
 import { renewedLines, waitingText } from './older-text.ts';
 import type { PortPolicy } from './port-policy.ts';
 import { PortSubscription } from './port-subscription.ts';
 import { Sources } from './sources.ts';
-import { type LocalLoss, reasonText, Tally } from './tally.ts';
+import { type LocalLoss, type PortName, reasonText, Tally } from './tally.ts';
 
 export interface IncomingLink {
   send(pieces: Buffer[]): void;
@@ -51,15 +52,18 @@ type Listen = Extract<WireIncomingRequest, { kind: typeof WireKind.LISTEN }>;
 
 /** A socket of the local process that stands for a port of the target. */
 interface Listener {
+  readonly isDatagram: boolean;
   readonly asked: InternetAddress;
   readonly actual: InternetAddress;
   readonly isV6Only: boolean;
   readonly port: number;
 }
 
+type Arrival = Copy | DatagramCopy;
+
 interface Connection {
-  readonly port: number;
-  readonly copy: Copy;
+  readonly port: PortName;
+  readonly copy: Arrival;
   readonly answers: Answers | undefined;
 }
 
@@ -74,11 +78,11 @@ export class Incoming {
   readonly #options: IncomingOptions;
   readonly #sources: Sources;
   readonly #listeners = new Map<bigint, Listener>();
-  readonly #ports = new Map<number, PortSubscription>();
+  readonly #ports = new Map<PortName, PortSubscription>();
   /** Also those that were given up: their connections may go on. */
-  readonly #portOfSubscription = new Map<number, number>();
+  readonly #portOfSubscription = new Map<number, PortName>();
   readonly #connections = new Map<number, Connection>();
-  readonly #copies = new Set<Copy>();
+  readonly #copies = new Set<Arrival>();
   readonly #known = new Map<bigint, () => void>();
   #nextArrival = 0n;
   /** Of all copies, also of those whose original has ended. */
@@ -103,7 +107,8 @@ export class Incoming {
   /** Where a socket that asked for this port is reached here, when it has another one. */
   movedListener(port: number): InternetAddress | null {
     for (const listener of this.#listeners.values()) {
-      if (listener.asked.port === port && listener.actual.port !== port) return reachable(listener);
+      if (!listener.isDatagram && listener.asked.port === port && listener.actual.port !== port)
+        return reachable(listener);
     }
     return null;
   }
@@ -113,7 +118,7 @@ export class Incoming {
     const request = decodeIncomingRequest(frame.kind, frame.body);
     switch (request.kind) {
       case WireKind.BIND:
-        this.#bind(frame.id, assertInternet(request.asked));
+        this.#bind(frame.id, assertInternet(request.asked), request.transport === WireTransport.UDP);
         return;
       case WireKind.LISTEN:
         void this.#listen(frame.id, request);
@@ -164,7 +169,7 @@ export class Incoming {
     this.#connections.clear();
     for (const { copy } of former) copy.close();
     this.#ports.clear();
-    for (const { port } of this.#listeners.values()) this.#subscribed(port);
+    for (const listener of this.#listeners.values()) this.#subscribed(nameOf(listener));
   }
 
   /** Nobody is left who listens: what is open is cut, and what it was is asked for, for a moment. */
@@ -182,9 +187,9 @@ export class Incoming {
     for (const copy of [...this.#copies]) copy.close();
   }
 
-  #bind(id: bigint, asked: InternetAddress): void {
+  #bind(id: bigint, asked: InternetAddress, isDatagram: boolean): void {
     const { policy } = this.#options;
-    if (policy.targetPort(asked) === null) {
+    if (policy.targetPort(asked) === null || (isDatagram && policy.isSteal)) {
       this.#send(replyOwn(id));
       return;
     }
@@ -201,11 +206,13 @@ export class Incoming {
       this.#send(replyOwn(id));
       return;
     }
-    this.#listeners.set(request.listener, { asked, actual, isV6Only: request.isV6Only, port });
+    const isDatagram = request.transport === WireTransport.UDP;
+    const listener = { asked, actual, isV6Only: request.isV6Only, port, isDatagram };
+    this.#listeners.set(request.listener, listener);
     if (actual.port !== asked.port) {
       this.#options.onNews(`port ${asked.port} of the local process is ${actual.port} on this machine`);
     }
-    const error = await this.#subscribed(port).answered();
+    const error = await this.#subscribed(nameOf(listener)).answered();
     if (error === null) {
       this.#send(replyResult(id, 0));
       return;
@@ -214,44 +221,48 @@ export class Incoming {
     this.#send(policy.isSteal ? replyResult(id, -error.localErrno) : replyOwn(id));
   }
 
-  #subscribed(port: number): PortSubscription {
-    const existing = this.#ports.get(port);
+  #subscribed(name: PortName): PortSubscription {
+    const existing = this.#ports.get(name);
     if (existing !== undefined && !existing.isOver) return existing;
     const { session, policy, onTrouble, onNews, onPort } = this.#options;
+    const port = Number.parseInt(String(name), 10);
+    const isDatagram = name !== port;
     let wasTold = false;
     const told = new Set<LossReason>();
     const subscription: PortSubscription = new PortSubscription({
       session,
       port,
+      isDatagram,
       mode: policy.isSteal ? 'steal' : 'mirror',
-      filter: policy.filterFor(port),
+      // Only requests can match.
+      filter: isDatagram ? undefined : policy.filterFor(port),
       onConflict: policy.onConflict,
       renewsOlder: policy.renewsOlder,
       onSubscribed: (subscribed) => {
         if (wasTold) return;
         wasTold = true;
-        onPort?.(port);
-        onNews(`${policy.isSteal ? 'stealing' : 'mirroring'} port ${port}${waitingText(subscribed)}`);
-        for (const note of subscribed.notes) onTrouble(`port ${port}: ${note}`);
+        if (!isDatagram) onPort?.(port);
+        onNews(`${policy.isSteal ? 'stealing' : 'mirroring'} port ${name}${waitingText(subscribed)}`);
+        for (const note of subscribed.notes) onTrouble(`port ${name}: ${note}`);
       },
       onRefused: (error) => {
-        if (this.#ports.get(port) === subscription) this.#ports.delete(port);
-        onTrouble(`port ${port} is not ${policy.isSteal ? 'stolen' : 'mirrored'}: ${error.message}`);
+        if (this.#ports.get(name) === subscription) this.#ports.delete(name);
+        onTrouble(`port ${name} is not ${policy.isSteal ? 'stolen' : 'mirrored'}: ${error.message}`);
       },
       onLosses: ({ losses }) => {
         for (const { reason } of losses) {
           if (told.has(reason)) continue;
           told.add(reason);
-          onTrouble(`port ${port} loses some of what arrives: ${reasonText(reason)}; how much is told at the end`);
+          onTrouble(`port ${name} loses some of what arrives: ${reasonText(reason)}; how much is told at the end`);
         }
       },
-      onEnded: (counters) => this.tally.ended(port, counters),
+      onEnded: (counters) => this.tally.ended(name, counters),
       onRenewed: (renewed) => {
         for (const line of renewedLines(port, renewed)) onNews(line);
       },
     });
-    this.#ports.set(port, subscription);
-    this.#portOfSubscription.set(subscription.id, port);
+    this.#ports.set(name, subscription);
+    this.#portOfSubscription.set(subscription.id, name);
     return subscription;
   }
 
@@ -259,9 +270,10 @@ export class Incoming {
     const listener = this.#listeners.get(id);
     if (listener === undefined) return;
     this.#listeners.delete(id);
-    for (const { port } of this.#listeners.values()) if (port === listener.port) return;
-    const subscription = this.#ports.get(listener.port);
-    this.#ports.delete(listener.port);
+    const name = nameOf(listener);
+    for (const other of this.#listeners.values()) if (nameOf(other) === name) return;
+    const subscription = this.#ports.get(name);
+    this.#ports.delete(name);
     void subscription?.end();
   }
 
@@ -272,42 +284,46 @@ export class Incoming {
       throw new AppError('PROTOCOL_VIOLATION', `connection ${frame.id} arrived for ${arrived.subscription}`);
     }
     this.tally.arrived(port);
+    const isDatagram = typeof port !== 'number';
     const answers = this.#options.policy.isSteal
       ? new Answers(frame.id, arrived.creditBytes, (answer) => {
           if (this.#connections.get(frame.id)?.copy === copy) this.#options.session.send(answer);
         })
       : undefined;
-    const copy: Copy = new Copy({
+    const common = {
       connectionBytes: INCOMING_CONNECTION_BYTES,
-      answers,
-      isSelection: answers === undefined && this.#options.policy.filterFor(port) !== undefined,
-      grant: (bytes) => this.#grant(frame.id, copy, bytes),
+      grant: (bytes: number) => this.#grant(frame.id, copy, bytes),
       reset: () => {
         if (this.#connections.get(frame.id)?.copy === copy) this.#reset(frame.id);
       },
-      delivered: (bytes) => this.tally.delivered(port, bytes),
-      lost: (why, bytes) => this.tally.lostHere(port, why, bytes),
-      holds: (bytes) => {
+      delivered: (bytes: number) => {
+        if (isDatagram) this.tally.datagram(port, bytes);
+        else this.tally.delivered(port, bytes);
+      },
+      lost: (why: LocalLoss, bytes: number) => this.tally.lostHere(port, why, bytes),
+      holds: (bytes: number) => {
         this.#heldBytes += bytes;
       },
       onClosed: () => this.#copies.delete(copy),
-    });
+    };
+    const isSelection = !isDatagram && answers === undefined && this.#options.policy.filterFor(port) !== undefined;
+    const copy: Arrival = isDatagram ? new DatagramCopy(common) : new Copy({ ...common, answers, isSelection });
     this.#connections.set(frame.id, { port, copy, answers });
     this.#copies.add(copy);
-    copy.receive(frame.data);
+    if (!isDatagram) copy.receive(frame.data);
     if (this.#heldBytes > MAX_HELD_BYTES && !this.#options.policy.isSteal) {
       copy.refuse('too much');
       return;
     }
     // The newest socket is the one that a reloading server means.
-    const listener = [...this.#listeners.values()].filter((one) => one.port === port).at(-1);
+    const listener = [...this.#listeners.values()].filter((one) => nameOf(one) === port).at(-1);
     const peer = fromSocketAddress(arrived.peer);
     const local = fromSocketAddress(arrived.local);
     if (listener === undefined || peer === null || local?.kind !== 'internet' || this.#isClosed) copy.refuse('refused');
     else this.#deliver(copy, listener, peer, internet(local.ip, listener.asked.port, local.scopeId), 1);
   }
 
-  #deliver(copy: Copy, listener: Listener, peer: Address, local: Address, attempt: number): void {
+  #deliver(copy: Arrival, listener: Listener, peer: Address, local: Address, attempt: number): void {
     const to = reachable(listener);
     const from = this.#sources.next(to.ip.length === 4 ? 4 : 6);
     const id = ++this.#nextArrival;
@@ -330,7 +346,7 @@ export class Incoming {
     copy.end();
   }
 
-  #grant(id: number, copy: Copy, bytes: number): void {
+  #grant(id: number, copy: Arrival, bytes: number): void {
     if (this.#connections.get(id)?.copy !== copy) return;
     const head = Credit.encode({ bytes }).finish();
     this.#options.session.send(makeFrame(id, FrameKind.FRAME_KIND_CREDIT, head));
@@ -348,6 +364,10 @@ export class Incoming {
 function assertInternet(address: Address): InternetAddress {
   if (address.kind === 'internet') return address;
   throw new WireError('a socket that listens at no internet address');
+}
+
+function nameOf({ port, isDatagram }: Listener): PortName {
+  return isDatagram ? `${port}/udp` : port;
 }
 
 /** Where a socket of this machine is reached from this machine. */

@@ -33,6 +33,8 @@ export interface PortHandlers {
 export interface PortOptions extends PortHandlers {
   readonly session: NetworkSession;
   readonly port: number;
+  /** Datagrams; else connections. */
+  readonly isDatagram?: boolean;
   readonly mode: 'mirror' | 'steal';
   readonly filter: HttpFilter | undefined;
   /** Of a steal. */
@@ -45,6 +47,8 @@ export interface PortOptions extends PortHandlers {
 
 /** As many local connections as a descriptor table of usual size holds. */
 const MAX_CONNECTIONS = 16_384;
+/** Of datagrams: each has a socket here, until it has been silent for a minute. */
+const MAX_PEERS = 4_096;
 /** Of the first answer; a listen that waits longer goes on, and is told of when the answer comes. */
 const ANSWER_DEADLINE_MS = 12_000;
 const END_DEADLINE_MS = 2_000;
@@ -60,18 +64,27 @@ export class PortSubscription implements ConnectionReceiver {
   #hasRenewed = false;
 
   constructor(options: PortOptions) {
-    const { session, port, mode, filter, onConflict = 0, withAnswers = false, withOlder = false } = options;
+    const {
+      session,
+      port,
+      mode,
+      filter,
+      onConflict = 0,
+      withAnswers = false,
+      withOlder = false,
+      isDatagram = false,
+    } = options;
     this.#options = options;
     this.port = port;
     this.id = session.openConnection(this);
     const head = Subscribe.encode({
       mode: mode === 'steal' ? IncomingMode.INCOMING_MODE_STEAL : IncomingMode.INCOMING_MODE_MIRROR,
-      transport: Transport.TRANSPORT_TCP,
+      transport: isDatagram ? Transport.TRANSPORT_UDP : Transport.TRANSPORT_TCP,
       port,
       filter,
       connectionBytes: INCOMING_CONNECTION_BYTES,
       limitBytes: INCOMING_LIMIT_BYTES,
-      maxConnections: MAX_CONNECTIONS,
+      maxConnections: isDatagram ? MAX_PEERS : MAX_CONNECTIONS,
       samplePerMillion: 0,
       maxBytesPerSecond: 0n,
       withAnswers,

@@ -3,10 +3,15 @@
 import { type Counters, LossReason } from '#proto/gen/v1/incoming.ts';
 
 /** Why something did not reach the local process although it reached us. */
-export type LocalLoss = 'refused' | 'closed early' | 'incomplete' | 'too many' | 'too much';
+/** Of connections a number, of datagrams another name. */
+export type PortName = number | `${number}/udp`;
+
+export type LocalLoss = 'refused' | 'not sent' | 'closed early' | 'incomplete' | 'too many' | 'too much';
 
 interface PortTally {
+  /** Of datagrams: peers. */
   connections: number;
+  datagrams: number;
   bytes: number;
   /** As the service counted at the end; it knows what it never sent. */
   requests: number;
@@ -24,12 +29,14 @@ const REASONS: Readonly<Record<number, string>> = {
   [LossReason.LOSS_REASON_RATE_LIMIT]: 'beyond the limit of bytes per second',
   [LossReason.LOSS_REASON_OLDER]: 'they began before the session',
   [LossReason.LOSS_REASON_MALFORMED]: 'packets could not be read',
+  [LossReason.LOSS_REASON_FRAGMENTED]: 'datagrams came in fragments (of any port; they are not put together)',
   [LossReason.LOSS_REASON_FILTER_LIMIT]: 'too large for the filter to decide',
   [LossReason.LOSS_REASON_SERVICE_LOST]: 'the sniffer was lost',
 };
 
 const LOCAL_REASONS: Readonly<Record<LocalLoss, string>> = {
   refused: 'the local process did not accept',
+  'not sent': 'this machine could not send them on',
   'closed early': 'the local process closed first',
   incomplete: 'ended here because something in between was lost',
   'too many': 'too many connections at once',
@@ -41,7 +48,7 @@ export function reasonText(reason: LossReason): string {
 }
 
 export class Tally {
-  readonly #ports = new Map<number, PortTally>();
+  readonly #ports = new Map<PortName, PortTally>();
   readonly #what: 'mirrored' | 'stolen';
 
   constructor(what: 'mirrored' | 'stolen' = 'mirrored') {
@@ -52,24 +59,29 @@ export class Tally {
     return this.#ports.size === 0;
   }
 
-  arrived(port: number): void {
+  arrived(port: PortName): void {
     this.#port(port).connections += 1;
   }
 
-  delivered(port: number, bytes: number): void {
+  delivered(port: PortName, bytes: number): void {
     this.#port(port).bytes += bytes;
   }
 
-  lostHere(port: number, why: LocalLoss, bytes: number): void {
+  datagram(port: PortName, bytes: number): void {
+    this.#port(port).datagrams += 1;
+    this.delivered(port, bytes);
+  }
+
+  lostHere(port: PortName, why: LocalLoss, bytes: number): void {
     this.#lose(port, LOCAL_REASONS[why], 1, bytes, 0);
   }
 
   /** Where no counters of the service will come. */
-  lostAt(port: number, reason: LossReason, connections: number): void {
+  lostAt(port: PortName, reason: LossReason, connections: number): void {
     this.#lose(port, reasonText(reason), connections, 0, 0);
   }
 
-  ended(port: number, counters: Counters): void {
+  ended(port: PortName, counters: Counters): void {
     const tally = this.#port(port);
     tally.requests += Number(counters.requests);
     tally.notMatched += Number(counters.notMatched);
@@ -82,7 +94,7 @@ export class Tally {
   /** One line for each port, and one for each way of losing. */
   lines(verb: 'mirrored' | 'stolen' | 'seen' = this.#what): string[] {
     return [...this.#ports].flatMap(([port, tally]) => [
-      `port ${port}: ${counted(tally.connections, 'connection')}${requestsOf(tally)}, ${bytesText(tally.bytes)} ${verb}`,
+      `port ${port}: ${arrivedText(port, tally)}${requestsOf(tally)}, ${bytesText(tally.bytes)} ${verb}`,
       ...[...tally.losses].map(([why, loss]) => `port ${port}: lost ${lossText(loss)}: ${why}`),
     ]);
   }
@@ -96,7 +108,7 @@ export class Tally {
     }));
   }
 
-  #lose(port: number, why: string, connections: number, bytes: number, packets: number): void {
+  #lose(port: PortName, why: string, connections: number, bytes: number, packets: number): void {
     if (connections === 0 && bytes === 0 && packets === 0) return;
     const { losses } = this.#port(port);
     const loss = losses.get(why) ?? { connections: 0, bytes: 0, packets: 0 };
@@ -106,14 +118,19 @@ export class Tally {
     losses.set(why, loss);
   }
 
-  #port(port: number): PortTally {
+  #port(port: PortName): PortTally {
     let tally = this.#ports.get(port);
     if (tally === undefined) {
-      tally = { connections: 0, bytes: 0, requests: 0, notMatched: 0, notSampled: 0, losses: new Map() };
+      tally = { connections: 0, datagrams: 0, bytes: 0, requests: 0, notMatched: 0, notSampled: 0, losses: new Map() };
       this.#ports.set(port, tally);
     }
     return tally;
   }
+}
+
+function arrivedText(port: PortName, { connections, datagrams }: PortTally): string {
+  if (typeof port === 'number') return counted(connections, 'connection');
+  return `${counted(datagrams, 'datagram')} of ${counted(connections, 'peer')}`;
 }
 
 function requestsOf({ requests, notMatched, notSampled }: PortTally): string {

@@ -111,10 +111,16 @@ export class ScriptedArrivals {
   }
 
   /** The local process listens; `listener` names the socket. Resolves with the result of its listen. */
-  async listen(listener: bigint, asked: Address, actual: Address, isV6Only = false): Promise<number> {
+  async listen(
+    listener: bigint,
+    asked: Address,
+    actual: Address,
+    isV6Only = false,
+    transport: WireTransport = WireTransport.TCP,
+  ): Promise<number> {
     const id = 1_000n + listener;
     this.replies.delete(id);
-    this.say(id, { kind: WireKind.LISTEN, pid: 1, listener, transport: WireTransport.TCP, isV6Only, asked, actual });
+    this.say(id, { kind: WireKind.LISTEN, pid: 1, listener, transport, isV6Only, asked, actual });
     await this.until(() => this.replies.has(id));
     return this.replies.get(id)?.result ?? Number.NaN;
   }

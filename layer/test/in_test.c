@@ -1,5 +1,6 @@
 /* The tables of listeners and arrivals, and which calls are trapped for them. */
 #include "../filter.h"
+#include "../in_datagram.h"
 #include "../in_table.h"
 #include "../shared.h"
 #include "../wire.h"
@@ -49,6 +50,34 @@ static void test_arrivals(void)
 	ok(known == 9999 + 8192, "those that live are kept, those that are over only so far");
 	source = source_of(1);
 	ok(!in_arrival_find(&source), "the oldest went first");
+	net_unlock();
+}
+
+static void test_datagrams(void)
+{
+	struct net_addr peer = net_addr_loopback(AF_INET, 7777), other = net_addr_loopback(AF_INET, 7778);
+	struct net_addr local = net_addr_loopback(AF_INET, 53), source = source_of(30000), again = source_of(30001);
+	struct net_socket socket = {.inode = 17, .domain = AF_INET};
+	struct in_listener *listener;
+
+	net_lock();
+	listener = in_listener_new(&socket, 3, &local);
+	listener->is_listening = true;
+	(void)in_arrival_add(&source, &peer, &local);
+	ok(!in_datagram_is(17) && !in_datagram_peer(17, &peer), "a socket of connections has no peers of datagrams");
+	listener->is_datagram = true;
+	ok(in_datagram_is(17) && !in_datagram_is(18), "a socket of datagrams is known");
+	ok(net_addr_equal(in_datagram_source(&source), &peer) && !in_datagram_source(&again), "so is who sent in truth");
+	ok(net_addr_equal(in_datagram_peer(17, &peer), &source) && !in_datagram_peer(17, &other),
+	   "what goes to a peer of the target is told from everything else");
+	(void)in_arrival_add(&again, &peer, &local);
+	ok(net_addr_equal(in_datagram_peer(17, &peer), &again), "a peer that comes again is the newer one");
+	(void)in_arrival_add(&again, &other, &local);
+	ok(net_addr_equal(in_datagram_peer(17, &peer), &source) && net_addr_equal(in_datagram_peer(17, &other), &again),
+	   "and a source that is used again is its new peer's alone");
+	net_addr_as(&peer, AF_INET6);
+	ok(net_addr_equal(in_datagram_peer(17, &peer), &source), "v4-mapped as well");
+	in_listener_destroy(listener);
 	net_unlock();
 }
 
@@ -113,7 +142,8 @@ static void test_filter(void)
 	   "nor for outgoing connections");
 	ok(!is_trapped(on, SYS_accept, 0) && !is_trapped(on, SYS_accept4, 0), "accept that asks for no address never is");
 	ok(is_trapped(on, SYS_accept4, 0x700000000000), "wherever the address lies");
-	ok(!is_trapped(on, SYS_connect, 1) && !is_trapped(on, SYS_recvmsg, 1), "connections out are not touched by it");
+	ok(is_trapped(on, SYS_sendto, 0) == false && is_trapped(on, SYS_recvmsg, 1) && is_trapped(on, SYS_connect, 1),
+	   "who sends to and hears from a peer of the target is, and no call without an address");
 }
 
 int main(void)
@@ -122,6 +152,7 @@ int main(void)
 		return 1;
 	test_arrivals();
 	test_listeners();
+	test_datagrams();
 	test_filter();
 	return tap_done();
 }

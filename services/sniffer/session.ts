@@ -19,7 +19,7 @@ import { type OlderConnection, olderConnections, renewConnections } from '#runti
 import type { Captures, CaptureUser } from './captures.ts';
 import type { Copy } from './copy.ts';
 import { Outlet } from './outlet.ts';
-import { Subscription, type SubscriptionWorld, TCP } from './subscription.ts';
+import { Subscription, type SubscriptionWorld } from './subscription.ts';
 import { openTarget, type SnifferTarget } from './target.ts';
 import type { TargetCapture } from './target-capture.ts';
 
@@ -202,10 +202,8 @@ export class SnifferSession implements SessionHandlers, CaptureUser, Subscriptio
     }
   }
 
-  #notesOf({ protocol, wish }: Subscription): string[] {
+  #notesOf({ wish }: Subscription): string[] {
     const notes: string[] = [];
-    if (protocol !== TCP)
-      notes.push(`port ${wish.port}: datagrams that come in fragments are counted and not mirrored`);
     if (wish.withAnswers && wish.filter !== undefined) notes.push('answers are not shown where requests are filtered');
     return notes;
   }

@@ -8,7 +8,7 @@ import { type FlowAddresses, type FlowEvents, readEvents } from './events.ts';
 import { type NativeCapture, type NativeCounters, native } from './native/index.ts';
 import { requestPrefixes } from './prefilter.ts';
 import { type Selection, select } from './selection.ts';
-import type { Subscription } from './subscription.ts';
+import { type Subscription, UDP } from './subscription.ts';
 
 export interface CaptureLimits {
   readonly ringBytes: number;
@@ -45,6 +45,7 @@ export class TargetCapture implements FlowEvents {
   readonly #timer: NodeJS.Timeout;
   readonly #onFailure: (error: AppError) => void;
   #ringLosses = 0;
+  #fragments = 0;
   readonly #marks = new Map<number, () => void>();
   #lastMark = 0;
   /** Whose sample the kernel takes. */
@@ -234,15 +235,21 @@ export class TargetCapture implements FlowEvents {
 
   /** What the kernel has counted since the last time. */
   #countLosses(): void {
-    const { ringLosses, notSampledConnections } = this.counters;
+    const { ringLosses, notSampledConnections, fragments } = this.counters;
     if (this.#sampled !== null) this.#sampled.counts.notSampled += notSampledConnections - this.#notSampled;
     this.#notSampled = notSampledConnections;
     const packets = ringLosses - this.#ringLosses;
     this.#ringLosses = ringLosses;
+    const pieces = fragments - this.#fragments;
+    this.#fragments = fragments;
     for (const { subscriptions } of this.#ports.values()) {
       for (const subscription of subscriptions) {
         // Of which connection they were the ring cannot tell.
         if (packets > 0) subscription.counts.lost(LossReason.LOSS_REASON_RING_FULL, { packets });
+        // TCP is not sent in fragments.
+        if (pieces > 0 && subscription.protocol === UDP) {
+          subscription.counts.lost(LossReason.LOSS_REASON_FRAGMENTED, { packets: pieces });
+        }
       }
     }
   }

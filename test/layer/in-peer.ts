@@ -126,6 +126,18 @@ export class InPeer {
     return socket;
   }
 
+  /** Where datagrams have to come from on this machine to seem to come from `peer`. */
+  async datagramSource(listen: Listen, peer: string, local: string): Promise<InternetAddress> {
+    const nth = ++this.#arrivals;
+    const ip = Buffer.from([127, 64 + (process.pid & 63), (Number(listen.listener) >> 8) & 255, nth & 255]);
+    const source = internet(ip, 1024 + (process.pid % 60_000));
+    await new Promise<void>((resolve) => {
+      this.#known.set(BigInt(nth), resolve);
+      this.write(arrival(BigInt(nth), source, parse(peer), parse(local)));
+    });
+    return source;
+  }
+
   write(pieces: Buffer[]): void {
     if (!this.#socket.destroyed) this.#socket.write(Buffer.concat(pieces));
   }

@@ -91,6 +91,8 @@ export const LossReason = {
   LOSS_REASON_FILTER_LIMIT: 9,
   /** LOSS_REASON_SERVICE_LOST - The service or the agent went away. */
   LOSS_REASON_SERVICE_LOST: 10,
+  /** LOSS_REASON_FRAGMENTED - Fragments of datagrams (packets), which are not put together; whose they were is not looked at. */
+  LOSS_REASON_FRAGMENTED: 11,
   UNRECOGNIZED: -1,
 } as const;
 
@@ -108,6 +110,7 @@ export namespace LossReason {
   export type LOSS_REASON_MALFORMED = typeof LossReason.LOSS_REASON_MALFORMED;
   export type LOSS_REASON_FILTER_LIMIT = typeof LossReason.LOSS_REASON_FILTER_LIMIT;
   export type LOSS_REASON_SERVICE_LOST = typeof LossReason.LOSS_REASON_SERVICE_LOST;
+  export type LOSS_REASON_FRAGMENTED = typeof LossReason.LOSS_REASON_FRAGMENTED;
   export type UNRECOGNIZED = typeof LossReason.UNRECOGNIZED;
 }
 

@@ -6,7 +6,7 @@ import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { can } from '../can.ts';
 import { type Peer, startNetwork, type TargetNetwork } from '../fixtures/network.ts';
-import { ExecHarness, type Run, until } from './exec-harness.ts';
+import { ExecHarness, type Run, until } from '../integration/exec-harness.ts';
 
 const PORT = 8082;
 const GRPC = 8083;
