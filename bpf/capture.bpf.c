@@ -60,6 +60,14 @@ struct {
 	__type(value, struct capture_flow_state);
 } flows SEC(".maps");
 
+/* Connections that a stealer passes on to the target: it was seen on its way to the stealer what they carry. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, CAPTURE_MAX_FLOWS);
+	__type(key, struct capture_flow);
+	__type(value, __u8);
+} passed_on SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, CAPTURE_MAX_PORTS);
@@ -195,6 +203,28 @@ static __always_inline int is_muted(struct __sk_buff *skb, const struct packet *
 	return bpf_map_lookup_elem(&muted, &flow) && !may_begin_request(skb, packet);
 }
 
+/* On loopback. A stealer's packets bear its mark, the target's answers to them do not. */
+static __always_inline int is_passed_on(struct __sk_buff *skb, const struct packet *packet, int is_answer)
+{
+	int is_marked = skb->mark == CAPTURE_STEALER_MARK;
+	struct capture_flow flow = {};
+	__u8 yes = 1;
+
+	if (packet->protocol != IPPROTO_TCP || (!is_answer && !is_marked && !(packet->flags & SYN)))
+		return 0;
+	if (is_marked && !(packet->flags & SYN))
+		return 1;
+	read_flow(skb, packet, is_answer, &flow);
+	if (is_answer)
+		return bpf_map_lookup_elem(&passed_on, &flow) != 0;
+	/* A port of the stealer's may be anybody's later. */
+	if (is_marked)
+		bpf_map_update_elem(&passed_on, &flow, &yes, BPF_ANY);
+	else
+		bpf_map_delete_elem(&passed_on, &flow);
+	return is_marked;
+}
+
 static __always_inline __u32 judge_request(struct __sk_buff *skb, const struct packet *packet, __u8 watched,
 					   const struct capture_settings *set, struct capture_counters *count)
 {
@@ -322,9 +352,10 @@ int capture(struct __sk_buff *skb)
 		return NOTHING;
 	}
 	by_port = packet.protocol == IPPROTO_TCP ? all->tcp : all->udp;
-	if (!is_outgoing && by_port[packet.destination_port])
+	if (!is_outgoing && by_port[packet.destination_port] && !(is_loopback && is_passed_on(skb, &packet, 0)))
 		kept = judge_request(skb, &packet, by_port[packet.destination_port], set, count);
-	else if ((is_outgoing || is_loopback) && by_port[packet.source_port])
+	else if ((is_outgoing || is_loopback) && by_port[packet.source_port] &&
+		 !(is_loopback && is_passed_on(skb, &packet, 1)))
 		kept = judge_answer(skb, &packet, by_port[packet.source_port], set);
 	return within_bulk(&packet, kept, set, count);
 }

@@ -66,6 +66,8 @@ public:
 
 		if (fd < 0)
 			return failed(info, fd, "bind");
+		/* For a sniffer to know that it has seen what we pass on; without the right to it that is copied twice. */
+		setsockopt(fd, SOL_SOCKET, SO_MARK, &own_mark, sizeof own_mark);
 		int error = redirect_ == nullptr ? 0 : redirect_dial(redirect_, bound, true);
 
 		if (error == 0)

@@ -64,7 +64,7 @@ void redirect_close(struct redirect *redirect);
 
 struct nat;
 
-/* Of our own connections to the target, which are not translated. */
+/* Of our own connections to the target, which are not translated, and which a sniffer leaves out (bpf/capture.h). */
 static const uint32_t own_mark = 0x6d72646d;
 
 /* `table` begins with "mirrord-steal-". `may_own`: where the kernel can, what is made goes with this process. */
