@@ -84,7 +84,8 @@ export class Passage {
       case FrameKind.FRAME_KIND_SESSION_EVENT:
         break;
       default:
-        if (!this.#connections.has(id)) throw violation(frame);
+        // RENEWED and LOSSES are about a subscription.
+        if (!this.#connections.has(id) && !this.#subscriptions.has(id)) throw violation(frame);
     }
     agent.send(frame);
     return agent.bufferedBytes > BEHIND_BYTES ? agent.drained() : undefined;
