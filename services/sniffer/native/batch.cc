@@ -11,11 +11,14 @@ constexpr size_t ALIGNMENT = 8;
 constexpr size_t FIRST_BYTES = 64 * 1024;
 // One event fits into one frame (proto/frame.ts): a receiver need not cut it.
 constexpr size_t MOST_EVENT_BYTES = 128 * 1024;
+// More at once is worth an event of its own, and no second copy.
+constexpr size_t GATHERED_BELOW = 4 * 1024;
 
 } // namespace
 
 std::vector<uint8_t> Batch::take()
 {
+	pass_all();
 	std::vector<uint8_t> taken;
 	taken.swap(bytes_);
 	last_ = SIZE_MAX;
@@ -63,7 +66,50 @@ void Batch::on_open(const Flow &flow)
 	head->number = flow.started_ns;
 }
 
+void Batch::gather(uint32_t flow, Direction direction, const uint8_t *data, size_t bytes)
+{
+	auto found = gathered_.find(flow);
+	bool is_another = found != gathered_.end() && (found->second.direction != direction ||
+						       found->second.bytes.size() + bytes > MOST_EVENT_BYTES);
+	if (is_another)
+		pass(flow);
+	if (is_another || found == gathered_.end()) {
+		found = gathered_.emplace(flow, Gathered{direction, {}}).first;
+		gathered_order_.push_back(flow);
+	}
+	found->second.bytes.insert(found->second.bytes.end(), data, data + bytes);
+	gathered_bytes_ += bytes;
+}
+
+void Batch::pass(uint32_t flow)
+{
+	auto found = gathered_.find(flow);
+	if (found == gathered_.end())
+		return;
+	const Gathered &one = found->second;
+	append(EventType::BYTES, flow, one.bytes.data(), one.bytes.size())->direction = static_cast<uint8_t>(one.direction);
+	gathered_bytes_ -= one.bytes.size();
+	gathered_.erase(found);
+}
+
+void Batch::pass_all()
+{
+	for (uint32_t flow : gathered_order_)
+		pass(flow);
+	gathered_order_.clear();
+}
+
 void Batch::on_bytes(const Flow &flow, Direction direction, const uint8_t *data, size_t bytes)
+{
+	if (flow.key.protocol == PROTOCOL_TCP && bytes < GATHERED_BELOW) {
+		gather(flow.id, direction, data, bytes);
+		return;
+	}
+	pass(flow.id);
+	add_bytes(flow, direction, data, bytes);
+}
+
+void Batch::add_bytes(const Flow &flow, Direction direction, const uint8_t *data, size_t bytes)
 {
 	if (last_ != SIZE_MAX && flow.key.protocol == PROTOCOL_TCP) {
 		auto *head = reinterpret_cast<EventHead *>(bytes_.data() + last_);
@@ -86,6 +132,7 @@ void Batch::on_bytes(const Flow &flow, Direction direction, const uint8_t *data,
 
 void Batch::on_gap(const Flow &flow, Direction direction, uint64_t bytes, Loss reason)
 {
+	pass(flow.id);
 	EventHead *head = append(EventType::GAP, flow.id, nullptr, 0);
 	head->direction = static_cast<uint8_t>(direction);
 	head->reason = static_cast<uint8_t>(reason);
@@ -94,11 +141,13 @@ void Batch::on_gap(const Flow &flow, Direction direction, uint64_t bytes, Loss r
 
 void Batch::mark(uint64_t number)
 {
+	pass_all();
 	append(EventType::MARK, 0, nullptr, 0)->number = number;
 }
 
 void Batch::on_half_close(const Flow &flow, Direction direction, uint64_t at_ns)
 {
+	pass(flow.id);
 	EventHead *head = append(EventType::HALF_CLOSE, flow.id, nullptr, 0);
 	head->direction = static_cast<uint8_t>(direction);
 	head->number = at_ns;
@@ -106,6 +155,7 @@ void Batch::on_half_close(const Flow &flow, Direction direction, uint64_t at_ns)
 
 void Batch::on_close(const Flow &flow, End reason, uint64_t at_ns)
 {
+	pass(flow.id);
 	EventHead *head = append(EventType::CLOSE, flow.id, nullptr, 0);
 	head->reason = static_cast<uint8_t>(reason);
 	head->number = at_ns;

@@ -1,11 +1,12 @@
 // What the tracker tells, as bytes for JavaScript (events.ts reads them): one buffer for many events, so that a crossing
 // between the threads costs little however small the packets are.
 //
-// An event is a head of 24 bytes in the machine's order, then `bytes` of payload, then padding to 8. Bytes of one direction
-// that follow each other become one event, but datagrams never do.
+// An event is a head of 24 bytes in the machine's order, then `bytes` of payload, then padding to 8. Bytes of one connection
+// and direction that follow each other become one event, whatever other connections say between them; datagrams never do.
 #pragma once
 
 #include <memory>
+#include <unordered_map>
 #include <vector>
 
 #include "tracker.h"
@@ -54,8 +55,8 @@ class Batch final : public TrackerSink {
       public:
 	explicit Batch(uint32_t sample_seed) : sample_seed_(sample_seed) {}
 
-	bool is_empty() const { return bytes_.empty(); }
-	size_t size() const { return bytes_.size(); }
+	bool is_empty() const { return size() == 0; }
+	size_t size() const { return bytes_.size() + gathered_bytes_; }
 	// Ends the batch and begins another.
 	std::vector<uint8_t> take();
 	void mark(uint64_t number);
@@ -70,6 +71,16 @@ class Batch final : public TrackerSink {
 	void on_no_room(const FlowKey &key) override;
 
       private:
+	struct Gathered {
+		Direction direction = Direction::TO_TARGET;
+		std::vector<uint8_t> bytes;
+	};
+
+	void gather(uint32_t flow, Direction direction, const uint8_t *data, size_t bytes);
+	// What was gathered becomes an event: of one flow, or of all.
+	void pass(uint32_t flow);
+	void pass_all();
+	void add_bytes(const Flow &flow, Direction direction, const uint8_t *data, size_t bytes);
 	EventHead *append(EventType type, uint32_t flow, const void *payload, size_t bytes);
 	EventAddresses addresses_of(const FlowKey &key) const;
 
@@ -77,6 +88,9 @@ class Batch final : public TrackerSink {
 	std::vector<uint8_t> bytes_;
 	size_t last_ = SIZE_MAX; // where the event begins that bytes may be added to
 	size_t end_ = 0;	 // of its payload, without padding
+	std::unordered_map<uint32_t, Gathered> gathered_;
+	std::vector<uint32_t> gathered_order_; // of their first bytes; may name some that are gone
+	size_t gathered_bytes_ = 0;
 };
 
 } // namespace sniffer

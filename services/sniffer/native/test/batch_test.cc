@@ -23,9 +23,9 @@ struct Written {
 		send(Direction::TO_TARGET, TCP_SYN, 1000);
 		send(Direction::FROM_TARGET, TCP_SYN | TCP_ACK, 5000);
 	}
-	void send(Direction direction, uint8_t flags, uint32_t sequence, const std::string &payload = "")
+	void send(Direction direction, uint8_t flags, uint32_t sequence, const std::string &payload = "", uint16_t peer = 40000)
 	{
-		tracker.segment(maker.make(direction, flags, sequence, 1001, payload, 40000), maker.now);
+		tracker.segment(maker.make(direction, flags, sequence, 1001, payload, peer), maker.now);
 	}
 	std::string text(std::vector<uint8_t> bytes)
 	{
@@ -54,6 +54,21 @@ int main()
 		std::vector<uint8_t> bytes = w.batch.take();
 		EQUAL(w.text(bytes), "1:0:1:48 2:0:1:9 2:1:1:6 2:0:1:1 ");
 		EQUAL(memcmp(bytes.data() + 24 + 48 + 24, "abcdefghi", 9), 0);
+		HOLDS(w.batch.is_empty());
+	});
+	tap::test("so are those that other connections come between, each before what ends or interrupts it", [] {
+		Written w;
+		w.send(Direction::TO_TARGET, TCP_SYN, 1000, "", 40001);
+		w.send(Direction::FROM_TARGET, TCP_SYN | TCP_ACK, 5000, "", 40001);
+		w.batch.take();
+		for (uint32_t at = 0; at < 3; at++)
+			for (uint16_t peer : {40000, 40001})
+				w.send(Direction::TO_TARGET, TCP_ACK, 1001 + 2 * at, "ab", peer);
+		w.send(Direction::TO_TARGET, TCP_RST, 1007, "", 40001);
+		w.send(Direction::FROM_TARGET, TCP_ACK, 5001, "answer");
+		EQUAL(w.batch.size(), size_t{24 + 8 + 24 + 24 + 8 + 6});
+		w.batch.mark(1);
+		EQUAL(w.text(w.batch.take()), "2:0:2:6 5:0:2:0 2:0:1:6 2:1:1:6 9:0:0:0 ");
 		HOLDS(w.batch.is_empty());
 	});
 	tap::test("a batch that was taken is not written to any more", [] {
