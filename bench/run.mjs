@@ -12,11 +12,16 @@ if (name === undefined || !existsSync(join(root, `bench/${name}.ts`))) {
   process.exit(2);
 }
 
-/** A file of the tests finds its neighbours by the folder it is in, also when it is bundled elsewhere. */
+/** A file of the tests finds its neighbours by the folder it is in, also when it is bundled elsewhere; so do addons. */
 function keepFolders({ onLoad }) {
   onLoad({ filter: /\.ts$/ }, ({ path }) => ({
     loader: 'ts',
-    contents: readFileSync(path, 'utf8').replaceAll('import.meta.dirname', JSON.stringify(dirname(path))),
+    contents: readFileSync(path, 'utf8')
+      .replaceAll('import.meta.dirname', JSON.stringify(dirname(path)))
+      .replaceAll(
+        'import.meta.url',
+        path.startsWith(join(root, 'services')) ? JSON.stringify(pathToFileURL(path).href) : 'import.meta.url',
+      ),
   }));
 }
 

@@ -36,7 +36,7 @@ export class PoolEndpoint implements Endpoint, PoolMember {
   #isEnding = false;
   #hasEnded = false;
   #isOver = false;
-  readonly #onDialled: (() => void) | undefined;
+  #onDialled: (() => void) | undefined;
   #timer: NodeJS.Timeout | undefined;
 
   /** @param from a descriptor, the endpoint's from here on; an error when there is none: it is told as the connection's */
@@ -124,9 +124,8 @@ export class PoolEndpoint implements Endpoint, PoolMember {
 
   onWritable(): void {
     if (this.#isDialling) {
-      this.#isDialling = false;
       this.#stopTimer();
-      this.#onDialled?.();
+      this.#endDialling();
     }
     const hadToWait = this.#waitingBytes > 0;
     this.#writeWaiting();
@@ -220,8 +219,14 @@ export class PoolEndpoint implements Endpoint, PoolMember {
     this.#stopTimer();
     this.#dropWaiting();
     if (this.#membership !== undefined) this.#pool.close(this.#membership, isReset);
-    if (this.#isDialling) this.#onDialled?.();
+    this.#endDialling();
+  }
+
+  #endDialling(): void {
     this.#isDialling = false;
+    const tell = this.#onDialled;
+    this.#onDialled = undefined;
+    tell?.();
   }
 
   #dropWaiting(): void {
