@@ -144,6 +144,16 @@ function commandOf(pid: number): string {
   }
 }
 
+const NFT_SIDECAR = [
+  'nft add table ip sidecar',
+  'nft add chain ip sidecar in { type nat hook prerouting priority -100 ; }',
+  `nft add rule ip sidecar in tcp dport ${PORT + 2} redirect to :${PORT + 3}`,
+];
+
+function iptablesSidecar(command: string, act: '-A' | '-D'): string[] {
+  return [`${command} -t nat ${act} PREROUTING -p tcp --dport ${PORT + 2} -j REDIRECT --to-ports ${PORT + 3}`];
+}
+
 test('what a stealer and its guard have left is removed by the next one', async () => {
   await network.run(network.target, 'nft add table ip mirrord-steal-1-gone');
   await network.run(network.target, 'nft add table ip6 mirrord-steal-1-gone');
@@ -155,25 +165,26 @@ test('what a stealer and its guard have left is removed by the next one', async 
   expect(await ruleset()).toContain('of-somebody');
 });
 
-test("behind a sidecar's redirect the plaintext is stolen, and what the sidecar takes stays the sidecar's", async () => {
-  for (const rule of [
-    'nft add table ip sidecar',
-    'nft add chain ip sidecar in { type nat hook prerouting priority -100 ; }',
-    `nft add rule ip sidecar in tcp dport ${PORT + 2} redirect to :${PORT + 3}`,
-  ]) {
-    await network.run(network.target, rule);
-  }
-  const sidecar = await network.serve(network.target, [
-    ...[process.execPath, '-e'],
-    `require('net').createServer((c)=>{const o=require('net').connect(${PORT},'127.0.0.1');c.pipe(o).pipe(c);o.on('error',()=>0);c.on('error',()=>0)}).listen(${PORT + 3},()=>console.log('ready'))`,
-  ]);
-  const client = await open('nftables');
-  await client.steal(onlyAlice);
-  await client.steal({ ...onlyAlice, port: PORT + 2 });
-  const through = `http://10.99.0.1:${PORT + 2}`;
-  expect(await curl(`${through}/a`, '-H', 'x-user: alice')).toBe('local /a\n');
-  expect(client.peers).toEqual([expect.stringMatching(/^127\.0\.0\.1:/)]);
-  expect(await curl(`${through}/b`)).toContain('hello');
-  await sidecar.stop();
-  await network.run(network.target, 'nft delete table ip sidecar');
-});
+test.each([
+  ['nft', NFT_SIDECAR, ['nft delete table ip sidecar']],
+  ['iptables-nft', iptablesSidecar('iptables-nft', '-A'), iptablesSidecar('iptables-nft', '-D')],
+  ['iptables-legacy', iptablesSidecar('iptables-legacy', '-A'), iptablesSidecar('iptables-legacy', '-D')],
+])(
+  "behind a sidecar's redirect by %s the plaintext is stolen, and the rest stays the sidecar's",
+  async (_, rules, undo) => {
+    for (const rule of rules) await network.run(network.target, rule);
+    const sidecar = await network.serve(network.target, [
+      ...[process.execPath, '-e'],
+      `require('net').createServer((c)=>{const o=require('net').connect(${PORT},'127.0.0.1');c.pipe(o).pipe(c);o.on('error',()=>0);c.on('error',()=>0)}).listen(${PORT + 3},()=>console.log('ready'))`,
+    ]);
+    const client = await open('nftables');
+    await client.steal(onlyAlice);
+    await client.steal({ ...onlyAlice, port: PORT + 2 });
+    const through = `http://10.99.0.1:${PORT + 2}`;
+    expect(await curl(`${through}/a`, '-H', 'x-user: alice')).toBe('local /a\n');
+    expect(client.peers).toEqual([expect.stringMatching(/^127\.0\.0\.1:/)]);
+    expect(await curl(`${through}/b`)).toContain('hello');
+    await sidecar.stop();
+    for (const rule of undo) await network.run(network.target, rule);
+  },
+);
