@@ -9,6 +9,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
+import type { HttpCondition } from '../../proto/gen/v1/incoming.ts';
 import { type Peer, type Saying, startNetwork, type TargetNetwork } from '../fixtures/network.ts';
 import { StealClient, type Stealer, startStealer } from '../integration/stealer-harness.ts';
 
@@ -17,6 +18,7 @@ const DEADLINE_MS = 240_000;
 const run = promisify(execFile);
 const fixture = (name: string) => path.join(import.meta.dirname, '../fixtures', name);
 
+type Condition = NonNullable<HttpCondition['condition']>;
 type Server = Readonly<{ name: string; command: (port: number) => string[] }>;
 
 let folder = '';
@@ -64,7 +66,12 @@ async function freePort(): Promise<number> {
 }
 
 /** One server at the target, one here, and a session that wants what has `x-user: alice`. */
-async function open(target: string[], local: (port: number) => string[], saying?: Saying): Promise<void> {
+async function open(
+  target: string[],
+  local: (port: number) => string[],
+  saying?: Saying,
+  condition: Condition = { $case: 'header', value: '^x-user: alice$' },
+): Promise<void> {
   peers.push(await network.serve(network.target, target, saying));
   const port = await freePort();
   // This machine's own network: the process of the test is in it.
@@ -72,7 +79,7 @@ async function open(target: string[], local: (port: number) => string[], saying?
   peers.push(await network.serve(here, local(port)));
   const client = await StealClient.open(stealer, network.identity, port);
   clients.push(client);
-  await client.steal({ port: PORT, conditions: [{ $case: 'header', value: '^x-user: alice$' }] });
+  await client.steal({ port: PORT, conditions: [condition] });
 }
 
 /** A client beyond the target. */
@@ -134,6 +141,25 @@ test(
       const said = await ask('h2load', '-n5000', '-c4', '-m50', ...more, `http://10.99.0.1:${PORT}/page`);
       expect(said, more.join(' ')).toContain('5000 succeeded, 0 failed, 0 errored, 0 timeout');
       expect(said).toContain(answers);
+    }
+  },
+  DEADLINE_MS,
+);
+
+test(
+  'WebSocket on either side: 200 messages there and back, by the path that asked for it',
+  async () => {
+    const serve = (port: number) => [process.execPath, fixture('web-socket.mjs'), 'serve', `${port}`, '::'];
+    await open(serve(PORT), serve, undefined, { $case: 'path', value: '^/alice$' });
+    const client = [process.execPath, '--experimental-websocket', '--no-warnings', fixture('web-socket.mjs')];
+    const [target, local] = peers as [Peer, Peer];
+    for (const [at, server] of [
+      ['/alice', local],
+      ['/bob', target],
+    ] as const) {
+      const said = await ask(...client, 'talk', `ws://10.99.0.1:${PORT}${at}`, '200');
+      expect(said).toMatch(/^right [1-9][0-9]{6}\n$/);
+      await server.line(`upgrade ${at}`);
     }
   },
   DEADLINE_MS,
