@@ -1,20 +1,21 @@
 // Connections through the whole of mirrord against the same straight, through `ssh -L`, through two socats, and against the
-// tuned session stream that carries nothing else: bulk down and up, one question at a time, a question beside bulk, connects
+// tuned session stream that carries nothing else ("session") or what plain sockets bring and take ("sockets"): bulk down and up, one question at a time, a question beside bulk, connects
 // and lookups. Over a distance every way has the same delaying relay in it. The ways take turns.
 
-import { execFileSync, fork } from 'node:child_process';
+import { type ChildProcess, execFileSync, fork } from 'node:child_process';
 import { once } from 'node:events';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Whole } from '../test/fixtures/whole.ts';
 import { startDelayRelay } from './delay-relay.ts';
+import { type ForwardOrder, runForward } from './outgoing-forward.ts';
 import { runSession, type SessionOrder } from './outgoing-session.ts';
 import { Ways } from './outgoing-ways.ts';
 import { median, printTable, ratios } from './table.ts';
 
 const ROUNDS = Number(process.argv[2] ?? 3);
 const ROUND_TRIPS_MS = process.argv[3] === undefined ? [0, 20, 100] : [Number(process.argv[3])];
-const NAMES = ['session', 'mirrord', 'ssh', 'socat', 'direct'] as const;
+const NAMES = ['session', 'sockets', 'mirrord', 'ssh', 'socat', 'direct'] as const;
 type Name = (typeof NAMES)[number];
 
 /** The first warms up; each is asked for the first time once. */
@@ -59,10 +60,12 @@ interface Bench {
 async function compare({ ways, whole, program, port, targetPort }: Bench, roundTripMs: number): Promise<void> {
   const relay = await startDelayRelay(whole.address, roundTripMs);
   const session = await startSession(roundTripMs);
+  const forward = await startForward(port, roundTripMs);
   try {
-    await compareFrom({ ways, whole, program, port, targetPort }, roundTripMs, relay.address, session);
+    await compareFrom({ ways, whole, program, port, targetPort }, roundTripMs, relay.address, session, forward.port);
   } finally {
     session.close();
+    forward.close();
     await relay.close();
   }
 }
@@ -72,6 +75,7 @@ async function compareFrom(
   roundTripMs: number,
   address: string,
   session: SessionBench,
+  forwardPort: number,
 ): Promise<void> {
   const ports = await ways.start(port, roundTripMs);
   const here =
@@ -85,7 +89,13 @@ async function compareFrom(
     return stdout.trim().split(' ').map(Number);
   };
   const throughMirrord: Ask = (what, ...words) => inMirrord(what ?? '', '127.0.0.1', String(targetPort), ...words);
-  const asks = { mirrord: throughMirrord, ssh: here(ports.ssh), socat: here(ports.socat), direct: here(ports.direct) };
+  const asks = {
+    sockets: here(forwardPort),
+    mirrord: throughMirrord,
+    ssh: here(ports.ssh),
+    socat: here(ports.socat),
+    direct: here(ports.direct),
+  };
   const mib = roundTripMs === 0 ? 512 : roundTripMs <= 20 ? 128 : 48;
   for (const what of ['down', 'up'] as const) {
     const results = await takeTurns(NAMES, (name) =>
@@ -127,7 +137,7 @@ async function printRoundTrips(roundTripMs: number, throughMirrord: Ask, inMirro
 }
 
 async function takeTurns(names: readonly Name[], run: (name: Name) => Promise<number[]>): Promise<Results> {
-  const results: Results = { session: [], mirrord: [], ssh: [], socat: [], direct: [] };
+  const results: Results = { session: [], sockets: [], mirrord: [], ssh: [], socat: [], direct: [] };
   for (let round = 0; round < ROUNDS; round++) {
     for (const name of names) results[name].push((await run(name))[0] ?? Number.NaN);
   }
@@ -168,6 +178,28 @@ async function startSession(roundTripMs: number): Promise<SessionBench> {
   };
 }
 
+/** Two processes that forward to `port`, and the distance between them. */
+async function startForward(port: number, roundTripMs: number): Promise<{ port: number; close(): void }> {
+  const start = async <T>(order: ForwardOrder): Promise<[ChildProcess, T]> => {
+    const child = fork(fileURLToPath(import.meta.url), {
+      env: { ...process.env, BENCH_FORWARD: JSON.stringify(order) },
+    });
+    return [child, ((await once(child, 'message')) as [T])[0]];
+  };
+  const [far, address] = await start<string>({ role: 'far', port });
+  const relay = await startDelayRelay(address, roundTripMs);
+  const [near, at] = await start<number>({ role: 'near', address: roundTripMs === 0 ? address : relay.address });
+  return {
+    port: at,
+    close: () => {
+      for (const child of [near, far]) child.kill('SIGKILL');
+      void relay.close();
+    },
+  };
+}
+
 const order = process.env['BENCH_SESSION'];
-if (order === undefined) await main();
-else await runSession(JSON.parse(order) as SessionOrder);
+const forward = process.env['BENCH_FORWARD'];
+if (order !== undefined) await runSession(JSON.parse(order) as SessionOrder);
+else if (forward !== undefined) await runForward(JSON.parse(forward) as ForwardOrder);
+else await main();

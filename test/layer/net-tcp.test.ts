@@ -19,11 +19,11 @@ def begin(port, host='10.9.9.9', family=socket.AF_INET):
     return s, s.connect_ex((host, port))
 def outcome(s, how='poll'):
     if how == 'poll':
-        p = select.poll(); p.register(s, select.POLLOUT); p.poll(5000)
+        p = select.poll(); p.register(s, select.POLLOUT); p.poll(20000)
     elif how == 'epoll':
-        p = select.epoll(); p.register(s, select.EPOLLOUT | select.EPOLLET); p.poll(5)
+        p = select.epoll(); p.register(s, select.EPOLLOUT | select.EPOLLET); p.poll(20)
     else:
-        select.select([], [s], [s], 5)
+        select.select([], [s], [s], 20)
     return s.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
 def everything(s):
     got = b''
@@ -110,9 +110,9 @@ for port in 7, 1001, 1002, 1003:
 name = lambda e: errno.errorcode.get(e, e)
 s, r = begin(7); to = ('10.9.9.9', 7)
 print(name(r), name(s.connect_ex(to)))
-p = select.poll(); p.register(s, select.POLLOUT); p.poll(5000)
+p = select.poll(); p.register(s, select.POLLOUT); p.poll(20000)
 print(name(s.connect_ex(to)), name(s.connect_ex(to)))
-s, r = begin(1001); p = select.poll(); p.register(s, select.POLLOUT); p.poll(5000)
+s, r = begin(1001); p = select.poll(); p.register(s, select.POLLOUT); p.poll(20000)
 print(name(s.connect_ex(('10.9.9.9', 1001))))
 print(name(s.connect_ex(to))); print(outcome(s), s.getpeername())`,
       { dialMs: 60 },
