@@ -107,6 +107,7 @@ function byUs(program: string, input: Json): Json[] | 'error' {
 
 test.each(INPUTS.map((input) => [JSON.stringify(input), input] as const))(
   '%s: each program has the outputs that jq gives it',
+  { timeout: 60_000 },
   (_, input) => {
     const expected = byJq(input);
     expect(PROGRAMS.map((program, index) => ({ program, outputs: byUs(program, input), at: index }))).toEqual(

@@ -5,7 +5,7 @@ import type { Socket } from 'node:net';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { FrameType, frame, headersFrames, PREFACE, settings, windowUpdate } from '#runtime/http2/frame.ts';
 import { encodeHeaderBlock, field } from '#runtime/http2/hpack-encoder.ts';
-import { Http2World } from '../testing/http2-world.ts';
+import { Http2World, SOON } from '../testing/http2-world.ts';
 
 let world: Http2World;
 /** What each connection brought. */
@@ -35,7 +35,7 @@ afterEach(async () => {
 const lines = (...all: string[]): string => all.map((line) => `${line}\r\n`).join('');
 const TAKEN = lines('GET /taken HTTP/1.1', 'Host: a', 'X-Take: 1', '');
 
-describe('HTTP/1', () => {
+describe('HTTP/1', { timeout: 60_000 }, () => {
   test.each<[string, string]>([
     [
       'section 2.1: a GET',
@@ -78,12 +78,12 @@ describe('HTTP/1', () => {
       request,
       Array.from({ length: request.length }, (__, at) => at),
     );
-    await expect.poll(() => atTarget[0]?.toString('latin1')).toBe(request);
+    await expect.poll(() => atTarget[0]?.toString('latin1'), SOON).toBe(request);
     expect(atLocal).toEqual([]);
   });
 });
 
-describe('a request behind what can be read in two ways goes nowhere but to the target', () => {
+describe('a request behind what can be read in two ways goes nowhere but to the target', { timeout: 60_000 }, () => {
   const post = (...fields: string[]): string => lines('POST / HTTP/1.1', 'Host: a', ...fields, '');
   test.each<[string, string]>([
     ['two lengths', post('Content-Length: 0', 'Content-Length: 5')],
@@ -124,12 +124,12 @@ describe('a request behind what can be read in two ways goes nowhere but to the 
   ])('%s', async (_, doubtful) => {
     const whole = doubtful + TAKEN;
     await world.ask(whole);
-    await expect.poll(() => Buffer.concat(atTarget).toString('latin1')).toBe(whole);
+    await expect.poll(() => Buffer.concat(atTarget).toString('latin1'), SOON).toBe(whole);
     expect(atLocal).toEqual([]);
   });
 });
 
-describe('HTTP/2', () => {
+describe('HTTP/2', { timeout: 60_000 }, () => {
   const block = encodeHeaderBlock([
     field(':method', 'POST'),
     field(':scheme', 'http'),
@@ -183,7 +183,7 @@ describe('HTTP/2', () => {
       whole.toString('latin1'),
       Array.from({ length: whole.length }, (__, at) => at),
     );
-    await expect.poll(() => atTarget[0]?.toString('hex')).toBe(whole.toString('hex'));
+    await expect.poll(() => atTarget[0]?.toString('hex'), SOON).toBe(whole.toString('hex'));
     expect(atLocal).toEqual([]);
   });
 });

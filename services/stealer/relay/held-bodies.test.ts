@@ -164,7 +164,7 @@ describe('HTTP/2', { timeout: 60_000 }, () => {
   });
 });
 
-describe('the offer to go on in HTTP/2', () => {
+describe('the offer to go on in HTTP/2', { timeout: 60_000 }, () => {
   const offer = (upgrade: string, connection: string): string =>
     `GET / HTTP/1.1\r\nHost: shop\r\nConnection: ${connection}\r\nUpgrade: ${upgrade}\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\nX-Last: 1\r\n\r\n`;
 
