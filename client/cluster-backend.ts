@@ -6,6 +6,7 @@ import { VERSION } from '#proto/version.ts';
 import { type AgentPod, startAgentPod } from './agent-pod/agent-pod.ts';
 import { startEphemeralAgent } from './agent-pod/ephemeral.ts';
 import { ephemeralTarget } from './agent-pod/ephemeral-container.ts';
+import { podState } from './agent-pod/pod-state.ts';
 import { agentSettings } from './agent-pod/settings.ts';
 import { AGENT_CONTAINER, type PodFeatures } from './agent-pod/template.ts';
 import type { Backend } from './backend.ts';
@@ -38,6 +39,8 @@ export interface ClusterOptions {
 /** From the agent's start to the opening; who comes back later shows the same token, which is enough then. */
 const TOKEN_TTL_S = 120;
 const NAME_CHARS = 12;
+/** For a node to report a pod whose containers run already; it does so every second. */
+const REPORT_S = 30;
 
 /** Rejects with the step that failed and why; nothing of ours is left then. */
 export async function reachCluster(options: ClusterOptions): Promise<Backend> {
@@ -87,7 +90,8 @@ async function reachWith(options: ClusterOptions, api: KubeApi): Promise<Backend
   log.info('agent started', { pod: pod.name, namespace, ...api.traffic });
   const way = new DirectWay((asked) => pod.connect(asked).catch(gone(pod.name)), log);
   const podAddress = async () => {
-    const object = ephemeral?.object ?? (await api.get<Pod>(podPath(namespace, pod.name), { signal }));
+    const hasAddress = ({ status }: Pod) => Boolean(status?.podIP);
+    const object = ephemeral?.object ?? (await reportedPod(api, namespace, pod.name, hasAddress, signal));
     return object.status?.podIP;
   };
   const stand = found ?? (await ownContainer(api, namespace, pod, signal));
@@ -138,7 +142,8 @@ interface Stand {
 /** The agent's own container is the target where there is no other. Its pod is removed where it cannot be told. */
 async function ownContainer(api: KubeApi, namespace: string, pod: AgentPod, signal: AbortSignal): Promise<Stand> {
   try {
-    const object = await api.get<Pod>(podPath(namespace, pod.name), { signal });
+    const runs = (object: Pod) => podState(object).kind === 'running';
+    const object = await reportedPod(api, namespace, pod.name, runs, signal);
     return { pod: pod.name, containerId: chooseContainer(object, AGENT_CONTAINER).id };
   } catch (error) {
     await pod.remove();
@@ -154,8 +159,20 @@ function gone(name: string): (error: unknown) => never {
   };
 }
 
-function podPath(namespace: string, name: string): string {
-  return `/api/v1/namespaces/${namespace}/pods/${name}`;
+/** The agent answers before its node has reported it: what the node knows is waited for. */
+async function reportedPod(
+  api: KubeApi,
+  namespace: string,
+  name: string,
+  isEnough: (pod: Pod) => boolean,
+  signal: AbortSignal,
+): Promise<Pod> {
+  const query = { fieldSelector: `metadata.name=${name}` };
+  const path = `/api/v1/namespaces/${namespace}/pods`;
+  for await (const { type, object } of api.watch<Pod>(path, { query, timeoutS: REPORT_S, signal })) {
+    if (type !== 'DELETED' && isEnough(object)) return object;
+  }
+  throw new AppError('DEADLINE_EXCEEDED', `the node of pod ${name} does not report that it runs within ${REPORT_S} s`);
 }
 
 /** Without the runtime's prefix. */
