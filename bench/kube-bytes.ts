@@ -33,14 +33,19 @@ async function kubectl(...words: string[]): Promise<string> {
 function says(child: ChildProcess, words: RegExp): Promise<string> {
   return new Promise((resolve, reject) => {
     let text = '';
+    const onEnd = () => reject(new Error(`ended without ${words}: ${text}`));
     const take = (chunk: Buffer) => {
       text += chunk.toString();
       const found = words.exec(text);
-      if (found !== null) resolve(found[1] ?? '');
+      if (found === null) return;
+      child.stdout?.off('data', take);
+      child.stderr?.off('data', take);
+      child.off('close', onEnd);
+      resolve(found[1] ?? '');
     };
     child.stdout?.on('data', take);
     child.stderr?.on('data', take);
-    child.once('close', () => reject(new Error(`ended without ${words}: ${text}`)));
+    child.once('close', onEnd);
   });
 }
 
