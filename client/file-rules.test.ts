@@ -256,18 +256,6 @@ test("the supervisor's rules say what decide says, or ask", () => {
   expect(seen.asked).toBeLessThan(seen.compared);
 });
 
-test('a decision takes less than five microseconds', () => {
-  const compiled = rules({ read_only: ['^/app/.*\\.json$', '\\.ya?ml$'], read_write: ['^/data(/.*)?$'] });
-  const paths = ['/srv/app/data/some/long/path/file.txt', '/usr/lib/libc.so.6', '/etc/hosts', '/home/u/Project/x.js'];
-  const rounds: number[] = [];
-  for (let round = 0; round < 10; round++) {
-    const startedMs = performance.now();
-    for (let call = 0; call < 4000; call++) compiled.decide(paths[call % paths.length] ?? '', false);
-    rounds.push(((performance.now() - startedMs) * 1000) / 4000);
-  }
-  expect(Math.min(...rounds)).toBeLessThan(5);
-});
-
 test('files that tell how names are looked up are read from their stand-ins in every mode, and written where they are', () => {
   const context = { home: '', cwd: '', tmp: '', executable: '' };
   const nameFiles = [{ path: '/etc/nsswitch.conf', instead: '/run/ours' }];

@@ -15,6 +15,9 @@ import {
 } from './frame.ts';
 import { Batch, FrameKind } from './gen/v1/frame.ts';
 
+/** No measure of speed: work that grows with the square of its input takes minutes. */
+const LINEAR_MS = 10_000;
+
 const corpusDir = path.join(import.meta.dirname, '../test/corpus/frame');
 const corpus = readdirSync(corpusDir).map((name) => ({
   name,
@@ -139,7 +142,7 @@ describe('limits', () => {
     const bytes = Buffer.alloc(448 * 1024, Buffer.from([0x0a, 0x00]));
     const startedMs = performance.now();
     expect(decodeBatch(bytes)).toHaveLength(224 * 1024);
-    expect(performance.now() - startedMs).toBeLessThan(1_000);
+    expect(performance.now() - startedMs).toBeLessThan(LINEAR_MS);
   });
 });
 

@@ -14,6 +14,9 @@ import {
   withId,
 } from './dns-message.ts';
 
+/** No measure of speed: work that grows with the square of its input takes minutes. */
+const LINEAR_MS = 10_000;
+
 const folder = path.join(import.meta.dirname, '../../test/corpus/dns');
 const corpus = readdirSync(folder).map((name) => ({
   name,
@@ -178,6 +181,6 @@ describe('whatever comes', () => {
     const message = Buffer.concat([head, question, ...Array<Buffer>(count).fill(record)]);
     const startMs = performance.now();
     expect(readAnswer(message)?.ttlSeconds).toBe(0);
-    expect(performance.now() - startMs).toBeLessThan(500);
+    expect(performance.now() - startMs).toBeLessThan(LINEAR_MS);
   });
 });

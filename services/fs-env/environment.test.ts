@@ -2,6 +2,9 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { parseEnvironment } from './environment.ts';
 
+/** No measure of speed: work that grows with the square of its input takes minutes. */
+const LINEAR_MS = 10_000;
+
 const parsed = (content: string | Buffer) =>
   parseEnvironment(Buffer.from(content as string, 'latin1')).map(
     ({ name, value }) => `${name.toString('latin1')}=${value.toString('latin1')}`,
@@ -44,5 +47,5 @@ test('a long environment takes time in proportion', () => {
   const content = Buffer.concat(Array.from({ length: 50_000 }, (_, index) => Buffer.from(`NAME_${index}=value\0`)));
   const startMs = performance.now();
   expect(parseEnvironment(content)).toHaveLength(50_000);
-  expect(performance.now() - startMs).toBeLessThan(2_000);
+  expect(performance.now() - startMs).toBeLessThan(LINEAR_MS);
 });
