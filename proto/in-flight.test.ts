@@ -111,6 +111,17 @@ test('a distance that grows is found again', () => {
   expect(link.run(5_000, true)).toBeGreaterThan(0.9 * Math.min(link.rate, SESSION_CREDIT_BYTES / 120));
 }, 20_000);
 
+test('what is small before bulk, or once beside it, is no question: bulk has the whole credit', () => {
+  const inFlight = new InFlight(SESSION_CREDIT_BYTES);
+  for (let head = 0; head < 3; head++) inFlight.sent(64, true, head);
+  for (let frame = 0; frame < 8; frame++) inFlight.sent(FRAME_BYTES, false, 3);
+  inFlight.sent(64, true, 4);
+  inFlight.sent(64, true, 1_100);
+  expect(inFlight.limitBytes(1_101)).toBe(SESSION_CREDIT_BYTES);
+  inFlight.sent(64, true, 1_200);
+  expect(inFlight.limitBytes(1_201)).toBe(FLOOR_BYTES);
+});
+
 test('another way is measured anew', () => {
   const link = new Link(20_000, 50);
   link.run(3_000, true);
@@ -123,7 +134,8 @@ test('a sender that pauses does not take the pause for a distance', () => {
   const inFlight = new InFlight(SESSION_CREDIT_BYTES);
   inFlight.sent(FRAME_BYTES, false, 0);
   inFlight.granted(FRAME_BYTES, 60_000);
-  inFlight.sent(64, true, 60_000);
+  for (let frame = 0; frame < 4; frame++) inFlight.sent(FRAME_BYTES, false, 60_000);
+  for (let question = 0; question < 2; question++) inFlight.sent(64, true, 60_000);
   expect(inFlight.limitBytes(60_001)).toBe(FLOOR_BYTES);
 });
 

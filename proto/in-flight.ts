@@ -10,8 +10,10 @@
 const FLOOR_BYTES = 320 * 1024;
 /** What counts as a question. */
 export const SMALL_BYTES = 4 * 1024;
-/** For how long after a question another is expected. */
+/** For how long after a question another is expected. One is none: the head before a body, what a read left over. */
 const ASKING_MS = 1_000;
+/** With less on its way there is nothing to wait behind. */
+const BULK_BYTES = FLOOR_BYTES / 2;
 /** For how long a distance is believed. */
 const DISTANCE_MS = 30_000;
 /** A mark that takes longer measures a pause of the sender. */
@@ -32,6 +34,7 @@ export class InFlight {
   #grantedBytes = 0;
   #mark: Mark | null = null;
   #askedMs = Number.NEGATIVE_INFINITY;
+  #smallMs = Number.NEGATIVE_INFINITY;
   #roundTripMs = 0;
   #roundTripAtMs = Number.NEGATIVE_INFINITY;
   /** Bytes a millisecond. */
@@ -48,7 +51,7 @@ export class InFlight {
 
   /** Of one frame's data. `isAlone`: its connection had nothing waiting. */
   sent(bytes: number, isAlone: boolean, nowMs: number): void {
-    if (isAlone && bytes > 0 && bytes <= SMALL_BYTES) this.#askedMs = nowMs;
+    if (isAlone && bytes > 0 && bytes <= SMALL_BYTES && this.bytes >= BULK_BYTES) this.#noteQuestion(nowMs);
     if (this.#mark !== null && nowMs - this.#mark.atMs > MARK_MS) this.#mark = null;
     const tellsDistance = this.bytes <= FLOOR_BYTES;
     this.#sentBytes += bytes;
@@ -83,6 +86,11 @@ export class InFlight {
     this.#mark = null;
     this.#rates = [];
     this.#roundTripAtMs = Number.NEGATIVE_INFINITY;
+  }
+
+  #noteQuestion(nowMs: number): void {
+    if (nowMs - this.#smallMs <= ASKING_MS) this.#askedMs = nowMs;
+    this.#smallMs = nowMs;
   }
 
   #isDistanceKnown(nowMs: number): boolean {
