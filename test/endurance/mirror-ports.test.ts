@@ -10,8 +10,8 @@ import { type Peer, startNetwork, type TargetNetwork } from '../fixtures/network
 import { ExecHarness, type Run, until } from '../integration/exec-harness.ts';
 
 /** What stays here is bound here: of nobody else on this machine. */
-const HTTP = 20_000 + (process.pid % 5_000) * 2;
-const ECHO = HTTP + 1;
+const OTHER = 20_000 + (process.pid % 5_000) * 2;
+const ECHO = OTHER + 1;
 const DEADLINE_MS = 90_000;
 const fixture = (name: string) => path.join(import.meta.dirname, '../fixtures', name);
 
@@ -22,7 +22,13 @@ let harness: ExecHarness;
 beforeAll(async () => {
   if (!can.root.yes) return;
   network = await startNetwork();
-  server = await network.serve(network.target, [process.execPath, fixture('hash-server.mjs'), `${HTTP}`, `${ECHO}`]);
+  server = await network.serve(network.target, [
+    process.execPath,
+    fixture('hash-server.mjs'),
+    '-',
+    `${OTHER}`,
+    `${ECHO}`,
+  ]);
 }, DEADLINE_MS);
 afterAll(async () => {
   await network?.[Symbol.asyncDispose]();
@@ -79,22 +85,22 @@ async function stopAll(run: Run): Promise<void> {
   await run.outcome;
 }
 
-const BOTH = [process.execPath, fixture('hash-server.mjs'), `${HTTP}`, `${ECHO}`];
+const BOTH = [process.execPath, fixture('hash-server.mjs'), '-', `${OTHER}`, `${ECHO}`];
 
 describe.skipIf(!can.root.yes)(`ports under a mirror (${can.root.why})`, () => {
   test.each([
     ['ports', { ports: [ECHO] }],
-    ['ignore_ports', { ignore_ports: [HTTP] }],
+    ['ignore_ports', { ignore_ports: [OTHER] }],
   ])(
     '%s leaves the others to this machine',
     async (_, incoming) => {
       const run = start(BOTH, incoming);
       await run.complained(`mirroring port ${ECHO}`);
       await run.said('ready');
-      await send(HTTP, 2);
+      await send(OTHER, 2);
       await hears(run, await send(ECHO, 2));
       expect(heard(run)).toHaveLength(2);
-      expect(await stop(run)).not.toContain(`port ${HTTP}`);
+      expect(await stop(run)).not.toContain(`port ${OTHER}`);
     },
     DEADLINE_MS,
   );
@@ -116,17 +122,17 @@ describe.skipIf(!can.root.yes)(`ports under a mirror (${can.root.why})`, () => {
     'ignore_localhost leaves a socket at localhost to this machine',
     async () => {
       const local = `import socket,sys
-b=socket.create_server(('127.0.0.1',${HTTP}))
+b=socket.create_server(('127.0.0.1',${OTHER}))
 c=socket.create_server(('0.0.0.0',${ECHO})); print('ready',flush=True)
 while True: c.accept()[0].close()`;
       const run = start(['python3', '-c', local], { ignore_localhost: true });
       await run.complained(`mirroring port ${ECHO}`);
       await run.said('ready');
-      await send(HTTP, 1);
+      await send(OTHER, 1);
       await send(ECHO, 1);
       const said = await stop(run);
       expect(said).toContain(`port ${ECHO}: 1 connection`);
-      expect(said).not.toContain(`port ${HTTP}`);
+      expect(said).not.toContain(`port ${OTHER}`);
     },
     DEADLINE_MS,
   );
