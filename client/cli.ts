@@ -11,6 +11,8 @@ import { commandHelp, overview } from './help.ts';
 import { exit, type Outcome, type Terminal } from './terminal.ts';
 
 let isOutGone = false;
+/** The command, once it is known to be one. */
+let asked: string | null = null;
 const terminal: Terminal = {
   out: (text) => {
     isOutGone = !write(1, text) || isOutGone;
@@ -35,6 +37,7 @@ async function main(argv: readonly string[]): Promise<Outcome> {
     return exit(0);
   }
   const command = findCommand(name);
+  asked = command.name;
   const args = parseArguments(command, rest);
   if (args.flags['help'] !== undefined) {
     terminal.out(commandHelp(command));
@@ -100,7 +103,7 @@ function end(outcome: Outcome): void {
 }
 
 main(process.argv.slice(2)).then(end, (thrown: unknown) => {
-  const failure = describeFailure(AppError.from(thrown, 'BUG'), null);
+  const failure = describeFailure(AppError.from(thrown, 'BUG'), null, asked);
   terminal.err(failure.text);
   end(exit(failure.exitCode));
 });

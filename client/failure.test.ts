@@ -25,6 +25,12 @@ test('the place of the log is told where the log says more', () => {
   expect(describeFailure(new AppError('CONFIG_INVALID', 'x'), '/l.log').text).not.toContain('/l.log');
 });
 
+test('what was asked wrongly leads to the help of the command that was asked', () => {
+  const error = new AppError('CONFIG_INVALID', 'x');
+  expect(describeFailure(error, null, 'session').text).toContain('`mirrord session --help` lists the flags.');
+  expect(describeFailure(error, null).text).toContain('`mirrord --help` lists the commands.');
+});
+
 test('an error may bring its own advice and exit code', () => {
   const error = new AppError('CONFIG_INVALID', 'x: command not found', {
     data: { exitCode: 127, advice: 'look here.' },

@@ -22,7 +22,6 @@ const ADVICE: Readonly<Partial<Record<AppErrorCode, string>>> = {
   TARGET_GONE: 'the target has ended or was restarted; start again when it runs.',
   UNAUTHENTICATED: 'the agent does not accept our token: check that MIRRORD_AGENT_KEY_FILE is the agent’s own key.',
   NOT_PERMITTED: 'run mirrord as the owner of the target’s process, or as root (sudo mirrord exec ...).',
-  CONFIG_INVALID: 'correct it and run the command again; `mirrord exec --help` lists the flags.',
   LIMIT_REACHED: 'end other sessions or raise the limit named above.',
   DEADLINE_EXCEEDED: 'the agent is there but slow or stuck; try again, and look at its log.',
   AGENT_LOST: 'check that the agent runs and can be reached; then start again.',
@@ -31,11 +30,11 @@ const ADVICE: Readonly<Partial<Record<AppErrorCode, string>>> = {
   BUG: 'please report it with the log.',
 };
 
-/** `logFile`: null when there is none to look into. */
-export function describeFailure(error: AppError, logFile: string | null): Failure {
+/** `logFile`: null when there is none to look into. `command`: whose help lists what may be given; null for mirrord's own. */
+export function describeFailure(error: AppError, logFile: string | null, command: string | null = null): Failure {
   const row = ERRORS[error.code];
   const special = error.data?.['advice'];
-  const advice = typeof special === 'string' ? special : ADVICE[error.code];
+  const advice = typeof special === 'string' ? special : adviceFor(error.code, command);
   const move = error.data?.['move'];
   const whose = typeof move === 'string' && Object.hasOwn(WHOSE_MOVE, move) ? (move as Move) : row.move;
   const lines = [`mirrord: ${error.message}`, `  whose move: ${WHOSE_MOVE[whose]}`];
@@ -46,6 +45,13 @@ export function describeFailure(error: AppError, logFile: string | null): Failur
     text: `${lines.map(printable).join('\n')}\n`,
     exitCode: typeof exitCode === 'number' ? exitCode : row.exitCode,
   };
+}
+
+function adviceFor(code: AppErrorCode, command: string | null): string | undefined {
+  if (code !== 'CONFIG_INVALID') return ADVICE[code];
+  const help =
+    command === null ? '`mirrord --help` lists the commands' : `\`mirrord ${command} --help\` lists the flags`;
+  return `correct it and run the command again; ${help}.`;
 }
 
 /** Failures that a log says no more about. */

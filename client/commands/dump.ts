@@ -44,7 +44,7 @@ export async function dump(args: ParsedArguments, terminal: Terminal): Promise<O
     }
   } catch (thrown) {
     const error = AppError.from(thrown, 'BUG');
-    const failure = describeFailure(error, isPlain(error.code) ? null : log.keep());
+    const failure = describeFailure(error, isPlain(error.code) ? null : log.keep(), 'dump');
     terminal.err(failure.text);
     return exit(failure.exitCode);
   }

@@ -63,7 +63,7 @@ export async function exec(args: ParsedArguments, terminal: Terminal): Promise<O
 
 function fail(error: AppError, terminal: Terminal, log: Log): Outcome {
   log.error('failed', { code: error.code, message: error.message, stack: stackOf(error) });
-  const failure = describeFailure(error, isPlain(error.code) ? null : log.keep());
+  const failure = describeFailure(error, isPlain(error.code) ? null : log.keep(), 'exec');
   terminal.err(failure.text);
   return exit(failure.exitCode);
 }

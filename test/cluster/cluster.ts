@@ -231,7 +231,7 @@ export function agentProcesses(pod: string, script = ''): number[] {
     });
 }
 
-/** For what announces itself to nobody. */
+/** For what announces itself to nobody: it is looked at now and then, until the deadline. */
 export async function untilTrue(isSo: () => boolean | Promise<boolean>, otherwise: string): Promise<void> {
   const untilMs = performance.now() + DEADLINE_S * 1_000;
   while (!(await isSo())) {

@@ -9,6 +9,7 @@ import { kubectl, NODE_B, TestNamespace } from './cluster.ts';
 import { settings } from './own-namespace.ts';
 
 const namespace = new TestNamespace();
+/** The kubelet says how much room there is whenever it likes, and is contradicted this often. */
 const EVERY_MS = 50;
 /** The kubelet may look just when it has put its room right. */
 const TRIES = 3;

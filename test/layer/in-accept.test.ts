@@ -237,8 +237,11 @@ func main() {
 public class Accepts { public static void main(String[] a) throws Exception {
   ServerSocket s = new ServerSocket(80); System.out.println(s.getLocalPort());
   Socket c = s.accept(); System.out.println(c.getRemoteSocketAddress() + " " + c.getLocalAddress());
-  new Thread(() -> { try { Thread.sleep(100); s.close(); } catch (Exception e) { } }).start();
-  try { s.accept(); } catch (SocketException e) { System.out.println("closed"); } } }`,
+  Thread main = Thread.currentThread();
+  new Thread(() -> { try { while (!waits(main)) Thread.onSpinWait(); s.close(); } catch (Exception e) { } }).start();
+  try { s.accept(); } catch (SocketException e) { System.out.println("closed"); } }
+static boolean waits(Thread main) { StackTraceElement[] at = main.getStackTrace(); return at.length > 0 && at[0].isNativeMethod()
+  && java.util.Arrays.stream(at).anyMatch(e -> e.getMethodName().equals("accept")); } }`,
     );
     fs.chmodSync(shop.folder, 0o755);
     const peer = run(['java', '-Xshare:auto', '-XX:TieredStopAtLevel=1', source]);

@@ -128,7 +128,7 @@ async def main():
     gaps = []; last = time.monotonic()
     async def tick():
         nonlocal last
-        while True:
+        while True: # a tick that the loop must not miss
             now = time.monotonic(); gaps.append(now - last); last = now
             await asyncio.sleep(0.005)
     ticking = asyncio.create_task(tick())
