@@ -14,6 +14,7 @@ export default defineConfig({
           name: 'unit',
           include: [
             'proto/**/*.test.ts',
+            'http-filter/**/*.test.ts',
             'services/**/*.test.ts',
             'client/**/*.test.ts',
             'bench/**/*.test.ts',

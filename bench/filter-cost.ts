@@ -3,11 +3,11 @@
 //
 // node bench/run.mjs filter-cost [ROUNDS]
 
+import { compileHttpFilter, type RequestFilter } from '../http-filter/http-filter.ts';
+import { RequestBody } from '../http-filter/request-body.ts';
 import type { HttpCondition } from '../proto/gen/v1/incoming.ts';
+import { Http1Request } from '../services/runtime/http/http1-request.ts';
 import { readRequestHead } from '../services/runtime/http/message-head.ts';
-import { compileHttpFilter, type RequestFilter } from '../services/runtime/http-filter/http-filter.ts';
-import { Http1Request } from '../services/runtime/http-filter/http1-request.ts';
-import { RequestBody } from '../services/runtime/http-filter/request-body.ts';
 import { median, printTable } from './table.ts';
 
 const rounds = Number(process.argv[2] ?? 7);

@@ -21,13 +21,14 @@ const isTest = (file: string) => file.endsWith('.test.ts');
 /** A room is a folder whose files may import each other. What a room may import of others: */
 const rooms: Record<string, { may: string[] }> = {
   proto: { may: [] },
-  'services/runtime': { may: ['proto'] },
+  'http-filter': { may: ['proto'] },
+  'services/runtime': { may: ['proto', 'http-filter'] },
   'services/agent': { may: ['proto', 'services/runtime'] },
   'services/beside': { may: ['proto'] },
   'services/fs-env': { may: ['proto', 'services/runtime'] },
-  'services/sniffer': { may: ['proto', 'services/runtime'] },
-  'services/stealer': { may: ['proto', 'services/runtime'] },
-  client: { may: ['proto'] },
+  'services/sniffer': { may: ['proto', 'http-filter', 'services/runtime'] },
+  'services/stealer': { may: ['proto', 'http-filter', 'services/runtime'] },
+  client: { may: ['proto', 'http-filter'] },
   scripts: { may: [] },
   // Tests and benches of the whole stand outside and may look into every room.
   test: { may: ['*'] },
@@ -40,7 +41,7 @@ const libraries: Record<string, RegExp> = {
   '@nats-io/transport-node': /^services\/runtime\/bus\.ts$/,
   nunjucks: /^client\/config\//,
   pino: /^services\/|^client\/[a-z-]*log[a-z-]*\.ts$/,
-  re2js: /^services\/runtime\/http-filter\/|^client\/incoming\//,
+  re2js: /^http-filter\//,
   'smol-toml': /^client\/config\//,
   yaml: /^client\/(config\/|kube\/parse-yaml\.ts$)/,
 };
@@ -59,6 +60,7 @@ function importsOf(file: string): string[] {
 
 function roomOfImport(file: string, name: string): string | undefined {
   if (name.startsWith('#proto/')) return 'proto';
+  if (name.startsWith('#http-filter/')) return 'http-filter';
   if (name.startsWith('#runtime/')) return 'services/runtime';
   return roomOf(path.posix.join(path.posix.dirname(file), name));
 }

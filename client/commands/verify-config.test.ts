@@ -40,6 +40,17 @@ test('a bad configuration is a failure with all faults, and still exit code 0', 
   expect(errors.join()).toContain('feature.fs.mod (line 1): no such key; did you mean mode?');
 });
 
+test('a filter that cannot be is a failure with the part marked', async () => {
+  const filter = { any_of: [{ path: '^/a' }, { header: 'x-user: (?!bob)' }] };
+  const { type, errors } = await verdictOn(
+    JSON.stringify({ feature: { network: { incoming: { mode: 'steal', http_filter: filter } } } }),
+  );
+  expect(type).toBe('Fail');
+  expect(errors).toEqual([
+    expect.stringMatching(/any_of \(line 1\), item 2, header: look-around [\s\S]*\n +x-user: \(\?!bob\)\n +\^{3}\n/),
+  ]);
+});
+
 test('--resolved adds every value, maps as maps', async () => {
   const { resolved_config: resolved } = await verdictOn('{"feature": {"env": {"override": {"A": "1"}}}}', {
     resolved: true,

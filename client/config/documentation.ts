@@ -25,7 +25,8 @@ variable \`MIRRORD_CONFIG_FILE\` names one without a flag. \`mirrord verify-conf
   folder), \`{% if … %}\`, \`{% for … %}\`, filters such as \`| default(value="x")\`, \`| lower\`, \`| replace(from="/", to="-")\`. An
   unknown variable is a fault. The file's own \`key\` is rendered first, without \`{{ key }}\`; a file that can only be parsed
   after it is rendered has a key that is made up while it is rendered.
-- **Patterns** are regular expressions in Rust's syntax with look-around and back-references, matched anywhere in the text.
+- **Patterns** are regular expressions in Rust's syntax with look-around and back-references, matched anywhere in the text. Those of
+  \`http_filter\` are RE2's, which has neither: the agent must take linear time.
   Patterns of paths take upper and lower case as the same unless they begin with \`(?-i)\`, and a dot is every character;
   patterns of variable names take them as different unless they begin with \`(?i)\`. \`\\d\`, \`\\w\` and \`\\s\` know ASCII only.
   Refused: flags inside a pattern, classes inside classes, possessive and atomic groups.

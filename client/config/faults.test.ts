@@ -1,4 +1,4 @@
-import { expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { faultsOf, loadText } from '../testing/load-text.ts';
 
 test.each([
@@ -183,4 +183,50 @@ test.each([
   ],
 ])('%s is a conflict', async (text, fault) => {
   expect((await faultsOf(text)).join('\n')).toContain(fault);
+});
+
+describe('a filter of requests that cannot be is told before anything is started', () => {
+  const incoming = (filter: object) => JSON.stringify({ feature: { network: { incoming: { http_filter: filter } } } });
+  const at = 'feature.network.incoming.http_filter.';
+
+  test.each([
+    [{ header_filter: 'x-user: (?=alice)' }, 'header_filter (line 1): look-around is not offered'],
+    [{ header_filter: '(a)\\1' }, 'header_filter (line 1): a backreference is not offered'],
+    [{ path_filter: '^/a(' }, 'path_filter (line 1): a group has no end (character 4)'],
+    [{ path_filter: 'a'.repeat(4_093) }, 'path_filter (line 1) is longer than 4092 characters'],
+    [{ method_filter: 'a b' }, 'method_filter (line 1): "a b" is no name of a method'],
+    [{ header_filter_jq: 'def f: 1; f' }, 'header_filter_jq (line 1): def is not offered (character 1)'],
+    [{ header_filter_jq: 'test("(?!a)")' }, 'header_filter_jq (line 1): in the pattern "(?!a)": look-around'],
+    [{ body_filter: { body: 'json', query: 'user', matches: 'a' } }, 'body_filter (line 1), query: a JSONPath begins'],
+    [
+      { body_filter: { body: 'json', query: '$.a', matches: '[' } },
+      'body_filter (line 1), matches: a class has no end',
+    ],
+    [{ body_filter: { body: 'json', query: '$.a' } }, 'wants a map such as {"body": "json"'],
+    [{ all_of: [{ path: 'a' }, { header: '*' }] }, 'all_of (line 1), item 2, header: nothing stands before'],
+    [{ any_of: [{ query: '.a ==' }] }, 'any_of (line 1), item 1, query: it ends too early'],
+    [{ any_of: [{ body: 'json', query: '$[', matches: 'a' }] }, 'any_of (line 1), item 1, query: '],
+    [{ any_of: [{ header: 'a', path: 'b' }] }, 'wants filters that each are one of'],
+    [{ any_of: [{ header: 1 }] }, '(item 1)'],
+  ])('%j', async (filter, fault) => {
+    const faults = await faultsOf(incoming(filter));
+    expect(faults).toHaveLength(1);
+    expect(faults[0]).toContain(fault);
+    expect(faults[0]).toContain(at);
+  });
+
+  test('of a variable, by its name, with the part marked and what to write instead', async () => {
+    const env = { MIRRORD_HTTP_HEADER_FILTER: 'x-user: (?=alice)' };
+    const [fault = ''] = await faultsOf('{}', { env });
+    expect(fault.split('\n')).toEqual([
+      expect.stringMatching(/^feature\S+header_filter \(variable MIRRORD_HTTP_HEADER_FILTER\): .*\(character 9\)$/),
+      '    x-user: (?=alice)',
+      '            ^^^',
+      expect.stringMatching(/^ {2}instead: /),
+    ]);
+  });
+
+  test('what RE2 takes and patterns of files do not is accepted, and the other way round refused', async () => {
+    await expect(loadText(incoming({ path_filter: '\\pN(?i)x|\\Qa.b\\E' }))).resolves.toBeDefined();
+  });
 });

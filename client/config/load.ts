@@ -51,6 +51,10 @@ export async function loadConfig(input: LoadInput): Promise<Loaded> {
     const resolution = resolve({ document, flags: input.flags, env: input.env });
     rewrite(resolution, { key, env: input.env, document });
     verify(resolution);
+    if (hasFilter(resolution.config)) {
+      const { filterFaults } = await import('./filter-faults.ts');
+      resolution.faults.push(...filterFaults(resolution));
+    }
     if (resolution.faults.length > 0) throw invalid(name, resolution.faults);
     freeze(resolution.config);
     const { config, warnings, sources } = resolution;
@@ -60,6 +64,12 @@ export async function loadConfig(input: LoadInput): Promise<Loaded> {
     const fault = AppError.from(error, 'CONFIG_INVALID');
     throw invalid(name, [fault.message], fault);
   }
+}
+
+/** Of requests: the code that reads them is a quarter of a megabyte, and most configurations have none. */
+function hasFilter({ feature }: Config): boolean {
+  const { ports: _ports, ...filters } = feature.network.incoming.http_filter;
+  return Object.values(filters).some((one) => one !== null);
 }
 
 async function readSource(file: string, input: LoadInput): Promise<ConfigText> {
@@ -108,7 +118,8 @@ async function renderAndParse(source: ConfigText, key: SessionKey, input: LoadIn
 }
 
 function invalid(name: string, faults: readonly string[], cause?: unknown): AppError {
-  const list = faults.length === 1 ? ` ${faults[0]}` : faults.map((fault) => `\n  ${fault}`).join('');
+  const list =
+    faults.length === 1 ? ` ${faults[0]}` : faults.map((fault) => `\n  ${fault.replaceAll('\n', '\n  ')}`).join('');
   const head =
     faults.length === 1
       ? `invalid configuration in ${name}:`

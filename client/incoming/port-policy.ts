@@ -13,6 +13,9 @@ const AGENT_DEFAULTS: AgentConfig = {
   flush_connections: false,
 };
 
+/** Before patterns of headers and paths: upper and lower case are the same. */
+export const CASELESS = '(?i)';
+
 const CONFLICTS = {
   abort: ConflictPolicy.CONFLICT_POLICY_ABORT,
   continue: ConflictPolicy.CONFLICT_POLICY_CONTINUE,
@@ -96,5 +99,5 @@ function readPart(part: unknown, agent: AgentConfig): NonNullable<HttpCondition[
 }
 
 function foldCase(pattern: string): string {
-  return `(?i)${pattern}`;
+  return CASELESS + pattern;
 }

@@ -1,11 +1,11 @@
 // What of one connection one subscription gets: everything, or the requests that its filter wants, of HTTP/1 here and of
 // HTTP/2 in wanted-streams.ts. What is left out by a filter is no loss; what is lost inside of a wanted request is told.
 
+import type { RequestFilter } from '#http-filter/http-filter.ts';
 import { EndReason, LossReason } from '#proto/gen/v1/incoming.ts';
+import { Http1Body } from '#runtime/http/http1-body.ts';
+import { Http1Request } from '#runtime/http/http1-request.ts';
 import { type RequestPiece, RequestReader } from '#runtime/http/request-reader.ts';
-import type { RequestFilter } from '#runtime/http-filter/http-filter.ts';
-import { Http1Request } from '#runtime/http-filter/http1-request.ts';
-import { Http1Body } from '#runtime/http-filter/request-body.ts';
 import { PREFACE } from '#runtime/http2/frame.ts';
 import type { Copy } from './copy.ts';
 import { type FlowAddresses, lossReason, NOT_WANTED } from './events.ts';

@@ -1,6 +1,7 @@
 // One subscription of one session: which connections of a capture it copies, and the sum of what became of them. Connections
 // come from a TargetCapture; what of each is wanted decides a Selection.
 
+import { compileHttpFilter, type RequestFilter } from '#http-filter/http-filter.ts';
 import { SendCredit } from '#proto/credits.ts';
 import { type AppError, toErrorDetail } from '#proto/errors.ts';
 import { makeFrame } from '#proto/frame.ts';
@@ -9,7 +10,6 @@ import { FrameKind } from '#proto/gen/v1/frame.ts';
 import { Arrived, EndReason, LossReason, type Subscribe } from '#proto/gen/v1/incoming.ts';
 import { Transport } from '#proto/gen/v1/network.ts';
 import { INCOMING_CONNECTION_BYTES, INCOMING_LIMIT_BYTES, MIN_INCOMING_CONNECTION_BYTES } from '#proto/incoming.ts';
-import { compileHttpFilter, type RequestFilter } from '#runtime/http-filter/http-filter.ts';
 import { Copy, type CopyShare } from './copy.ts';
 import { Counts } from './counts.ts';
 import type { FlowAddresses } from './events.ts';

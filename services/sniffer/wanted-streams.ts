@@ -7,9 +7,9 @@
 // Buffers: a header block (header-frames.ts), the table of its direction (hpack-decoder.ts), the numbers of wanted streams,
 // and requests whose bodies decide, within what the subscription holds of them.
 
+import type { RequestFilter } from '#http-filter/http-filter.ts';
+import { RequestBody } from '#http-filter/request-body.ts';
 import { EndReason, LossReason } from '#proto/gen/v1/incoming.ts';
-import type { RequestFilter } from '#runtime/http-filter/http-filter.ts';
-import { RequestBody } from '#runtime/http-filter/request-body.ts';
 import { DataReader } from '#runtime/http2/data-reader.ts';
 import {
   Flag,

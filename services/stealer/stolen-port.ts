@@ -2,10 +2,10 @@
 // whole; with filters each request goes to the first that wants it, in the order in which they came; what nobody wants goes on
 // to the target.
 
+import type { BodyLimits, FilteredRequest } from '#http-filter/http-filter.ts';
+import type { RequestBody } from '#http-filter/request-body.ts';
 import { AppError } from '#proto/errors.ts';
-import type { BodyLimits, FilteredRequest } from '#runtime/http-filter/http-filter.ts';
-import { Http1Request } from '#runtime/http-filter/http1-request.ts';
-import type { RequestBody } from '#runtime/http-filter/request-body.ts';
+import { Http1Request } from '#runtime/http/http1-request.ts';
 import type { OlderConnection } from '#runtime/older-connections.ts';
 import type { Accepted, Redirect } from './redirect.ts';
 import { type Decision, type Taker, Undecided } from './relay/decision.ts';

@@ -1,11 +1,11 @@
 // What one session steals: a port, with a filter or without, and what has come of it.
 
+import { compileHttpFilter, type RequestFilter } from '#http-filter/http-filter.ts';
 import { AppError } from '#proto/errors.ts';
 import type { Counters, Subscribe } from '#proto/gen/v1/incoming.ts';
 import { ConflictPolicy, HttpFilter } from '#proto/gen/v1/incoming.ts';
 import { Transport } from '#proto/gen/v1/network.ts';
 import { INCOMING_CONNECTION_BYTES, INCOMING_LIMIT_BYTES, MIN_INCOMING_CONNECTION_BYTES } from '#proto/incoming.ts';
-import { compileHttpFilter, type RequestFilter } from '#runtime/http-filter/http-filter.ts';
 import { filterText } from './filter-text.ts';
 import type { TakenConnection } from './taken-connection.ts';
 

@@ -27,6 +27,11 @@ describe.skipIf(!can.root.yes)(`messages of a run (${can.root.why})`, () => {
     harness = new ExecHarness();
     const at = (name: string) => path.join(harness.folder, name);
     writeFileSync(at('typo.json'), '{\n  "target": "pid/1",\n  "feature": {\n    "evn": true\n  }\n}\n');
+    const filter = '{ "path_filter": "^/cart(?=/)" }';
+    writeFileSync(
+      at('filter.json'),
+      `{ "feature": { "network": { "incoming": {\n  "mode": "steal",\n  "http_filter": ${filter} } } } }`,
+    );
     writeFileSync(at('plain'), 'no program');
     writeFileSync(at('lost'), '#!/no/such/interpreter\n');
     chmodSync(at('lost'), 0o755);
@@ -60,6 +65,13 @@ describe.skipIf(!can.root.yes)(`messages of a run (${can.root.why})`, () => {
       {},
       2,
       /feature\.evn \(line 4\): no such key; did you mean env/,
+    ],
+    [
+      'a filter that cannot be, before the agent is asked',
+      ['-f', 'filter.json', ...ON, '--', 'true'],
+      agent('127.0.0.1:1', 'key'),
+      2,
+      /filter\.json: \S+path_filter \(line 3\): look-around is not offered[\s\S]*\n +\^\/cart\(\?=\/\)\n +\^{3}\n +instead: /,
     ],
     ['no configuration', ['-f', 'none.json', '--', 'true'], {}, 2, /none\.json: cannot read it: there is no such file/],
     ['an unknown command', [...ON, '--', 'no-such'], {}, 127, /no-such: command not found/],

@@ -1,39 +1,57 @@
 // The filters of feature.network: of HTTP requests, of addresses and of names.
 
+import { MAX_CONDITIONS } from '#http-filter/limits.ts';
 import { readAddressRule } from '../../network/address-rule.ts';
 import { key, type Reading, section, toggle, type ValueType, works } from './dsl.ts';
-import { pattern } from './patterns.ts';
 import { anything, isPlainObject, nonEmptyText, optional, portList } from './values.ts';
+
+/** Of one list: method_filter and header_filter_jq may stand beside it. */
+const MAX_FILTERS = MAX_CONDITIONS - 2;
+
+/** The forms of one filter: the keys of each. */
+const FORMS = [['header'], ['path'], ['method'], ['query'], ['body', 'query', 'matches']] as const;
+
+const BODY_EXAMPLE = '{"body": "json", "query": "$.user", "matches": "^a"}';
+const BODY_FORM = FORMS[4];
+
+/** All the keys of the form and no others, texts that are not empty. */
+function hasForm(value: unknown, form: readonly string[]): boolean {
+  if (!isPlainObject(value) || Object.keys(value).length !== form.length) return false;
+  return form.every((name) => typeof value[name] === 'string' && value[name] !== '');
+}
+
+const isBodyFilter = (value: unknown): boolean =>
+  hasForm(value, BODY_FORM) && (value as Readonly<Record<string, unknown>>)['body'] === 'json';
 
 const bodyFilter = optional({
   ...anything({ type: 'object' }),
   name: 'a map with body, query and matches',
-  read: (value: unknown) =>
-    isPlainObject(value) && value['body'] === 'json'
-      ? { ok: value }
-      : { bad: 'wants a map such as {"body": "json", "query": "$.user", "matches": "^a"}' },
+  read: (value: unknown) => (isBodyFilter(value) ? { ok: value } : { bad: `wants a map such as ${BODY_EXAMPLE}` }),
 });
-
-const PARTS = ['header', 'path', 'method', 'query', 'body'];
 
 const composite = optional<readonly unknown[]>({
   name: 'a list of filters',
   read: (value) => {
     if (!Array.isArray(value) || value.length === 0) return { bad: 'wants a list of filters that is not empty' };
-    const isFilter = (one: unknown) => isPlainObject(one) && PARTS.some((part) => part in one);
-    return value.every(isFilter) ? { ok: value } : { bad: `wants filters that each have one of ${PARTS.join(', ')}` };
+    if (value.length > MAX_FILTERS) return { bad: `wants at most ${MAX_FILTERS} filters` };
+    const wrong = value.findIndex(
+      (one) => !isBodyFilter(one) && !FORMS.some((form) => form !== BODY_FORM && hasForm(one, form)),
+    );
+    if (wrong === -1) return { ok: value };
+    const forms = '{"header": …}, {"path": …}, {"method": …} or {"query": …}';
+    return { bad: `wants filters that each are one of ${forms} with one text, or ${BODY_EXAMPLE} (item ${wrong + 1})` };
   },
   fromText: (text) => text,
-  json: { type: 'array', minItems: 1, items: { type: 'object' } },
+  json: { type: 'array', minItems: 1, maxItems: MAX_FILTERS, items: { type: 'object' } },
 });
 
 export const httpFilter = section(
   'Which HTTP requests are meant; at most one of header, path, body, all_of and any_of.',
   {
-    header_filter: key(optional(pattern), null, 'Pattern of one header, `name: value`.', {
+    header_filter: key(optional(nonEmptyText), null, 'Pattern of one header, `name: value`.', {
       env: ['MIRRORD_HTTP_HEADER_FILTER'],
     }),
-    path_filter: key(optional(pattern), null, 'Pattern of the path, with or without its query.', {
+    path_filter: key(optional(nonEmptyText), null, 'Pattern of the path, with or without its query.', {
       env: ['MIRRORD_HTTP_PATH_FILTER'],
     }),
     method_filter: key(optional(nonEmptyText), null, 'Name of the method.', { env: ['MIRRORD_HTTP_METHOD_FILTER'] }),

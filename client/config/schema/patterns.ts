@@ -1,7 +1,7 @@
 // The types of keys that hold regular expressions; all of them are compiled while the configuration is read.
 
 import { compilePattern } from '../../file-rules/pattern.ts';
-import { check, nonEmptyText, type TextMap, textList, textMap } from './values.ts';
+import { check, type TextMap, textList, textMap } from './values.ts';
 
 function fault(pattern: string): string | null {
   const compiled = compilePattern(pattern);
@@ -16,7 +16,6 @@ function firstFault(patterns: readonly string[]): string | null {
   return null;
 }
 
-export const pattern = check(nonEmptyText, fault);
 export const patternList = check(textList, firstFault);
 /** The names are patterns. The first that matches, in the order of the file, is used. */
 export const patternMap = check(textMap, (entries: TextMap) => firstFault(entries.map(([name]) => name)));

@@ -1,6 +1,6 @@
 // A request of HTTP/2 as filters see it: the same lines as the same request has in HTTP/1.
 
-import type { FilteredRequest } from '#runtime/http-filter/http-filter.ts';
+import type { FilteredRequest } from '#http-filter/http-filter.ts';
 import type { HeaderField } from './hpack-table.ts';
 
 /** Visible ASCII and white space: other values have no encoding that all agree on, and match nothing. */

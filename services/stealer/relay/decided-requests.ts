@@ -1,10 +1,10 @@
 // The requests of a client of HTTP/1, each with who wants it. A request whose body decides is held, within limits of bytes and
 // time, with everything behind it; then it goes on as it came.
 
+import { canWaitFor, Http1Body } from '#runtime/http/http1-body.ts';
 import type { RequestPiece } from '#runtime/http/request-reader.ts';
 import { RequestReader } from '#runtime/http/request-reader.ts';
 import { withoutHttp2Offer } from '#runtime/http/upgrade-offer.ts';
-import { canWaitFor, Http1Body } from '#runtime/http-filter/request-body.ts';
 import { type Decide, type Taker, Undecided } from './decision.ts';
 
 /** `taker` is of heads: what follows a head goes where it went. `isKept`: its bytes stay after the call that brought them. */

@@ -1,8 +1,8 @@
 // Who gets a request: a session, or the target; or that its body has to be seen first.
 
+import type { BodyLimits } from '#http-filter/http-filter.ts';
+import type { RequestBody } from '#http-filter/request-body.ts';
 import type { RequestHead } from '#runtime/http/message-head.ts';
-import type { BodyLimits } from '#runtime/http-filter/http-filter.ts';
-import type { RequestBody } from '#runtime/http-filter/request-body.ts';
 import type { Endpoint } from './endpoint.ts';
 
 /** Takes requests; one for each session that steals from the port. */

@@ -2,7 +2,7 @@
 // behind one, because a peer must see streams in the order of their numbers (RFC 9113 section 5.1.1). Bounded in bytes and
 // time; then it is decided without the body.
 
-import { RequestBody } from '#runtime/http-filter/request-body.ts';
+import { RequestBody } from '#http-filter/request-body.ts';
 import { DataReader } from '#runtime/http2/data-reader.ts';
 import { Flag, FrameType } from '#runtime/http2/frame.ts';
 import type { FramePiece } from '#runtime/http2/frame-reader.ts';

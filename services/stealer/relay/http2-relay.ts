@@ -6,7 +6,7 @@
 // target are written anew, without its table. What is no HTTP/2 makes the connection a tunnel to the target, or ends it with
 // GOAWAY when a session has streams of it.
 
-import type { FilteredRequest } from '#runtime/http-filter/http-filter.ts';
+import type { FilteredRequest } from '#http-filter/http-filter.ts';
 import { DataReader } from '#runtime/http2/data-reader.ts';
 import {
   ErrorCode,

@@ -4,9 +4,9 @@
 import { createHash } from 'node:crypto';
 import { createServer as createHttpServer, type RequestListener } from 'node:http';
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
-import type { BodyLimits, FilteredRequest } from '#runtime/http-filter/http-filter.ts';
-import { Http1Request } from '#runtime/http-filter/http1-request.ts';
-import type { RequestBody } from '#runtime/http-filter/request-body.ts';
+import type { BodyLimits, FilteredRequest } from '#http-filter/http-filter.ts';
+import type { RequestBody } from '#http-filter/request-body.ts';
+import { Http1Request } from '#runtime/http/http1-request.ts';
 import { type FdPoll, READABLE, watchFd } from '#runtime/netns.ts';
 import { stealerAddon } from '../native/index.ts';
 import { type Decision, type Taker, Undecided } from '../relay/decision.ts';

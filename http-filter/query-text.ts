@@ -1,6 +1,9 @@
 // Reading a query's source from left to right, and what is said when it cannot be.
 
+import type { RE2JSException } from 're2js';
 import { AppError } from '#proto/errors.ts';
+import { filterError } from './filter-fault.ts';
+import { patternFault } from './pattern-fault.ts';
 
 /** Longest query or program in characters. */
 export const MAX_QUERY_LENGTH = 4_096;
@@ -65,16 +68,30 @@ export class QueryText {
   }
 
   /** @throws AppError CONFIG_INVALID: no such language */
-  fail(why: string, at: number = this.at): never {
-    throw new AppError('CONFIG_INVALID', this.#told(why, at));
+  fail(why: string, at: number = this.at, instead?: string): never {
+    throw filterError(this.#where, this.source, { why, at, length: this.#wordLength(at), instead });
   }
 
   /** @throws AppError UNSUPPORTED: the language has it, and we do not */
-  refuse(what: string, at: number): never {
-    throw new AppError('UNSUPPORTED', this.#told(`${what} is not offered`, at));
+  refuse(what: string, at: number, instead?: string): never {
+    const fault = { why: `${what} is not offered`, at, length: this.#wordLength(at), instead };
+    throw filterError(this.#where, this.source, fault, 'UNSUPPORTED');
   }
 
-  #told(why: string, at: number): string {
-    return `${this.#where} ${JSON.stringify(this.source)}: ${why} (character ${at + 1})`;
+  /**
+   * A pattern that is a text in here cannot be.
+   * @param at where that text begins
+   * @throws AppError CONFIG_INVALID with the part marked where it can be found in here
+   */
+  failPattern(pattern: string, error: RE2JSException, at: number): never {
+    const { why, instead, ...part } = patternFault(pattern, error);
+    const found = this.source.indexOf(pattern.slice(part.at, part.at + part.length), at);
+    const place = found === -1 ? { at, length: this.#wordLength(at) } : { at: found, length: part.length };
+    const whole = `in the pattern ${JSON.stringify(pattern)}: ${why}`;
+    throw filterError(this.#where, this.source, { why: whole, instead, ...place }, 'CONFIG_INVALID', error);
+  }
+
+  #wordLength(at: number): number {
+    return /^[$@.]*[A-Za-z_0-9]+/.exec(this.source.slice(at))?.[0].length ?? 1;
   }
 }

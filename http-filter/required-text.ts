@@ -4,7 +4,7 @@
 const SPECIAL = new Set(['^', '$', '.', '|', '(', ')', '[', ']', '{', '}', '*', '+', '?', '\\']);
 
 /** Index behind the class that begins at `at` (RE2: a `]` right after the opening stands for itself). */
-function behindClass(source: string, at: number): number {
+export function behindClass(source: string, at: number): number {
   let next = at + 1;
   if (source[next] === '^') next++;
   if (source[next] === ']') next++;

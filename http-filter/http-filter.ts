@@ -6,6 +6,8 @@ import type { HttpCondition, HttpFilter, JsonBody } from '#proto/gen/v1/incoming
 import { compileJq } from './jq.ts';
 import { compileJsonPath } from './json-path.ts';
 import type { Json } from './json-value.ts';
+import { MAX_CONDITIONS } from './limits.ts';
+import { readMethod } from './method.ts';
 import { compilePattern } from './pattern.ts';
 import type { RequestBody } from './request-body.ts';
 import { WorkLimit, WorkLimitReached } from './work-limit.ts';
@@ -46,9 +48,6 @@ type Condition = (
 const BODY_LIMITS: BodyLimits = { bytes: 65_535, waitMs: 1_000 };
 const MAX_BODY_LIMITS: BodyLimits = { bytes: 1024 * 1024, waitMs: 10_000 };
 
-/** Most conditions of one filter. */
-export const MAX_CONDITIONS = 64;
-
 /** Path with its query: of an absolute form what follows the authority (RFC 9112 section 3.2.2). */
 export function pathAndQuery(target: string): string {
   if (target.startsWith('/')) return target;
@@ -75,10 +74,7 @@ function pathCondition(source: string): Condition {
 }
 
 function methodCondition(name: string): Condition {
-  const wanted = name.toUpperCase();
-  if (!/^[!#$%&'*+.^_`|~0-9A-Z-]+$/.test(wanted)) {
-    throw new AppError('CONFIG_INVALID', `http_filter method ${JSON.stringify(name)} is no name of a method`);
-  }
+  const wanted = readMethod(name, 'http_filter method');
   return ({ method }) => method.toUpperCase() === wanted;
 }
 

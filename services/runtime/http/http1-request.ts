@@ -1,7 +1,7 @@
 // An HTTP/1 head as filters see it. Texts are made when they are asked for: a filter on the method needs none.
 
-import { fieldValue, type RequestHead } from '#runtime/http/message-head.ts';
-import type { FilteredRequest } from './http-filter.ts';
+import type { FilteredRequest } from '#http-filter/http-filter.ts';
+import { fieldValue, type RequestHead } from './message-head.ts';
 
 /** Visible ASCII and white space: other values have no encoding that all agree on, and match nothing. */
 const VISIBLE = /^[\t\x20-\x7e]*$/;

@@ -1,27 +1,8 @@
-// The body of a request while filters decide by it: its pieces as they came, its content without the framing of HTTP/1, and
-// its JSON, parsed once for all filters.
+// The body of a request of HTTP/1 while filters decide by it: its pieces as they came, and its content without the framing.
 
-import type { Framing } from '#runtime/http/framing.ts';
-import { isNamed, type RequestHead } from '#runtime/http/message-head.ts';
-import { type Json, parseJson } from './json-value.ts';
-
-export class RequestBody {
-  readonly bytes: Buffer;
-  #json: Json | undefined;
-  #isParsed = false;
-
-  /** @param bytes the content */
-  constructor(bytes: Buffer) {
-    this.bytes = bytes;
-  }
-
-  /** undefined when the content is no JSON. */
-  get json(): Json | undefined {
-    if (!this.#isParsed) this.#json = parseJson(this.bytes);
-    this.#isParsed = true;
-    return this.#json;
-  }
-}
+import { RequestBody } from '#http-filter/request-body.ts';
+import type { Framing } from './framing.ts';
+import { isNamed, type RequestHead } from './message-head.ts';
 
 /** Chunks may be small, and their heads long: so many bytes on the wire are held for one byte of content that may be. */
 const WIRE_BYTES_FACTOR = 4;

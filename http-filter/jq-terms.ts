@@ -25,6 +25,8 @@ const FIELD = /\.[A-Za-z_][A-Za-z0-9_]*/y;
 const NUMBER = /(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?/y;
 
 const REFUSED = new Set(['def', 'reduce', 'foreach', 'label', 'import', 'include', 'break', '__loc__']);
+/** What a filter asks of a text needs none of those. */
+const INSTEAD = 'one expression of |, and, or, if, test, startswith, split, any and all';
 const KEYWORDS = new Set(['then', 'elif', 'else', 'end', 'as', 'and', 'or', 'catch', 'if', 'try', ...REFUSED]);
 
 const VARIABLE = /\$[A-Za-z_][A-Za-z0-9_]*/y;
@@ -75,7 +77,7 @@ function parseTerm(text: QueryText, names: Names): JqFilter {
 }
 
 function parseWord(text: QueryText, names: Names, word: string, start: number): JqFilter {
-  if (REFUSED.has(word)) return text.refuse(word, start);
+  if (REFUSED.has(word)) return text.refuse(word, start, INSTEAD);
   if (word === 'if') return parseIf(text, names);
   if (word === 'try') {
     const body = parsePostfix(text, names);

@@ -11,9 +11,8 @@ import type { QueryText } from './query-text.ts';
 export function parsePipe(text: QueryText, names: Names, hasComma = true): JqFilter {
   return text.nested(() => {
     const first = hasComma ? parseComma(text, names) : parseAlternative(text, names);
-    const at = text.at;
     if (!takeSymbol(text, '|', /^\|=/)) {
-      refuseAssignment(text, at);
+      refuseAssignment(text);
       return first;
     }
     const second = parsePipe(text, names, hasComma);
@@ -23,10 +22,10 @@ export function parsePipe(text: QueryText, names: Names, hasComma = true): JqFil
   });
 }
 
-function refuseAssignment(text: QueryText, at: number): void {
+function refuseAssignment(text: QueryText): void {
   skip(text);
   const found = text.match(/(?:\/\/|[-+*/%|])?=(?!=)/y);
-  if (found !== undefined) text.refuse(`assignment (${found})`, at);
+  if (found !== undefined) text.refuse(`assignment (${found})`, text.at - found.length, 'a comparison is written ==');
 }
 
 function parseComma(text: QueryText, names: Names): JqFilter {

@@ -137,6 +137,6 @@ function compileRegex(text: QueryText, whole: string, source: string, at: number
     return RE2JS.compile(whole);
   } catch (error) {
     if (!(error instanceof RE2JSException)) throw error;
-    return text.fail(`${JSON.stringify(source)} is no regular expression: ${error.message}`, at);
+    return text.failPattern(source, error, at);
   }
 }

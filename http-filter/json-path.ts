@@ -29,7 +29,7 @@ type Segment = Readonly<{ selectors: readonly Selector[]; isDescendant: boolean 
  */
 export function compileJsonPath(source: string, where: string): (root: Json, work: WorkLimit) => readonly Json[] {
   const text = new QueryText(source, where);
-  if (text.peek() !== '$') text.fail('a JSONPath begins with $');
+  if (text.peek() !== '$') text.fail('a JSONPath begins with $', 0, `$.${source.replace(/^\.*/, '')}`);
   const query = readQuery(text);
   if (!text.isAtEnd) text.fail(`${JSON.stringify(text.peek())} is not expected here`);
   return (root, work) => query.run(root, { root, work });

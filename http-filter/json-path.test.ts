@@ -143,7 +143,7 @@ describe('what is no JSONPath is refused with the part and its place', () => {
     ['$[?1]', /compared with nothing/],
     ['$[?@..a == 1]', /may have several results/],
     ['$[?match(@.a, @.b)]', /a pattern that is no literal is not offered/],
-    ['$[?match(@.a, "(")]', /is no regular expression/],
+    ['$[?match(@.a, "(")]', /in the pattern "\(": a group has no end \(character 16\)/],
     ['$[?foo(@)]', /there is no function foo; there are length, count/],
     ['$[?length(@) ]', /compared with nothing/],
     ['$[?count(1) == 1]', /wants a query/],

@@ -107,6 +107,7 @@ export function callFunction(text: QueryText, name: string, args: readonly JqFil
   return text.fail(
     `there is no function ${name} with ${args.length} argument${args.length === 1 ? '' : 's'} here`,
     start,
+    'functions are such as test, startswith, endswith, contains, split, length, any and all',
   );
 }
 
@@ -119,7 +120,7 @@ function testFunction(text: QueryText, args: readonly JqFilter[], start: number)
   if (source === undefined) return text.fail('test wants a pattern', start);
   if (!/^[gins]*$/.test(flags)) return text.refuse(`test with the flags ${JSON.stringify(flags)}`, start);
   const options = `${flags.includes('i') ? 'i' : ''}${flags.includes('s') ? 's' : ''}`;
-  const pattern = compileRegex(text, options === '' ? source : `(?${options})${source}`, start);
+  const pattern = compileRegex(text, options, source, start);
   const factor = 1 + (source.length >> 4);
   return ofOne((input, work) => {
     if (typeof input !== 'string') throw refuse('cannot be matched', input);
@@ -128,11 +129,11 @@ function testFunction(text: QueryText, args: readonly JqFilter[], start: number)
   });
 }
 
-function compileRegex(text: QueryText, source: string, start: number): RE2JS {
+function compileRegex(text: QueryText, options: string, source: string, start: number): RE2JS {
   try {
-    return RE2JS.compile(source);
+    return RE2JS.compile(options === '' ? source : `(?${options})${source}`);
   } catch (error) {
     if (!(error instanceof RE2JSException)) throw error;
-    return text.fail(`${JSON.stringify(source)} is no regular expression in linear time: ${error.message}`, start);
+    return text.failPattern(source, error, start);
   }
 }

@@ -3,6 +3,8 @@
 
 import { RE2JS, RE2JSException } from 're2js';
 import { AppError } from '#proto/errors.ts';
+import { filterError } from './filter-fault.ts';
+import { patternFault } from './pattern-fault.ts';
 import { requiredTexts } from './required-text.ts';
 
 /** Longest pattern in characters; RE2 bounds the work on a text by the product of both. */
@@ -16,21 +18,6 @@ export type Pattern = Readonly<{
    */
   required: readonly string[];
 }>;
-
-const REFUSED: ReadonlyArray<readonly [RegExp, string]> = [
-  [/\(\?<?[=!]/, 'look-around'],
-  [/\\[1-9]|\\k[<{']/, 'a backreference'],
-  [/\(\?>|[*+?}]\+/, 'a possessive quantifier or atomic group'],
-];
-
-/** The part of a pattern that no linear engine can offer, for the message. */
-function refusedPart(source: string): string | undefined {
-  for (const [part, name] of REFUSED) {
-    const found = part.exec(source);
-    if (found !== null) return `${name} (${JSON.stringify(found[0])} at character ${found.index + 1})`;
-  }
-  return undefined;
-}
 
 /**
  * @param where the key or flag that the user wrote it in, for the message
@@ -46,13 +33,6 @@ export function compilePattern(source: string, where: string): Pattern {
     return { matches: (text) => compiled.test(text), required: requiredTexts(source) };
   } catch (error) {
     if (!(error instanceof RE2JSException)) throw error;
-    const part = refusedPart(source);
-    throw new AppError(
-      'CONFIG_INVALID',
-      part === undefined
-        ? `${where} is no regular expression: ${JSON.stringify(source)}: ${error.message}`
-        : `${where} uses ${part}, which needs more than linear time: ${JSON.stringify(source)}`,
-      { cause: error },
-    );
+    throw filterError(where, source, patternFault(source, error), 'CONFIG_INVALID', error);
   }
 }
