@@ -12,11 +12,10 @@
 #include <bpf/bpf_helpers.h>
 
 #include "capture.h"
+#include "fragments.h"
 #include "packet.h"
 #include "prefilter.h"
 
-#define WHOLE 0xffffffff
-#define NOTHING 0
 /* The loopback interface has this index in every network namespace. */
 #define LOOPBACK 1
 
@@ -346,11 +345,8 @@ int capture(struct __sk_buff *skb)
 	count = bpf_map_lookup_elem(&counters, &zero);
 	if (!all || !set || !count)
 		return NOTHING;
-	if (is_ours > 0) {
-		if (!is_outgoing)
-			count->fragments++;
-		return NOTHING;
-	}
+	if (is_ours > 0)
+		return is_outgoing ? NOTHING : judge_fragment(skb, &packet, all, set, count);
 	by_port = packet.protocol == IPPROTO_TCP ? all->tcp : all->udp;
 	if (!is_outgoing && by_port[packet.destination_port] && !(is_loopback && is_passed_on(skb, &packet, 0)))
 		kept = judge_request(skb, &packet, by_port[packet.destination_port], set, count);

@@ -69,9 +69,27 @@ struct capture_settings {
 	__u32 hash_seed;
 	/* There are flows in the map of those that nobody wants any more. */
 	__u32 has_muted;
-	__u32 reserved;
+	/* CAPTURE_FRAGMENTS_…: of which protocols a port is watched. Only first fragments tell their port. */
+	__u32 fragments;
 	/* Of bulk, of all ports together; what is beyond comes without its payload. 0: all. */
 	__u64 bulk_bytes_per_second;
+};
+
+enum {
+	CAPTURE_FRAGMENTS_TCP = 1,
+	CAPTURE_FRAGMENTS_UDP = 2,
+};
+
+#define CAPTURE_MAX_FRAGMENTED 1024
+/* Numbers of datagrams come again. */
+#define CAPTURE_FRAGMENTED_NS 1000000000ull
+
+/* A datagram in fragments. */
+struct capture_fragmented {
+	__u8 source[16];
+	__u8 destination[16];
+	__u32 id;
+	__u32 protocol; /* 0 for IPv6 */
 };
 
 /* A packet with so much in it is bulk. More than a request that the prefilter looks at: which of both left out the payload can be
@@ -121,7 +139,7 @@ struct capture_counters {
 	__u64 capped_bytes;	   /* beyond connection_bytes */
 	__u64 muted_bytes;	   /* of connections that nobody wants any more */
 	__u64 bulk_bytes;	   /* beyond bulk_bytes_per_second */
-	__u64 fragments;
+	__u64 foreign_fragments;   /* of ports that nobody watches */
 };
 
 #endif

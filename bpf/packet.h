@@ -22,6 +22,10 @@
 #define ACK 0x10
 #define MAX_EXTENSIONS 6
 
+/* What the filter answers: bytes to keep. */
+#define WHOLE 0xffffffff
+#define NOTHING 0
+
 /* Addresses are read where somebody asks for them: few packets are asked for more than their ports. */
 struct packet {
 	__u16 source_port;
@@ -29,9 +33,11 @@ struct packet {
 	__u8 protocol;
 	__u8 flags;
 	__u8 is_v6;
-	__u32 header;  /* offset of the transport header */
+	__u32 header;  /* offset of the transport header, or of what a fragment holds */
 	__u32 payload; /* offset of the payload */
 	__u32 bytes;   /* of payload */
+	__u32 fragment_id;
+	__u32 fragment_offset;
 };
 
 /* Nearly every packet of a connection over IPv4: both headers in one go. */
@@ -39,6 +45,18 @@ struct plain_headers {
 	struct iphdr ip;
 	struct tcphdr tcp;
 } __attribute__((packed));
+
+/* More fragments, or an offset. */
+#define IP_FRAGMENT 0x3fff
+#define IP_OFFSET 0x1fff
+#define IPV6_MORE 1
+
+struct fragment_header {
+	__u8 next;
+	__u8 reserved;
+	__be16 place;
+	__be32 id;
+};
 
 #define TCP_DATA_OFFSET 12
 #define TCP_FLAGS 13
@@ -51,7 +69,7 @@ static __always_inline int read_plain(struct __sk_buff *skb, struct packet *pack
 
 	if (bpf_skb_load_bytes(skb, 0, &headers, sizeof(headers)))
 		return -1;
-	if (headers.ip.ihl != 5 || headers.ip.protocol != IPPROTO_TCP || headers.ip.frag_off & bpf_htons(0x1fff))
+	if (headers.ip.ihl != 5 || headers.ip.protocol != IPPROTO_TCP || headers.ip.frag_off & bpf_htons(IP_FRAGMENT))
 		return -1;
 	total = headers.ip.tot_len ? bpf_ntohs(headers.ip.tot_len) : skb->len;
 	packet->protocol = IPPROTO_TCP;
@@ -64,7 +82,7 @@ static __always_inline int read_plain(struct __sk_buff *skb, struct packet *pack
 	return 0;
 }
 
-/* 0, or -1 for what is not TCP or UDP, or 1 for a fragment. */
+/* 0, or -1 for what is not TCP or UDP, or 1 for a fragment, the first included. */
 static __always_inline int read_network(struct __sk_buff *skb, struct packet *packet, __u32 *total)
 {
 	if (skb->protocol == bpf_htons(ETH_P_IP)) {
@@ -75,7 +93,9 @@ static __always_inline int read_network(struct __sk_buff *skb, struct packet *pa
 		packet->protocol = ip.protocol;
 		packet->header = ip.ihl * 4;
 		*total = bpf_ntohs(ip.tot_len);
-		return ip.frag_off & bpf_htons(0x1fff) ? 1 : 0;
+		packet->fragment_id = ip.id;
+		packet->fragment_offset = (bpf_ntohs(ip.frag_off) & IP_OFFSET) * 8;
+		return ip.frag_off & bpf_htons(IP_FRAGMENT) ? 1 : 0;
 	}
 	if (skb->protocol == bpf_htons(ETH_P_IPV6)) {
 		struct ipv6hdr ip;
@@ -91,6 +111,21 @@ static __always_inline int read_network(struct __sk_buff *skb, struct packet *pa
 		for (int i = 0; i < MAX_EXTENSIONS; i++) {
 			__u8 extension[2];
 
+			if (next == IPPROTO_FRAGMENT) {
+				struct fragment_header fragment;
+
+				if (bpf_skb_load_bytes(skb, packet->header, &fragment, sizeof(fragment)))
+					return -1;
+				next = fragment.next;
+				packet->header += sizeof(fragment);
+				packet->fragment_id = fragment.id;
+				packet->fragment_offset = bpf_ntohs(fragment.place) & ~7u;
+				if (packet->fragment_offset || bpf_ntohs(fragment.place) & IPV6_MORE) {
+					packet->protocol = next;
+					return 1;
+				}
+				continue;
+			}
 			if (next != IPPROTO_HOPOPTS && next != IPPROTO_ROUTING && next != IPPROTO_DSTOPTS)
 				break;
 			if (bpf_skb_load_bytes(skb, packet->header, extension, 2))
@@ -99,7 +134,7 @@ static __always_inline int read_network(struct __sk_buff *skb, struct packet *pa
 			packet->header += (extension[1] + 1) * 8;
 		}
 		packet->protocol = next;
-		return next == IPPROTO_FRAGMENT ? 1 : 0;
+		return 0;
 	}
 	return -1;
 }

@@ -29,7 +29,7 @@ const REASONS: Readonly<Record<number, string>> = {
   [LossReason.LOSS_REASON_RATE_LIMIT]: 'beyond the limit of bytes per second',
   [LossReason.LOSS_REASON_OLDER]: 'they began before the session',
   [LossReason.LOSS_REASON_MALFORMED]: 'packets could not be read',
-  [LossReason.LOSS_REASON_FRAGMENTED]: 'datagrams came in fragments (of any port; they are not put together)',
+  [LossReason.LOSS_REASON_FRAGMENTED]: 'more fragments of datagrams at once than are put together (of any port)',
   [LossReason.LOSS_REASON_FILTER_LIMIT]: 'too large for the filter to decide',
   [LossReason.LOSS_REASON_SERVICE_LOST]: 'the sniffer was lost',
 };

@@ -45,7 +45,7 @@ export class TargetCapture implements FlowEvents {
   readonly #timer: NodeJS.Timeout;
   readonly #onFailure: (error: AppError) => void;
   #ringLosses = 0;
-  #fragments = 0;
+  #lostFragments = 0;
   readonly #marks = new Map<number, () => void>();
   #lastMark = 0;
   /** Whose sample the kernel takes. */
@@ -235,18 +235,18 @@ export class TargetCapture implements FlowEvents {
 
   /** What the kernel has counted since the last time. */
   #countLosses(): void {
-    const { ringLosses, notSampledConnections, fragments } = this.counters;
+    const { ringLosses, notSampledConnections, lostFragments } = this.counters;
     if (this.#sampled !== null) this.#sampled.counts.notSampled += notSampledConnections - this.#notSampled;
     this.#notSampled = notSampledConnections;
     const packets = ringLosses - this.#ringLosses;
     this.#ringLosses = ringLosses;
-    const pieces = fragments - this.#fragments;
-    this.#fragments = fragments;
+    const pieces = lostFragments - this.#lostFragments;
+    this.#lostFragments = lostFragments;
     for (const { subscriptions } of this.#ports.values()) {
       for (const subscription of subscriptions) {
         // Of which connection they were the ring cannot tell.
         if (packets > 0) subscription.counts.lost(LossReason.LOSS_REASON_RING_FULL, { packets });
-        // TCP is not sent in fragments.
+        // Whose they were only the first ones tell; TCP is seldom sent in fragments.
         if (pieces > 0 && subscription.protocol === UDP) {
           subscription.counts.lost(LossReason.LOSS_REASON_FRAGMENTED, { packets: pieces });
         }

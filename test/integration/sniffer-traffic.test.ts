@@ -128,21 +128,24 @@ describe.each([
   );
 
   test(
-    'datagrams of both families arrive one by one, by peer',
+    'datagrams of both families arrive one by one, by peer, and whole when they come in fragments',
     async () => {
       await mirror.subscribe({ port: 5353, transport: Transport.TRANSPORT_UDP });
       const script = `
 import socket
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-for text in (b"one", b"", b"x" * 1400): s.sendto(text, ("10.99.0.1", 5353))
+for text in (b"one", b"", b"x" * 1400, b"y" * 60000): s.sendto(text, ("10.99.0.1", 5353))
 t = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
-t.sendto(b"six", ("fd99::1", 5353))
+for text in (b"six", b"z" * 5000): t.sendto(text, ("fd99::1", 5353))
 print("ready", flush=True)
 `;
       const client = await network.serve(network.beyond, ['python3', '-c', script]);
       await client.stop();
-      await mirror.until('four datagrams', () => mirror.seen.flatMap((one) => one.datagrams).length === 4);
-      expect(mirror.seen.map((one) => one.datagrams)).toEqual([['one', '', 'x'.repeat(1400)], ['six']]);
+      await mirror.until('six datagrams', () => mirror.seen.flatMap((one) => one.datagrams).length === 6);
+      expect(mirror.seen.map((one) => one.datagrams)).toEqual([
+        ['one', '', 'x'.repeat(1400), 'y'.repeat(60_000)],
+        ['six', 'z'.repeat(5_000)],
+      ]);
     },
     DEADLINE_MS,
   );

@@ -91,7 +91,7 @@ export const LossReason = {
   LOSS_REASON_FILTER_LIMIT: 9,
   /** LOSS_REASON_SERVICE_LOST - The service or the agent went away. */
   LOSS_REASON_SERVICE_LOST: 10,
-  /** LOSS_REASON_FRAGMENTED - Fragments of datagrams (packets), which are not put together; whose they were is not looked at. */
+  /** LOSS_REASON_FRAGMENTED - Fragments (packets) beyond what is kept of them until their datagram is whole; whose they were is not looked at. */
   LOSS_REASON_FRAGMENTED: 11,
   UNRECOGNIZED: -1,
 } as const;

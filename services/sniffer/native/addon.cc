@@ -200,7 +200,13 @@ Napi::Value counters(Arguments info)
 	set("packets", counters.packets);
 	set("ringLosses", counters.ring_losses);
 	set("truncated", counters.truncated);
-	set("fragments", counters.fragments + counters.kernel.fragments);
+	set("fragments", counters.fragments.fragments);
+	set("fragmentedDatagrams", counters.fragments.datagrams);
+	set("fragmentsAgain", counters.fragments.again);
+	set("overlappingDatagrams", counters.fragments.overlapping);
+	set("incompleteDatagrams", counters.fragments.incomplete);
+	set("lostFragments", counters.fragments.lost);
+	set("foreignFragments", counters.kernel.foreign_fragments);
 	set("malformed", counters.malformed);
 	set("badChecksums", counters.bad_checksums);
 	set("wakeups", counters.wakeups);

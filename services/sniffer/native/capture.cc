@@ -39,7 +39,7 @@ uint64_t random_number()
 
 Capture::Capture(CaptureOptions options, std::shared_ptr<Backlog> backlog, OnBatch on_batch)
     : options_(options), backlog_(std::move(backlog)), on_batch_(std::move(on_batch)),
-      wake_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK))
+      wake_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)), fragments_({}, random_number())
 {
 	auto seed = static_cast<uint32_t>(random_number());
 	filter_ = std::make_unique<KernelFilter>(options_.wants_ebpf, seed, options_.bulk_bytes_per_second);
@@ -154,6 +154,7 @@ bool Capture::read_ring()
 		now_.ns = clock_of(CLOCK_REALTIME);
 		has_read = ring_.read_block([this](const Captured &packet) { visit(packet); });
 		tracker_->tick(now_);
+		fragments_.tick(now_.ms);
 		pass_marks();
 		pass_unmuted();
 		bool has_holes = tracker_->has_holes();
@@ -202,13 +203,18 @@ void Capture::pass_marks()
 void Capture::visit(const Captured &packet)
 {
 	Segment segment;
-	switch (parse(packet, &segment)) {
+	Fragment fragment;
+	Parsed parsed = parse(packet, &segment, &fragment);
+	if (parsed == Parsed::FRAGMENT) {
+		const Fragment *whole = fragments_.add(fragment, now_.ms);
+		if (whole == nullptr)
+			return;
+		parsed = parse_whole(*whole, &segment);
+	}
+	switch (parsed) {
 	case Parsed::SEGMENT:
 		now_.ns = packet.time_ns;
 		tracker_->segment(segment, now_);
-		return;
-	case Parsed::FRAGMENT:
-		counters_.fragments++;
 		return;
 	case Parsed::MALFORMED:
 		counters_.malformed++;
@@ -216,6 +222,7 @@ void Capture::visit(const Captured &packet)
 	case Parsed::BAD_CHECKSUM:
 		counters_.bad_checksums++;
 		return;
+	case Parsed::FRAGMENT:
 	case Parsed::OTHER:
 		return;
 	}
@@ -273,6 +280,7 @@ CaptureCounters Capture::counters() const
 	counters.truncated = ring_.truncated();
 	counters.flows = tracker_->flows();
 	counters.held_bytes = tracker_->held_bytes();
+	counters.fragments = fragments_.counters();
 	counters.tracker = tracker_->counters();
 	counters.kernel = filter_->counters();
 	return counters;

@@ -14,6 +14,7 @@
 
 #include "backlog.h"
 #include "batch.h"
+#include "fragments.h"
 #include "kernel_filter.h"
 #include "redirects.h"
 #include "ring.h"
@@ -33,13 +34,13 @@ struct CaptureCounters {
 	uint64_t packets = 0;
 	uint64_t ring_losses = 0;
 	uint64_t truncated = 0;
-	uint64_t fragments = 0;
 	uint64_t malformed = 0;
 	uint64_t bad_checksums = 0;
 	uint64_t wakeups = 0;
 	uint64_t pauses = 0; // batches were not taken in time
 	uint64_t flows = 0;
 	uint64_t held_bytes = 0;
+	FragmentCounters fragments;
 	TrackerCounters tracker;
 	capture_counters kernel{};
 };
@@ -92,11 +93,12 @@ class Capture {
 	Descriptor wake_;
 	std::thread thread_;
 
-	// Guards the tracker, the batch and the counters: the thread holds it for one block at a time.
+	// Guards the tracker, the fragments, the batch and the counters: the thread holds it for one block at a time.
 	mutable std::mutex mutex_;
 	std::condition_variable changed_;
 	std::unique_ptr<Batch> batch_;
 	std::unique_ptr<Tracker> tracker_;
+	Fragments fragments_;
 	CaptureCounters counters_;
 	Now now_;
 	uint64_t lost_at_ms_ = 0;

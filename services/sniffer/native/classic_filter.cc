@@ -82,7 +82,8 @@ std::vector<ClassicInstruction> classic_program(const Rules &rules)
 	(void)is_tcp;
 	program.unless_equal(PROTOCOL_UDP, &none);
 	program.add(BPF_LD | BPF_H | BPF_ABS, 6);
-	program.if_set(0x1fff, &none);
+	// Fragments, whoever's: the first alone tells its port.
+	program.if_set(0x3fff, &whole);
 	program.add(BPF_LDX | BPF_B | BPF_MSH, 0);
 	match_ports(program, rules, &whole, &headers);
 	program.end(none, 0);
@@ -95,13 +96,14 @@ std::vector<ClassicInstruction> classic_program(const Rules &rules)
 	none.clear(), whole.clear(), headers.clear();
 	std::vector<size_t> extended;
 	six.load_byte(6);
-	size_t tcp6 = six.add(BPF_JMP | BPF_JEQ | BPF_K, PROTOCOL_TCP, 5, 0);
+	size_t tcp6 = six.add(BPF_JMP | BPF_JEQ | BPF_K, PROTOCOL_TCP, 6, 0);
 	(void)tcp6;
-	size_t udp6 = six.add(BPF_JMP | BPF_JEQ | BPF_K, PROTOCOL_UDP, 4, 0);
+	size_t udp6 = six.add(BPF_JMP | BPF_JEQ | BPF_K, PROTOCOL_UDP, 5, 0);
 	(void)udp6;
-	// Behind an extension header the tracker looks for itself: hop-by-hop, routing, destination options.
+	// Behind an extension header the tracker looks for itself: hop-by-hop, routing, destination options; and fragments.
 	six.if_equal(0, &extended);
 	six.if_equal(43, &extended);
+	six.if_equal(44, &extended);
 	six.if_equal(60, &extended);
 	six.add(BPF_RET | BPF_K, 0);
 	six.add(BPF_LDX | BPF_IMM, 40);

@@ -142,9 +142,11 @@ int KernelFilter::set_port(const PortRule &rule)
 		capture_port key = key_of(rule.protocol, rule.port);
 		int error = result_of(bpf_map_update_elem(ports_, &key, &rule.rule, BPF_ANY));
 		// Last: it leads to the rule.
-		if (error == 0)
-			watch(rule.protocol, rule.port, watched_by(rule.rule));
-		return error;
+		if (error != 0)
+			return error;
+		rules_[{rule.protocol, rule.port}] = rule.rule.flags;
+		watch(rule.protocol, rule.port, watched_by(rule.rule));
+		return watch_fragments();
 	}
 	rules_[{rule.protocol, rule.port}] = rule.rule.flags;
 	return attach_classic();
@@ -152,20 +154,31 @@ int KernelFilter::set_port(const PortRule &rule)
 
 int KernelFilter::remove_port(uint8_t protocol, uint16_t port)
 {
-	if (is_ebpf()) {
-		capture_port key = key_of(protocol, port);
-		watch(protocol, port, 0);
-		int error = result_of(bpf_map_delete_elem(ports_, &key));
-		return error == ENOENT ? 0 : error;
-	}
 	rules_.erase({protocol, port});
-	return attach_classic();
+	if (!is_ebpf())
+		return attach_classic();
+	capture_port key = key_of(protocol, port);
+	watch(protocol, port, 0);
+	watch_fragments();
+	int error = result_of(bpf_map_delete_elem(ports_, &key));
+	return error == ENOENT ? 0 : error;
 }
 
 void KernelFilter::watch(uint8_t protocol, uint16_t port, uint8_t how)
 {
 	uint8_t *ports = protocol == PROTOCOL_UDP ? watched_->udp : watched_->tcp;
 	__atomic_store_n(&ports[port], how, __ATOMIC_RELEASE);
+}
+
+int KernelFilter::watch_fragments()
+{
+	uint32_t fragments = 0;
+	for (const auto &rule : rules_)
+		fragments |= rule.first.first == PROTOCOL_UDP ? CAPTURE_FRAGMENTS_UDP : CAPTURE_FRAGMENTS_TCP;
+	if (fragments == set_.fragments)
+		return 0;
+	set_.fragments = fragments;
+	return write_settings();
 }
 
 int KernelFilter::write_settings()

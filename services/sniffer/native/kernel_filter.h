@@ -50,6 +50,7 @@ class KernelFilter {
 	int map_of(const char *name) const;
 	int attach_classic();
 	void watch(uint8_t protocol, uint16_t port, uint8_t how);
+	int watch_fragments();
 	int write_settings();
 
 	const uint32_t sample_seed_;
@@ -63,7 +64,8 @@ class KernelFilter {
 	int counters_ = -1;
 	capture_watched *watched_ = nullptr; // shared with the kernel
 	capture_settings set_{};
-	// Of the classic filter, which knows no map. Set from one thread and the capture's own.
+	// For the classic filter, which knows no map, and for which protocols fragments pass. Set from one thread and the
+	// capture's own.
 	std::map<std::pair<uint8_t, uint16_t>, uint32_t> rules_;
 };
 

@@ -1,4 +1,5 @@
-// Reads IPv4 (RFC 791), IPv6 with extension headers (RFC 8200), VLAN tags (802.1Q), TCP (RFC 9293) and UDP (RFC 768).
+// Reads IPv4 (RFC 791), IPv6 with extension headers (RFC 8200), VLAN tags (802.1Q), TCP (RFC 9293) and UDP (RFC 768), and
+// fragments of both.
 // Nothing is believed: every length is held against what is there.
 #include "packet.h"
 
@@ -16,6 +17,8 @@ constexpr int MAX_VLAN_TAGS = 2;
 constexpr int MAX_EXTENSIONS = 8;
 constexpr uint32_t TCP_BYTES = 20;
 constexpr uint32_t UDP_BYTES = 8;
+// What the length fields of whole packets can say, less the smallest header of IPv4, whose length counts it.
+constexpr uint32_t MAX_WHOLE_BYTES[] = {65'515, 65'535};
 
 enum : uint8_t { HOP_BY_HOP = 0, ROUTING = 43, FRAGMENT_HEADER = 44, AUTHENTICATION = 51, DESTINATION = 60 };
 
@@ -34,6 +37,10 @@ uint32_t read_u32(const uint8_t *at)
 struct Network {
 	uint32_t header = 0;
 	uint32_t end = 0;
+	// Of a fragment.
+	uint32_t id = 0;
+	uint32_t offset = 0;
+	bool has_more = false;
 };
 
 Parsed read_ipv4(const uint8_t *data, uint32_t captured, uint32_t bytes, Segment *segment, Network *network)
@@ -55,8 +62,24 @@ Parsed read_ipv4(const uint8_t *data, uint32_t captured, uint32_t bytes, Segment
 	memcpy(segment->destination, data + 16, 4);
 	network->header = header;
 	network->end = total;
-	// More fragments, or an offset.
-	return read_u16(data + 6) & 0x3fff ? Parsed::FRAGMENT : Parsed::SEGMENT;
+	uint32_t place = read_u16(data + 6);
+	network->id = read_u16(data + 4);
+	network->offset = (place & 0x1fff) * 8;
+	network->has_more = (place & 0x2000) != 0;
+	return network->has_more || network->offset > 0 ? Parsed::FRAGMENT : Parsed::SEGMENT;
+}
+
+// From `*at` on, which moves behind them; `*next` is what follows. Stops at a fragment header.
+bool skip_extensions(const uint8_t *data, uint32_t captured, uint8_t *next, uint32_t *at)
+{
+	for (int count = 0; *next == HOP_BY_HOP || *next == ROUTING || *next == DESTINATION || *next == AUTHENTICATION; count++) {
+		if (count == MAX_EXTENSIONS || captured < *at + 8)
+			return false;
+		uint32_t length = *next == AUTHENTICATION ? (data[*at + 1] + 2u) * 4 : (data[*at + 1] + 1u) * 8;
+		*next = data[*at];
+		*at += length;
+	}
+	return true;
 }
 
 Parsed read_ipv6(const uint8_t *data, uint32_t captured, uint32_t bytes, Segment *segment, Network *network)
@@ -70,17 +93,22 @@ Parsed read_ipv6(const uint8_t *data, uint32_t captured, uint32_t bytes, Segment
 		return Parsed::MALFORMED;
 	uint8_t next = data[6];
 	uint32_t at = 40;
-	for (int count = 0;; count++) {
-		if (next == FRAGMENT_HEADER)
-			return Parsed::FRAGMENT;
-		if (next != HOP_BY_HOP && next != ROUTING && next != DESTINATION && next != AUTHENTICATION)
-			break;
-		if (count == MAX_EXTENSIONS || captured < at + 8)
+	if (!skip_extensions(data, captured, &next, &at))
+		return Parsed::MALFORMED;
+	if (next == FRAGMENT_HEADER) {
+		if (captured < at + 8)
 			return Parsed::MALFORMED;
-		uint32_t length = next == AUTHENTICATION ? (data[at + 1] + 2u) * 4 : (data[at + 1] + 1u) * 8;
+		uint32_t place = read_u16(data + at + 2);
 		next = data[at];
-		at += length;
+		network->id = read_u32(data + at + 4);
+		network->offset = place & 0xfff8;
+		network->has_more = (place & 1) != 0;
+		at += 8;
 	}
+	bool is_fragment = network->has_more || network->offset > 0;
+	// One that is all of its packet (RFC 6946) has its other headers here.
+	if (!is_fragment && !skip_extensions(data, captured, &next, &at))
+		return Parsed::MALFORMED;
 	if (at > total)
 		return Parsed::MALFORMED;
 	segment->family = 6;
@@ -89,7 +117,7 @@ Parsed read_ipv6(const uint8_t *data, uint32_t captured, uint32_t bytes, Segment
 	memcpy(segment->destination, data + 24, 16);
 	network->header = at;
 	network->end = total;
-	return Parsed::SEGMENT;
+	return is_fragment ? Parsed::FRAGMENT : Parsed::SEGMENT;
 }
 
 uint64_t sum_words(const uint8_t *data, uint32_t bytes)
@@ -149,9 +177,48 @@ Parsed read_udp(const uint8_t *at, uint32_t captured, uint32_t bytes, Segment *s
 	return Parsed::SEGMENT;
 }
 
+Parsed read_transport(const uint8_t *at, uint32_t captured, uint32_t bytes, bool has_checksum, Segment *segment)
+{
+	Parsed parsed = Parsed::OTHER;
+	if (segment->protocol == PROTOCOL_TCP)
+		parsed = read_tcp(at, captured, bytes, segment);
+	else if (segment->protocol == PROTOCOL_UDP)
+		parsed = read_udp(at, captured, bytes, segment);
+	if (parsed == Parsed::SEGMENT && has_checksum && captured == bytes && !is_checksum_right(at, bytes, *segment))
+		return Parsed::BAD_CHECKSUM;
+	return parsed;
+}
+
+// What the kernel would take for reassembly (RFC 791 section 3.2, RFC 8200 section 4.5).
+Parsed read_fragment(const Segment &addresses, const Network &network, const uint8_t *data, uint32_t captured, Fragment *fragment)
+{
+	if (captured < network.end || network.header >= network.end)
+		return Parsed::MALFORMED;
+	bool is_ipv4 = addresses.family == 4;
+	uint32_t bytes = network.end - network.header;
+	if (network.has_more && bytes % 8 != 0) {
+		if (!is_ipv4 || bytes < 8)
+			return Parsed::MALFORMED;
+		bytes -= bytes % 8;
+	}
+	if (network.offset + bytes > MAX_WHOLE_BYTES[is_ipv4 ? 0 : 1])
+		return Parsed::MALFORMED;
+	*fragment = Fragment();
+	memcpy(fragment->source, addresses.source, sizeof(fragment->source));
+	memcpy(fragment->destination, addresses.destination, sizeof(fragment->destination));
+	fragment->family = addresses.family;
+	fragment->protocol = addresses.protocol;
+	fragment->id = network.id;
+	fragment->offset = network.offset;
+	fragment->has_more = network.has_more;
+	fragment->data = data + network.header;
+	fragment->bytes = bytes;
+	return Parsed::FRAGMENT;
+}
+
 } // namespace
 
-Parsed parse(const Captured &packet, Segment *segment)
+Parsed parse(const Captured &packet, Segment *segment, Fragment *fragment)
 {
 	const uint8_t *data = packet.data;
 	uint32_t captured = packet.captured_bytes;
@@ -174,29 +241,44 @@ Parsed parse(const Captured &packet, Segment *segment)
 		parsed = read_ipv4(data, captured, bytes, segment, &network);
 	else if (ethertype == ETHERTYPE_IPV6)
 		parsed = read_ipv6(data, captured, bytes, segment, &network);
-	if (parsed != Parsed::SEGMENT)
-		return parsed;
-	if (segment->protocol != PROTOCOL_TCP && segment->protocol != PROTOCOL_UDP)
-		return Parsed::OTHER;
 	// Behind the end is padding of short Ethernet frames.
 	if (captured > network.end)
 		captured = network.end;
-	if (captured < network.header)
-		return Parsed::MALFORMED;
-	const uint8_t *transport = data + network.header;
-	uint32_t transport_captured = captured - network.header;
-	uint32_t transport_bytes = network.end - network.header;
-	parsed = segment->protocol == PROTOCOL_TCP ? read_tcp(transport, transport_captured, transport_bytes, segment)
-						   : read_udp(transport, transport_captured, transport_bytes, segment);
+	if (parsed == Parsed::FRAGMENT) {
+		parsed = read_fragment(*segment, network, data, captured, fragment);
+		fragment->interface = packet.interface;
+		fragment->is_outgoing = packet.is_outgoing;
+		fragment->is_unfinished = packet.is_unfinished;
+		fragment->time_ns = packet.time_ns;
+	}
 	if (parsed != Parsed::SEGMENT)
 		return parsed;
-	if (packet.has_checksum && transport_captured == transport_bytes &&
-	    !is_checksum_right(transport, transport_bytes, *segment))
-		return Parsed::BAD_CHECKSUM;
+	if (captured < network.header)
+		return Parsed::MALFORMED;
 	segment->interface = packet.interface;
 	segment->is_outgoing = packet.is_outgoing;
 	segment->time_ns = packet.time_ns;
-	return Parsed::SEGMENT;
+	return read_transport(data + network.header, captured - network.header, network.end - network.header, packet.has_checksum,
+			      segment);
+}
+
+Parsed parse_whole(const Fragment &whole, Segment *segment)
+{
+	*segment = Segment();
+	memcpy(segment->source, whole.source, sizeof(segment->source));
+	memcpy(segment->destination, whole.destination, sizeof(segment->destination));
+	segment->family = whole.family;
+	segment->protocol = whole.protocol;
+	segment->interface = whole.interface;
+	segment->is_outgoing = whole.is_outgoing;
+	segment->time_ns = whole.time_ns;
+	uint32_t at = 0;
+	if (whole.family == 6 && !skip_extensions(whole.data, whole.bytes, &segment->protocol, &at))
+		return Parsed::MALFORMED;
+	if (at > whole.bytes)
+		return Parsed::MALFORMED;
+	uint32_t bytes = whole.bytes - at;
+	return read_transport(whole.data + at, bytes, bytes, !whole.is_unfinished, segment);
 }
 
 } // namespace sniffer

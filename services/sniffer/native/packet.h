@@ -23,6 +23,7 @@ struct Captured {
 	uint32_t interface = 0;
 	bool is_outgoing = false;
 	bool has_checksum = true; // false: not filled in yet, or known to be right
+	bool is_unfinished = false; // not filled in yet
 	uint64_t time_ns = 0;	  // since the epoch
 };
 
@@ -44,8 +45,28 @@ struct Segment {
 	uint64_t time_ns = 0;
 };
 
+// A part of a packet that was too large for its way, or (fragments.h) the whole of it again, from behind the network header on.
+struct Fragment {
+	uint8_t source[16] = {};
+	uint8_t destination[16] = {};
+	uint8_t family = 0;
+	uint8_t protocol = 0; // of IPv6 perhaps that of an extension header; the first fragment's counts
+	uint32_t id = 0;
+	uint32_t offset = 0;
+	bool has_more = false;
+	const uint8_t *data = nullptr;
+	uint32_t bytes = 0;
+	uint32_t interface = 0;
+	bool is_outgoing = false;
+	bool is_unfinished = false;
+	uint64_t time_ns = 0;
+};
+
 enum class Parsed { SEGMENT, OTHER, FRAGMENT, MALFORMED, BAD_CHECKSUM };
 
-Parsed parse(const Captured &packet, Segment *segment);
+// Fills in one of both; a fragment is never empty, and no packet of its kind is longer than where it ends.
+Parsed parse(const Captured &packet, Segment *segment, Fragment *fragment);
+// Of all fragments together. The checksum is looked at whoever vouches for the parts: they may be those of two packets.
+Parsed parse_whole(const Fragment &whole, Segment *segment);
 
 } // namespace sniffer

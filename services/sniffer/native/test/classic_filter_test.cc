@@ -83,7 +83,12 @@ int main()
 		EQUAL(filter.pass(extended), extended.size());
 		Bytes datagram = ipv4(udp(4000, 53, "question"), PROTOCOL_UDP);
 		EQUAL(filter.pass(datagram), datagram.size());
-		EQUAL(filter.pass(ipv4(udp(4000, 53, "question"), PROTOCOL_UDP, 100)), size_t{0});
+		Bytes fragment = ipv4(udp(4000, 54, std::string(900, 'x')), PROTOCOL_UDP, 100);
+		EQUAL(filter.pass(fragment), fragment.size());
+		Bytes first = ipv4(udp(4000, 54, std::string(900, 'x')), PROTOCOL_UDP, 0x2000);
+		EQUAL(filter.pass(first), first.size());
+		Bytes fragment6 = ipv6(Bytes(900, 0), 44, Bytes{17, 0, 1, 0, 0, 0, 0, 1});
+		EQUAL(filter.pass(fragment6), fragment6.size());
 		EQUAL(filter.pass(ipv4(Bytes(30, 0), 1)), size_t{0});
 	});
 	tap::test("as many ports as jumps can reach, and more", [] {

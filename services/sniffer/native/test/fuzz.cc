@@ -1,9 +1,10 @@
-// libFuzzer: bytes become packets of a ring, which go through parser, tracker and batch. What must hold however they are:
+// libFuzzer: bytes become packets of a ring, which go through parser, reassembly of fragments, tracker and batch. What must hold however they are:
 // no byte is read that is not there, memory stays within its limits, and everything is given back at the end.
 #include <cstdlib>
 #include <cstring>
 
 #include "batch.h"
+#include "fragments.h"
 #include "packet.h"
 #include "tracker.h"
 
@@ -33,6 +34,11 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 							  (port % 3 ? 0 : Tracker::FROM_ANYWHERE));
 		tracker->set_port(PROTOCOL_UDP, port, Tracker::WATCHED);
 	}
+	FragmentLimits fragment_limits;
+	fragment_limits.most_bytes = 16 * 1024;
+	fragment_limits.most_bytes_of_pair = 8 * 1024;
+	fragment_limits.most_datagrams = 4;
+	Fragments fragments(fragment_limits, 1);
 	Now now{1, 0, 0};
 	// Each: two bytes of length, one of circumstances, the packet.
 	for (size_t at = 0; at + 3 <= size;) {
@@ -54,7 +60,15 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		now.ms += how & 16 ? 300 : 1;
 		now.ring_losses += how & 32 ? 1 : 0;
 		Segment segment;
-		if (parse(packet, &segment) == Parsed::SEGMENT) {
+		Fragment fragment;
+		Parsed parsed = parse(packet, &segment, &fragment);
+		if (parsed == Parsed::FRAGMENT) {
+			const Fragment *whole = fragments.add(fragment, now.ms);
+			require(fragments.held_bytes() <= fragment_limits.most_bytes);
+			require(fragments.waiting() <= fragment_limits.most_datagrams);
+			if (whole != nullptr && parse_whole(*whole, &segment) == Parsed::SEGMENT)
+				tracker->segment(segment, now);
+		} else if (parsed == Parsed::SEGMENT) {
 			require(segment.captured_bytes <= length);
 			tracker->segment(segment, now);
 		}
@@ -70,6 +84,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		tracker->forget_port(PROTOCOL_TCP, static_cast<uint16_t>(port), now);
 		tracker->forget_port(PROTOCOL_UDP, static_cast<uint16_t>(port), now);
 	}
+	fragments.tick(UINT64_MAX);
+	require(fragments.held_bytes() == 0 && fragments.waiting() == 0);
 	require(tracker->flows() == 0 && tracker->held_bytes() == 0);
 	batch.take();
 	return 0;

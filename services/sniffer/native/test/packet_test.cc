@@ -18,7 +18,8 @@ std::string payload_of(const Segment &segment)
 
 Parsed read(const Bytes &bytes, Segment *segment, uint16_t ethertype = 0x0800)
 {
-	return parse(captured(bytes, ethertype), segment);
+	Fragment fragment;
+	return parse(captured(bytes, ethertype), segment, &fragment);
 }
 
 Tcp hello()
@@ -117,9 +118,10 @@ void reading()
 	tap::test("a packet that was cut knows what it had", [] {
 		Segment segment;
 		Bytes bytes = ipv4(tcp(hello()));
+		Fragment fragment;
 		Captured packet = captured(bytes);
 		packet.captured_bytes -= 3;
-		PARSED(parse(packet, &segment), SEGMENT);
+		PARSED(parse(packet, &segment, &fragment), SEGMENT);
 		EQUAL(segment.bytes, 5u);
 		EQUAL(segment.captured_bytes, 2u);
 	});
@@ -136,26 +138,88 @@ void reading()
 		Segment segment;
 		Bytes bytes = ipv4(tcp(hello()));
 		fill_checksum(&bytes);
+		Fragment fragment;
 		Captured packet = captured(bytes);
 		packet.has_checksum = true;
-		PARSED(parse(packet, &segment), SEGMENT);
+		PARSED(parse(packet, &segment, &fragment), SEGMENT);
 		bytes[bytes.size() - 1] ^= 1;
-		PARSED(parse(packet, &segment), BAD_CHECKSUM);
+		PARSED(parse(packet, &segment, &fragment), BAD_CHECKSUM);
 		packet.has_checksum = false;
-		PARSED(parse(packet, &segment), SEGMENT);
+		PARSED(parse(packet, &segment, &fragment), SEGMENT);
+	});
+}
+
+void reading_fragments()
+{
+	tap::test("where a fragment belongs, of IPv4", [] {
+		Segment segment;
+		Fragment fragment;
+		Bytes first = ipv4(udp(1, 53, std::string(20, 'x')), PROTOCOL_UDP, 0x2000);
+		PARSED(parse(captured(first), &segment, &fragment), FRAGMENT);
+		// What is behind the last whole eight bytes comes again with the next.
+		EQUAL(fragment.bytes, 24u);
+		HOLDS(fragment.has_more && fragment.offset == 0 && fragment.id == 7 && fragment.protocol == PROTOCOL_UDP);
+		Bytes last = ipv4(Bytes(21, 0), PROTOCOL_UDP, 100, 8);
+		PARSED(parse(captured(last), &segment, &fragment), FRAGMENT);
+		HOLDS(!fragment.has_more && fragment.offset == 800 && fragment.bytes == 21 && fragment.family == 4);
+	});
+	tap::test("where a fragment belongs, of IPv6 behind another extension header", [] {
+		Segment segment;
+		Fragment fragment;
+		Bytes headers = {44, 0, 0, 0, 0, 0, 0, 0, 17, 0, 0x01, 0x01, 1, 2, 3, 4};
+		Bytes bytes = ipv6(Bytes(24, 0), 60, headers);
+		PARSED(parse(captured(bytes, 0x86dd), &segment, &fragment), FRAGMENT);
+		HOLDS(fragment.has_more && fragment.offset == 256 && fragment.id == 0x01020304 && fragment.bytes == 24);
+		EQUAL(fragment.protocol, PROTOCOL_UDP);
+		EQUAL(fragment.destination[15], 1);
+	});
+	tap::test("an IPv6 fragment that is all of its packet is a packet", [] {
+		Segment segment;
+		Bytes headers = {60, 0, 0, 0, 1, 2, 3, 4, 6, 0, 0, 0, 0, 0, 0, 0};
+		Bytes bytes = ipv6(tcp(hello()), 44, headers);
+		PARSED(read(bytes, &segment, 0x86dd), SEGMENT);
+		EQUAL(payload_of(segment), "hello");
+	});
+	tap::test("all fragments together are read as their packet, and held against its checksum", [] {
+		Segment segment;
+		Bytes options = {17, 0, 0, 0, 0, 0, 0, 0};
+		Bytes bytes = options + udp(5000, 53, "question");
+		Fragment whole;
+		whole.family = 6;
+		whole.protocol = 60;
+		whole.data = bytes.data();
+		whole.bytes = static_cast<uint32_t>(bytes.size());
+		whole.is_unfinished = true;
+		PARSED(parse_whole(whole, &segment), SEGMENT);
+		EQUAL(payload_of(segment), "question");
+		EQUAL(segment.destination_port, 53);
+		// Of IPv6 it may not be missing.
+		whole.is_unfinished = false;
+		PARSED(parse_whole(whole, &segment), BAD_CHECKSUM);
+		for (uint32_t count = 0; count < bytes.size(); count++) {
+			Bytes exact(bytes.begin(), bytes.begin() + count);
+			exact.shrink_to_fit();
+			whole.data = exact.data();
+			whole.bytes = count;
+			HOLDS(parse_whole(whole, &segment) != Parsed::SEGMENT);
+		}
 	});
 }
 
 void refusing()
 {
-	tap::test("fragments are told apart", [] {
+	tap::test("what a fragment may not be is refused", [] {
 		Segment segment;
-		Bytes first = ipv4(udp(1, 53, "x"), PROTOCOL_UDP, 0x2000);
-		PARSED(read(first, &segment), FRAGMENT);
-		Bytes later = ipv4(Bytes(20, 0), PROTOCOL_UDP, 100);
-		PARSED(read(later, &segment), FRAGMENT);
-		Bytes six = ipv6(Bytes(20, 0), 44, Bytes{6, 0, 0, 1, 0, 0, 0, 0});
-		PARSED(read(six, &segment, 0x86dd), FRAGMENT);
+		for (const Bytes &bytes : {ipv4({}, PROTOCOL_UDP, 100), ipv4(Bytes(7, 0), PROTOCOL_UDP, 0x2000),
+					   ipv4(Bytes(80, 0), PROTOCOL_UDP, 0x1fff)})
+			PARSED(read(bytes, &segment), MALFORMED);
+		PARSED(read(ipv6(Bytes(20, 0), 44, Bytes{17, 0, 0, 1, 0, 0, 0, 0}), &segment, 0x86dd), MALFORMED);
+		PARSED(read(ipv6({}, 44, Bytes{17, 0, 0}), &segment, 0x86dd), MALFORMED);
+		Bytes whole = ipv4(Bytes(80, 0), PROTOCOL_UDP, 0x2000);
+		Captured cut = captured(whole);
+		Fragment fragment;
+		cut.captured_bytes -= 1;
+		PARSED(parse(cut, &segment, &fragment), MALFORMED);
 	});
 	tap::test("other protocols are not ours", [] {
 		Segment segment;
@@ -192,10 +256,11 @@ void refusing()
 				Bytes exact(whole.begin(), whole.begin() + static_cast<long>(bytes));
 				exact.shrink_to_fit();
 				Segment segment;
+				Fragment fragment;
 				Captured packet = captured(exact, whole[0] >> 4 == 4 ? 0x0800 : 0x86dd);
 				packet.bytes = static_cast<uint32_t>(whole.size());
 				packet.has_checksum = true;
-				parse(packet, &segment);
+				parse(packet, &segment, &fragment);
 				HOLDS(segment.captured_bytes <= bytes);
 			}
 		}
@@ -208,8 +273,9 @@ void refusing()
 				bytes[random() % bytes.size()] = static_cast<uint8_t>(random());
 			bytes.resize(random() % (bytes.size() + 1));
 			Segment segment;
+			Fragment fragment;
 			Captured packet = captured(bytes, random() % 2 ? 0x0800 : 0x86dd);
-			if (parse(packet, &segment) != Parsed::SEGMENT)
+			if (parse(packet, &segment, &fragment) != Parsed::SEGMENT)
 				continue;
 			HOLDS(segment.captured_bytes <= segment.bytes);
 			HOLDS(segment.captured_bytes == 0 ||
@@ -223,6 +289,7 @@ void refusing()
 int main()
 {
 	reading();
+	reading_fragments();
 	refusing();
 	return tap::done();
 }
