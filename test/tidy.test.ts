@@ -126,6 +126,13 @@ describe('layering', () => {
   });
 });
 
+test('what services import is in the image', () => {
+  const wanted = Object.entries(rooms).flatMap(([room, { may }]) => (room.startsWith('services/') ? may : []));
+  const [ignored, build] = [read('deploy/Dockerfile.dockerignore'), read('deploy/build-image')];
+  const tops = new Set(wanted.map((room) => room.split('/')[0] ?? ''));
+  expect([...tops].filter((top) => !ignored.includes(`\n!${top}\n`) || !build.includes(` ${top} `))).toEqual([]);
+});
+
 describe('files', () => {
   test('none is longer than 400 lines', () => {
     const long = code
