@@ -7,6 +7,7 @@ import { Transport } from '#proto/gen/v1/network.ts';
 import { INCOMING_CONNECTION_BYTES } from '#proto/incoming.ts';
 import { WIRE_LOCAL, WireKind, WireTransport } from '#proto/wire.ts';
 import { at, LocalServer, ScriptedArrivals, type Served } from '../testing/scripted-arrivals.ts';
+import { bytesText } from './tally.ts';
 
 const ANY_80 = at('0.0.0.0', 80);
 let script: ScriptedArrivals;
@@ -25,6 +26,25 @@ const served = async (index = 0): Promise<Served> => {
   await script.until(() => server.connections.length > index);
   return server.connections[index] as Served;
 };
+
+const granted = (id: number) => INCOMING_CONNECTION_BYTES + (script.credit.get(id) ?? 0);
+
+/** As much as credit allows, to a local process that reads nothing. */
+async function fill(id: number, to: Served): Promise<number> {
+  to.socket.pause();
+  const piece = Buffer.alloc(INCOMING_CONNECTION_BYTES / 4, 'x');
+  let sent = 0;
+  for (let quiet = 0; quiet < 200; quiet++) {
+    if (sent + piece.length > granted(id)) {
+      await new Promise((resolve) => setImmediate(resolve));
+      continue;
+    }
+    quiet = 0;
+    script.data(id, piece);
+    sent += piece.length;
+  }
+  return sent;
+}
 
 describe('a socket that listens', () => {
   test('subscribes to its port, and listens when the agent has said yes', async () => {
@@ -117,15 +137,21 @@ describe('a connection that arrives', () => {
     expect(script.resets).toEqual([]);
   });
 
-  test('ends behind its last byte when the original was reset', async () => {
+  test('is reset where the original was reset, behind its last byte, also of a local process that is slow', async () => {
     script.arrive(2, 'hello');
     const one = await served();
     await script.until(() => one.text === 'hello');
-    script.data(2, ' world');
     script.end(2, EndReason.END_REASON_PEER_RESET);
-    await script.until(() => one.text === 'hello world' && one.hasEnded);
-    one.socket.end();
-    await script.until(() => script.incoming.connections === 0);
+    await script.until(() => one.error === 'ECONNRESET' && script.incoming.connections === 0);
+    script.arrive(6);
+    const slow = await served(1);
+    const sent = await fill(6, slow);
+    script.end(6, EndReason.END_REASON_PEER_RESET);
+    slow.socket.resume();
+    await script.until(() => slow.socket.closed && script.incoming.connections === 0);
+    expect(slow.text.length).toBe(sent);
+    expect(script.resets).toEqual([]);
+    expect(script.incoming.tally.lines()).toEqual([`port 80: 2 connections, ${bytesText(sent + 5)} mirrored`]);
   });
 
   test('is cut where bytes are missing, never joined', async () => {
@@ -142,22 +168,10 @@ describe('a connection that arrives', () => {
   test('whose local process is slow gets no more credit than that takes', async () => {
     script.arrive(2);
     const one = await served();
-    one.socket.pause();
-    const piece = Buffer.alloc(INCOMING_CONNECTION_BYTES / 4, 'x');
-    let sent = 0;
-    const granted = () => INCOMING_CONNECTION_BYTES + (script.credit.get(2) ?? 0);
-    for (let quiet = 0; quiet < 200; quiet++) {
-      if (sent + piece.length > granted()) {
-        await new Promise((resolve) => setImmediate(resolve));
-        continue;
-      }
-      quiet = 0;
-      script.data(2, piece);
-      sent += piece.length;
-    }
+    const sent = await fill(2, one);
     expect(sent).toBeGreaterThanOrEqual(INCOMING_CONNECTION_BYTES);
     one.socket.resume();
-    await script.until(() => one.text.length === sent && granted() > sent);
+    await script.until(() => one.text.length === sent && granted(2) > sent);
   });
 
   test('is refused to the service when nobody accepts it here, and counted', async () => {

@@ -26,11 +26,13 @@ import {
 } from '#proto/wire-incoming.ts';
 import type { NetworkSession } from '../session.ts';
 import { Answers } from './answers.ts';
-import { Copy } from './copy.ts';
+import type { Arrival } from './arrival.ts';
+import { Copy, LINGER_MS } from './copy.ts';
 import { DatagramCopy } from './datagram-copy.ts';
 import { renewedLines, waitingText } from './older-text.ts';
 import type { PortPolicy } from './port-policy.ts';
 import { PortSubscription } from './port-subscription.ts';
+import { SendQueues } from './send-queues.ts';
 import { Sources } from './sources.ts';
 import { type LocalLoss, type PortName, reasonText, Tally } from './tally.ts';
 
@@ -59,8 +61,6 @@ interface Listener {
   readonly port: number;
 }
 
-type Arrival = Copy | DatagramCopy;
-
 interface Connection {
   readonly port: PortName;
   readonly copy: Arrival;
@@ -77,6 +77,7 @@ export class Incoming {
   readonly tally: Tally;
   readonly #options: IncomingOptions;
   readonly #sources: Sources;
+  readonly #sendQueues = new SendQueues(LINGER_MS);
   readonly #listeners = new Map<bigint, Listener>();
   readonly #ports = new Map<PortName, PortSubscription>();
   /** Also those that were given up: their connections may go on. */
@@ -301,13 +302,18 @@ export class Incoming {
         else this.tally.delivered(port, bytes);
       },
       lost: (why: LocalLoss, bytes: number) => this.tally.lostHere(port, why, bytes),
+      onClosed: () => this.#copies.delete(copy),
+    };
+    const streams = {
       holds: (bytes: number) => {
         this.#heldBytes += bytes;
       },
-      onClosed: () => this.#copies.delete(copy),
+      whenTaken: this.#sendQueues.whenTaken.bind(this.#sendQueues),
     };
     const isSelection = !isDatagram && answers === undefined && this.#options.policy.filterFor(port) !== undefined;
-    const copy: Arrival = isDatagram ? new DatagramCopy(common) : new Copy({ ...common, answers, isSelection });
+    const copy: Arrival = isDatagram
+      ? new DatagramCopy(common)
+      : new Copy({ ...common, ...streams, answers, isSelection });
     this.#connections.set(frame.id, { port, copy, answers });
     this.#copies.add(copy);
     if (!isDatagram) copy.receive(frame.data);
@@ -339,11 +345,11 @@ export class Incoming {
     this.#send(arrival(id, from, peer, local));
   }
 
-  #ended({ port, copy }: Connection, { reason }: Ended): void {
+  #ended({ port, copy, answers }: Connection, { reason }: Ended): void {
     if (reason === EndReason.END_REASON_SERVICE_LOST) {
       this.tally.lostAt(port, LossReason.LOSS_REASON_SERVICE_LOST, 1);
     }
-    copy.end();
+    copy.end(answers === undefined && reason === EndReason.END_REASON_PEER_RESET);
   }
 
   #grant(id: number, copy: Arrival, bytes: number): void {
