@@ -45,16 +45,25 @@ async function reached(pod: string, closed: string[], lastId?: number): Promise<
   return { backend, session };
 }
 
-async function follow(target: string, isWanted: boolean, open: FollowOptions['open']) {
+async function follow(
+  target: string,
+  isWanted: boolean,
+  open: FollowOptions['open'],
+  endedBy: () => Promise<string | null> = async () => null,
+) {
   const told: string[] = [];
   const closed: string[] = [];
-  const one = new FollowedTarget(await reached('shop-1', closed), {
-    config: { agent: { follow_target: isWanted } } as FollowOptions['config'],
-    target: parseTarget(target),
-    progress: { warn: (text) => told.push(`warning: ${text}`), failure: (text) => told.push(text) },
-    log: new Log({ env: {} }),
-    open,
-  });
+  const { backend, session } = await reached('shop-1', closed);
+  const one = new FollowedTarget(
+    { backend: { ...backend, endedBy }, session },
+    {
+      config: { agent: { follow_target: isWanted } } as FollowOptions['config'],
+      target: parseTarget(target),
+      progress: { warn: (text) => told.push(`warning: ${text}`), failure: (text) => told.push(text) },
+      log: new Log({ env: {} }),
+      open,
+    },
+  );
   followed.push(one);
   return { one, told, closed };
 }
@@ -104,4 +113,15 @@ test('a refusal that will not pass ends the search', async () => {
   expect(told[1]).toBe(
     'there is no next pod: you may not create jobs.batch in namespace shop; files of the target answer EIO',
   );
+});
+
+test('a session that somebody has ended is over: no next pod is looked for', async () => {
+  const { one, told, closed } = await follow('deployment/shop', true, never, async () => 'bob@laptop');
+  expect(one.gone('the agent has ended')).toBe(true);
+  await vi.waitUntil(() => told.length === 1, { timeout: 50_000, interval: 5 });
+  expect(told).toEqual([
+    'the session is over: it was ended by bob@laptop, with mirrord session stop; files of the target answer EIO',
+  ]);
+  await expect(one.session.request({ $case: 'statfs', value: { path: Buffer.from('/') } } as never)).rejects.toThrow();
+  expect(closed).toEqual([]);
 });

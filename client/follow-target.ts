@@ -36,6 +36,8 @@ export class FollowedTarget {
   readonly #moving: MovingSession | null;
   readonly #closing: Promise<void>[] = [];
   #backend: Backend;
+  /** Why the target is gone. */
+  #reason = '';
 
   constructor(first: Reached, options: FollowOptions) {
     this.#options = options;
@@ -75,9 +77,7 @@ export class FollowedTarget {
       next: (lastId: number, signal: AbortSignal) => this.#next(lastId, signal),
       onMoving: (reason: string) => {
         log.warn('target gone', { reason });
-        progress.failure(
-          `the target is gone (${reason}): looking for the next pod; until then its files wait and its network fails`,
-        );
+        this.#reason = reason;
       },
       onMoved: (session: Session) => {
         const where = this.#backend.place?.text ?? 'another target';
@@ -87,13 +87,21 @@ export class FollowedTarget {
       },
       onStuck: (error: AppError) => {
         log.warn('target not followed', { code: error.code, message: error.message });
-        progress.failure(`there is no next pod: ${error.message}; files of the target answer EIO`);
+        const why = error.code === 'CANCELLED' ? error.message : `there is no next pod: ${error.message}`;
+        progress.failure(`${why}; files of the target answer EIO`);
       },
     };
   }
 
   async #next(lastId: number, signal: AbortSignal): Promise<Session> {
-    const { open, log, patienceMs = PATIENCE_MS } = this.#options;
+    const { open, log, progress, patienceMs = PATIENCE_MS } = this.#options;
+    const by = (await this.#backend.endedBy?.()) ?? null;
+    // Somebody wanted it to end, and a next pod would be its beginning anew.
+    if (by !== null)
+      throw new AppError('CANCELLED', `the session is over: it was ended by ${by}, with mirrord session stop`);
+    progress.failure(
+      `the target is gone (${this.#reason}): looking for the next pod; until then its files wait and its network fails`,
+    );
     const endMs = performance.now() + patienceMs;
     const except = this.#backend.place?.id ?? null;
     for (;;) {

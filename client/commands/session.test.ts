@@ -41,15 +41,18 @@ afterEach(async () => {
   await server.close();
 });
 
+/** Sessions of others on this machine are none of ours. */
+const here = () => ({ XDG_RUNTIME_DIR: server.folder, TMPDIR: server.folder });
+
 async function run(...words: string[]) {
   const kubeconfig = await server.writeKubeconfig({ context: { namespace: 'shop' } });
-  const terminal = keepTerminal(server.folder, { KUBECONFIG: kubeconfig, XDG_RUNTIME_DIR: server.folder });
+  const terminal = keepTerminal(server.folder, { KUBECONFIG: kubeconfig, ...here() });
   await session(parseArguments(findCommand('session'), words), terminal);
   return { out: terminal.outText, err: terminal.errText };
 }
 
 test('sessions of this machine and of the namespace are listed: who, what, since when, from where', async () => {
-  record = SessionRecord.open({ XDG_RUNTIME_DIR: server.folder }, 'local1', FACTS);
+  record = SessionRecord.open(here(), 'local1', FACTS);
   record?.addPort(8080);
   const { out } = await run('list');
   expect(out.split('\n')).toEqual([

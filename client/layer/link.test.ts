@@ -175,6 +175,26 @@ test('a supervisor that is cut off inside a frame is noticed, one that closes be
   expect(second.closed).toEqual([null]);
 });
 
+test('a supervisor that ends with our answers unread, or before we give them, is no fault', async () => {
+  let answer: () => void = () => undefined;
+  const answered = new Promise<void>((resolve) => {
+    answer = resolve;
+  });
+  const unread = await openLink();
+  unread.supervisor.pause();
+  unread.say(1n, STAT);
+  await until(() => unread.socket.bytesWritten > 0);
+  unread.supervisor.destroy();
+  const late = await openLink({ answer: (id) => answered.then(() => replyResult(id, 0)) });
+  late.say(1n, STAT);
+  await until(() => late.link.openQuestions === 1);
+  late.socket.pause();
+  late.supervisor.destroy();
+  answer();
+  await until(() => unread.closed.length === 1 && late.closed.length === 1);
+  expect([unread.closed, late.closed]).toEqual([[null], [null]]);
+});
+
 test('questions that are open when the link closes are given up', async () => {
   let signal: AbortSignal | null = null;
   const { say, supervisor, closed } = await openLink({

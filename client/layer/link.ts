@@ -43,7 +43,7 @@ export interface LinkHandlers {
   receiveNet?(frame: WireFrame): void;
   /** Frames of wire-incoming.ts, likewise. */
   receiveIncoming?(frame: WireFrame): void;
-  /** Once. null: the supervisor closed between two frames. */
+  /** Once. null: the supervisor closed between two frames, or ended with answers unread. */
   onClosed(error: AppError | null): void;
 }
 
@@ -76,7 +76,7 @@ export class LayerLink {
     });
     socket.on('end', () => this.#ended());
     socket.on('close', () => this.#close(null));
-    socket.on('error', (error) => this.#close(AppError.from(error, 'BUG')));
+    socket.on('error', (error) => this.#close(isItsEnd(error) ? null : AppError.from(error, 'BUG')));
   }
 
   /** Questions that wait for an answer. */
@@ -223,6 +223,11 @@ export class LayerLink {
     this.#wakeDrainWaiters();
     this.#handlers.onClosed(error);
   }
+}
+
+/** It has ended before it read our last answers, which nobody waited for any more: its exit says whether that was a fault. */
+function isItsEnd(error: Error): boolean {
+  return 'code' in error && (error.code === 'EPIPE' || error.code === 'ECONNRESET');
 }
 
 function violation(cause: WireError): AppError {

@@ -48,7 +48,7 @@ function userName(): string {
 
 function incomingText({ mode, http_filter: filter }: Config['feature']['network']['incoming']): string {
   if (mode !== 'steal') return mode;
-  const wanted = Object.entries(filter).filter(([name, value]) => /_of$|_filter$/.test(name) && value !== null);
+  const wanted = Object.entries(filter).filter(([name, value]) => name !== 'ports' && value !== null);
   const text = wanted.length === 0 ? 'everything' : JSON.stringify(Object.fromEntries(wanted));
   return `steal ${text.length > MAX_CHARS ? `${text.slice(0, MAX_CHARS)}…` : text}`;
 }

@@ -91,7 +91,8 @@ export function askToStop({ path, pid }: { readonly path: string; readonly pid: 
 }
 
 function parentsOf(env: NodeJS.ProcessEnv): string[] {
-  return [...new Set([env['XDG_RUNTIME_DIR'] || tmpdir(), tmpdir()])];
+  const temporary = env['TMPDIR'] || tmpdir();
+  return [...new Set([env['XDG_RUNTIME_DIR'] || temporary, temporary])];
 }
 
 function namesIn(parent: string): string[] {

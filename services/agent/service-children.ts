@@ -20,6 +20,8 @@ const ASK_AGAIN_MS = 20;
 export class ServiceChildren {
   readonly #options: ServiceChildrenOptions;
   readonly #children = new Map<ServiceName, Child>();
+  /** The process of each that was found last. */
+  readonly #answered = new Map<ServiceName, number | undefined>();
   #isClosing = false;
 
   constructor(options: ServiceChildrenOptions) {
@@ -30,15 +32,31 @@ export class ServiceChildren {
   async find(service: ServiceName): Promise<string> {
     if (!this.#options.services.includes(service)) return this.#options.lookup(service);
     this.#start(service);
-    const deadlineMs = performance.now() + START_DEADLINE_MS;
+    let deadlineMs = performance.now() + START_DEADLINE_MS;
     for (;;) {
       try {
-        return await this.#options.lookup(service);
+        const address = await this.#options.lookup(service);
+        this.#answered.set(service, this.#children.get(service)?.pid);
+        return address;
       } catch (error) {
-        if (performance.now() > deadlineMs || this.#isClosing) throw error;
+        if (this.#isClosing) throw error;
+        if (performance.now() > deadlineMs) {
+          if (!this.#endSilent(service)) throw error;
+          deadlineMs = performance.now() + START_DEADLINE_MS;
+        }
         await new Promise((resolve) => setTimeout(resolve, ASK_AGAIN_MS));
       }
     }
+  }
+
+  /** A child that has answered before, and now does not, stands still: whatever it holds of targets is dead until it ends. */
+  #endSilent(service: ServiceName): boolean {
+    const child = this.#children.get(service);
+    if (child?.pid === undefined || this.#answered.get(service) !== child.pid) return false;
+    this.#answered.delete(service);
+    this.#options.logger.warn({ service }, 'a service answers nothing and is killed, to be started anew');
+    child.kill();
+    return true;
   }
 
   async close(): Promise<void> {

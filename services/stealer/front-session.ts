@@ -15,8 +15,11 @@ import { decodeHead, type SessionHandlers, type SessionStream } from '#proto/ses
 import { VERSION } from '#proto/version.ts';
 import { TargetHandle } from '#runtime/target-handle.ts';
 import { StealSession } from './session.ts';
+import { takenText } from './share/meeting-place.ts';
+import { ownerOfName } from './share/name-owner.ts';
 import { Passage } from './share/passage.ts';
 import { joinHolder, PEER_VERSION } from './share/peer-door.ts';
+import { endSilentHolder, type Look, lookAtHolder } from './share/silent-holder.ts';
 import type { StolenTarget, StolenTargets } from './stolen-target.ts';
 
 /** For somebody to hold the target: its holder is going, or another one is coming. The agent waits for 10 s. */
@@ -44,6 +47,8 @@ export class FrontSession implements SessionHandlers {
   #joined: SessionStream | null = null;
   #isOpened = false;
   #isClosed = false;
+  /** Of how the target came to be held here, for the user. */
+  #notes: readonly string[] = [];
 
   constructor(options: FrontSessionOptions) {
     this.#options = options;
@@ -109,13 +114,23 @@ export class FrontSession implements SessionHandlers {
   async #find(): Promise<void> {
     const { stream, logger, joinedFor } = this.#options;
     const startedMs = performance.now();
+    let silence: Look | null = null;
     while (!this.#isClosed) {
       try {
         if (this.#hold() || (await this.#join())) return;
         throw new AppError('SERVICE_UNAVAILABLE', 'the target is not held here any more');
       } catch (thrown) {
-        const error = AppError.from(thrown, 'BUG');
+        let error = AppError.from(thrown, 'BUG');
+        if (error.code === 'DEADLINE_EXCEEDED' && joinedFor === null) {
+          try {
+            silence = this.#meetSilence(silence);
+            continue;
+          } catch (met) {
+            error = AppError.from(met, 'BUG');
+          }
+        }
         if (joinedFor !== null || !mayChange(error, performance.now() - startedMs)) {
+          error = await this.#explained(error);
           logger.info({ target: this.#attach?.pid, code: error.code, reason: error.message }, 'target refused');
           // Lost later, it is told as a loss, and the agent tries again.
           stream.fail(this.#isOpened ? lost(error) : error);
@@ -124,6 +139,30 @@ export class FrontSession implements SessionHandlers {
       }
       await delay(AGAIN_MS);
     }
+  }
+
+  /**
+   * Whoever holds the target has not answered: once it is looked at, the second time it loses what it holds.
+   *
+   * @returns what was seen; null when the target is free
+   */
+  #meetSilence(before: Look | null): Look | null {
+    const { namespaceFd } = this.#handle as TargetHandle;
+    if (before === null) return lookAtHolder(namespaceFd);
+    const who = endSilentHolder(namespaceFd, before);
+    this.#options.logger.warn({ who }, 'ended a holder that stood still');
+    this.#notes = [`${who}: it was ended, and its sessions come here`];
+    return null;
+  }
+
+  /** With the process that keeps us out, where the refusal does not name it. */
+  async #explained(error: AppError): Promise<AppError> {
+    if (error.code !== 'SERVICE_UNAVAILABLE' && error.code !== 'DEADLINE_EXCEEDED') return error;
+    const owner = await ownerOfName(this.#attach?.pid ?? 0);
+    if (owner === null) return error;
+    return new AppError('NOT_PERMITTED', takenText(`${owner} has it and takes nobody in (${error.message})`), {
+      cause: error,
+    });
   }
 
   #hold(): boolean {
@@ -142,6 +181,7 @@ export class FrontSession implements SessionHandlers {
       pid,
       target,
       nextId: this.#passage.nextId,
+      notes: this.#notes,
       logger,
     });
     if (!this.#isOpened) this.#opened(makeFrame(0, FrameKind.FRAME_KIND_SESSION_OPENED, factsHead(target)));

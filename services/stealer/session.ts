@@ -29,6 +29,8 @@ export type StealSessionOptions = Readonly<{
   target: StolenTarget;
   /** Connections are numbered from here on; undefined: from the first one. */
   nextId: number | undefined;
+  /** For its user, with the first answer. */
+  notes: readonly string[];
   logger: Logger;
 }>;
 
@@ -49,11 +51,13 @@ export class StealSession implements SessionHandlers, SubscriptionOwner {
   readonly #connections = new Map<number, Readonly<{ taken: TakenConnection; entry: Entry }>>();
   readonly #pid: number;
   readonly #target: StolenTarget;
+  readonly #notes: string[];
   readonly #closing = new AbortController();
   #isTargetGone = false;
   #isClosed = false;
 
-  constructor({ sessionId, stream, pid, target, nextId, logger }: StealSessionOptions) {
+  constructor({ sessionId, stream, pid, target, nextId, notes, logger }: StealSessionOptions) {
+    this.#notes = [...notes];
     this.sessionId = sessionId;
     this.#stream = stream;
     this.#pid = pid;
@@ -136,7 +140,7 @@ export class StealSession implements SessionHandlers, SubscriptionOwner {
       const entry: Entry = { subscription, connections: new Set(), older: [], isLeaving: false };
       this.#subscriptions.set(frame.id, entry);
       const { notes, older } = this.#add(this.#target, subscription);
-      notes.unshift(...this.#target.notes);
+      notes.unshift(...this.#notes.splice(0), ...this.#target.notes);
       entry.older = older;
       const olderPeers = older.slice(0, NAMED_PEERS).map(({ peer }) => toSocketAddress(peer));
       const standing = { sinceNs: subscription.sinceNs, rank: subscription.rank };

@@ -1,5 +1,10 @@
 // What becomes of a session when the pod it began with goes, and by which ways its agent is reached.
 
+import { execFile } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { promisify } from 'node:util';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { NODE_A, TestNamespace } from './cluster.ts';
 
@@ -31,6 +36,31 @@ test('with agent.follow_target a session goes on with the next pod of its worklo
   const { code, stdout } = await run.ended;
   expect(code).toBe(0);
   expect(stdout).toContain(`pod ${next}\n`);
+});
+
+test('with agent.follow_target too, a session that somebody stops is over', async () => {
+  // As on another machine: the session is seen in the cluster only.
+  const elsewhere = mkdtempSync(path.join(tmpdir(), 'mirrord-elsewhere-'));
+  try {
+    const run = namespace.start(['-t', 'deployment/shop', '--', 'sh', '-c', SCRIPT], {
+      MIRRORD_AGENT_FOLLOW_TARGET: 'true',
+    });
+    await run.says('stdout', /up\n/);
+    const mirrord = (...words: string[]) =>
+      promisify(execFile)(path.join(import.meta.dirname, '../../bin/mirrord'), [...words, '-n', namespace.name], {
+        env: { ...process.env, XDG_RUNTIME_DIR: elsewhere, TMPDIR: elsewhere },
+      });
+    const { stdout } = await mirrord('session', 'list', '--json');
+    const [{ id }] = JSON.parse(stdout) as [{ id: string }];
+    await mirrord('session', 'stop', id);
+    await run.says('stderr', /the session is over: it was ended by \S+@\S+, with mirrord session stop/);
+    run.child.stdin.end('\n');
+    const { code, stderr } = await run.ended;
+    expect(code).toBe(0);
+    expect(stderr).not.toContain('next pod');
+  } finally {
+    rmSync(elsewhere, { recursive: true });
+  }
 });
 
 test('without it the end of the pod is told, and its files answer EIO', async () => {

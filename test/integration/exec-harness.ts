@@ -20,6 +20,7 @@ export interface Run {
   complained(text: string): Promise<void>;
   /** All of stdout so far. */
   stdout(): string;
+  stderr(): string;
 }
 
 export interface Start {
@@ -80,6 +81,7 @@ export class ExecHarness {
       said: holds(() => stdout),
       complained: holds(() => stderr),
       stdout: () => stdout,
+      stderr: () => stderr,
     };
     this.#runs.push(run);
     return run;

@@ -190,6 +190,16 @@ static Napi::Value peer_of_socket(const Napi::CallbackInfo &info)
 	return result;
 }
 
+/* (pidFd): the process is killed. */
+static Napi::Value end_peer(const Napi::CallbackInfo &info)
+{
+	int error = end_process(info[0].As<Napi::Number>().Int32Value());
+
+	if (error < 0)
+		fail(info.Env(), error, "pidfd_send_signal");
+	return info.Env().Undefined();
+}
+
 /* (listenerFd): the next connection, or null when none waits. Errors of the connection itself are skipped, as its manual page says. */
 static Napi::Value accept_next(const Napi::CallbackInfo &info)
 {
@@ -272,6 +282,7 @@ static Napi::Object init(Napi::Env env, Napi::Object exports)
 	exports.Set("join", Napi::Function::New(env, join));
 	exports.Set("acceptPeer", Napi::Function::New(env, accept_peer));
 	exports.Set("peerOf", Napi::Function::New(env, peer_of_socket));
+	exports.Set("endPeer", Napi::Function::New(env, end_peer));
 	exports.Set("connect", Napi::Function::New(env, open_connection));
 	exports.Set("localOf", Napi::Function::New(env, local_of));
 	exports.Set("accept", Napi::Function::New(env, accept_next));

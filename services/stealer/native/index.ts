@@ -80,6 +80,8 @@ export interface StealerAddon {
   acceptPeer(listenerFd: number): number | null;
   /** Who is at the other end of a unix socket. Its pidfd is the caller's, -1 with pid 0: a process that we cannot see. */
   peerOf(fd: number): Readonly<{ pid: number; uid: number; pidFd: number }>;
+  /** Kills the process of a pidfd, also one that is stopped. */
+  endPeer(pidFd: number): void;
   accept(listenerFd: number): Readonly<{ fd: number; peer: NativeEndpoint; local: NativeEndpoint }> | null;
 }
 

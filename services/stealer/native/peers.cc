@@ -2,6 +2,7 @@
 #include "stealer.h"
 
 #include <cerrno>
+#include <csignal>
 #include <cstddef>
 #include <cstring>
 #include <sys/syscall.h>
@@ -10,6 +11,11 @@
 
 #ifndef SO_PEERPIDFD
 #define SO_PEERPIDFD 77
+#endif
+
+/* Linux 5.1; the number is the same on every architecture (asm-generic/unistd.h). */
+#ifndef SYS_pidfd_send_signal
+#define SYS_pidfd_send_signal 424
 #endif
 
 /* Stealers that wait to be accepted. */
@@ -59,6 +65,11 @@ int join_in(int namespace_fd, const std::string &name)
 	if (connect(fd, reinterpret_cast<struct sockaddr *>(&address), length) < 0)
 		return closing(fd, -errno);
 	return fd;
+}
+
+int end_process(int pid_fd)
+{
+	return syscall(SYS_pidfd_send_signal, pid_fd, SIGKILL, nullptr, 0) < 0 ? -errno : 0;
 }
 
 int peer_of(int fd, struct peer *peer)

@@ -49,6 +49,8 @@ int claim_in(int namespace_fd, const std::string &name);
 int join_in(int namespace_fd, const std::string &name);
 /* Who connected, or listened, when it did. */
 int peer_of(int fd, struct peer *peer);
+/* SIGKILL, which ends a stopped process as well. */
+int end_process(int pid_fd);
 
 /* redirect.cc: the program, its maps and its link to one namespace. */
 

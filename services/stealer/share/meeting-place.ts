@@ -9,7 +9,7 @@ import { type FdPoll, READABLE, watchFd } from '#runtime/netns.ts';
 import { stealerAddon } from '../native/index.ts';
 import { assertIsStealer } from './peer.ts';
 
-const NAME = 'mirrord-steal';
+export const NAME = 'mirrord-steal';
 /** Taken in one turn of the loop: who connects for nothing must not starve the target's connections. */
 const ACCEPTED_PER_TURN = 8;
 
@@ -69,6 +69,11 @@ export class Claim {
  * @throws AppError SERVICE_UNAVAILABLE when nobody is there at this moment, NOT_PERMITTED when it is no stealer
  */
 export function connectToHolder(namespaceFd: number): Socket {
+  return new Socket({ fd: joinHolderFd(namespaceFd), readable: true, writable: true });
+}
+
+/** A connected descriptor, which is the caller's; throws likewise. */
+export function joinHolderFd(namespaceFd: number): number {
   let fd: number;
   try {
     fd = stealerAddon().join(namespaceFd, NAME);
@@ -82,9 +87,17 @@ export function connectToHolder(namespaceFd: number): Socket {
   } catch (thrown) {
     closeSync(fd);
     const { message } = AppError.from(thrown, 'BUG');
-    throw new AppError('NOT_PERMITTED', `the name by which stealers of this target meet is taken: ${message}`);
+    throw new AppError('NOT_PERMITTED', takenText(message));
   }
-  return new Socket({ fd, readable: true, writable: true });
+  return fd;
+}
+
+/** A process of the target's network keeps everybody from stealing: its user is told which one, and what helps. */
+export function takenText(who: string): string {
+  return (
+    `the name by which stealers of this target meet (the abstract unix socket ${NAME}) is taken: ${who}; ` +
+    'nothing can be stolen from this target until that process ends or closes the socket'
+  );
 }
 
 function errnoOf(thrown: unknown): string {

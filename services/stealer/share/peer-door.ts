@@ -13,6 +13,7 @@ import { mintToken } from '#proto/token.ts';
 import { VERSION } from '#proto/version.ts';
 import { type IncomingSession, serveSessions } from '#runtime/rpc.ts';
 import { type Claim, connectToHolder } from './meeting-place.ts';
+import { SILENCE_MS } from './silent-holder.ts';
 
 /** Of what stealers say to each other; another one is refused. */
 export const PEER_VERSION = 1;
@@ -21,7 +22,6 @@ const ADDRESS = 'unix:@mirrord-steal';
 /** No secret: the kernel has said who is there (peer.ts), and the token only bears the session's name. */
 const KEY = createHash('sha256').update('stealers of one target').digest();
 const TOKEN_S = 60;
-const DIAL_DEADLINE_MS = 5_000;
 /** Of all stealers of a target together; each limits its own. */
 const MAX_SESSIONS = 1_000;
 
@@ -91,7 +91,7 @@ export function joinHolder({
     address: ADDRESS,
     service: 'Stealer',
     token: mintToken(KEY, sessionId, TOKEN_S),
-    deadlineMs: DIAL_DEADLINE_MS,
+    deadlineMs: SILENCE_MS,
     opening: makeFrame(0, FrameKind.FRAME_KIND_SESSION_OPEN, head),
     connect: async () => connectToHolder(namespaceFd),
     ...handlers,

@@ -13,11 +13,19 @@ const NEEDED_CAPABILITIES = (1n << 12n) | (1n << 19n) | (1n << 21n);
 
 /** @throws AppError NOT_PERMITTED, naming the process, when it is no stealer */
 export function assertIsStealer(fd: number): void {
+  withStealer(fd, () => undefined);
+}
+
+/**
+ * @param act its pidfd is closed afterwards
+ * @throws AppError NOT_PERMITTED, naming the process, when it is no stealer
+ */
+export function withStealer<T>(fd: number, act: (pid: number, pidFd: number) => T): T {
   const { pid, uid, pidFd } = stealerAddon().peerOf(fd);
   try {
     const reason = pid === 0 ? 'it is outside of what we see' : strangeness(pid, uid);
     // Read of the process that holds the socket only if the number was its own all the while.
-    if (reason === null && isAlive(pidFd)) return;
+    if (reason === null && isAlive(pidFd)) return act(pid, pidFd);
     throw new AppError('NOT_PERMITTED', `${nameOf(pid)} is no stealer: ${reason ?? 'it has ended'}`);
   } finally {
     if (pidFd >= 0) closeSync(pidFd);
@@ -46,7 +54,7 @@ function isAlive(pidFd: number): boolean {
 }
 
 /** Its name is its own choice, and other people's terminals are not for it to write on. */
-function nameOf(pid: number): string {
+export function nameOf(pid: number): string {
   try {
     const name = readFileSync(`/proc/${pid}/comm`, 'latin1')
       .trim()

@@ -1,0 +1,157 @@
+// A target with a web server on port 8080, somebody beyond its network who asks, and runs of `mirrord exec` that steal from it,
+// each with an agent of its own. One stage for each test file; `leave` after each test.
+
+import { execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { readFileSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { createInterface } from 'node:readline';
+import { promisify } from 'node:util';
+import { expect } from 'vitest';
+import { startNetwork, type TargetNetwork } from '../fixtures/network.ts';
+import { descendantsOf } from '../fixtures/processes.ts';
+import { ExecHarness, type Run } from '../integration/exec-harness.ts';
+
+export const PORT = 8080;
+const URL = `http://10.99.0.1:${PORT}`;
+const fixture = (name: string) => path.join(import.meta.dirname, '../fixtures', name);
+
+export type Report = Readonly<{
+  asked: number;
+  answers: Readonly<Record<string, number>>;
+  failures: ReadonlyArray<Readonly<{ began: number; ended: number; error: string }>>;
+}>;
+
+const SERVER = `require('http').createServer((req, res) => {
+  console.log('got ' + req.url);
+  res.end('local ' + process.argv[1] + '\\n');
+}).listen(${PORT}, () => console.log('serving'));
+process.on('SIGTERM', () => process.exit(0));`;
+
+export const stealing = (user: string, more: object = {}) => ({
+  mode: 'steal',
+  http_filter: { header_filter: `^x-user: ${user}$` },
+  ...more,
+});
+
+/** Patterns of command lines. */
+export const PROCESSES = {
+  stealer: /^\S*node \S*stealer\.js $/,
+  agent: /^\S*node \S*agent\.js $/,
+  client: /^\S*node \S*bin\/mirrord exec/,
+  nats: /^\S*nats-server /,
+  local: /^\S*node -e require/,
+} as const;
+
+export class StealStage {
+  readonly network: TargetNetwork;
+  #harness = new ExecHarness();
+  #runs: Run[] = [];
+  #loads: Load[] = [];
+
+  private constructor(network: TargetNetwork) {
+    this.network = network;
+  }
+
+  static async open(): Promise<StealStage> {
+    const network = await startNetwork();
+    await network.serve(network.target, [process.execPath, fixture('web-server.mjs'), `:::${PORT}`]);
+    return new StealStage(network);
+  }
+
+  async close(): Promise<void> {
+    await this.network[Symbol.asyncDispose]();
+  }
+
+  /** Nothing is left of any run, and the target answers. */
+  async leave(): Promise<void> {
+    for (const load of this.#loads) await load.end();
+    for (const { child } of this.#runs) if (child.exitCode === null && child.signalCode === null) child.kill('SIGTERM');
+    [this.#runs, this.#loads] = [[], []];
+    await this.#harness.leavesNothing();
+    this.#harness.close();
+    this.#harness = new ExecHarness();
+    await expect.poll(() => this.ask('/after'), { timeout: 20_000 }).toContain('hello');
+  }
+
+  /** Not waited for: what becomes of it is the test's. */
+  begin(name: string, incoming: object): Run {
+    const file = path.join(this.#harness.folder, `${name}.json`);
+    writeFileSync(file, JSON.stringify({ feature: { network: { incoming } } }));
+    const target = `pid/${this.network.target.pid}`;
+    const run = this.#harness.start(['exec', '-f', file, '-t', target, '--', process.execPath, '-e', SERVER, name]);
+    this.#runs.push(run);
+    return run;
+  }
+
+  async start(name: string, incoming: object): Promise<Run> {
+    const run = this.begin(name, incoming);
+    await run.said('serving');
+    await run.complained(`ing port ${PORT}`);
+    return run;
+  }
+
+  /** By curl, from beyond the target's network. */
+  async ask(at: string, ...args: string[]): Promise<string> {
+    const words = ['curl', '-sS', '--max-time', '20', ...args, `${URL}${at}`];
+    return (await promisify(execFile)('nsenter', ['-t', String(this.network.beyond.pid), '-n', ...words])).stdout;
+  }
+
+  as(user: string, at = '/'): Promise<string> {
+    return this.ask(at, '-H', `x-user: ${user}`);
+  }
+
+  /** Asks without a pause, each request on a connection of its own. @param field `x-user=alice` */
+  load(workers: number, ...field: string[]): Load {
+    const load = new Load(this.network.beyond.pid, workers, field);
+    this.#loads.push(load);
+    return load;
+  }
+}
+
+export class Load {
+  readonly #child;
+  readonly #lines: string[] = [];
+  readonly #exited: Promise<unknown>;
+  #asked = 0;
+
+  constructor(pid: number, workers: number, field: readonly string[]) {
+    const words = [process.execPath, fixture('load-client.mjs'), `${URL}/load`, `${workers}`, ...field];
+    this.#child = spawn('nsenter', ['-t', String(pid), '-n', ...words], { stdio: ['pipe', 'pipe', 'inherit'] });
+    this.#exited = once(this.#child, 'close');
+    createInterface({ input: this.#child.stdout }).on('line', (line) => {
+      if (line.startsWith('asked ')) this.#asked = Number(line.slice(6));
+      else this.#lines.push(line);
+    });
+  }
+
+  /** So many answers more. */
+  async goesOn(answers: number): Promise<void> {
+    const until = this.#asked + answers;
+    await expect.poll(() => this.#asked, { timeout: 60_000 }).toBeGreaterThan(until);
+  }
+
+  async end(): Promise<Report> {
+    this.#child.stdin.end();
+    await this.#exited;
+    return JSON.parse(this.#lines.at(-1) ?? '{}') as Report;
+  }
+}
+
+export function processesOf(run: Run, pattern: RegExp): number[] {
+  return [run.pid, ...descendantsOf(run.pid)].filter((pid) => pattern.test(commandOf(pid)));
+}
+
+export function processOf(run: Run, pattern: RegExp): number {
+  const found = processesOf(run, pattern);
+  expect(found).toHaveLength(1);
+  return found[0] as number;
+}
+
+function commandOf(pid: number): string {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ');
+  } catch {
+    return '';
+  }
+}
