@@ -10,7 +10,7 @@ import { formatIp } from '#proto/socket-address.ts';
 import type { Answers } from './answers.ts';
 import { Arrival, type ArrivalOptions } from './arrival.ts';
 import { beginsHttp2, Http2Upload } from './http2-upload.ts';
-import type { Ends } from './send-queues.ts';
+import type { Ends } from './unread-bytes.ts';
 
 export interface CopyOptions extends ArrivalOptions {
   /** Of a stolen connection: where the answers go. */
@@ -19,8 +19,8 @@ export interface CopyOptions extends ArrivalOptions {
   readonly isSelection?: boolean;
   /** So many bytes more, or less, wait for the local process. */
   holds(bytes: number): void;
-  /** Calls back when the local process's kernel has everything: with false when it takes nothing more. */
-  whenTaken(ends: Ends, act: (isTaken: boolean) => void): void;
+  /** Calls back when the local process has read everything: with false when it reads nothing more. */
+  whenRead(ends: Ends, act: (isRead: boolean) => void): void;
 }
 
 /** How long the local process may take to end a connection whose original has ended, while it says nothing. */
@@ -175,8 +175,8 @@ export class Copy extends Arrival<CopyOptions> {
     if (this.#isResetting) return;
     this.#isResetting = true;
     // What the kernel has it delivers, also behind a socket that is closed, but not behind a reset.
-    this.options.whenTaken(this.#ends as Ends, (isTaken) => {
-      if (isTaken) socket.resetAndDestroy();
+    this.options.whenRead(this.#ends as Ends, (isRead) => {
+      if (isRead) socket.resetAndDestroy();
       else socket.destroy();
     });
   }

@@ -32,9 +32,9 @@ import { DatagramCopy } from './datagram-copy.ts';
 import { renewedLines, waitingText } from './older-text.ts';
 import type { PortPolicy } from './port-policy.ts';
 import { PortSubscription } from './port-subscription.ts';
-import { SendQueues } from './send-queues.ts';
 import { Sources } from './sources.ts';
 import { type LocalLoss, type PortName, reasonText, Tally } from './tally.ts';
+import { UnreadBytes } from './unread-bytes.ts';
 
 export interface IncomingLink {
   send(pieces: Buffer[]): void;
@@ -77,7 +77,7 @@ export class Incoming {
   readonly tally: Tally;
   readonly #options: IncomingOptions;
   readonly #sources: Sources;
-  readonly #sendQueues = new SendQueues(LINGER_MS);
+  readonly #unread = new UnreadBytes(LINGER_MS);
   readonly #listeners = new Map<bigint, Listener>();
   readonly #ports = new Map<PortName, PortSubscription>();
   /** Also those that were given up: their connections may go on. */
@@ -308,7 +308,7 @@ export class Incoming {
       holds: (bytes: number) => {
         this.#heldBytes += bytes;
       },
-      whenTaken: this.#sendQueues.whenTaken.bind(this.#sendQueues),
+      whenRead: this.#unread.whenRead.bind(this.#unread),
     };
     const isSelection = !isDatagram && answers === undefined && this.#options.policy.filterFor(port) !== undefined;
     const copy: Arrival = isDatagram

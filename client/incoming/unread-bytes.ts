@@ -1,5 +1,6 @@
-// When the other end of a connection of this machine has taken everything: a reset throws away what still waits in its sender's
-// kernel. Nobody tells, so it is looked up (proc(5), net/tcp), for all that wait at once.
+// When the other end of a connection of this machine has read everything: a reset throws away what still waits in its sender's
+// kernel, and whoever answers to what he reads learns of it before he has read the rest. Nobody tells, so it is looked up
+// (proc(5), net/tcp), for all that wait at once.
 
 import { readFile } from 'node:fs/promises';
 import type { InternetAddress } from '#proto/socket-address.ts';
@@ -12,14 +13,14 @@ export interface Ends {
 interface Waiting {
   left: number;
   sinceMs: number;
-  /** True: everything is taken, or the connection is gone. False: nothing more was taken for too long. */
-  act(isTaken: boolean): void;
+  /** True: everything is read, or the connection is gone. False: nothing more was read for too long. */
+  act(isRead: boolean): void;
 }
 
 const FIRST_PAUSE_MS = 10;
 const LAST_PAUSE_MS = 200;
 
-export class SendQueues {
+export class UnreadBytes {
   readonly #patienceMs: number;
   readonly #waiting = new Map<string, Waiting>();
   #pauseMs = FIRST_PAUSE_MS;
@@ -30,7 +31,7 @@ export class SendQueues {
   }
 
   /** Of a connection of this network namespace. */
-  whenTaken({ from, to }: Ends, act: (isTaken: boolean) => void): void {
+  whenRead({ from, to }: Ends, act: (isRead: boolean) => void): void {
     this.#waiting.set(`${textOf(from)} ${textOf(to)}`, { left: Infinity, sinceMs: performance.now(), act });
     this.#pauseMs = FIRST_PAUSE_MS;
     if (!this.#isLooking) void this.#look();
@@ -40,8 +41,8 @@ export class SendQueues {
     this.#isLooking = true;
     while (this.#waiting.size > 0) {
       const asked = [...this.#waiting];
-      const queues = await sendQueues();
-      for (const [ends, waiting] of asked) this.#judge(ends, waiting, queues.get(ends) ?? 0);
+      const unread = await unreadBytes();
+      for (const [ends, waiting] of asked) this.#judge(ends, waiting, unread.get(ends) ?? 0);
       if (this.#waiting.size === 0) break;
       await new Promise((resolve) => setTimeout(resolve, this.#pauseMs));
       this.#pauseMs = Math.min(this.#pauseMs * 2, LAST_PAUSE_MS);
@@ -61,20 +62,32 @@ export class SendQueues {
   }
 }
 
-/** Bytes that the other end's kernel has not taken, of the connections that have some. */
-async function sendQueues(): Promise<Map<string, number>> {
-  const queues = new Map<string, number>();
+/** Of a socket that nobody has accepted yet, or accepted and closed: of no file. */
+const NO_INODE = '0';
+const OPEN_STATES = ['01', '08'];
+
+/** By sender and receiver, of connections that have some: what the sender's kernel has, and the receiver's. */
+async function unreadBytes(): Promise<Map<string, number>> {
+  const unread = new Map<string, number>();
+  const add = (ends: string, bytes: number) => {
+    if (bytes > 0) unread.set(ends, (unread.get(ends) ?? 0) + bytes);
+  };
   for (const name of ['tcp', 'tcp6']) {
     // A kernel without IPv6 has no such file.
     const text = await readFile(`/proc/self/net/${name}`, 'latin1').catch(() => '');
     for (const line of text.split('\n')) {
-      const [, from, to, , queue = '0'] = line.trim().split(/\s+/, 5);
-      const bytes = Number.parseInt(queue, 16);
-      if (bytes > 0) queues.set(`${from} ${to}`, bytes);
+      const [, near = '', far = '', state = '', queues = '', , , , , inode] = line.trim().split(/\s+/, 10);
+      const [local, remote] = [near, far].map(plain);
+      const [toSend = 0, toRead = 0] = queues.split(':').map((hex) => Number.parseInt(hex, 16));
+      add(`${local} ${remote}`, toSend);
+      add(`${remote} ${local}`, toRead + (inode === NO_INODE && OPEN_STATES.includes(state) ? 1 : 0));
     }
   }
-  return queues;
+  return unread;
 }
+
+/** A socket of both families has the other end's IPv4 address mapped. */
+const plain = (address: string) => address.replace(/^0{16}FFFF0000/, '');
 
 /** As proc(5) has it: words of 32 bits in the machine's order. */
 function textOf({ ip, port }: InternetAddress): string {
