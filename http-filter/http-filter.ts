@@ -35,14 +35,15 @@ export interface RequestFilter {
   judgeWithBody(request: FilteredRequest, body: RequestBody | null): boolean;
   /** null when no body is looked at. */
   readonly bodyLimits: BodyLimits | null;
+  /** In lower case: a request whose head has none of them is not wanted. null: any may be. */
+  readonly texts: readonly string[] | null;
 }
 
 /** The body is undefined while it is not known. Steps beyond the limit throw. */
-type Condition = (
-  request: FilteredRequest,
-  body: RequestBody | null | undefined,
-  work: WorkLimit,
-) => boolean | undefined;
+type Holds = (request: FilteredRequest, body: RequestBody | null | undefined, work: WorkLimit) => boolean | undefined;
+
+/** `text`: of the head whenever it holds, in lower case. */
+type Condition = Readonly<{ holds: Holds; text?: string | undefined }>;
 
 /** What a body filter looks at where its user does not say, and the most that he may say. */
 const BODY_LIMITS: BodyLimits = { bytes: 65_535, waitMs: 1_000 };
@@ -59,33 +60,40 @@ export function pathAndQuery(target: string): string {
 
 function headerCondition(source: string): Condition {
   const pattern = compilePattern(source, 'http_filter header');
-  return ({ lowerText, headerLines }) =>
-    pattern.required.every((text) => lowerText.includes(text)) && headerLines.some((line) => pattern.matches(line));
+  return {
+    // The last one: values tell requests apart, names do not.
+    text: pattern.required.at(-1),
+    holds: ({ lowerText, headerLines }) =>
+      pattern.required.every((text) => lowerText.includes(text)) && headerLines.some((line) => pattern.matches(line)),
+  };
 }
 
 function pathCondition(source: string): Condition {
   const pattern = compilePattern(source, 'http_filter path');
-  return ({ target, lowerText }) => {
+  const holds: Holds = ({ target, lowerText }) => {
     if (!pattern.required.every((text) => lowerText.includes(text))) return false;
     const whole = pathAndQuery(target);
     const query = whole.indexOf('?');
     return (query !== -1 && pattern.matches(whole.slice(0, query))) || pattern.matches(whole);
   };
+  return { holds, text: pattern.required.at(-1) };
 }
 
 function methodCondition(name: string): Condition {
   const wanted = readMethod(name, 'http_filter method');
-  return ({ method }) => method.toUpperCase() === wanted;
+  return { holds: ({ method }) => method.toUpperCase() === wanted, text: wanted.toLowerCase() };
 }
 
 function headerJqCondition(source: string): Condition {
   const program = compileJq(source, 'http_filter header_filter_jq');
-  return ({ headerLines }, _body, work) => headerLines.some((line) => program.firstBoolean(line, work) === true);
+  return {
+    holds: ({ headerLines }, _body, work) => headerLines.some((line) => program.firstBoolean(line, work) === true),
+  };
 }
 
 function queryJqCondition(source: string): Condition {
   const program = compileJq(source, 'http_filter query');
-  return ({ target }, _body, work) => program.firstBoolean(parametersOf(target), work) === true;
+  return { holds: ({ target }, _body, work) => program.firstBoolean(parametersOf(target), work) === true };
 }
 
 /** Texts by their names; a name that comes again has a list. */
@@ -105,7 +113,7 @@ function bodyCondition({ query, matches }: JsonBody): Condition {
   const run = compileJsonPath(query, 'http_filter body query');
   const pattern = compilePattern(matches, 'http_filter body matches');
   const factor = 1 + (matches.length >> 4);
-  return (_request, body, work) => {
+  const holds: Holds = (_request, body, work) => {
     if (body === undefined) return undefined;
     const json = body?.json;
     if (json === undefined) return false;
@@ -115,6 +123,15 @@ function bodyCondition({ query, matches }: JsonBody): Condition {
       return pattern.matches(text);
     });
   };
+  return { holds };
+}
+
+/** One condition that does not hold decides, or all that do not. */
+function textsOf(conditions: readonly Condition[], isAny: boolean): string[] | null {
+  const texts = conditions.flatMap(({ text }) => text ?? []);
+  if (isAny) return texts.length === conditions.length ? texts : null;
+  const longest = texts.sort((a, b) => b.length - a.length)[0];
+  return longest === undefined ? null : [longest];
 }
 
 function compileCondition({ condition }: HttpCondition): Condition {
@@ -162,7 +179,7 @@ export function compileHttpFilter(filter: HttpFilter): RequestFilter {
     const work = new WorkLimit();
     let isOpen = false;
     for (const condition of compiled) {
-      const holds = attempt(() => condition(request, body, work));
+      const holds = attempt(() => condition.holds(request, body, work));
       if (holds === isAny) return isAny;
       isOpen ||= holds === undefined;
     }
@@ -177,6 +194,7 @@ export function compileHttpFilter(filter: HttpFilter): RequestFilter {
       return judge(request, isWithin ? body : null) === true;
     },
     bodyLimits,
+    texts: textsOf(compiled, isAny),
   };
 }
 

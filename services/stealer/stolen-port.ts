@@ -13,6 +13,7 @@ import { Http1Relay } from './relay/http1-relay.ts';
 import { Http2Relay } from './relay/http2-relay.ts';
 import { PoolEndpoint } from './relay/pool-endpoint.ts';
 import { joinEndpoints } from './relay/raw-relay.ts';
+import { socketPool } from './relay/socket-pool.ts';
 import { Standings } from './standings.ts';
 import type { Subscription } from './subscription.ts';
 
@@ -26,6 +27,8 @@ export class StolenPort {
   readonly #connections = new Set<OpenConnection>();
   #older: readonly OlderConnection[] = [];
   readonly #onConnectionClosed: () => void;
+  /** Looks through plain requests for whatever a filter in force must have. */
+  readonly #screen = socketPool().openScreen();
 
   constructor(port: number, redirect: Redirect, onConnectionClosed: () => void) {
     this.port = port;
@@ -54,7 +57,9 @@ export class StolenPort {
    */
   add(subscription: Subscription): string[] {
     const wasIdle = this.isIdle;
+    this.#countPassed();
     const { notes, lost } = this.#standings.add(subscription);
+    this.#setScreen();
     for (const one of lost) one.owner.lose(one, subscription.describe());
     if (wasIdle) {
       notes.push(...this.#lookAround());
@@ -79,13 +84,32 @@ export class StolenPort {
   /** No more connections for it. Those it has are revoked by `revoke`. */
   remove(subscription: Subscription): void {
     const wasIdle = this.isIdle;
+    this.#countPassed();
     this.#standings.remove(subscription);
+    this.#setScreen();
     if (!wasIdle && this.isIdle) this.#redirect.giveBack(this.port);
   }
 
   /** Its session is gone: requests in flight get their 502, and whole connections are cut. */
   revoke(subscription: Subscription): void {
     for (const connection of [...this.#connections]) connection.revoke(subscription);
+  }
+
+  /** None of its connections is left, and none will come. */
+  release(): void {
+    socketPool().closeScreen(this.#screen);
+  }
+
+  #setScreen(): void {
+    const texts = this.#standings.inForce.map(({ filter }) => filter?.texts ?? null);
+    const isKnown = texts.every((some) => some !== null);
+    socketPool().setScreen(this.#screen, isKnown ? [...new Set(texts.flat())] : null);
+  }
+
+  /** What passed without being shown to the filters was wanted by none of those in force. */
+  #countPassed(): void {
+    const passed = BigInt(socketPool().takeCount(this.#screen));
+    for (const { counters } of this.#standings.inForce) counters.notMatched += passed;
   }
 
   accept(accepted: Accepted): void {
@@ -141,6 +165,7 @@ export class StolenPort {
       client,
       connectOrigin,
       decide: (head, start) => decide(new Http1Request(head, start)),
+      screen: this.#screen,
       onHttp2: ({ fromClient, fromOrigin, origin = connectOrigin() }) => {
         const next = new Http2Relay({ client, origin, decide, onClosed });
         relay = next;

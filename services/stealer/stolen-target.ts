@@ -73,6 +73,7 @@ export class StolenTarget {
     if (!this.#isClosed || this.#isReleased) return;
     for (const port of this.#ports.values()) if (port.connections > 0) return;
     this.#isReleased = true;
+    for (const port of this.#ports.values()) port.release();
     this.#redirect.release();
   }
 

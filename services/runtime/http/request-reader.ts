@@ -41,6 +41,11 @@ export class RequestReader {
     return this.#body === undefined && !this.#isOpaque;
   }
 
+  /** True when the next byte begins another request, and all before it have been pulled. */
+  get isAtRequest(): boolean {
+    return this.isBetweenRequests && !this.#isLastRequest && this.#pushed.length === 0;
+  }
+
   push(chunk: Buffer): void {
     this.#pushed.push(chunk);
   }

@@ -41,6 +41,11 @@ export class ResponseReader {
     return this.#body?.isUntilClose ?? false;
   }
 
+  /** True when the next byte begins another response, and all before it have been pulled. */
+  get isAtResponse(): boolean {
+    return this.#body === undefined && !this.#isOpaque && this.#pushed.length === 0;
+  }
+
   push(chunk: Buffer): void {
     this.#pushed.push(chunk);
   }

@@ -1,6 +1,7 @@
 /* The door of stealer.node: a redirect in one namespace with its listener, and the sockets of the relay. A failed system call throws an Error
  * with `errno` (a number) and `syscall`. */
 #include "addon.h"
+#include "plain_message.h"
 #include "stealer.h"
 
 #include <algorithm>
@@ -266,6 +267,24 @@ static Napi::Value local_of(const Napi::CallbackInfo &info)
 	return info.Env().Undefined();
 }
 
+/* (bytes): whether they are one plain request. */
+static Napi::Value is_plain_request(const Napi::CallbackInfo &info)
+{
+	Napi::Uint8Array bytes = info[0].As<Napi::Uint8Array>();
+	struct plain_message message;
+
+	return Napi::Boolean::New(info.Env(), read_plain_request(bytes.Data(), bytes.ByteLength(), &message));
+}
+
+/* (bytes, isToHead): whether they are one plain response. */
+static Napi::Value is_plain_response(const Napi::CallbackInfo &info)
+{
+	Napi::Uint8Array bytes = info[0].As<Napi::Uint8Array>();
+	struct plain_message message;
+
+	return Napi::Boolean::New(info.Env(), read_plain_response(bytes.Data(), bytes.ByteLength(), info[1].ToBoolean(), &message));
+}
+
 static Napi::Object init(Napi::Env env, Napi::Object exports)
 {
 	exports.Set("Redirect", Redirect::DefineClass(env, "Redirect",
@@ -277,6 +296,8 @@ static Napi::Object init(Napi::Env env, Napi::Object exports)
 	                                              }));
 	exports.Set("Sockets", define_sockets(env));
 	define_nat(env, exports);
+	exports.Set("isPlainRequest", Napi::Function::New(env, is_plain_request));
+	exports.Set("isPlainResponse", Napi::Function::New(env, is_plain_response));
 	exports.Set("listen", Napi::Function::New(env, open_listener));
 	exports.Set("claim", Napi::Function::New(env, claim));
 	exports.Set("join", Napi::Function::New(env, join));

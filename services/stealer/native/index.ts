@@ -18,21 +18,46 @@ export interface NativeRedirect {
   close(): void;
 }
 
-/** Of `Sockets.ready`, as a sum. */
+/** Of `NativeSockets`' `told`, as a sum. */
 export const SOCKET_READABLE = 1;
 export const SOCKET_WRITABLE = 2;
 /** The peer's end, or an error, is behind what can be read. */
 export const SOCKET_ENDS = 4;
-/** Sockets that one call of `Sockets.ready` tells of. */
+/** The socket was joined with another one, and is not any more. */
+export const PAIR_PARTED = 8;
+/** A request was passed on, its answer is due; its method is HEAD. */
+export const PAIR_ASKED = 16;
+export const PAIR_ASKED_HEAD = 32;
+/** What was read lies in the memory; a count below 1 is what the read returned. */
+export const PAIR_READ = 64;
+/** So does what is left to be written to the other one, of a message that was passed on. */
+export const PAIR_REST = 128;
+/** Sockets that are told of at once. */
 export const SOCKETS_PER_WAIT = 256;
+/** Words for each of them in `told`: id, sum, and where in the memory what lies there begins, and its count (signed). */
+export const WORDS_PER_SOCKET = 4;
 
-/** Sockets of one epoll descriptor, edge-triggered. Numbers below 0 are -errno. */
+/**
+ * Sockets of one epoll descriptor, edge-triggered, on this thread's event loop. Numbers below 0 are -errno.
+ *
+ * Two of them may be joined, a client's and its own to the target, between two requests of HTTP/1: as long as requests and
+ * answers are plain (native/plain_message.h) and their head has none of the texts of a screen, they are passed on and nobody
+ * is told.
+ */
 export interface NativeSockets {
-  /** The caller's, who watches and closes it. */
-  readonly epollFd: number;
+  /** Whether the event loop waits for the sockets, and lives as long as it does. Not at first. */
+  watch(isOn: boolean): void;
   add(fd: number, id: number): number;
-  /** How many have become ready: as many pairs of id and mask lie in the array that was given to the constructor. */
-  ready(): number;
+  /** After something was told that lies in the memory: goes on with the others that are ready, as `onTold`. */
+  more(): number;
+  /** The two are at rest: all is read and written. False when nothing was ever said of the screen. */
+  join(clientFd: number, clientId: number, originFd: number, originId: number, screen: number): boolean;
+  /** A sum of PAIR_PARTED and what is on its way; 0 when it is not joined. */
+  part(fd: number): number;
+  /** Texts in lower case; null stops every request. */
+  setScreen(screen: number, texts: readonly string[] | null): void;
+  /** Requests that the screen let pass since the last call. */
+  takeCount(screen: number): number;
   /** Into the memory that was given to the constructor. 0 is the peer's end, -EAGAIN says that nothing is there. */
   read(fd: number, most: number): number;
   /** What lies in that memory; how many bytes the kernel took. */
@@ -55,7 +80,15 @@ export interface StealerAddon {
     namespaceFd: number,
     listenerFd: number,
   ) => NativeRedirect;
-  Sockets: new (bytes: Uint8Array, ready: Uint32Array) => NativeSockets;
+  /** @param told filled, for so many sockets, before `onTold` is called */
+  Sockets: new (
+    bytes: Uint8Array,
+    told: Uint32Array,
+    onTold: (count: number) => void,
+  ) => NativeSockets;
+  /** What sockets that are joined pass on: for the test that holds it against the readers of services/runtime/http. */
+  isPlainRequest(bytes: Uint8Array): boolean;
+  isPlainResponse(bytes: Uint8Array, isToHead: boolean): boolean;
   /** By translation of addresses, in tables whose name begins with `mirrord-steal-`; `mayOwn`: bound to this process, where the kernel can. */
   Nat: new (
     namespaceFd: number,

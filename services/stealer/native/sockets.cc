@@ -24,11 +24,11 @@ int sockets_add(int epoll_fd, int fd, uint32_t id)
 	if (setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes) < 0 && errno != EOPNOTSUPP && errno != ENOPROTOOPT)
 		return -errno;
 	event.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
-	event.data.u32 = id;
+	event.data.u64 = static_cast<uint64_t>(static_cast<uint32_t>(fd)) << 32 | id;
 	return epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0 ? -errno : 0;
 }
 
-int sockets_ready(int epoll_fd, uint32_t ready[SOCKETS_PER_WAIT * 2])
+int sockets_ready(int epoll_fd, struct ready_socket ready[SOCKETS_PER_WAIT])
 {
 	struct epoll_event events[SOCKETS_PER_WAIT];
 	int count;
@@ -48,8 +48,9 @@ int sockets_ready(int epoll_fd, uint32_t ready[SOCKETS_PER_WAIT * 2])
 			mask |= SOCKET_WRITABLE;
 		if ((said & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0)
 			mask |= SOCKET_READABLE | SOCKET_ENDS;
-		ready[i * 2] = events[i].data.u32;
-		ready[i * 2 + 1] = mask;
+		ready[i].fd = static_cast<int>(events[i].data.u64 >> 32);
+		ready[i].id = static_cast<uint32_t>(events[i].data.u64);
+		ready[i].mask = mask;
 	}
 	return count;
 }

@@ -21,11 +21,18 @@ enum : uint32_t {
 /* At most so many at once; those beyond are told by the next call. */
 static constexpr int SOCKETS_PER_WAIT = 256;
 
+/* One that has become ready: its descriptor, the id it was put in with, and the sum. */
+struct ready_socket {
+	int fd;
+	uint32_t id;
+	uint32_t mask;
+};
+
 int sockets_open();
 /* Also sends small segments at once. The descriptor stays the caller's; closing it takes it out. */
 int sockets_add(int epoll_fd, int fd, uint32_t id);
-/* Does not wait. `ready` takes an id and a mask for each of the sockets; returns their number. */
-int sockets_ready(int epoll_fd, uint32_t ready[SOCKETS_PER_WAIT * 2]);
+/* Does not wait; returns how many are ready. */
+int sockets_ready(int epoll_fd, struct ready_socket ready[SOCKETS_PER_WAIT]);
 
 /* Bytes, 0 at the peer's end, -EAGAIN when nothing is there. */
 int64_t socket_read(int fd, uint8_t *bytes, size_t size);

@@ -1,18 +1,33 @@
-/* The class Sockets: one epoll descriptor, and the memory that all of its sockets are read into. */
+/* The class Sockets: one epoll descriptor on the event loop, and the memory that all of its sockets are read into. */
 #include "addon.h"
+#include "exchanges.h"
 #include "sockets.h"
+#include "uv_poll.h"
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdlib>
 
 namespace
 {
 
+/* Owned by the loop from uv_poll_init to the end of uv_close: the JavaScript object may be collected before. */
+struct Handle {
+	struct uv_poll_s *poll;
+	class Sockets *owner;
+};
+
 class Sockets : public Napi::ObjectWrap<Sockets> {
 public:
 	explicit Sockets(const Napi::CallbackInfo &info);
+	~Sockets() override { release(); }
+	Napi::Value watch(const Napi::CallbackInfo &info);
 	Napi::Value add(const Napi::CallbackInfo &info);
-	Napi::Value ready(const Napi::CallbackInfo &info);
+	Napi::Value more(const Napi::CallbackInfo &info);
+	Napi::Value set_screen(const Napi::CallbackInfo &info);
+	Napi::Value take_count(const Napi::CallbackInfo &info);
+	Napi::Value join(const Napi::CallbackInfo &info);
+	Napi::Value part(const Napi::CallbackInfo &info);
 	Napi::Value read(const Napi::CallbackInfo &info);
 	Napi::Value write_read(const Napi::CallbackInfo &info);
 	Napi::Value write(const Napi::CallbackInfo &info);
@@ -27,22 +42,39 @@ private:
 		return Napi::Number::New(info.Env(), static_cast<double>(number));
 	}
 
+	static void on_ready(uv_poll_s *poll, int status, int events);
+	static void on_closed(uv_handle_s *poll);
+	static void on_environment_end(void *self) { static_cast<Sockets *>(self)->release(); }
+	size_t turn() { return exchanges_.turn(ready_, ready_count_, &next_, bytes_, size_, told_); }
+	void release();
+
 	int epoll_fd_ = -1;
+	Handle *handle_ = nullptr;
+	Napi::FunctionReference callback_;
 	/* Held, so that their memory stays. */
 	Napi::ObjectReference bytes_object_;
-	Napi::ObjectReference ready_object_;
+	Napi::ObjectReference told_object_;
 	uint8_t *bytes_ = nullptr;
 	size_t size_ = 0;
-	uint32_t *ready_ = nullptr;
+	struct told_socket *told_ = nullptr;
+	struct ready_socket ready_[SOCKETS_PER_WAIT] = {};
+	size_t ready_count_ = 0;
+	size_t next_ = 0;
+	Exchanges exchanges_;
 };
 
-/* (bytes: Uint8Array, ready: Uint32Array): `epollFd` is the caller's, who watches and closes it. */
+static_assert(sizeof(struct told_socket) == 4 * sizeof(uint32_t), "four words for each");
+
+/* (bytes: Uint8Array, told: Uint32Array, onTold: (count) => void) */
 Sockets::Sockets(const Napi::CallbackInfo &info) : Napi::ObjectWrap<Sockets>(info)
 {
 	Napi::Uint8Array bytes = info[0].As<Napi::Uint8Array>();
-	Napi::Uint32Array ready = info[1].As<Napi::Uint32Array>();
+	Napi::Uint32Array told = info[1].As<Napi::Uint32Array>();
+	struct uv_loop_s *loop = nullptr;
+	uv_poll_s *poll;
+	int error;
 
-	if (ready.ElementLength() < SOCKETS_PER_WAIT * 2) {
+	if (told.ElementLength() < SOCKETS_PER_WAIT * 4 || bytes.ByteLength() > INT32_MAX) {
 		fail(info.Env(), -EINVAL, "epoll_wait");
 		return;
 	}
@@ -51,12 +83,75 @@ Sockets::Sockets(const Napi::CallbackInfo &info) : Napi::ObjectWrap<Sockets>(inf
 		fail(info.Env(), epoll_fd_, "epoll_create1");
 		return;
 	}
+	if (napi_get_uv_event_loop(info.Env(), reinterpret_cast<::uv_loop_s **>(&loop)) != napi_ok)
+		return;
+	poll = static_cast<uv_poll_s *>(calloc(1, uv_handle_size(UV_POLL_TYPE)));
+	error = uv_poll_init(loop, poll, epoll_fd_);
+	if (error < 0) {
+		free(poll);
+		socket_close(epoll_fd_, false);
+		fail(info.Env(), error, "epoll");
+		return;
+	}
+	handle_ = new Handle{poll, this};
+	uv_handle_set_data(as_handle(poll), handle_);
+	napi_add_env_cleanup_hook(info.Env(), on_environment_end, this);
+	callback_ = Napi::Persistent(info[2].As<Napi::Function>());
 	bytes_object_ = Napi::Persistent(bytes.As<Napi::Object>());
-	ready_object_ = Napi::Persistent(ready.As<Napi::Object>());
+	told_object_ = Napi::Persistent(told.As<Napi::Object>());
 	bytes_ = bytes.Data();
 	size_ = bytes.ByteLength();
-	ready_ = ready.Data();
-	info.This().As<Napi::Object>().Set("epollFd", Napi::Number::New(info.Env(), epoll_fd_));
+	told_ = reinterpret_cast<struct told_socket *>(told.Data());
+}
+
+void Sockets::release()
+{
+	if (handle_ == nullptr)
+		return;
+	napi_remove_env_cleanup_hook(Env(), on_environment_end, this);
+	handle_->owner = nullptr;
+	uv_close(as_handle(handle_->poll), on_closed);
+	handle_ = nullptr;
+	callback_.Reset();
+	/* Allowed right after uv_close (libuv, "uv_poll_t"). */
+	socket_close(epoll_fd_, false);
+}
+
+void Sockets::on_closed(uv_handle_s *poll)
+{
+	delete static_cast<Handle *>(uv_handle_get_data(poll));
+	free(poll);
+}
+
+/* JavaScript hears of what could not be passed on right here. */
+void Sockets::on_ready(uv_poll_s *poll, int, int)
+{
+	Sockets *self = static_cast<Handle *>(uv_handle_get_data(as_handle(poll)))->owner;
+	size_t count;
+	int ready;
+
+	if (self == nullptr)
+		return;
+	ready = sockets_ready(self->epoll_fd_, self->ready_);
+	self->ready_count_ = ready > 0 ? static_cast<size_t>(ready) : 0;
+	self->next_ = 0;
+	count = self->turn();
+	if (count == 0)
+		return;
+	Napi::Env env = self->Env();
+	Napi::HandleScope scope(env);
+
+	self->callback_.MakeCallback(env.Global(), {Napi::Number::New(env, static_cast<double>(count))});
+}
+
+/* (isOn): whether the event loop waits for the sockets, and lives as long as it does. */
+Napi::Value Sockets::watch(const Napi::CallbackInfo &info)
+{
+	if (handle_ != nullptr && info[0].ToBoolean())
+		uv_poll_start(handle_->poll, UV_POLL_READABLE, on_ready);
+	else if (handle_ != nullptr)
+		uv_poll_stop(handle_->poll);
+	return info.Env().Undefined();
 }
 
 /* (fd, id): 0 or -errno. */
@@ -65,10 +160,50 @@ Napi::Value Sockets::add(const Napi::CallbackInfo &info)
 	return to_value(info, sockets_add(epoll_fd_, to_int(info[0]), info[1].As<Napi::Number>().Uint32Value()));
 }
 
-/* (): how many have become ready; their ids and masks lie in `ready`. */
-Napi::Value Sockets::ready(const Napi::CallbackInfo &info)
+/* (): goes on where the memory was needed; how many lie in `told`. */
+Napi::Value Sockets::more(const Napi::CallbackInfo &info)
 {
-	return to_value(info, sockets_ready(epoll_fd_, ready_));
+	return to_value(info, static_cast<int64_t>(turn()));
+}
+
+/* (screen, texts: string[] | null): null stops every request. */
+Napi::Value Sockets::set_screen(const Napi::CallbackInfo &info)
+{
+	uint32_t screen = info[0].As<Napi::Number>().Uint32Value();
+	std::vector<std::string> texts;
+
+	if (!info[1].IsArray()) {
+		exchanges_.set_screen(screen, std::nullopt);
+		return info.Env().Undefined();
+	}
+	Napi::Array list = info[1].As<Napi::Array>();
+
+	for (uint32_t at = 0; at < list.Length(); at++)
+		texts.push_back(list.Get(at).ToString().Utf8Value());
+	exchanges_.set_screen(screen, texts);
+	return info.Env().Undefined();
+}
+
+/* (screen): requests that were passed on since the last call. */
+Napi::Value Sockets::take_count(const Napi::CallbackInfo &info)
+{
+	return to_value(info, static_cast<int64_t>(exchanges_.take_count(info[0].As<Napi::Number>().Uint32Value())));
+}
+
+/* (clientFd, clientId, originFd, originId, screen): whether they are joined. */
+Napi::Value Sockets::join(const Napi::CallbackInfo &info)
+{
+	uint32_t client_id = info[1].As<Napi::Number>().Uint32Value();
+	uint32_t origin_id = info[3].As<Napi::Number>().Uint32Value();
+	uint32_t screen = info[4].As<Napi::Number>().Uint32Value();
+
+	return Napi::Boolean::New(info.Env(), exchanges_.join(to_int(info[0]), client_id, to_int(info[2]), origin_id, screen));
+}
+
+/* (fd): a sum of PAIR_, 0 when it was not joined. */
+Napi::Value Sockets::part(const Napi::CallbackInfo &info)
+{
+	return to_value(info, exchanges_.part(to_int(info[0])));
 }
 
 /* (fd, most): how many bytes lie in `bytes`, or -errno. */
@@ -102,7 +237,10 @@ Napi::Value Sockets::end(const Napi::CallbackInfo &info)
 /* (fd, isReset) */
 Napi::Value Sockets::close(const Napi::CallbackInfo &info)
 {
-	socket_close(to_int(info[0]), info[1].ToBoolean());
+	int fd = to_int(info[0]);
+
+	exchanges_.part(fd);
+	socket_close(fd, info[1].ToBoolean());
 	return info.Env().Undefined();
 }
 
@@ -113,7 +251,12 @@ Napi::Function define_sockets(Napi::Env env)
 	return Sockets::DefineClass(env, "Sockets",
 	                            {
 	                                    Sockets::InstanceMethod<&Sockets::add>("add"),
-	                                    Sockets::InstanceMethod<&Sockets::ready>("ready"),
+	                                    Sockets::InstanceMethod<&Sockets::watch>("watch"),
+	                                    Sockets::InstanceMethod<&Sockets::more>("more"),
+	                                    Sockets::InstanceMethod<&Sockets::set_screen>("setScreen"),
+	                                    Sockets::InstanceMethod<&Sockets::take_count>("takeCount"),
+	                                    Sockets::InstanceMethod<&Sockets::join>("join"),
+	                                    Sockets::InstanceMethod<&Sockets::part>("part"),
 	                                    Sockets::InstanceMethod<&Sockets::read>("read"),
 	                                    Sockets::InstanceMethod<&Sockets::write_read>("writeRead"),
 	                                    Sockets::InstanceMethod<&Sockets::write>("write"),

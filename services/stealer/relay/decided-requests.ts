@@ -5,7 +5,9 @@ import { canWaitFor, Http1Body } from '#runtime/http/http1-body.ts';
 import type { RequestPiece } from '#runtime/http/request-reader.ts';
 import { RequestReader } from '#runtime/http/request-reader.ts';
 import { withoutHttp2Offer } from '#runtime/http/upgrade-offer.ts';
+import { Deadline } from './deadline.ts';
 import { type Decide, type Taker, Undecided } from './decision.ts';
+import { FIRST_HEAD_MS } from './times.ts';
 
 /** `taker` is of heads: what follows a head goes where it went. `isKept`: its bytes stay after the call that brought them. */
 export type DecidedPiece = Readonly<{ piece: RequestPiece; taker: Taker | undefined; isKept?: boolean }>;
@@ -16,6 +18,7 @@ export class DecidedRequests {
   readonly #reader = new RequestReader();
   readonly #decide: Decide;
   readonly #onDecided: () => void;
+  readonly #firstHead = new Deadline();
   #held: Held | undefined;
   #heldBytes = 0;
   #decided: DecidedPiece[] = [];
@@ -34,6 +37,11 @@ export class DecidedRequests {
   /** A request has come, and who wants it is not known. */
   get isHolding(): boolean {
     return this.#held !== undefined;
+  }
+
+  /** Nothing waits, and what comes next is another request. */
+  get isAtRequest(): boolean {
+    return this.#held === undefined && this.#decided.length === 0 && this.#reader.isAtRequest;
   }
 
   push(bytes: Buffer): void {
@@ -88,7 +96,23 @@ export class DecidedRequests {
     this.#reader.push(rest);
   }
 
+  /**
+   * What does not become a request in time is none: a protocol of which nobody told us.
+   *
+   * @param isOver a head has come, or none will
+   */
+  watchFirstHead(isOver: boolean): void {
+    if (isOver || this.isHolding) this.#firstHead.stop();
+    else if (this.waitingBytes > 0 && !this.#firstHead.isSet) {
+      this.#firstHead.start(FIRST_HEAD_MS, () => {
+        this.becomeOpaque();
+        this.#onDecided();
+      });
+    }
+  }
+
   close(): void {
+    this.#firstHead.stop();
     clearTimeout(this.#held?.timer);
     this.#held = undefined;
     this.#decided = [];

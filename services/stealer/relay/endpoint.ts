@@ -17,6 +17,26 @@ export interface Endpoint {
   resume(): void;
   /** Called before anything else; called again, it hands the endpoint over: what comes goes to the new listener. */
   listen(events: EndpointEvents): void;
+  /**
+   * Passes requests on to the target's end by itself, and answers back, as long as the screen lets them. Only when both are at
+   * rest.
+   *
+   * @returns false when they cannot be joined, or not now
+   */
+  join?(origin: Endpoint, screen: number, events: JoinEvents): boolean;
+  /** Ends that; onParted is called if it was so. */
+  part?(): void;
+}
+
+export interface JoinEvents {
+  /**
+   * Nothing is passed on any more; comes before anything else is told of either end.
+   *
+   * @param asked the method of a request that was passed on and whose answer is due
+   */
+  onParted(asked: 'GET' | 'HEAD' | undefined): void;
+  /** Right after it: the end of a message that belongs to the other end, and that its kernel did not take. */
+  onRest(isFromClient: boolean, bytes: Buffer): void;
 }
 
 export interface EndpointEvents {

@@ -8,12 +8,13 @@
 
 import type { RequestPiece } from '#runtime/http/request-reader.ts';
 import type { ResponsePiece } from '#runtime/http/response-reader.ts';
+import { Deadline } from './deadline.ts';
 import { type DecidedPiece, DecidedRequests } from './decided-requests.ts';
 import type { Taker } from './decision.ts';
 import type { Endpoint } from './endpoint.ts';
 import { isHttp2, isHttp2Answer, NOTHING } from './recognise.ts';
-import { type Asked, badGateway, type Http1RelayOptions, Side } from './side.ts';
-import { FIRST_HEAD_MS, LINGER_MS, REFUSED_MS } from './times.ts';
+import { type Asked, badGateway, type Http1RelayOptions, newAsked, Side } from './side.ts';
+import { LINGER_MS, REFUSED_MS } from './times.ts';
 
 export class Http1Relay {
   readonly #client: Endpoint;
@@ -41,7 +42,9 @@ export class Http1Relay {
   #hasSeenHead = false;
   /** The last request went to a session: the target's idle connection may end without the client's. */
   #wasLastTaken = false;
-  #timer: NodeJS.Timeout | undefined;
+  readonly #deadline = new Deadline();
+  /** Plain requests pass without us, until `#part`. */
+  #isJoined = false;
 
   constructor(options: Http1RelayOptions) {
     this.#options = options;
@@ -85,7 +88,7 @@ export class Http1Relay {
 
   #onClientData(bytes: Buffer): void {
     if (this.#isFinishing) return;
-    if (this.#origin.isOver) this.#stopTimer();
+    if (this.#origin.isOver) this.#deadline.stop();
     this.#requests.push(bytes);
     this.#pump();
   }
@@ -120,7 +123,36 @@ export class Http1Relay {
     if (this.#hasClientEnded && !(isWaiting && hasMore)) this.#passEndOn();
     // Who waits for the answer to an upgrade and has nothing to say may still end.
     this.#pauseClient(isWaiting && (hasMore || this.#full !== undefined));
-    this.#watchFirstHead();
+    this.#requests.watchFirstHead(this.#hasSeenHead || this.#tunnel !== undefined);
+    if (!isWaiting) this.#joinAtRest();
+  }
+
+  // ---- what passes without us
+
+  /** Between two requests, of which the last was the target's: its end is the client's. */
+  #joinAtRest(): void {
+    const isBusy = this.#asked.length > 0 || this.#stalled !== undefined || this.#tunnel !== undefined;
+    const isEnding = this.#hasClientEnded || this.#origin.isOver || this.#isJoined;
+    if (isBusy || isEnding || this.#wasLastTaken || !this.#hasSeenHead) return;
+    if (!this.#requests.isAtRequest || !this.#origin.reader.isAtResponse) return;
+    const onParted = (asked?: string): void => this.#onParted(asked);
+    const onRest = (isFromClient: boolean, bytes: Buffer): void => this.#onRest(isFromClient, bytes);
+    this.#isJoined = this.#client.join?.(this.#origin.endpoint, this.#options.screen, { onParted, onRest }) === true;
+  }
+
+  #part(): void {
+    if (this.#isJoined) this.#client.part?.();
+  }
+
+  #onParted(method: string | undefined): void {
+    this.#isJoined = false;
+    if (method !== undefined) this.#asked.push(newAsked(method, this.#origin, true));
+  }
+
+  #onRest(isFromClient: boolean, bytes: Buffer): void {
+    if (isFromClient) this.#send(this.#origin, bytes);
+    else this.#answer(this.#origin, bytes);
+    this.#pump();
   }
 
   /** False while a side is full, and while what follows a request is HTTP only if its answer says so. */
@@ -157,7 +189,8 @@ export class Http1Relay {
 
   #handOver(fromClient: Buffer, fromOrigin: Buffer = NOTHING): true {
     this.#isClosed = true;
-    this.#stopTimer();
+    this.#requests.close();
+    this.#deadline.stop();
     const { isOver, endpoint } = this.#origin;
     this.#options.onHttp2({ fromClient, fromOrigin, origin: isOver ? undefined : endpoint });
     return true;
@@ -169,14 +202,7 @@ export class Http1Relay {
     this.#hasSeenHead = true;
     if (this.#asked.some((one) => !isToOrigin || !one.side.isOrigin)) return false;
     const side = taker === undefined ? this.#freshOrigin() : this.#sideOf(taker);
-    const asked: Asked = {
-      method: piece.head.method,
-      side,
-      mayLeaveHttp: piece.mayLeaveHttp,
-      isSent: piece.isLast,
-      isAnswered: false,
-      isGivenUp: false,
-    };
+    const asked = newAsked(piece.head.method, side, piece.isLast, piece.mayLeaveHttp);
     this.#asked.push(asked);
     this.#sending = piece.isLast ? undefined : asked;
     this.#wasLastTaken = !isToOrigin;
@@ -222,6 +248,7 @@ export class Http1Relay {
   }
 
   #onSideData(side: Side, bytes: Buffer): void {
+    this.#part();
     if (this.#isClosed || side.isOver) return;
     if (this.#tunnel === side) {
       this.#answer(side, bytes);
@@ -275,13 +302,13 @@ export class Http1Relay {
       this.#finish();
       return;
     }
-    if (this.#asked.length === 0 && this.#stalled !== this.#origin && !this.#origin.isOver)
-      this.#origin.endpoint.resume();
+    if (this.#asked.length === 0) this.#releaseOrigin();
   }
 
   /** The side's FIN, or its failure. */
   #onSideOver(side: Side, isFailure: boolean): void {
     if (side.isOver || this.#isClosed) return;
+    this.#part();
     side.isOver = true;
     if (!side.isOrigin) this.#forget(side);
     if (this.#full === side) this.#full = undefined;
@@ -309,7 +336,7 @@ export class Http1Relay {
       else this.#finish();
     } else if (this.#requests.waitingBytes === 0) {
       // Nobody listens there. A request that comes now may be for a session; a client that waits to be greeted is cut.
-      this.#startTimer(REFUSED_MS, () => this.destroy());
+      this.#deadline.start(REFUSED_MS, () => this.destroy());
     }
   }
 
@@ -348,17 +375,6 @@ export class Http1Relay {
     else this.#client.resume();
   }
 
-  /** What does not become a request in time is passed on as it is: a protocol of which nobody told us. */
-  #watchFirstHead(): void {
-    if (this.#hasSeenHead || this.#tunnel !== undefined || this.#requests.isHolding) this.#stopTimer();
-    else if (this.#requests.waitingBytes > 0 && this.#timer === undefined) {
-      this.#startTimer(FIRST_HEAD_MS, () => {
-        this.#requests.becomeOpaque();
-        this.#pump();
-      });
-    }
-  }
-
   /** The client's last answer has been written. Always true, as what was called for has been dealt with. */
   #finish(): true {
     if (this.#isFinishing || this.#isClosed) return true;
@@ -366,29 +382,15 @@ export class Http1Relay {
     this.#client.end();
     // Read on, to see its FIN.
     this.#pauseClient(false);
-    this.#startTimer(LINGER_MS, () => this.destroy());
+    this.#deadline.start(LINGER_MS, () => this.destroy());
     return true;
-  }
-
-  #startTimer(ms: number, act: () => void): void {
-    this.#stopTimer();
-    this.#timer = setTimeout(() => {
-      this.#timer = undefined;
-      act();
-    }, ms);
-    this.#timer.unref();
-  }
-
-  #stopTimer(): void {
-    clearTimeout(this.#timer);
-    this.#timer = undefined;
   }
 
   #close(isFailure: boolean): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
     this.#requests.close();
-    this.#stopTimer();
+    this.#deadline.stop();
     for (const side of [this.#origin, ...this.#taken.values()]) {
       if (isFailure) side.endpoint.destroy();
       else side.endpoint.end();

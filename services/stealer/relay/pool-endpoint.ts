@@ -3,7 +3,7 @@
 
 import { ERRNO } from '#proto/errno.ts';
 import type { AppError } from '#proto/errors.ts';
-import type { Endpoint, EndpointEvents } from './endpoint.ts';
+import type { Endpoint, EndpointEvents, JoinEvents } from './endpoint.ts';
 import { type Membership, type PoolMember, type SocketPool, socketError, socketPool } from './socket-pool.ts';
 
 /** How long a socket whose own direction has ended may wait for its peer's end, in ms. Like the kernel's tcp_fin_timeout. */
@@ -101,6 +101,26 @@ export class PoolEndpoint implements Endpoint, PoolMember {
   resume(): void {
     this.#isPaused = false;
     this.#readSoon();
+  }
+
+  join(origin: Endpoint, screen: number, events: JoinEvents): boolean {
+    if (!(origin instanceof PoolEndpoint) || origin.#pool !== this.#pool) return false;
+    const client = this.#restingMembership();
+    const other = origin.#restingMembership();
+    return client !== undefined && other !== undefined && this.#pool.join(client, other, screen, events);
+  }
+
+  part(): void {
+    if (this.#membership !== undefined) this.#pool.part(this.#membership);
+  }
+
+  /** Undefined while anything is to be read, written or waited for. */
+  #restingMembership(): Membership | undefined {
+    this.flush();
+    const isBusy = this.#waitingBytes > 0 || this.#isDialling || this.#isEnding || this.#failure !== undefined;
+    const one = this.#membership;
+    if (one === undefined || isBusy || !this.isReading) return undefined;
+    return one.isReadable || one.hasEnd || one.isWaitingForTurn ? undefined : one;
   }
 
   #readSoon(): void {

@@ -17,6 +17,15 @@ export type Asked = {
   isGivenUp: boolean;
 };
 
+export const newAsked = (method: string, side: Side, isSent: boolean, mayLeaveHttp = false): Asked => ({
+  method,
+  side,
+  mayLeaveHttp,
+  isSent,
+  isAnswered: false,
+  isGivenUp: false,
+});
+
 export class Side {
   readonly endpoint: Endpoint;
   readonly isOrigin: boolean;
@@ -52,6 +61,8 @@ export type Http1RelayOptions = Readonly<{
   /** Connects to the target's own listener; called at once, and again when the target closed an idle connection. */
   connectOrigin: () => Endpoint;
   decide: Decide;
+  /** Of the pool: requests that it lets pass are for nobody, and need not be shown to `decide`. */
+  screen: number;
   /** The client speaks HTTP/2: both ends are handed over, with what was read. */
   onHttp2: (handed: HandedOver) => void;
   onClosed: () => void;

@@ -1,18 +1,25 @@
 // The data path of all connections that pass through this process: one epoll descriptor on the event loop, one piece of memory
 // that every socket is read into. What is read is handed on while it lies there: the kernel takes it from the same memory, or
-// what it does not take is copied. A socket costs no system call but its reads and writes.
+// what it does not take is copied. A socket costs no system call but its reads and writes. Of two that are joined nothing is told
+// as long as what comes is plain (native/exchanges.h).
 
 import { ERRNO, errnoName } from '#proto/errno.ts';
 import { AppError } from '#proto/errors.ts';
-import { type FdPoll, READABLE, watchFd } from '#runtime/netns.ts';
 import {
   type NativeSockets,
+  PAIR_ASKED,
+  PAIR_ASKED_HEAD,
+  PAIR_PARTED,
+  PAIR_READ,
+  PAIR_REST,
   SOCKET_ENDS,
   SOCKET_READABLE,
   SOCKET_WRITABLE,
   SOCKETS_PER_WAIT,
   stealerAddon,
+  WORDS_PER_SOCKET,
 } from '../native/index.ts';
+import type { JoinEvents } from './endpoint.ts';
 
 /** Bytes of one read. */
 const READ_BYTES = 256 * 1024;
@@ -49,7 +56,15 @@ export type Membership = {
   isWaitingForTurn: boolean;
   isFlushDue: boolean;
   isClosed: boolean;
+  joined: Joined | undefined;
 };
+
+type Joined = Readonly<{ client: Membership; origin: Membership; events: JoinEvents }>;
+
+function askedOf(mask: number): 'GET' | 'HEAD' | undefined {
+  if ((mask & PAIR_ASKED) === 0) return undefined;
+  return (mask & PAIR_ASKED_HEAD) === 0 ? 'GET' : 'HEAD';
+}
 
 export const socketError = (what: string, negative: number): AppError =>
   new AppError('CONNECTION_FAILED', `${what}: ${errnoName(-negative)}`, { errno: -negative });
@@ -57,11 +72,12 @@ export const socketError = (what: string, negative: number): AppError =>
 export class SocketPool {
   readonly #native: NativeSockets;
   readonly #memory = Buffer.from(new ArrayBuffer(READ_BYTES));
-  readonly #ready = new Uint32Array(SOCKETS_PER_WAIT * 2);
+  readonly #told = new Uint32Array(SOCKETS_PER_WAIT * WORDS_PER_SOCKET);
   readonly #members = new Map<number, Membership>();
-  readonly #poll: FdPoll;
   readonly #isMemoryWiped: boolean;
   #lastId = 0;
+  readonly #freeScreens: number[] = [];
+  #screens = 0;
   /** Those that can go on without being told by the kernel. */
   #turns: Membership[] = [];
   #isTurnDue = false;
@@ -74,8 +90,7 @@ export class SocketPool {
   /** @param isMemoryWiped what was read is overwritten right after its use: who kept it is found out */
   constructor({ isMemoryWiped = false } = {}) {
     this.#isMemoryWiped = isMemoryWiped;
-    this.#native = new (stealerAddon().Sockets)(this.#memory, this.#ready);
-    this.#poll = watchFd(this.#native.epollFd, () => this.#onReady());
+    this.#native = new (stealerAddon().Sockets)(this.#memory, this.#told, (count) => this.#onTold(count));
   }
 
   get size(): number {
@@ -88,7 +103,7 @@ export class SocketPool {
     while (this.#members.has(this.#lastId));
     const membership: Membership = {
       ...{ fd, id: this.#lastId, member, isReadable: false, hasEnd: false },
-      ...{ isWaitingForTurn: false, isFlushDue: false, isClosed: false },
+      ...{ isWaitingForTurn: false, isFlushDue: false, isClosed: false, joined: undefined },
     };
     const error = this.#native.add(fd, membership.id);
     if (error < 0) {
@@ -96,17 +111,18 @@ export class SocketPool {
       throw socketError('a connection cannot be watched', error);
     }
     // The event loop lives as long as a member does.
-    if (this.#members.size === 0) this.#poll.start(READABLE);
+    if (this.#members.size === 0) this.#native.watch(true);
     this.#members.set(membership.id, membership);
     return membership;
   }
 
   close(membership: Membership, isReset: boolean): void {
     if (membership.isClosed) return;
+    this.part(membership);
     membership.isClosed = true;
     this.#members.delete(membership.id);
     this.#native.close(membership.fd, isReset);
-    if (this.#members.size === 0) this.#poll.start(0);
+    if (this.#members.size === 0) this.#native.watch(false);
   }
 
   /** @returns how many of the bytes the kernel took, or -errno */
@@ -122,6 +138,47 @@ export class SocketPool {
 
   end({ fd }: Membership): number {
     return this.#native.end(fd);
+  }
+
+  /** What the requests of one port are looked through for; `closeScreen` when none of its connections is left. */
+  openScreen(): number {
+    const screen = this.#freeScreens.pop() ?? this.#screens++;
+    this.#native.setScreen(screen, null);
+    return screen;
+  }
+
+  /** @param texts in lower case: a request with one of them is not passed on; null stops all */
+  setScreen(screen: number, texts: readonly string[] | null): void {
+    this.#native.setScreen(screen, texts);
+  }
+
+  /** Requests that were passed on since the last call. */
+  takeCount(screen: number): number {
+    return this.#native.takeCount(screen);
+  }
+
+  closeScreen(screen: number): void {
+    this.#native.setScreen(screen, null);
+    this.#freeScreens.push(screen);
+  }
+
+  /** Both are read out, and all has been written. */
+  join(client: Membership, origin: Membership, screen: number, events: JoinEvents): boolean {
+    if (!this.#native.join(client.fd, client.id, origin.fd, origin.id, screen)) return false;
+    client.joined = { client, origin, events };
+    origin.joined = client.joined;
+    return true;
+  }
+
+  part(membership: Membership): void {
+    if (membership.joined !== undefined) this.#onParted(membership, this.#native.part(membership.fd));
+  }
+
+  #onParted({ joined }: Membership, mask: number): void {
+    if (joined === undefined) return;
+    joined.client.joined = undefined;
+    joined.origin.joined = undefined;
+    joined.events.onParted(askedOf(mask));
   }
 
   /** The member's `flush` is called when this turn is over. */
@@ -144,12 +201,19 @@ export class SocketPool {
     setImmediate(() => this.#onTurn());
   }
 
-  #onReady(): void {
+  #onTold(first: number): void {
+    const told = this.#told;
     this.#isBusy = true;
-    const count = this.#native.ready();
-    for (let at = 0; at < count; at++) {
-      const membership = this.#members.get(this.#ready[at * 2] as number);
-      if (membership !== undefined) this.#onMask(membership, this.#ready[at * 2 + 1] as number);
+    for (let count = first; count > 0; ) {
+      let isMemoryUsed = false;
+      for (let at = 0; at < count * WORDS_PER_SOCKET; at += WORDS_PER_SOCKET) {
+        const membership = this.#members.get(told[at] as number);
+        const mask = told[at + 1] as number;
+        isMemoryUsed = (mask & (PAIR_READ | PAIR_REST)) !== 0;
+        if (membership !== undefined)
+          this.#onMask(membership, mask, told[at + 2] as number, (told[at + 3] as number) | 0);
+      }
+      count = isMemoryUsed ? this.#native.more() : 0;
     }
     this.#takeTurns();
     this.#rest();
@@ -181,12 +245,41 @@ export class SocketPool {
     setImmediate(() => this.#onTurn());
   }
 
-  #onMask(membership: Membership, mask: number): void {
+  #onMask(membership: Membership, mask: number, start: number, count: number): void {
+    const { joined } = membership;
+    if ((mask & PAIR_PARTED) !== 0) this.#onParted(membership, mask);
+    if ((mask & PAIR_REST) !== 0) {
+      joined?.events.onRest(joined.client === membership, this.#memory.subarray(start, start + count));
+      this.#endUse(start + count);
+      return;
+    }
+    if ((mask & PAIR_READ) !== 0) {
+      this.#onReadAlready(membership, count);
+      return;
+    }
     if ((mask & SOCKET_WRITABLE) !== 0) membership.member.onWritable();
     if ((mask & SOCKET_ENDS) !== 0) membership.hasEnd = true;
     if ((mask & SOCKET_READABLE) !== 0) membership.isReadable = true;
     if (membership.isReadable && !membership.isWaitingForTurn) this.#read(membership);
     else this.#flushAll();
+  }
+
+  /** The read that parted it from the other one. */
+  #onReadAlready(membership: Membership, count: number): void {
+    if (count <= 0) {
+      this.#onNothing(membership, count);
+      return;
+    }
+    membership.isReadable = count === READ_BYTES;
+    membership.member.onRead(this.#memory.subarray(0, count));
+    this.#endUse(count);
+    if (membership.isReadable && !membership.isWaitingForTurn) this.#addTurn(membership);
+  }
+
+  /** What was read is given to the kernel, or has been copied. */
+  #endUse(bytes: number): void {
+    this.#flushAll();
+    if (this.#isMemoryWiped) this.#memory.fill(0xdb, 0, bytes);
   }
 
   #read(membership: Membership): void {
@@ -202,8 +295,7 @@ export class SocketPool {
       // What comes after a short read is told anew; an end that was told already is not.
       if (count < most && !membership.hasEnd) membership.isReadable = false;
       member.onRead(this.#memory.subarray(0, count));
-      this.#flushAll();
-      if (this.#isMemoryWiped) this.#memory.fill(0xdb, 0, count);
+      this.#endUse(count);
     }
     if (membership.isReadable && !membership.isWaitingForTurn) this.#addTurn(membership);
   }

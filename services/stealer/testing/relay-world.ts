@@ -44,6 +44,10 @@ export class RelayWorld {
   readonly #servers: Server[] = [];
   readonly #sockets = new Set<Socket>();
   readonly pool = new SocketPool({ isMemoryWiped: true });
+  /** What plain requests are looked through for. */
+  readonly screen = this.pool.openScreen();
+  /** Requests of HTTP/1 that were shown to the filter. */
+  decisions = 0;
   #listener: FdPoll | undefined;
   readonly relays = new Set<Http1Relay | Http2Relay>();
   takerPort = 0;
@@ -91,6 +95,8 @@ export class RelayWorld {
   async open(origin: number, taker: number): Promise<void> {
     this.originPort = origin;
     this.takerPort = taker;
+    const { screen } = this;
+    this.pool.setScreen(screen, this.bodyLimits === undefined ? ['x-take'] : null);
     this.#listen((fd) => {
       const client = new PoolEndpoint(fd, { pool: this.pool });
       const connectOrigin = (): PoolEndpoint => this.#dial(this.originPort);
@@ -103,7 +109,11 @@ export class RelayWorld {
       let relay: Http1Relay | Http2Relay = new Http1Relay({
         client,
         connectOrigin,
-        decide: (head, start) => decide(new Http1Request(head, start)),
+        decide: (head, start) => {
+          this.decisions += 1;
+          return decide(new Http1Request(head, start));
+        },
+        screen,
         onHttp2: ({ fromClient, fromOrigin, origin = connectOrigin() }) => {
           this.relays.delete(relay);
           const next = new Http2Relay({ client, origin, decide, onClosed: () => this.relays.delete(next) });
@@ -182,9 +192,10 @@ export async function until(socket: Socket, isEnough: (text: string) => boolean)
     const onData = (chunk: Buffer): void => {
       text += chunk.toString('latin1');
       if (!isEnough(text)) return;
-      socket.off('data', onData);
+      socket.off('data', onData).off('close', onClosed);
       resolve(text);
     };
-    socket.on('data', onData).once('close', () => reject(new Error(`closed after ${JSON.stringify(text)}`)));
+    const onClosed = () => reject(new Error(`closed after ${JSON.stringify(text)}`));
+    socket.on('data', onData).once('close', onClosed);
   });
 }

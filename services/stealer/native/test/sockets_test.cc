@@ -84,12 +84,12 @@ struct pair {
 	/* What is told of an end now; 0 for nothing. */
 	uint32_t told(uint32_t id)
 	{
-		uint32_t ready[SOCKETS_PER_WAIT * 2];
+		struct ready_socket ready[SOCKETS_PER_WAIT];
 		int count = sockets_ready(epoll, ready);
 
 		for (int i = 0; i < count; i++)
-			if (ready[i * 2] == id)
-				return ready[i * 2 + 1];
+			if (ready[i].id == id)
+				return ready[i].mask;
 		return 0;
 	}
 	int64_t send(int end, const char *text)
@@ -178,7 +178,7 @@ static void refused()
 	int listener = listen_in(-1, 8);
 	struct endpoint to = loopback(true, local_of(listener).port);
 	int epoll = sockets_open();
-	uint32_t ready[SOCKETS_PER_WAIT * 2];
+	struct ready_socket ready[SOCKETS_PER_WAIT];
 
 	close(listener);
 	int fd = bind_in(-1, to, &bound);
@@ -187,7 +187,7 @@ static void refused()
 	CHECK(error == 0 || error == -ECONNREFUSED);
 	if (error == 0) {
 		CHECK(sockets_add(epoll, fd, 7) == 0);
-		CHECK(sockets_ready(epoll, ready) == 1 && ready[0] == 7 && (ready[1] & SOCKET_ENDS) != 0);
+		CHECK(sockets_ready(epoll, ready) == 1 && ready[0].id == 7 && ready[0].fd == fd && (ready[0].mask & SOCKET_ENDS) != 0);
 		CHECK(socket_read(fd, &byte, 1) == -ECONNREFUSED);
 	}
 	socket_close(fd, false);
@@ -200,7 +200,7 @@ static void many()
 {
 	std::vector<int> fds;
 	std::vector<uint32_t> seen;
-	uint32_t ready[SOCKETS_PER_WAIT * 2];
+	struct ready_socket ready[SOCKETS_PER_WAIT];
 	int epoll = sockets_open();
 	uint32_t count = SOCKETS_PER_WAIT + 40;
 
@@ -214,7 +214,7 @@ static void many()
 	for (int told = 1; told > 0;) {
 		told = sockets_ready(epoll, ready);
 		for (int i = 0; i < told; i++)
-			seen.push_back(ready[i * 2]);
+			seen.push_back(ready[i].id);
 	}
 	std::sort(seen.begin(), seen.end());
 	CHECK(seen.size() == count && std::unique(seen.begin(), seen.end()) == seen.end() && seen.back() == count - 1);

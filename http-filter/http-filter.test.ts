@@ -1,0 +1,30 @@
+import { expect, test } from 'vitest';
+import type { HttpCondition } from '#proto/gen/v1/incoming.ts';
+import { compileHttpFilter } from './http-filter.ts';
+
+type Condition = NonNullable<HttpCondition['condition']>;
+const header = (value: string): Condition => ({ $case: 'header', value });
+const path = (value: string): Condition => ({ $case: 'path', value });
+const method = (value: string): Condition => ({ $case: 'method', value });
+const body: Condition = { $case: 'jsonBody', value: { query: '$.a', matches: '.', maxBytes: 0, waitMs: 0 } };
+
+function textsOf(conditions: Condition[], isAny = false): readonly string[] | null {
+  return compileHttpFilter({ conditions: conditions.map((condition) => ({ condition })), isAny }).texts;
+}
+
+test('a request whose head has none of the texts of a filter is one that it cannot want', () => {
+  expect(textsOf([header('^X-User: Alice$')])).toEqual(['alice']);
+  expect(textsOf([path('^/api/orders')])).toEqual(['/api/orders']);
+  expect(textsOf([method('Delete')])).toEqual(['delete']);
+  // One that does not hold is enough, so the rarest is looked for; of those of which any may hold, all.
+  expect(textsOf([method('POST'), path('^/api/orders'), body])).toEqual(['/api/orders']);
+  expect(textsOf([method('POST'), path('^/api/orders')], true)).toEqual(['post', '/api/orders']);
+});
+
+test('where nothing is sure to be there, any request may be wanted', () => {
+  for (const condition of [header('^x-.*: [a-e]'), header('alice|bob'), path('.*'), body]) {
+    expect(textsOf([condition])).toBeNull();
+    expect(textsOf([condition, method('GET')], true)).toBeNull();
+  }
+  expect(textsOf([body, method('GET')])).toEqual(['get']);
+});

@@ -1,0 +1,28 @@
+/*
+ * Messages of HTTP/1.1 that need nobody's decision: whole in one read, alone in it, and framed so that everybody reads them
+ * the same. What is plain here is one whole message to services/runtime/http too, which reads all the others; a test holds
+ * the two together. Nothing here knows of Node or of sockets.
+ */
+#ifndef MIRRORD_STEALER_PLAIN_MESSAGE_H
+#define MIRRORD_STEALER_PLAIN_MESSAGE_H
+
+#include <cstddef>
+#include <cstdint>
+
+/* As services/runtime/http/message-head.ts has them. */
+static constexpr size_t MAX_HEAD_BYTES = 65536;
+static constexpr int MAX_FIELDS = 256;
+
+struct plain_message {
+	/* Offset behind the empty line. */
+	size_t head_end;
+	/* Of a request: its method is HEAD, so that its answer has no body. */
+	bool is_head;
+};
+
+/* A request that says nothing of its connection but keep-alive, and asks for no other protocol. */
+bool read_plain_request(const uint8_t *bytes, size_t size, struct plain_message *message);
+/* The answer proper to a request, behind which the connection goes on. */
+bool read_plain_response(const uint8_t *bytes, size_t size, bool is_to_head, struct plain_message *message);
+
+#endif

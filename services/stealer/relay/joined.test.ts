@@ -1,0 +1,125 @@
+import { once } from 'node:events';
+import type { Socket } from 'node:net';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { collect, echo, RelayWorld, sha, until } from '../testing/relay-world.ts';
+
+let world: RelayWorld;
+beforeEach(() => {
+  world = new RelayWorld();
+});
+afterEach(async () => {
+  await world.close();
+});
+
+const get = (path: string, fields = ''): string => `GET ${path} HTTP/1.1\r\nHost: shop\r\n${fields}\r\n`;
+const TAKE = 'X-Take: 1\r\n';
+
+/** Sends, and reads until the answer's text has come. */
+async function exchange(socket: Socket, request: string, answer: string): Promise<string> {
+  const text = until(socket, (seen) => seen.includes(answer));
+  socket.write(request, 'latin1');
+  return await text;
+}
+
+test('after the first, plain requests of a kept connection are not shown to the filters, and are counted', async () => {
+  await world.open(await world.serve(echo('target')), await world.serve(echo('local')));
+  const socket = world.connect();
+  for (let nth = 0; nth < 20; nth++) {
+    expect(await exchange(socket, get(`/${nth}`), `GET /${nth}"`)).toContain('"by":"target"');
+  }
+  const body = 'PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nx-take: 1';
+  expect(await exchange(socket, body, sha('x-take: 1'))).toContain('"by":"target"');
+  expect(world.decisions).toBe(1);
+  expect(world.pool.takeCount(world.screen)).toBe(20);
+});
+
+test('whatever comes between plain requests, each is answered by whom it should be', async () => {
+  await world.open(await world.serve(echo('target')), await world.serve(echo('local')));
+  const socket = world.connect();
+  const chunked = 'POST /c HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n';
+  for (let round = 0; round < 12; round++) {
+    const at = `/${round}`;
+    expect(await exchange(socket, get(at), `GET ${at}"`)).toContain('"by":"target"');
+    expect(await exchange(socket, get(at), `GET ${at}"`)).toContain('"by":"target"');
+    if (round % 4 === 0) expect(await exchange(socket, get('/t', TAKE), 'GET /t"')).toContain('"by":"local"');
+    if (round % 4 === 1) expect(await exchange(socket, chunked, sha('abc'))).toContain('"by":"target"');
+    if (round % 4 === 2)
+      expect(await exchange(socket, get('/p') + get('/q', TAKE), 'GET /q"')).toMatch(/target.*local/s);
+    if (round % 4 === 3) {
+      const half = get('/half').slice(0, 20);
+      socket.write(half);
+      await new Promise((resolve) => setImmediate(resolve));
+      expect(await exchange(socket, get('/half').slice(20), 'GET /half"')).toContain('"by":"target"');
+    }
+  }
+  expect(world.pool.takeCount(world.screen)).toBeGreaterThan(10);
+});
+
+test('a filter that comes later sees the next request of connections that were joined before', async () => {
+  await world.open(await world.serve(echo('target')), await world.serve(echo('local')));
+  const socket = world.connect();
+  await exchange(socket, get('/1'), 'GET /1"');
+  await exchange(socket, get('/2'), 'GET /2"');
+  expect(world.decisions).toBe(1);
+  world.pool.setScreen(world.screen, ['x-other']);
+  await exchange(socket, get('/3', 'X-Other: 1\r\n'), 'GET /3"');
+  world.pool.setScreen(world.screen, null);
+  await exchange(socket, get('/4'), 'GET /4"');
+  expect(world.decisions).toBe(3);
+});
+
+test('a client that asks and reads nothing gets every byte, later, and nothing twice', async () => {
+  const answer = `HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n${'0123456789'.repeat(10_000)}`;
+  let asked: () => void = () => undefined;
+  const origin = await world.serveRaw((socket) => {
+    socket.on('data', () => {
+      socket.write(answer);
+      asked();
+    });
+  });
+  await world.open(origin, origin);
+  const socket = world.connect();
+  await exchange(socket, get('/'), answer);
+  socket.pause();
+  for (let nth = 0; nth < 120; nth++) {
+    const isAsked = new Promise<void>((resolve) => {
+      asked = resolve;
+    });
+    socket.write(get('/'));
+    await isAsked;
+  }
+  const all = collect(socket);
+  socket.resume().end();
+  expect(sha(await all)).toBe(sha(answer.repeat(120)));
+});
+
+test('a target that goes, at rest or while it is asked, ends the connection, and a client that ends gets its answer', async () => {
+  const sockets: Socket[] = [];
+  const answer = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok';
+  const origin = await world.serveRaw((socket) => {
+    sockets.push(socket);
+    socket.on('data', (bytes) => {
+      if (!bytes.includes('/wait')) socket.write(answer);
+    });
+  });
+  await world.open(origin, origin);
+  for (const last of ['', get('/wait')]) {
+    const socket = world.connect();
+    for (let nth = 0; nth < 3; nth++) await exchange(socket, get('/'), 'ok');
+    const target = sockets.at(-1) as Socket;
+    if (last !== '') {
+      const isThere = once(target, 'data');
+      socket.write(last);
+      await isThere;
+    }
+    const rest = collect(socket);
+    target.end();
+    expect((await rest).toString()).toBe('');
+    socket.destroy();
+  }
+  const socket = world.connect();
+  for (let nth = 0; nth < 3; nth++) await exchange(socket, get('/'), 'ok');
+  const rest = collect(socket);
+  socket.end(get('/'));
+  expect((await rest).toString()).toBe(answer);
+});
