@@ -122,10 +122,8 @@ export class MovingSession implements RunSession {
     if (result?.$case !== 'opened' || result.value.handle === 0) return answer;
     if (session !== this.#current) throw stale();
     const own = this.#takeNumber(result.value.handle);
-    return {
-      ...answer,
-      reply: { ...answer.reply, result: { ...result, value: { ...result.value, handle: own } } },
-    };
+    const { reply, data } = answer;
+    return { reply: { ...reply, result: { ...result, value: { ...result.value, handle: own } } }, data };
   }
 
   tell(operation: FileOperation): void {

@@ -10,17 +10,14 @@ import { FrameKind } from '#proto/gen/v1/frame.ts';
 import { FileReply, type FileRequest } from '#proto/gen/v1/fs_env.ts';
 import { type DirectDoor, type Limits, SessionEvent, SessionOpened, type TargetFacts } from '#proto/gen/v1/session.ts';
 import { decodeHead, type SessionStream } from '#proto/session-stream.ts';
+import { type FileAnswer, ReceivedAnswer } from './file-answer.ts';
 import { cancelled, describe, encodeOpening, encodeRequest } from './session-requests.ts';
 import type { LocalTarget } from './target.ts';
 import { type PromiseWithResolvers, withResolvers } from './with-resolvers.ts';
 
 export type FileOperation = NonNullable<FileRequest['op']>;
 
-export interface FileAnswer {
-  reply: FileReply;
-  /** A view into a received batch: copy what is kept for long. */
-  data: Uint8Array;
-}
+export type { FileAnswer };
 
 /** What the layer's files need of a session; a scripted one stands in for it in tests. */
 export interface FileSession {
@@ -308,7 +305,7 @@ export class Session implements FileSession, NetworkSession {
     switch (frame.kind) {
       case FrameKind.FRAME_KIND_FILE_REPLY: {
         const pending = this.#take(frame);
-        const answer = { reply: decodeHead(FileReply.decode, frame.head), data: frame.data };
+        const answer = new ReceivedAnswer(decodeHead(FileReply.decode, frame.head), frame);
         if (pending.settle === null) this.#discard(answer);
         else pending.settle.resolve(answer);
         return undefined;

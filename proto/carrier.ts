@@ -2,7 +2,7 @@
 // that can be renewed has several of in its life.
 
 import type { AppError } from './errors.ts';
-import type { Frame } from './frame.ts';
+import type { BatchBytes, Frame } from './frame.ts';
 import type { Message } from './grpc-message.ts';
 
 /** Carries batches. Its owner calls `receive`, `transportDrained`, `peerEnded` and `transportEnded` of the stream. */
@@ -19,7 +19,7 @@ export interface FrameTransport {
 
 /** Who is told what a carrier brings: a session stream, or the transport between. */
 export interface CarrierOwner {
-  receive(batch: Uint8Array): void;
+  receive(batch: BatchBytes): void;
   transportDrained(): void;
   /** The peer will send nothing more. */
   peerEnded(): void;

@@ -1,7 +1,7 @@
 // Batches of frames as bytes: the hand codec of proto/v1/frame.proto, in place of the generated one. Encoding is byte for
 // byte what the generated code writes, and copies no large data; decoding copies nothing and keeps the limits of the .proto.
 
-import { AppError } from './errors.ts';
+import { type BatchBytes, BatchCursor, bytesOf, violation } from './batch-cursor.ts';
 import type { FrameKind } from './gen/v1/frame.ts';
 
 export interface Frame {
@@ -9,7 +9,10 @@ export interface Frame {
   /** A kind this build does not know is delivered too: the receiver answers it with ERROR/UNSUPPORTED. */
   kind: FrameKind;
   head: Uint8Array;
-  data: Uint8Array;
+  /** Whole. What came in pieces is joined when it is first asked for: who can do with pieces takes `dataPieces`. */
+  readonly data: Uint8Array;
+  /** Of data that came so; nothing where it came in one. */
+  readonly pieces?: readonly Uint8Array[];
 }
 
 /** 448 KiB: one frame with a full head and full `data`, and room for more. */
@@ -18,6 +21,8 @@ export const MAX_HEAD_BYTES = 128 * 1024;
 export const MAX_DATA_BYTES = 256 * 1024;
 
 export const NO_BYTES: Uint8Array = new Uint8Array(0);
+
+export type { BatchBytes };
 
 /** Below it a copy costs less than one more piece to write. */
 const LEFT_IN_PLACE_BYTES = 4 * 1024;
@@ -40,7 +45,11 @@ const NO_NUMBERS: BatchNumbers = { sequence: 0, acknowledged: 0 };
 
 export interface DecodedBatch extends BatchNumbers {
   frames: Frame[];
+  /** Of the whole batch, encoded. */
+  bytes: number;
 }
+
+type FramedData = Pick<Frame, 'data' | 'pieces'>;
 
 export function makeFrame(
   id: number,
@@ -49,6 +58,16 @@ export function makeFrame(
   data: Uint8Array = NO_BYTES,
 ): Frame {
   return { id, kind, head, data };
+}
+
+/** Of the frame's data, whether in pieces or not. */
+export function dataBytes({ pieces, data }: FramedData): number {
+  return pieces === undefined ? data.length : bytesOf(pieces);
+}
+
+/** The frame's data without joining it. */
+export function dataPieces({ pieces, data }: FramedData): readonly Uint8Array[] {
+  return pieces ?? [data];
 }
 
 /** Bytes the frame adds to a batch. */
@@ -84,7 +103,7 @@ export function encodeBatchPieces(
   { sequence, acknowledged }: BatchNumbers = NO_NUMBERS,
 ): Buffer[] {
   let copiedBytes = roomBytes + batchBytes;
-  for (const { data } of frames) if (data.length >= LEFT_IN_PLACE_BYTES) copiedBytes -= data.length;
+  for (const frame of frames) if (staysInPlace(frame)) copiedBytes -= dataBytes(frame);
   const out = Buffer.allocUnsafe(copiedBytes);
   const pieces: Buffer[] = [];
   let start = 0;
@@ -93,9 +112,9 @@ export function encodeBatchPieces(
     out[at] = TAG_FRAME;
     at = writeVarint(out, at + 1, bodyBytes(frame));
     at = writeBody(out, at, frame);
-    const { data } = frame;
-    if (data.length < LEFT_IN_PLACE_BYTES) continue;
-    pieces.push(out.subarray(start, at), Buffer.from(data.buffer, data.byteOffset, data.length));
+    if (!staysInPlace(frame)) continue;
+    pieces.push(out.subarray(start, at));
+    for (const piece of dataPieces(frame)) pieces.push(asBuffer(piece));
     start = at;
   }
   at = writeNumber(out, at, TAG_SEQUENCE, sequence);
@@ -104,26 +123,27 @@ export function encodeBatchPieces(
   return pieces;
 }
 
-/** Frames whose head and data are views into `bytes`. Throws only PROTOCOL_VIOLATION, whatever the bytes are. */
-export function decodeBatch(bytes: Uint8Array): Frame[] {
+/** Frames whose head and data are views into `bytes` (a head that lies in two pieces is a copy). Throws only PROTOCOL_VIOLATION, whatever the bytes are. */
+export function decodeBatch(bytes: BatchBytes): Frame[] {
   return decodeNumberedBatch(bytes).frames;
 }
 
 /** The same with the numbers of the batch. */
-export function decodeNumberedBatch(bytes: Uint8Array): DecodedBatch {
-  if (bytes.length > MAX_BATCH_BYTES) throw violation(`batch of ${bytes.length} bytes is over ${MAX_BATCH_BYTES}`);
-  const cursor = new Cursor(bytes);
+export function decodeNumberedBatch(bytes: BatchBytes): DecodedBatch {
+  const cursor = new BatchCursor(bytes);
+  const { length } = cursor;
+  if (length > MAX_BATCH_BYTES) throw violation(`batch of ${length} bytes is over ${MAX_BATCH_BYTES}`);
   const frames: Frame[] = [];
   let sequence = 0;
   let acknowledged = 0;
-  while (cursor.at < bytes.length) {
+  while (cursor.at < length) {
     const tag = cursor.varint();
     if (tag === TAG_FRAME) frames.push(decodeFrame(cursor));
     else if (tag === TAG_SEQUENCE) sequence = cursor.varint(Number.MAX_SAFE_INTEGER);
     else if (tag === TAG_ACKNOWLEDGED) acknowledged = cursor.varint(Number.MAX_SAFE_INTEGER);
-    else cursor.skip(tag, bytes.length);
+    else cursor.skip(tag, length);
   }
-  return { frames, sequence, acknowledged };
+  return { frames, sequence, acknowledged, bytes: length };
 }
 
 /** Throws PROTOCOL_VIOLATION for a frame no batch may carry. */
@@ -131,86 +151,61 @@ export function assertFrameLimits(frame: Frame): void {
   if (frame.head.length > MAX_HEAD_BYTES) {
     throw violation(`head of ${frame.head.length} bytes is over ${MAX_HEAD_BYTES}`);
   }
-  if (frame.data.length > MAX_DATA_BYTES) {
-    throw violation(`data of ${frame.data.length} bytes is over ${MAX_DATA_BYTES}`);
+  const bytes = dataBytes(frame);
+  if (bytes > MAX_DATA_BYTES) throw violation(`data of ${bytes} bytes is over ${MAX_DATA_BYTES}`);
+}
+
+/** Data that lies in several pieces of a batch. */
+class FrameInPieces implements Frame {
+  readonly id: number;
+  readonly kind: FrameKind;
+  readonly head: Uint8Array;
+  readonly pieces: readonly Uint8Array[];
+  #joined: Uint8Array | null = null;
+
+  constructor(id: number, kind: FrameKind, head: Uint8Array, pieces: readonly Uint8Array[]) {
+    this.id = id;
+    this.kind = kind;
+    this.head = head;
+    this.pieces = pieces;
+  }
+
+  get data(): Uint8Array {
+    this.#joined ??= Buffer.concat(this.pieces);
+    return this.#joined;
   }
 }
 
-function decodeFrame(cursor: Cursor): Frame {
-  const end = cursor.lengthEnd(cursor.bytes.length);
-  const frame: Frame = { id: 0, kind: 0 as FrameKind, head: NO_BYTES, data: NO_BYTES };
+function decodeFrame(cursor: BatchCursor): Frame {
+  const end = cursor.lengthEnd(cursor.length);
+  let id = 0;
+  let kind = 0 as FrameKind;
+  let head = NO_BYTES;
+  let data: BatchBytes = NO_BYTES;
   while (cursor.at < end) {
     const tag = cursor.varint();
-    if (tag === TAG_ID) frame.id = cursor.varint();
-    else if (tag === TAG_KIND) frame.kind = cursor.varint() as FrameKind;
-    else if (tag === TAG_HEAD) frame.head = cursor.view(end);
-    else if (tag === TAG_DATA) frame.data = cursor.view(end);
+    if (tag === TAG_ID) id = cursor.varint();
+    else if (tag === TAG_KIND) kind = cursor.varint() as FrameKind;
+    else if (tag === TAG_HEAD) head = joined(cursor.view(end));
+    else if (tag === TAG_DATA) data = cursor.view(end);
     else cursor.skip(tag, end);
   }
   if (cursor.at !== end) throw violation(`frame ends at byte ${cursor.at}, not at ${end} as it said`);
+  const frame = data instanceof Uint8Array ? { id, kind, head, data } : new FrameInPieces(id, kind, head, data);
   assertFrameLimits(frame);
   return frame;
 }
 
-class Cursor {
-  readonly bytes: Uint8Array;
-  at = 0;
+function joined(bytes: BatchBytes): Uint8Array {
+  return bytes instanceof Uint8Array ? bytes : Buffer.concat(bytes);
+}
 
-  constructor(bytes: Uint8Array) {
-    this.bytes = bytes;
-  }
+function asBuffer(bytes: Uint8Array): Buffer {
+  return Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+}
 
-  /** An unsigned number: of 32 bits everywhere but where batches are counted. */
-  varint(limit = 0xffff_ffff): number {
-    let value = 0;
-    for (let shift = 0; shift < 56 && 2 ** shift <= limit; shift += 7) {
-      const byte = this.bytes[this.at];
-      if (byte === undefined) throw violation(`batch ends inside a number at byte ${this.at}`);
-      this.at += 1;
-      value += (byte & 0x7f) * 2 ** shift;
-      if (byte < 0x80) {
-        if (value > limit) break;
-        return value;
-      }
-    }
-    throw violation(`number before byte ${this.at} is over ${limit}`);
-  }
-
-  lengthEnd(limit: number): number {
-    const length = this.varint();
-    const end = this.at + length;
-    if (end > limit) throw violation(`field of ${length} bytes at byte ${this.at} goes beyond byte ${limit}`);
-    return end;
-  }
-
-  view(limit: number): Uint8Array {
-    const end = this.lengthEnd(limit);
-    const view = this.bytes.subarray(this.at, end);
-    this.at = end;
-    return view;
-  }
-
-  /** Passes a field of a newer peer (protobuf.dev "Encoding", unknown fields); groups and field 0 are no such thing. */
-  skip(tag: number, limit: number): void {
-    const wireType = tag & 7;
-    if (tag < 8) throw violation(`field number 0 before byte ${this.at}`);
-    if (wireType === 0) this.skipVarint();
-    else if (wireType === 1) this.at += 8;
-    else if (wireType === 2) this.at = this.lengthEnd(limit);
-    else if (wireType === 5) this.at += 4;
-    else throw violation(`wire type ${wireType} before byte ${this.at}`);
-    if (this.at > limit) throw violation(`field before byte ${this.at} goes beyond byte ${limit}`);
-  }
-
-  private skipVarint(): void {
-    for (let count = 0; count < 10; count += 1) {
-      const byte = this.bytes[this.at];
-      if (byte === undefined) break;
-      this.at += 1;
-      if (byte < 0x80) return;
-    }
-    throw violation(`number without an end before byte ${this.at}`);
-  }
+function staysInPlace(frame: Frame): boolean {
+  return dataBytes(frame) >= LEFT_IN_PLACE_BYTES;
 }
 
 function bodyBytes(frame: Frame): number {
@@ -218,7 +213,8 @@ function bodyBytes(frame: Frame): number {
   if (frame.id !== 0) size += 1 + varintBytes(frame.id);
   if (frame.kind !== 0) size += 1 + varintBytes(frame.kind);
   if (frame.head.length !== 0) size += 1 + varintBytes(frame.head.length) + frame.head.length;
-  if (frame.data.length !== 0) size += 1 + varintBytes(frame.data.length) + frame.data.length;
+  const data = dataBytes(frame);
+  if (data !== 0) size += 1 + varintBytes(data) + data;
   return size;
 }
 
@@ -234,11 +230,11 @@ function writeBody(out: Uint8Array, start: number, frame: Frame): number {
     at = writeVarint(out, at + 1, frame.kind);
   }
   if (frame.head.length !== 0) at = writeField(out, at, TAG_HEAD, frame.head);
-  const { data } = frame;
-  if (data.length === 0) return at;
-  if (data.length < LEFT_IN_PLACE_BYTES) return writeField(out, at, TAG_DATA, data);
+  const bytes = dataBytes(frame);
+  if (bytes === 0) return at;
+  if (!staysInPlace(frame)) return writeField(out, at, TAG_DATA, frame.data);
   out[at] = TAG_DATA;
-  return writeVarint(out, at + 1, data.length);
+  return writeVarint(out, at + 1, bytes);
 }
 
 function writeField(out: Uint8Array, start: number, tag: number, bytes: Uint8Array): number {
@@ -278,8 +274,4 @@ function writeVarint(out: Uint8Array, start: number, value: number): number {
   }
   out[at] = rest;
   return at + 1;
-}
-
-function violation(message: string): AppError {
-  return new AppError('PROTOCOL_VIOLATION', message);
 }

@@ -1,7 +1,7 @@
 import { Duplex } from 'node:stream';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { expect, test } from 'vitest';
-import { decodeBatch, encodeBatch, makeFrame, NO_BYTES } from './frame.ts';
+import { type BatchBytes, decodeBatch, encodeBatch, makeFrame, NO_BYTES } from './frame.ts';
 import { FrameKind } from './gen/v1/frame.ts';
 import { MessageReader, MessageWriter } from './grpc-message.ts';
 
@@ -31,9 +31,11 @@ function makeWriter(onDrained: () => void = () => undefined) {
   return { stream, writer: new MessageWriter(stream as never, onDrained) };
 }
 
+const whole = (message: BatchBytes) => Buffer.concat(message instanceof Uint8Array ? [message] : message);
+
 function written(stream: SlowStream): Buffer[] {
   const messages: Buffer[] = [];
-  const reader = new MessageReader((message) => messages.push(Buffer.from(message)));
+  const reader = new MessageReader((message) => messages.push(whole(message)));
   reader.push(Buffer.concat(stream.taken));
   return messages;
 }
@@ -51,10 +53,29 @@ test('batches written are read again, however the bytes are cut', () => {
   const wire = Buffer.concat(stream.taken);
   for (const step of [1, 2, 7, wire.length]) {
     const got: Buffer[] = [];
-    const reader = new MessageReader((message) => got.push(Buffer.from(message)));
+    const reader = new MessageReader((message) => got.push(whole(message)));
     for (let at = 0; at < wire.length; at += step) reader.push(wire.subarray(at, at + step));
     expect(got).toEqual(batches.map((batch) => encodeBatch(batch)));
   }
+});
+
+test('a message that comes in chunks is not copied, but for one in ever so many', () => {
+  const data = Buffer.alloc(200_000, 7);
+  const { stream, writer } = makeWriter();
+  writer.write([makeFrame(1, KIND, NO_BYTES, data)]);
+  const wire = Buffer.concat(stream.taken);
+  const come = (step: number) => {
+    const got: BatchBytes[] = [];
+    const reader = new MessageReader((message) => got.push(message));
+    for (let at = 0; at < wire.length; at += step) reader.push(wire.subarray(at, at + step));
+    const [message] = got as [BatchBytes];
+    expect(whole(message).equals(wire.subarray(5))).toBe(true);
+    return message;
+  };
+  const pieces = come(16_384) as readonly Uint8Array[];
+  expect(pieces.map(({ buffer }) => buffer === wire.buffer)).toEqual(Array.from({ length: 13 }, () => true));
+  const copy = come(1_000) as Uint8Array;
+  expect([copy.length, copy.buffer === wire.buffer]).toEqual([wire.length - 5, false]);
 });
 
 test('large data is not copied on its way out', () => {

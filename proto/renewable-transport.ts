@@ -7,7 +7,7 @@
 import type { Carrier, CarrierOwner, FrameTransport } from './carrier.ts';
 import { SESSION_CREDIT_BYTES } from './credits.ts';
 import { AppError, toErrorDetail } from './errors.ts';
-import { decodeNumberedBatch, type Frame, makeFrame } from './frame.ts';
+import { type BatchBytes, decodeNumberedBatch, type Frame, makeFrame } from './frame.ts';
 import { ErrorDetail } from './gen/v1/error.ts';
 import { FrameKind } from './gen/v1/frame.ts';
 import { encodeMessage, type Message } from './grpc-message.ts';
@@ -160,7 +160,7 @@ export class RenewableTransport implements FrameTransport {
       if (this.#carrier === carrier) act();
     };
     return {
-      receive: (bytes) => whileOurs(() => this.#receive(bytes)),
+      receive: (batch) => whileOurs(() => this.#receive(batch)),
       transportDrained: () => whileOurs(() => this.#carrierDrained()),
       peerEnded: () => whileOurs(() => this.#peerEnded(carrier)),
       transportEnded: (error) => whileOurs(() => this.#ended(error)),
@@ -187,13 +187,13 @@ export class RenewableTransport implements FrameTransport {
     if (!this.renew(reason)) this.#stream?.transportEnded(error);
   }
 
-  #receive(bytes: Uint8Array): void {
+  #receive(batch: BatchBytes): void {
     if (!this.#isNumbered) {
-      this.#stream?.receive(bytes);
+      this.#stream?.receive(batch);
       return;
     }
     try {
-      const { frames, sequence, acknowledged } = decodeNumberedBatch(bytes);
+      const { frames, sequence, acknowledged, bytes } = decodeNumberedBatch(batch);
       this.#acknowledged(acknowledged);
       if (sequence === 0) assertLastWord(frames);
       else {
@@ -201,7 +201,7 @@ export class RenewableTransport implements FrameTransport {
           throw new AppError('PROTOCOL_VIOLATION', `batch ${sequence} where ${this.#received + 1} is due`);
         }
         this.#received = sequence;
-        this.#unacknowledgedBytes += bytes.length + BATCH_OVERHEAD_BYTES;
+        this.#unacknowledgedBytes += bytes + BATCH_OVERHEAD_BYTES;
       }
       this.#stream?.receiveFrames(frames);
       if (this.#unacknowledgedBytes >= ACKNOWLEDGE_BYTES) this.#acknowledge();

@@ -9,7 +9,8 @@ import { ReceiveCredit, SESSION_CREDIT_BYTES } from './credits.ts';
 import { decodeHead } from './decode-head.ts';
 import { AppError, type AppErrorCode, fromErrorDetail, toErrorDetail } from './errors.ts';
 import { FairQueue } from './fair-queue.ts';
-import { assertFrameLimits, decodeBatch, encodedFrameBytes, type Frame, makeFrame, NO_BYTES } from './frame.ts';
+import type { BatchBytes, Frame } from './frame.ts';
+import { assertFrameLimits, dataBytes, decodeBatch, encodedFrameBytes, makeFrame, NO_BYTES } from './frame.ts';
 import { ErrorDetail } from './gen/v1/error.ts';
 import { Credit, FrameKind } from './gen/v1/frame.ts';
 import { LIVENESS_TIMES, Liveness, type LivenessTimes } from './liveness.ts';
@@ -180,7 +181,7 @@ export class SessionStream {
     this.#close(error);
   }
 
-  receive(batch: Uint8Array): void {
+  receive(batch: BatchBytes): void {
     try {
       this.receiveFrames(decodeBatch(batch));
     } catch (thrown) {
@@ -245,14 +246,14 @@ export class SessionStream {
   }
 
   #receiveFrame(frame: Frame): void {
-    this.#receiveCredit.received(frame.data.length);
+    const bytes = dataBytes(frame);
+    this.#receiveCredit.received(bytes);
     if (frame.id === 0 && this.#isOwn(frame)) return;
-    const dataBytes = frame.data.length;
     const handed = this.#options.onFrame(frame);
-    if (handed === undefined) this.#consumed(dataBytes);
+    if (handed === undefined) this.#consumed(bytes);
     else {
       handed.then(
-        () => this.#consumed(dataBytes),
+        () => this.#consumed(bytes),
         (thrown: unknown) => this.fail(AppError.from(thrown, 'BUG')),
       );
     }
@@ -271,10 +272,10 @@ export class SessionStream {
         return true;
       case FrameKind.FRAME_KIND_PING:
         this.#sendUrgent(makeFrame(0, FrameKind.FRAME_KIND_PONG, NO_BYTES, frame.data));
-        this.#consumed(frame.data.length);
+        this.#consumed(dataBytes(frame));
         return true;
       case FrameKind.FRAME_KIND_PONG:
-        this.#consumed(frame.data.length);
+        this.#consumed(dataBytes(frame));
         this.#answerPing();
         return true;
       case FrameKind.FRAME_KIND_SESSION_ERROR:
@@ -350,7 +351,7 @@ export class SessionStream {
     for (const frame of frames) batchBytes += encodedFrameBytes(frame);
     const mayGo = (frame: Frame, isNew: boolean) => {
       if (frames.length > 0 && batchBytes + encodedFrameBytes(frame) > FLUSH_BYTES) return false;
-      return this.#sendWindow.take(frame.data.length, isNew, this.#now());
+      return this.#sendWindow.take(dataBytes(frame), isNew, this.#now());
     };
     for (let frame = this.#queue.take(mayGo); frame !== null; frame = this.#queue.take(mayGo)) {
       frames.push(frame);

@@ -2,7 +2,7 @@
 // listings that fill the stat cache. A handle that is not open is EBADF without asking the target.
 
 import { ERRNO } from '#proto/errno.ts';
-import { MAX_DATA_BYTES } from '#proto/frame.ts';
+import { dataBytes, dataPieces, MAX_DATA_BYTES } from '#proto/frame.ts';
 import type { DirectoryEntry } from '#proto/gen/v1/fs_env.ts';
 import { encodeFrame, WireKind } from '#proto/wire.ts';
 import { replyReadDir, replyResult, replyStat, replyStatFs } from '#proto/wire-client.ts';
@@ -64,8 +64,8 @@ export class HandleQuestions {
 
   async fetch(handle: number, offset: number, length: number, hasNoDeadline = false): Promise<Fetched> {
     const value = { handle, offset: BigInt(offset), length };
-    const { reply, data } = await this.#session.request({ $case: 'read', value }, { hasNoDeadline });
-    return { errno: reply.errno, data };
+    const answer = await this.#session.request({ $case: 'read', value }, { hasNoDeadline });
+    return { errno: answer.reply.errno, pieces: dataPieces(answer), bytes: dataBytes(answer) };
   }
 
   async #read(id: bigint, file: OpenFile, question: ReadQuestion): Promise<Buffer[]> {

@@ -5,6 +5,13 @@ import { PIECE_BYTES, ReadAhead, ReadAheadBudget } from './read-ahead.ts';
 const KIB = 1024;
 const MIB = 1024 * KIB;
 
+/** As a message of the session comes: in chunks of whatever size. */
+function inPieces(data: Buffer) {
+  const pieces: Buffer[] = [];
+  for (let at = 0; at < data.length; at += 60_001) pieces.push(data.subarray(at, at + 60_001));
+  return { pieces, bytes: data.length };
+}
+
 /** A file in memory whose reads are answered when told to, or at once; counts what was asked. */
 function fileOf(sizeBytes: number) {
   const content = Buffer.alloc(sizeBytes);
@@ -22,7 +29,7 @@ function fileOf(sizeBytes: number) {
       asked.push({ offset, length });
       const data = Buffer.from(file.content.subarray(offset, offset + length));
       if (file.held !== null) await new Promise<void>((resolve) => file.held?.push(resolve));
-      return { errno: file.errno, data: file.errno === 0 ? data : Buffer.alloc(0) };
+      return file.errno === 0 ? { errno: 0, ...inPieces(data) } : { errno: file.errno, pieces: [], bytes: 0 };
     },
   };
   return file;

@@ -5,8 +5,10 @@
 
 export interface Fetched {
   errno: number;
-  /** Shorter than asked for only at the end of the file. */
-  data: Uint8Array;
+  /** In order. */
+  pieces: readonly Uint8Array[];
+  /** Of all pieces: fewer than asked for only at the end of the file. */
+  bytes: number;
 }
 
 export interface ReadResult {
@@ -109,7 +111,7 @@ export class ReadAhead {
   offer(data: Uint8Array): void {
     const nowMs = this.#now();
     if (data.length >= PIECE_BYTES || !this.#budget.take(data.length, nowMs)) return;
-    const answer = Promise.resolve({ errno: 0, data });
+    const answer = Promise.resolve({ errno: 0, pieces: [data], bytes: data.length });
     const times = { maxAgeMs: MAX_AGE_OF_WHOLE_MS, arrivedMs: nowMs, isDropped: false };
     this.#insert([{ start: 0, end: PIECE_BYTES, answer, chargedBytes: data.length, ...times }]);
   }
@@ -193,7 +195,7 @@ export class ReadAhead {
       (fetched) => {
         arrived();
         // The file's end is asked for anew each time: it may have grown.
-        if (fetched.errno !== 0 || fetched.data.length < end - start) this.#dropWhere((other) => other === piece);
+        if (fetched.errno !== 0 || fetched.bytes < end - start) this.#dropWhere((other) => other === piece);
       },
       () => {
         arrived();
@@ -229,12 +231,16 @@ async function collect(pieces: Piece[], offset: number, end: number): Promise<Re
   const chunks: Uint8Array[] = [];
   let at = offset;
   for (const piece of pieces) {
-    const { errno, data } = await piece.answer;
+    const { errno, pieces: parts, bytes } = await piece.answer;
     if (errno !== 0) return at === offset ? { errno, chunks: [], bytes: 0 } : { errno: 0, chunks, bytes: at - offset };
-    const chunk = data.subarray(at - piece.start, end - piece.start);
-    if (chunk.length > 0) chunks.push(chunk);
-    at += chunk.length;
-    if (data.length < piece.end - piece.start) break;
+    let start = piece.start;
+    for (const part of parts) {
+      const chunk = part.subarray(Math.max(0, at - start), Math.max(0, end - start));
+      if (chunk.length > 0) chunks.push(chunk);
+      at += chunk.length;
+      start += part.length;
+    }
+    if (bytes < piece.end - piece.start) break;
   }
   return { errno: 0, chunks, bytes: at - offset };
 }

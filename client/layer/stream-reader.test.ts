@@ -10,7 +10,10 @@ function openPipe() {
   const asked: { length: number; give: (text: string, errno?: number) => void }[] = [];
   const fetch = (_offset: number, length: number) =>
     new Promise<Fetched>((resolve) => {
-      asked.push({ length, give: (text, errno = 0) => resolve({ errno, data: Buffer.from(text) }) });
+      asked.push({
+        length,
+        give: (text, errno = 0) => resolve({ errno, pieces: [Buffer.from(text)], bytes: text.length }),
+      });
     });
   return { asked, reader: new StreamReader(fetch, 100) };
 }

@@ -31,7 +31,7 @@ export class StreamReader {
       this.#coming = null;
       if (fetched.errno !== 0) return { errno: fetched.errno, chunks: [], bytes: 0 };
       // Kept for long perhaps: not a view into a batch.
-      this.#left = fetched.data.length > length ? fetched.data.slice() : fetched.data;
+      this.#left = Buffer.concat(fetched.pieces);
     }
     const chunk = this.#left.subarray(0, length);
     this.#left = this.#left.subarray(length);
