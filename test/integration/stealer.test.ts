@@ -201,6 +201,21 @@ describe('ends', () => {
     expect(await slow).toBe(String(8 << 20));
   });
 
+  test('the target can start its server anew at once, with connections through us open and just over', async () => {
+    const port = PORT + 9;
+    const server = [process.execPath, path.join(import.meta.dirname, '../fixtures/web-server.mjs'), `:::${port}`];
+    const before = await network.serve(network.target, server);
+    const client = await open();
+    await client.steal({ port, conditions: [header('^x-user: alice$')] });
+    const url = `http://10.99.0.1:${port}/`;
+    // Ended by the server first: our side of it waits for a minute.
+    for (const user of ['alice', 'bob']) await curl(url, '-H', `x-user: ${user}`, '-H', 'Connection: close');
+    await before.stop();
+    const after = await network.serve(network.target, server);
+    expect(await curl(url)).toContain('hello');
+    await after.stop();
+  });
+
   test('connections that were there before go on and are named, until they are asked to come again', async () => {
     // One connection, a request at each line that it reads.
     const program = `const s=require('net').connect(${PORT},'10.99.0.1');

@@ -96,6 +96,7 @@ int listen_in(int namespace_fd, int backlog)
 {
 	struct sockaddr_storage any = {};
 	int off = 0;
+	int on = 1;
 	int fd = socket_in(namespace_fd, AF_INET6);
 
 	any.ss_family = AF_INET6;
@@ -109,7 +110,10 @@ int listen_in(int namespace_fd, int backlog)
 		return fd;
 	socklen_t length = any.ss_family == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in);
 
-	if (bind(fd, reinterpret_cast<struct sockaddr *>(&any), length) < 0 || listen(fd, backlog) < 0)
+	if (bind(fd, reinterpret_cast<struct sockaddr *>(&any), length) < 0)
+		return closing(fd);
+	/* What it accepts has the stolen port: the target's server could not bind that again while one is open, or for a minute after. */
+	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) < 0 || listen(fd, backlog) < 0)
 		return closing(fd);
 	return fd;
 }
