@@ -114,13 +114,15 @@ export class Load {
   readonly #lines: string[] = [];
   readonly #exited: Promise<unknown>;
   #asked = 0;
+  #since = 0;
 
   constructor(pid: number, workers: number, field: readonly string[]) {
     const words = [process.execPath, fixture('load-client.mjs'), `${URL}/load`, `${workers}`, ...field];
     this.#child = spawn('nsenter', ['-t', String(pid), '-n', ...words], { stdio: ['pipe', 'pipe', 'inherit'] });
     this.#exited = once(this.#child, 'close');
     createInterface({ input: this.#child.stdout }).on('line', (line) => {
-      if (line.startsWith('asked ')) this.#asked = Number(line.slice(6));
+      const [word, asked, since] = line.split(' ');
+      if (word === 'asked') [this.#asked, this.#since] = [Number(asked), Number(since)];
       else this.#lines.push(line);
     });
   }
@@ -129,6 +131,11 @@ export class Load {
   async goesOn(answers: number): Promise<void> {
     const until = this.#asked + answers;
     await expect.poll(() => this.#asked, { timeout: 60_000 }).toBeGreaterThan(until);
+  }
+
+  /** An answer to what began after that moment. */
+  async goesBeyond(ms: number): Promise<void> {
+    await expect.poll(() => this.#since, { timeout: 60_000 }).toBeGreaterThan(ms);
   }
 
   async end(): Promise<Report> {

@@ -164,3 +164,42 @@ test(
   },
   DEADLINE_MS,
 );
+
+/** As target and as local process; both answer with a name of theirs and what they got. */
+const PAIRS: ReadonlyArray<readonly [string, (at: 'target' | 'local', port: number) => string[], string[]]> = [
+  [
+    'HTTP/2 by Node',
+    (at, port) => [process.execPath, script('node.mjs'), `${port}`, at, 'http2'],
+    [script('http2-client.mjs'), '10.99.0.1', `${PORT}`, '400', 'x-user=alice'],
+  ],
+  [
+    'gRPC by its official library',
+    (at, port) => [process.execPath, script('grpc.mjs'), 'serve', `[::]:${port}`, at],
+    [script('grpc.mjs'), 'ask', `10.99.0.1:${PORT}`, '400', 'x-user=alice'],
+  ],
+];
+
+test.each(PAIRS)(
+  '%s on either side: 400 requests on one connection, twenty at a time, each answered with its own sum by whom it was for',
+  async (_, serve, client) => {
+    await open(serve('target', PORT), (port) => serve('local', port));
+    expect(JSON.parse(await ask(process.execPath, ...client))).toEqual({ 'taken local': 200, 'left target': 200 });
+  },
+  DEADLINE_MS,
+);
+
+test(
+  'WebSocket by the ws library on either side: 300 messages in fragments, compressed answers, pings from both ends',
+  async () => {
+    const serve = (at: string) => (port: number) => [process.execPath, script('ws.mjs'), 'serve', `${port}`, at];
+    await open(serve('target')(PORT), serve('local'), undefined, { $case: 'path', value: '^/alice$' });
+    for (const [at, name] of [
+      ['/alice', 'local'],
+      ['/bob', 'target'],
+    ] as const) {
+      const said = await ask(process.execPath, script('ws.mjs'), 'ask', `ws://10.99.0.1:${PORT}${at}`, '300');
+      expect(JSON.parse(said)).toEqual({ pings: 1, [name]: 300 });
+    }
+  },
+  DEADLINE_MS,
+);
