@@ -1,17 +1,22 @@
 // What a mirror costs the target, and what it costs itself: requests through the target alone, with the sniffer copying them,
-// with tcpdump writing them, with a program that calls recvfrom for each packet. Once more with everybody on one core, where
-// somebody must step back.
+// with tcpdump writing them, with a program that calls recvfrom for each packet. The kernel's share of the sniffer: a ring that
+// is large enough for all, and nobody who reads it meanwhile. Once more with everybody on one core, where somebody must step back.
 //
-// node bench/run.mjs mirror-capture [ROUNDS] [SECONDS]; needs root, nginx, wrk, and tcpdump for its row.
+// node bench/run.mjs mirror-capture [ROUNDS] [SECONDS] [LOAD]; needs root, nginx, wrk, and tcpdump for its row. LOAD: a part of
+// the names of the loads that are wanted.
 
 import path from 'node:path';
 import type { HttpFilter } from '../proto/gen/v1/incoming.ts';
-import { MirrorStage, mirrored, nobody, others, PORT, type Way } from './mirror-stage.ts';
+import { HOST, MirrorStage, mirrored, nobody, others, PORT, type Way } from './mirror-stage.ts';
 import { median, printTable, ratios } from './table.ts';
 
 const rounds = Number(process.argv[2] ?? 5);
 const seconds = Number(process.argv[3] ?? 3);
+const wantedLoad = process.argv[4] ?? '';
 const CONNECTIONS = 32;
+/** So many that one in a hundred is some. */
+const MANY_CONNECTIONS = 400;
+const PER_MILLION = 10_000;
 const WANTED: HttpFilter = { conditions: [{ condition: { $case: 'path', value: '^/wanted' } }], isAny: false };
 
 interface Load {
@@ -19,26 +24,42 @@ interface Load {
   readonly at: string;
   /** Of the stage's folder. */
   readonly script?: string;
+  readonly connections?: number;
   readonly ways: Readonly<Record<string, Way>>;
 }
 
-interface Sample {
+interface Figures {
   readonly perSecond: number;
   readonly pathMicros: number;
   readonly copierMs: number;
   readonly p50: number;
   readonly p99: number;
+}
+
+interface Sample extends Figures {
   readonly lost: string;
+  /** Sent, less arrived, less told to be lost; known where requests are alike and nothing follows them. */
+  readonly unaccounted: string;
 }
 
 const { tcpflow: _, ...rest } = others();
-const unfiltered = { nobody, sniffer: mirrored(), ...rest };
-const ways = { ...unfiltered, 'sniffer, filtered': mirrored({ filter: WANTED }) };
-const oneCore = (nice: number) => mirrored({ core: '0', nice });
+const unfiltered = { nobody, sniffer: mirrored(), "the kernel's share": mirrored({ isStopped: true }), ...rest };
+const oneCore = (nice: number) => mirrored({ core: '0', env: { MIRRORD_SNIFFER_NICE: String(nice) } });
 
 const LOADS: readonly Load[] = [
-  { name: 'small requests', at: '/small', ways },
-  { name: '1 in 100 wanted', at: '/small', script: 'wanted.lua', ways },
+  { name: 'small requests', at: '/small', ways: unfiltered },
+  {
+    name: '1 request in 100 wanted',
+    at: '/small',
+    script: 'wanted.lua',
+    connections: MANY_CONNECTIONS,
+    ways: {
+      nobody,
+      sniffer: mirrored(),
+      'by path': mirrored({ filter: WANTED }),
+      'by sample': mirrored({ sample: PER_MILLION }),
+    },
+  },
   { name: '1 MB answers', at: '/large', ways: unfiltered },
   {
     name: '1 MB uploads',
@@ -58,15 +79,19 @@ function microsOf(text: string): number {
   return Number(number) * { us: 1, ms: 1_000, s: 1_000_000 }[unit as 'us' | 'ms' | 's'];
 }
 
-async function sample(stage: MirrorStage, { at, script }: Load, start: Way): Promise<Sample> {
-  const words = ['wrk', '-t1', `-c${CONNECTIONS}`, `-d${seconds}s`, '--latency'];
+async function sample(stage: MirrorStage, load: Load, start: Way): Promise<Sample> {
+  const { at, script, connections = CONNECTIONS } = load;
+  const words = ['wrk', '-t1', `-c${connections}`, `-d${seconds}s`, '--latency'];
   if (script !== undefined) words.push('-s', path.join(stage.folder, script));
   const copying = await start(stage);
+  const already = await stage.requests();
   const before = copying.cpuMs();
-  const { said, cpuMs } = await stage.load([...words, `http://10.99.0.1:${PORT}${at}`]);
+  const { said, cpuMs } = await stage.load([...words, `http://${HOST}:${PORT}${at}`]);
   const copierMs = copying.cpuMs() - before;
   const requests = Number(/(\d+) requests in/.exec(said)?.[1] ?? 0);
   if (requests === 0) throw new Error(`the load failed:\n${said}`);
+  const { lost, bytes } = await copying.stop(0);
+  const sent = ((await stage.requests()) - already) * `GET ${at} HTTP/1.1\r\nHost: ${HOST}:${PORT}\r\n\r\n`.length;
   const micros = (line: RegExp) => microsOf(line.exec(said)?.[1] ?? '');
   return {
     perSecond: requests / seconds,
@@ -74,39 +99,52 @@ async function sample(stage: MirrorStage, { at, script }: Load, start: Way): Pro
     copierMs: copierMs * (10_000 / requests),
     p50: micros(/^ +50% +(\S+)/m),
     p99: micros(/^ +99% +(\S+)/m),
-    lost: (await copying.stop(0)).lost,
+    lost,
+    unaccounted: bytes === null || script !== undefined ? '' : `${sent - bytes} B`,
   };
 }
 
+const HEADER = [
+  '',
+  'requests/s',
+  'to nobody',
+  'rounds',
+  'CPU of load and target',
+  'p50',
+  'p99',
+  "copier's CPU ms / 10,000",
+  'to sniffer',
+  'lost (reason: what), last round',
+  'sent - arrived - told',
+];
+
 function print(title: string, samples: Map<string, Sample[]>): void {
-  const of = (name: string, key: Exclude<keyof Sample, 'lost'>) => (samples.get(name) ?? []).map((one) => one[key]);
+  const of = (name: string, key: keyof Figures) => (samples.get(name) ?? []).map((one) => one[key]);
   const rows = [...samples.keys()].map((name) => {
-    const to = (key: Exclude<keyof Sample, 'lost'>) => ratios(of(name, key), of('nobody', key));
+    const to = (key: keyof Figures) => ratios(of(name, key), of('nobody', key));
     const [rate, least, most] = to('perSecond');
-    const spread = `${least.toFixed(2)} to ${most.toFixed(2)}`;
-    const lost = samples.get(name)?.at(-1)?.lost ?? '';
-    const [path, p50, p99] = [to('pathMicros')[0], to('p50')[0], to('p99')[0]];
-    return [name, median(of(name, 'perSecond')), rate, spread, path, p50, p99, median(of(name, 'copierMs')), lost];
+    const { lost = '', unaccounted = '' } = samples.get(name)?.at(-1) ?? {};
+    const ofSniffer = samples.has('sniffer') ? ratios(of(name, 'copierMs'), of('sniffer', 'copierMs'))[0] : '';
+    return [
+      name,
+      median(of(name, 'perSecond')),
+      rate,
+      `${least.toFixed(2)} to ${most.toFixed(2)}`,
+      to('pathMicros')[0],
+      to('p50')[0],
+      to('p99')[0],
+      median(of(name, 'copierMs')),
+      ofSniffer,
+      lost,
+      unaccounted,
+    ];
   });
-  printTable(
-    title,
-    [
-      '',
-      'requests/s',
-      'to nobody',
-      'rounds',
-      'CPU of load and target',
-      'p50',
-      'p99',
-      "copier's CPU ms / 10,000",
-      'lost (reason: what), last round',
-    ],
-    rows,
-  );
+  printTable(title, HEADER, rows);
 }
 
 await using stage = await MirrorStage.start();
 for (const load of LOADS) {
+  if (!load.name.includes(wantedLoad)) continue;
   const samples = new Map<string, Sample[]>(Object.keys(load.ways).map((name) => [name, []]));
   for (let round = 0; round < rounds; round++) {
     for (const [name, start] of Object.entries(load.ways)) samples.get(name)?.push(await sample(stage, load, start));

@@ -21,10 +21,13 @@ import { startNetwork, type TargetNetwork } from '../test/fixtures/network.ts';
 import { Mirror } from '../test/integration/sniffer-harness.ts';
 import { startSnifferProcess } from '../test/integration/sniffer-process.ts';
 
+/** The target, from beyond. */
+export const HOST = '10.99.0.1';
 export const PORT = 8080;
+const STATUS_PORT = 8090;
 /** USER_HZ on every Linux of today (getconf CLK_TCK). */
 const TICK_MS = 10;
-const NICE = 10;
+const LARGE_RING_BYTES = 1 << 29;
 const NANOSECONDS_PER_MS = 1e6;
 
 /** What has become of what was copied. */
@@ -45,10 +48,14 @@ export interface Copying {
 
 export interface MirrorOptions {
   readonly filter?: HttpFilter;
-  readonly nice?: number;
   readonly core?: string;
   /** As under exec: a copy with a gap is ended. */
   readonly resets?: boolean;
+  /** Connections out of a million. */
+  readonly sample?: number;
+  /** Stands still while the load runs, with a ring that holds all of it: what is left is the kernel's share. */
+  readonly isStopped?: boolean;
+  readonly env?: Readonly<Record<string, string>>;
 }
 
 export type Way = (stage: MirrorStage) => Promise<Copying>;
@@ -58,15 +65,20 @@ export const nobody: Way = async () => ({
   stop: async () => ({ lost: '', isWhole: true, bytes: null }),
 });
 
-export function mirrored({ filter, nice = NICE, core = '1', resets = false }: MirrorOptions = {}): Way {
+export function mirrored(options: MirrorOptions = {}): Way {
+  const { filter, core = '1', resets = false, sample = 0, isStopped = false } = options;
+  const env = { ...(isStopped ? { MIRRORD_SNIFFER_RING_BYTES: String(LARGE_RING_BYTES) } : {}), ...options.env };
   return async ({ network }) => {
-    const sniffer = await startSnifferProcess({ MIRRORD_SNIFFER_NICE: String(nice) }, ['taskset', '-c', core]);
+    const sniffer = await startSnifferProcess(env, ['taskset', '-c', core]);
     const mirror = await Mirror.open(sniffer, network.identity);
     mirror.resets = resets;
-    const { id } = await mirror.subscribe({ port: PORT, filter });
+    mirror.onlyCounts = true;
+    const { id } = await mirror.subscribe({ port: PORT, filter, samplePerMillion: sample });
+    if (isStopped) process.kill(sniffer.pid, 'SIGSTOP');
     return {
       cpuMs: () => cpuMsOf(sniffer.pid),
       stop: async () => {
+        if (isStopped) process.kill(sniffer.pid, 'SIGCONT');
         const { losses } = await mirror.unsubscribe(id);
         mirror.end();
         await sniffer[Symbol.asyncDispose]();
@@ -129,6 +141,8 @@ export class MirrorStage {
   readonly recvSniffer: string;
   #stopNginx: (() => Promise<void>) | null = null;
   #worker = 0;
+  /** Requests of ours. */
+  #asked = 0;
 
   private constructor(folder: string, network: TargetNetwork) {
     this.folder = folder;
@@ -159,6 +173,17 @@ export class MirrorStage {
     const fields = (lines.pop() ?? '').split(') ')[1]?.split(' ') ?? [];
     const ofLoad = (Number(fields[13]) + Number(fields[14])) * TICK_MS;
     return { said: lines.join('\n'), cpuMs: ofLoad + cpuMsOf(this.#worker) - before };
+  }
+
+  /** That the target has read by now: of those to PORT; this one does not count. */
+  async requests(): Promise<number> {
+    const { stdout } = await promisify(execFile)('nsenter', [
+      ...['-t', String(this.network.target.pid), '-n'],
+      ...['curl', '-s', `http://127.0.0.1:${STATUS_PORT}/status`],
+    ]);
+    this.#asked += 1;
+    // server accepts handled requests
+    return Number(/(\d+) *\nReading/.exec(stdout)?.[1] ?? Number.NaN) - this.#asked;
   }
 
   /** A program in the target's network on core 1, once it has said something; `droppedOf` reads its last words. */
@@ -215,8 +240,8 @@ http {
   client_body_temp_path ${folder}/b; proxy_temp_path ${folder}/p; fastcgi_temp_path ${folder}/f;
   uwsgi_temp_path ${folder}/u; scgi_temp_path ${folder}/s;
   server { listen ${PORT}; location / { return 200 "ok"; } location /large { root ${folder}; }
-    location /upload { proxy_pass http://127.0.0.1:8090; } }
-  server { listen 8090; location / { return 200 "ok"; } }
+    location /upload { proxy_pass http://127.0.0.1:${STATUS_PORT}; } }
+  server { listen ${STATUS_PORT}; location / { return 200 "ok"; } location /status { stub_status; } }
 }`,
     );
     writeFileSync(at('large'), Buffer.alloc(1_000_000, 'x'));

@@ -83,7 +83,7 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
+	__uint(max_entries, CAPTURE_SLOTS);
 	__type(key, __u32);
 	__type(value, struct capture_counters);
 } counters SEC(".maps");
@@ -199,7 +199,13 @@ static __always_inline int is_muted(struct __sk_buff *skb, const struct packet *
 		bpf_map_delete_elem(&muted, &flow);
 		return 0;
 	}
-	return bpf_map_lookup_elem(&muted, &flow) && !may_begin_request(skb, packet);
+	if (!bpf_map_lookup_elem(&muted, &flow))
+		return 0;
+	if (!may_begin_request(skb, packet))
+		return 1;
+	/* What follows belongs to it, whenever the capture gets to see that. */
+	bpf_map_delete_elem(&muted, &flow);
+	return 0;
 }
 
 /* On loopback. A stealer's packets bear its mark, the target's answers to them do not. */
@@ -326,10 +332,13 @@ int capture(struct __sk_buff *skb)
 	struct capture_settings *set;
 	struct capture_counters *count;
 	const __u8 *by_port;
-	__u32 kept = NOTHING;
+	__u32 kept;
 	__u32 zero = 0;
+	__u32 slot = 0;
+	__u8 watched_as;
 	int is_outgoing = skb->pkt_type == PACKET_OUTGOING;
 	int is_loopback = skb->ifindex == LOOPBACK;
+	int is_request;
 	int is_ours;
 
 	/* Loopback shows each packet twice, on its way out and in; other interfaces only what is for us, and from us. */
@@ -342,16 +351,37 @@ int capture(struct __sk_buff *skb)
 		return NOTHING;
 	all = bpf_map_lookup_elem(&watched, &zero);
 	set = bpf_map_lookup_elem(&settings, &zero);
-	count = bpf_map_lookup_elem(&counters, &zero);
-	if (!all || !set || !count)
+	if (!all || !set)
 		return NOTHING;
-	if (is_ours > 0)
-		return is_outgoing ? NOTHING : judge_fragment(skb, &packet, all, set, count);
+	if (is_ours > 0) {
+		count = bpf_map_lookup_elem(&counters, &slot);
+		kept = is_outgoing || !count ? NOTHING : judge_fragment(skb, &packet, all, set, count);
+		/* Whose it is nobody knows yet. */
+		if (kept != NOTHING)
+			count->passed_packets++;
+		return kept;
+	}
 	by_port = packet.protocol == IPPROTO_TCP ? all->tcp : all->udp;
-	if (!is_outgoing && by_port[packet.destination_port] && !(is_loopback && is_passed_on(skb, &packet, 0)))
-		kept = judge_request(skb, &packet, by_port[packet.destination_port], set, count);
-	else if ((is_outgoing || is_loopback) && by_port[packet.source_port] &&
-		 !(is_loopback && is_passed_on(skb, &packet, 1)))
-		kept = judge_answer(skb, &packet, by_port[packet.source_port], set);
+	watched_as = by_port[packet.destination_port];
+	is_request = !is_outgoing && watched_as && !(is_loopback && is_passed_on(skb, &packet, 0));
+	if (!is_request) {
+		watched_as = by_port[packet.source_port];
+		if (!watched_as || !(is_outgoing || is_loopback) || (is_loopback && is_passed_on(skb, &packet, 1)))
+			return NOTHING;
+	}
+	slot = watched_as >> CAPTURE_SLOT_SHIFT;
+	count = bpf_map_lookup_elem(&counters, &slot);
+	if (!count)
+		return NOTHING;
+	kept = is_request ? judge_request(skb, &packet, watched_as, set, count)
+			  : judge_answer(skb, &packet, watched_as, set);
+	if (kept == NOTHING)
+		return NOTHING;
+	count->passed_packets++;
+	if (is_request) {
+		count->passed_bytes += packet.bytes;
+		if (packet.protocol == IPPROTO_TCP && (packet.flags & (SYN | ACK)) == SYN)
+			count->passed_connections++;
+	}
 	return within_bulk(&packet, kept, set, count);
 }

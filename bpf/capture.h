@@ -28,7 +28,12 @@ enum {
 	CAPTURE_WATCHED_ANSWERS = 2,
 	/* The rule has a sample, a limit or a prefilter. */
 	CAPTURE_WATCHED_RULE = 4,
+	/* Above the flags: which counters are the port's. */
+	CAPTURE_SLOT_SHIFT = 3,
 };
+
+/* The first one counts for all ports that find no other free, and what belongs to no port. */
+#define CAPTURE_SLOTS 32
 
 struct capture_watched {
 	__u8 tcp[65536];
@@ -126,8 +131,14 @@ struct capture_tokens {
 	__u64 at_ns;
 };
 
-/* Per CPU; one number for every way in which a packet to or from a watched port is not delivered whole. */
+/*
+ * Per slot and CPU; one number for every way in which a packet to or from a watched port is not delivered whole. What has
+ * passed and is not found in the ring was lost there.
+ */
 struct capture_counters {
+	__u64 passed_packets;	   /* into the ring, or to be lost there */
+	__u64 passed_connections;  /* their first packets */
+	__u64 passed_bytes;	   /* payload of those to the port, whether it was left out or not */
 	__u64 packets;		   /* to a watched port, with something in them */
 	__u64 bare_acknowledgements;
 	__u64 not_sampled_connections;

@@ -178,7 +178,8 @@ class Traffic {
         },
         onRefused: (error) => say(`port ${port}: ${error.message}`),
         onLosses: () => undefined,
-        onEnded: (counters) => this.tally.ended(port, counters),
+        onEnded: (counters) => this.tally.ended(port, subscription.id, counters),
+        onUntold: (losses) => this.tally.untold(port, subscription.id, losses),
       });
       this.#ports.set(subscription.id, subscription);
     }

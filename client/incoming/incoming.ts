@@ -257,7 +257,8 @@ export class Incoming {
           onTrouble(`port ${name} loses some of what arrives: ${reasonText(reason)}; how much is told at the end`);
         }
       },
-      onEnded: (counters) => this.tally.ended(name, counters),
+      onEnded: (counters) => this.tally.ended(name, subscription.id, counters),
+      onUntold: (losses) => this.tally.untold(name, subscription.id, losses),
       onRenewed: (renewed) => {
         for (const line of renewedLines(port, renewed)) onNews(line);
       },

@@ -10,6 +10,7 @@ import {
   Counters,
   type HttpFilter,
   IncomingMode,
+  type Loss,
   Renew,
   Renewed,
   Subscribe,
@@ -26,6 +27,8 @@ export interface PortHandlers {
   onRefused(error: AppError): void;
   onLosses(counters: Counters): void;
   onEnded(counters: Counters): void;
+  /** The service has not said in time what it was; these losses are known. It may say so later. */
+  onUntold(losses: readonly Loss[]): void;
   /** What became of older connections that were asked to come again. */
   onRenewed?(renewed: Renewed): void;
 }
@@ -62,6 +65,7 @@ export class PortSubscription implements ConnectionReceiver {
   #ended: (() => void)[] = [];
   readonly #late: NodeJS.Timeout;
   #hasRenewed = false;
+  readonly #losses: Loss[] = [];
 
   constructor(options: PortOptions) {
     const {
@@ -124,6 +128,8 @@ export class PortSubscription implements ConnectionReceiver {
       }),
     ]);
     clearTimeout(timer);
+    // `receive` and `lost` come meanwhile.
+    if ((this.#state as string) !== 'over') this.#options.onUntold(this.#losses);
   }
 
   receive(frame: Frame): void {
@@ -137,7 +143,7 @@ export class PortSubscription implements ConnectionReceiver {
         this.#refused(fromErrorDetail(decodeHead(ErrorDetail.decode, frame.head)));
         return;
       case FrameKind.FRAME_KIND_LOSSES:
-        this.#options.onLosses(decodeHead(Counters.decode, frame.head));
+        this.#lose(decodeHead(Counters.decode, frame.head));
         return;
       case FrameKind.FRAME_KIND_UNSUBSCRIBED:
         this.#options.onEnded(decodeHead(Counters.decode, frame.head));
@@ -152,8 +158,22 @@ export class PortSubscription implements ConnectionReceiver {
   }
 
   lost(error: AppError): void {
+    if (this.#state === 'active' || this.#state === 'ending') this.#options.onUntold(this.#losses);
     this.#settle(error);
     this.#over();
+  }
+
+  #lose(counters: Counters): void {
+    for (const { reason, connections, bytes, packets } of counters.losses) {
+      const known = this.#losses.find((one) => one.reason === reason);
+      if (known === undefined) this.#losses.push({ reason, connections, bytes, packets });
+      else {
+        known.connections += connections;
+        known.bytes += bytes;
+        known.packets += packets;
+      }
+    }
+    this.#options.onLosses(counters);
   }
 
   #subscribed(subscribed: Subscribed): void {

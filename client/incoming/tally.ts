@@ -1,6 +1,6 @@
 // What arrived and what was lost, by port and reason, and the sentences that tell it. Pure.
 
-import { type Counters, LossReason } from '#proto/gen/v1/incoming.ts';
+import { type Counters, type Loss, LossReason } from '#proto/gen/v1/incoming.ts';
 
 /** Why something did not reach the local process although it reached us. */
 /** Of connections a number, of datagrams another name. */
@@ -18,6 +18,8 @@ interface PortTally {
   notMatched: number;
   notSampled: number;
   readonly losses: Map<string, { connections: number; bytes: number; packets: number }>;
+  /** Of subscriptions whose sum never came: what they told while they were in force. */
+  readonly untold: Map<number, readonly Loss[]>;
 }
 
 const REASONS: Readonly<Record<number, string>> = {
@@ -81,51 +83,76 @@ export class Tally {
     this.#lose(port, reasonText(reason), connections, 0, 0);
   }
 
-  ended(port: PortName, counters: Counters): void {
+  /** `subscription` did not get its sum in time; when it comes later, `ended` takes the place of these. */
+  untold(port: PortName, subscription: number, losses: readonly Loss[]): void {
+    this.#port(port).untold.set(subscription, losses);
+  }
+
+  ended(port: PortName, subscription: number, counters: Counters): void {
     const tally = this.#port(port);
+    tally.untold.delete(subscription);
     tally.requests += Number(counters.requests);
     tally.notMatched += Number(counters.notMatched);
     tally.notSampled += Number(counters.notSampled);
-    for (const { reason, connections, bytes, packets } of counters.losses) {
-      this.#lose(port, reasonText(reason), Number(connections), Number(bytes), Number(packets));
-    }
+    addLosses(tally.losses, counters.losses);
   }
 
   /** One line for each port, and one for each way of losing. */
   lines(verb: 'mirrored' | 'stolen' | 'seen' = this.#what): string[] {
     return [...this.#ports].flatMap(([port, tally]) => [
       `port ${port}: ${arrivedText(port, tally)}${requestsOf(tally)}, ${bytesText(tally.bytes)} ${verb}`,
-      ...[...tally.losses].map(([why, loss]) => `port ${port}: lost ${lossText(loss)}: ${why}`),
+      ...[...lossesOf(tally)].map(([why, loss]) => `port ${port}: lost ${lossText(loss)}: ${why}`),
+      ...(tally.untold.size > 0 ? [`port ${port}: what else was lost was not told in time`] : []),
     ]);
   }
 
   /** For programs. */
   summary(): object[] {
-    return [...this.#ports].map(([port, { losses, ...sums }]) => ({
-      port,
-      ...sums,
-      losses: [...losses].map(([why, loss]) => ({ why, ...loss })),
-    }));
+    return [...this.#ports].map(([port, tally]) => {
+      const { losses: _, untold, ...sums } = tally;
+      const losses = [...lossesOf(tally)].map(([why, loss]) => ({ why, ...loss }));
+      return { port, ...sums, losses, isWhole: untold.size === 0 };
+    });
   }
 
   #lose(port: PortName, why: string, connections: number, bytes: number, packets: number): void {
-    if (connections === 0 && bytes === 0 && packets === 0) return;
-    const { losses } = this.#port(port);
-    const loss = losses.get(why) ?? { connections: 0, bytes: 0, packets: 0 };
-    loss.connections += connections;
-    loss.bytes += bytes;
-    loss.packets += packets;
-    losses.set(why, loss);
+    addLoss(this.#port(port).losses, why, { connections, bytes, packets });
   }
 
   #port(port: PortName): PortTally {
     let tally = this.#ports.get(port);
     if (tally === undefined) {
-      tally = { connections: 0, datagrams: 0, bytes: 0, requests: 0, notMatched: 0, notSampled: 0, losses: new Map() };
+      const none = { connections: 0, datagrams: 0, bytes: 0, requests: 0, notMatched: 0, notSampled: 0 };
+      tally = { ...none, losses: new Map(), untold: new Map() };
       this.#ports.set(port, tally);
     }
     return tally;
   }
+}
+
+type Sums = { connections: number; bytes: number; packets: number };
+
+function addLoss(to: Map<string, Sums>, why: string, { connections, bytes, packets }: Sums): void {
+  if (connections === 0 && bytes === 0 && packets === 0) return;
+  const loss = to.get(why) ?? { connections: 0, bytes: 0, packets: 0 };
+  loss.connections += connections;
+  loss.bytes += bytes;
+  loss.packets += packets;
+  to.set(why, loss);
+}
+
+function addLosses(to: Map<string, Sums>, losses: readonly Loss[]): void {
+  for (const { reason, connections, bytes, packets } of losses) {
+    const sums = { connections: Number(connections), bytes: Number(bytes), packets: Number(packets) };
+    addLoss(to, reasonText(reason), sums);
+  }
+}
+
+/** With those of subscriptions whose sum never came. */
+function lossesOf({ losses, untold }: PortTally): Map<string, Sums> {
+  const all = new Map([...losses].map(([why, loss]) => [why, { ...loss }]));
+  for (const told of untold.values()) addLosses(all, told);
+  return all;
 }
 
 function arrivedText(port: PortName, { connections, datagrams }: PortTally): string {

@@ -18,7 +18,7 @@ interface Addon {
   sendPacket(fd: number, packet: Uint8Array): PacketResult;
   shutdownWriting(fd: number): void;
   openSocketDiagnosis(namespaceFd: number): number;
-  listConnections(fd: number, port: number, most: number): Buffer;
+  listConnections(fd: number, port: number, most: number, any: boolean): Buffer;
   destroyConnection(fd: number, record: Uint8Array): number;
   connectTcp(namespaceFd: number, peer: Uint8Array): number;
   socketError(fd: number): number;

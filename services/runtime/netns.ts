@@ -82,8 +82,10 @@ export function openSocketDiagnosis(namespaceFd: number): number {
 }
 
 /** Established TCP connections with a local port, `most` at most, as records of CONNECTION_RECORD_BYTES. */
-export function listConnections(fd: number, port: number, most: number): Buffer {
-  return guarded('SERVICE_UNAVAILABLE', 'cannot list connections', () => addon().listConnections(fd, port, most));
+export function listConnections(fd: number, port: number, most: number, isAny = false): Buffer {
+  return guarded('SERVICE_UNAVAILABLE', 'cannot list connections', () =>
+    addon().listConnections(fd, port, most, isAny),
+  );
 }
 
 /** The kernel ends that very connection: 0, or -errno. */

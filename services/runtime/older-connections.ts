@@ -49,9 +49,19 @@ const AF_INET = 2;
  * stealer's own connections look the same. Throws NOT_PERMITTED, SERVICE_UNAVAILABLE.
  */
 export function olderConnections(namespaceFd: number, port: number): OlderConnection[] {
+  return connectionsOf(namespaceFd, port, false);
+}
+
+/** Those that have not ended yet, whatever their state; null where there are more than are seen. Throws the same. */
+export function openConnections(namespaceFd: number, port: number): OlderConnection[] | null {
+  const connections = connectionsOf(namespaceFd, port, true);
+  return connections.length < MAX_OLDER_CONNECTIONS ? connections : null;
+}
+
+function connectionsOf(namespaceFd: number, port: number, isAny: boolean): OlderConnection[] {
   const fd = openSocketDiagnosis(namespaceFd);
   try {
-    const records = listConnections(fd, port, MAX_OLDER_CONNECTIONS);
+    const records = listConnections(fd, port, MAX_OLDER_CONNECTIONS, isAny);
     return Array.from({ length: records.length / CONNECTION_RECORD_BYTES }, (_, nth) =>
       readRecord(Buffer.from(records.subarray(nth * CONNECTION_RECORD_BYTES, (nth + 1) * CONNECTION_RECORD_BYTES))),
     );

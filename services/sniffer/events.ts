@@ -29,7 +29,9 @@ export interface FlowEvents {
   onClose(flow: number, reason: EndReason, atNs: bigint): void;
   /** One that is not copied, and why. */
   onOlder(flow: number, addresses: FlowAddresses, reason: LossReason): void;
-  onOlderClose(flow: number, bytes: number): void;
+  /** What it carried. */
+  onOlderBytes(flow: number, bytes: number, reason: LossReason): void;
+  onOlderClose(flow: number): void;
   onNoRoom(addresses: FlowAddresses): void;
   /** Everything that was captured before the mark was made has been told. */
   onMark(number: number): void;
@@ -55,6 +57,7 @@ const TYPE = {
   OLDER_CLOSE: 7,
   NO_ROOM: 8,
   MARK: 9,
+  OLDER_BYTES: 10,
 } as const;
 
 export function readEvents(batch: Buffer, events: FlowEvents): void {
@@ -85,7 +88,9 @@ export function readEvents(batch: Buffer, events: FlowEvents): void {
         events.onOlder(flow, readAddresses(batch, payload), lossReason(reason));
         break;
       case TYPE.OLDER_CLOSE:
-        events.onOlderClose(flow, Number(batch.readBigUInt64LE(at + 16)));
+      case TYPE.OLDER_BYTES:
+        events.onOlderBytes(flow, Number(batch.readBigUInt64LE(at + 16)), lossReason(reason));
+        if (type === TYPE.OLDER_CLOSE) events.onOlderClose(flow);
         break;
       case TYPE.NO_ROOM:
         events.onNoRoom(readAddresses(batch, payload));

@@ -50,6 +50,7 @@ function begin(wish = WISH) {
       lastId += 4;
       return lastId;
     },
+    openConnections: () => null,
     onCopy: () => {},
     onCopyEnded: () => {},
     onOver: () => {},

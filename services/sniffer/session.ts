@@ -15,7 +15,12 @@ import { SessionEvent } from '#proto/gen/v1/session.ts';
 import { IncomingIds } from '#proto/incoming.ts';
 import { decodeHead, type SessionHandlers, type SessionStream } from '#proto/session-stream.ts';
 import { addressText, toSocketAddress } from '#proto/socket-address.ts';
-import { type OlderConnection, olderConnections, renewConnections } from '#runtime/older-connections.ts';
+import {
+  type OlderConnection,
+  olderConnections,
+  openConnections,
+  renewConnections,
+} from '#runtime/older-connections.ts';
 import type { Captures, CaptureUser } from './captures.ts';
 import type { Copy } from './copy.ts';
 import { Outlet } from './outlet.ts';
@@ -107,6 +112,16 @@ export class SnifferSession implements SessionHandlers, CaptureUser, Subscriptio
 
   takeId(): number {
     return this.#ids.take((id) => this.#copies.has(id));
+  }
+
+  openConnections(port: number): OlderConnection[] | null {
+    if (this.#target === null) return null;
+    try {
+      return openConnections(this.#target.namespaceFd, port);
+    } catch (thrown) {
+      this.#logger.warn({ err: AppError.from(thrown, 'BUG'), port }, 'connections cannot be listed');
+      return null;
+    }
   }
 
   onCopy(copy: Copy, flow: number): void {

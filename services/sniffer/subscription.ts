@@ -10,6 +10,7 @@ import { FrameKind } from '#proto/gen/v1/frame.ts';
 import { Arrived, EndReason, LossReason, type Subscribe } from '#proto/gen/v1/incoming.ts';
 import { Transport } from '#proto/gen/v1/network.ts';
 import { INCOMING_CONNECTION_BYTES, INCOMING_LIMIT_BYTES, MIN_INCOMING_CONNECTION_BYTES } from '#proto/incoming.ts';
+import type { OlderConnection } from '#runtime/older-connections.ts';
 import { Copy, type CopyShare } from './copy.ts';
 import { Counts } from './counts.ts';
 import type { FlowAddresses } from './events.ts';
@@ -27,6 +28,8 @@ export interface SubscriptionWorld {
   readonly outlet: Outlet;
   /** A free id for a connection. */
   takeId(): number;
+  /** To a port of the target, as its kernel has them now; null where it does not say. */
+  openConnections(port: number): OlderConnection[] | null;
   onCopy(copy: Copy, flow: number): void;
   onCopyEnded(copy: Copy): void;
   /** After UNSUBSCRIBE, when the last copy has ended. */
@@ -96,6 +99,10 @@ export class Subscription {
       return false;
     }
     return true;
+  }
+
+  openConnections(): OlderConnection[] | null {
+    return this.#world.openConnections(this.wish.port);
   }
 
   /** For every payload byte that was copied. */

@@ -5,8 +5,10 @@ import { errnoName } from '#proto/errno.ts';
 import { AppError } from '#proto/errors.ts';
 import { type EndReason, LossReason } from '#proto/gen/v1/incoming.ts';
 import { type FlowAddresses, type FlowEvents, readEvents } from './events.ts';
+import { endedFlows, LostEnds } from './lost-ends.ts';
 import { type NativeCapture, type NativeCounters, native } from './native/index.ts';
 import { requestPrefixes } from './prefilter.ts';
+import { type LostInRing, RingLosses } from './ring-losses.ts';
 import { type Selection, select } from './selection.ts';
 import { type Subscription, UDP } from './subscription.ts';
 
@@ -29,9 +31,12 @@ interface PortState {
   readonly protocol: number;
   readonly port: number;
   readonly subscriptions: Set<Subscription>;
+  readonly ringLosses: RingLosses;
 }
 
 interface FlowState {
+  readonly port: PortState;
+  readonly addresses: FlowAddresses;
   readonly selections: readonly Selection[];
 }
 
@@ -45,6 +50,8 @@ export class TargetCapture implements FlowEvents {
   readonly #timer: NodeJS.Timeout;
   readonly #onFailure: (error: AppError) => void;
   #ringLosses = 0;
+  readonly #lostEnds = new LostEnds();
+  #isCounting = false;
   #lostFragments = 0;
   readonly #marks = new Map<number, () => void>();
   #lastMark = 0;
@@ -87,6 +94,7 @@ export class TargetCapture implements FlowEvents {
     state.subscriptions.add(subscription);
     try {
       this.#apply(state);
+      state.ringLosses.begin(subscription, this.#lostOf(state));
     } catch (error) {
       this.remove(subscription);
       throw error;
@@ -98,6 +106,7 @@ export class TargetCapture implements FlowEvents {
     if (this.#sampled === subscription) this.#sampled = null;
     const state = this.#portOf(subscription);
     state.subscriptions.delete(subscription);
+    state.ringLosses.end(subscription);
     if (state.subscriptions.size > 0) {
       this.#apply(state);
       return;
@@ -134,7 +143,7 @@ export class TargetCapture implements FlowEvents {
     for (const subscription of port.subscriptions) {
       if (subscription.admits(addresses)) selections.push(select(subscription, addresses, atNs));
     }
-    if (selections.length > 0) this.#flows.set(flow, { selections });
+    this.#flows.set(flow, { port, addresses, selections });
   }
 
   onBytes(flow: number, isAnswer: boolean, bytes: Buffer): void {
@@ -143,7 +152,10 @@ export class TargetCapture implements FlowEvents {
   }
 
   onGap(flow: number, isAnswer: boolean, bytes: number, reason: number): void {
-    for (const selection of this.#flows.get(flow)?.selections ?? []) selection.gap(bytes, reason, isAnswer);
+    const state = this.#flows.get(flow);
+    if (state === undefined) return;
+    if (!isAnswer) state.port.ringLosses.gap(bytes, reason);
+    for (const selection of state.selections) selection.gap(bytes, reason, isAnswer);
   }
 
   onHalfClose(flow: number, isAnswer: boolean): void {
@@ -164,10 +176,12 @@ export class TargetCapture implements FlowEvents {
     for (const { counts } of port.subscriptions) counts.lost(reason, { connections: 1 });
   }
 
-  onOlderClose(flow: number, bytes: number): void {
-    const port = this.#older.get(flow);
+  onOlderBytes(flow: number, bytes: number, reason: LossReason): void {
+    for (const { counts } of this.#older.get(flow)?.subscriptions ?? []) counts.lost(reason, { bytes });
+  }
+
+  onOlderClose(flow: number): void {
     this.#older.delete(flow);
-    for (const { counts } of port?.subscriptions ?? []) counts.lost(LossReason.LOSS_REASON_OLDER, { bytes });
   }
 
   onNoRoom(addresses: FlowAddresses): void {
@@ -183,12 +197,16 @@ export class TargetCapture implements FlowEvents {
     act?.();
   }
 
+  #lostOf({ protocol, port }: PortState): LostInRing {
+    return native.lostOf(this.#capture, protocol, port);
+  }
+
   #portOf(subscription: Subscription): PortState {
     const key = keyOf(subscription);
     let state = this.#ports.get(key);
     if (state === undefined) {
       const { protocol, wish } = subscription;
-      state = { protocol, port: wish.port, subscriptions: new Set() };
+      state = { protocol, port: wish.port, subscriptions: new Set(), ringLosses: new RingLosses() };
       this.#ports.set(key, state);
     }
     return state;
@@ -227,9 +245,40 @@ export class TargetCapture implements FlowEvents {
       this.#onFailure(new AppError('SERVICE_UNAVAILABLE', `the capture has failed: ${errnoName(errno)}`, { errno }));
       return;
     }
-    this.#countLosses();
-    for (const { subscriptions } of this.#ports.values()) {
-      for (const subscription of subscriptions) subscription.reportLosses();
+    if (this.#lostEnds.isDue(performance.now())) this.#endWhatIsOver();
+    // Of a capture that has no CPU one is on its way already.
+    if (this.#isCounting) return;
+    this.#isCounting = true;
+    this.whenTold(() => {
+      this.#isCounting = false;
+      this.#countLosses();
+      for (const { subscriptions } of this.#ports.values()) {
+        for (const subscription of subscriptions) subscription.reportLosses();
+      }
+    });
+  }
+
+  /** What has ended by now, and is not told to have ended by everything that was captured by now. */
+  #endWhatIsOver(): void {
+    for (const port of this.#ports.values()) {
+      const [anybody] = port.subscriptions;
+      const connections = port.protocol === UDP ? null : anybody?.openConnections();
+      if (connections === null || connections === undefined) continue;
+      const flows = [...this.#flows].filter(([, flow]) => flow.port === port);
+      const ended = endedFlows(
+        flows.map(([id, { addresses }]) => [id, addresses]),
+        connections,
+      );
+      if (ended.length > 0) this.whenTold(() => this.#end(ended));
+    }
+  }
+
+  #end(flows: readonly number[]): void {
+    for (const flow of flows) {
+      const state = this.#flows.get(flow);
+      if (state === undefined) continue;
+      state.port.ringLosses.loseEnd();
+      native.endFlow(this.#capture, flow);
     }
   }
 
@@ -240,12 +289,14 @@ export class TargetCapture implements FlowEvents {
     this.#notSampled = notSampledConnections;
     const packets = ringLosses - this.#ringLosses;
     this.#ringLosses = ringLosses;
+    if (packets > 0) this.#lostEnds.suspect(performance.now());
     const pieces = lostFragments - this.#lostFragments;
     this.#lostFragments = lostFragments;
-    for (const { subscriptions } of this.#ports.values()) {
-      for (const subscription of subscriptions) {
-        // Of which connection they were the ring cannot tell.
-        if (packets > 0) subscription.counts.lost(LossReason.LOSS_REASON_RING_FULL, { packets });
+    for (const state of this.#ports.values()) {
+      if (this.isEbpf) state.ringLosses.count(this.#lostOf(state));
+      for (const subscription of state.subscriptions) {
+        // Of which port they were a ring behind a classic filter cannot tell.
+        if (packets > 0 && !this.isEbpf) subscription.counts.lost(LossReason.LOSS_REASON_RING_FULL, { packets });
         // Whose they were only the first ones tell; TCP is seldom sent in fragments.
         if (pieces > 0 && subscription.protocol === UDP) {
           subscription.counts.lost(LossReason.LOSS_REASON_FRAGMENTED, { packets: pieces });

@@ -1,6 +1,8 @@
 // Whatever is missing of a mirror is counted: what was delivered and what was told to be lost is, byte for byte, what the target
 // received, also when the sniffer stands still and under a million requests.
 
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { can, canRun } from '../can.ts';
@@ -55,6 +57,8 @@ describe.skipIf(!machine.yes)(`what a mirror loses ${machine.why}`, () => {
     await client.tell('send 20000000');
     await client.heard(20_000_007);
     process.kill(stopped.pid, 'SIGCONT');
+    // Until there is room again.
+    await mirror.until('the loss', () => mirror?.losses.has('LOSS_REASON_RING_FULL'));
     await client.tell('text after');
     await client.tell('end');
     const [, , bytes] = (await server.line('over')).split(' ');
@@ -67,6 +71,66 @@ describe.skipIf(!machine.yes)(`what a mirror loses ${machine.why}`, () => {
     const { losses } = await mirror.unsubscribe(id);
     expect(losses).toMatchObject([{ reason: RING_FULL, connections: 1n, bytes: BigInt(lost) }]);
     expect(losses[0]?.packets).toBeGreaterThan(0n);
+  });
+
+  /** h2load's, with what it says; all of them are answered. */
+  async function load(requests: number, connections: number): Promise<void> {
+    const words = `--h1 -n ${requests} -c ${connections} -t 1`;
+    const said = await network.run(network.beyond, `h2load ${words} http://10.99.0.1:${HTTP}/`);
+    expect(said).toContain(`${requests} succeeded, 0 failed`);
+  }
+
+  /** What the target says that it got, of so many connections. */
+  async function received(connections: number): Promise<number> {
+    let bytes = 0;
+    for (let count = 0; count < connections; count += 1) bytes += Number((await server.line('over')).split(' ')[2]);
+    return bytes;
+  }
+
+  const arrivedOf = (one: Mirror) => one.seen.reduce((sum, { bytes }) => sum + bytes, 0);
+
+  test('of connections that begin and end while it stands still every byte is delivered, or told to be lost', async () => {
+    const stopped = await startSnifferProcess({ MIRRORD_SNIFFER_RING_BYTES: `${1 << 20}` });
+    sniffer = stopped;
+    mirror = await Mirror.open(stopped, network.identity);
+    const { id } = await mirror.subscribe({ port: HTTP });
+    await load(1_000, 8);
+    process.kill(stopped.pid, 'SIGSTOP');
+    // The ring takes the first of them; others begin and end without a trace in it.
+    for (let count = 0; count < 4; count += 1) await load(5_000, CONNECTIONS);
+    process.kill(stopped.pid, 'SIGCONT');
+    const sent = await received(8 + 4 * CONNECTIONS);
+    const { losses, connections } = await mirror.unsubscribe(id);
+    expect(losses.map(({ reason }) => reason)).toEqual([RING_FULL]);
+    expect(arrivedOf(mirror) + bytesOf(losses)).toBe(sent);
+    expect(bytesOf(losses)).toBeGreaterThan(sent / 4);
+    expect(Number(connections)).toBeLessThan(8 + 4 * CONNECTIONS);
+    // Of a second subscription nothing is lost that the first has lost.
+    const again = await mirror.subscribe({ port: HTTP });
+    await load(1_000, 8);
+    const rest = await received(8);
+    const sum = await mirror.unsubscribe(again.id);
+    expect([sum.losses, Number(sum.bytes)]).toEqual([[], rest]);
+  });
+
+  test('of a sniffer that gets what others leave of one core every byte is delivered, or told to be lost', async () => {
+    const env = { MIRRORD_SNIFFER_RING_BYTES: `${1 << 20}`, MIRRORD_SNIFFER_NICE: '19' };
+    const starved = await startSnifferProcess(env, ['taskset', '-c', '0']);
+    sniffer = starved;
+    mirror = await Mirror.open(starved, network.identity);
+    const { id } = await mirror.subscribe({ port: HTTP });
+    const busy = [1, 2].map(() => spawn('taskset', ['-c', '0', 'sh', '-c', 'while :; do :; done']));
+    const ended = busy.map((one) => once(one, 'exit'));
+    try {
+      for (let count = 0; count < 4; count += 1) await load(10_000, CONNECTIONS);
+    } finally {
+      for (const one of busy) one.kill('SIGKILL');
+      await Promise.all(ended);
+    }
+    const sent = await received(4 * CONNECTIONS);
+    const { losses } = await mirror.unsubscribe(id);
+    expect(losses.every(({ reason }) => reason === RING_FULL)).toBe(true);
+    expect(arrivedOf(mirror) + bytesOf(losses)).toBe(sent);
   });
 
   test('beyond the rate at which bulk is copied the gap is what was sent and did not arrive', async () => {
@@ -92,9 +156,7 @@ describe.skipIf(!machine.yes)(`what a mirror loses ${machine.why}`, () => {
     sniffer = await startSniffer();
     mirror = await Mirror.open(sniffer, network.identity);
     const { id } = await mirror.subscribe({ port: HTTP, connectionBytes: 16 << 20, limitBytes: 64 << 20 });
-    const words = `--h1 -n ${REQUESTS} -c ${CONNECTIONS} -t 1`;
-    const said = await network.run(network.beyond, `h2load ${words} http://10.99.0.1:${HTTP}/`);
-    expect(said).toContain(`${REQUESTS} succeeded, 0 failed`);
+    await load(REQUESTS, CONNECTIONS);
     let missing = 0;
     for (let count = 0; count < CONNECTIONS; count += 1) {
       const [, port, bytes, sha256] = (await server.line('over')).split(' ');

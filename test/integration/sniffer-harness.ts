@@ -50,6 +50,9 @@ const WISH: Subscribe = {
   standing: undefined,
 };
 
+/** Credit is given back in such portions where arrivals are only counted, as client/incoming/copy.ts does. */
+const GRANT_BYTES = 64 * 1024;
+
 /** `END_REASON_CLOSED`. */
 function nameOf(values: Record<string, number>, value: number): string {
   return Object.keys(values).find((name) => values[name] === value) ?? String(value);
@@ -98,6 +101,7 @@ export class Seen {
   readonly gaps: Gap[] = [];
   readonly datagrams: string[] = [];
   bytes = 0;
+  notGranted = 0;
   answerBytes = 0;
   hasHalfClosed = false;
   hasAnswerEnd = false;
@@ -151,6 +155,8 @@ export class Mirror {
   grants = true;
   /** As `mirrord exec` does: a copy with a gap is ended. */
   resets = false;
+  /** Of what arrives only the number of bytes is kept: for a bench, whose session must not cost more than what it measures. */
+  onlyCounts = false;
   events = 0;
   closed: AppError | null | undefined;
   #nextId = 1;
@@ -275,8 +281,9 @@ export class Mirror {
       case FrameKind.FRAME_KIND_ANSWER:
         if (seen === undefined) throw new Error(`data on ${id}, which is no connection`);
         if (kind === FrameKind.FRAME_KIND_ANSWER && data.length === 0) seen.hasAnswerEnd = true;
+        else if (this.onlyCounts) this.#count(id, seen, data.length);
         else seen.add(data, kind === FrameKind.FRAME_KIND_ANSWER);
-        if (this.grants && data.length > 0) this.#grant(id, data.length);
+        if (this.grants && !this.onlyCounts && data.length > 0) this.#grant(id, data.length);
         return;
       case FrameKind.FRAME_KIND_GAP:
         seen?.gaps.push(Gap.decode(head));
@@ -301,6 +308,14 @@ export class Mirror {
         answer?.({ id, kind, head: Uint8Array.from(head), data });
       }
     }
+  }
+
+  #count(id: number, seen: Seen, bytes: number): void {
+    seen.bytes += bytes;
+    seen.notGranted += bytes;
+    if (!this.grants || seen.notGranted < GRANT_BYTES) return;
+    this.#grant(id, seen.notGranted);
+    seen.notGranted = 0;
   }
 
   #addLosses({ losses }: Counters): void {

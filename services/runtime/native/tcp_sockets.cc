@@ -19,6 +19,9 @@
 static constexpr long ANSWER_SECONDS = 2;
 
 /* One record: the family, and the kernel's name of the socket, its cookie included. */
+static constexpr uint32_t ANY_STATE = 1u << TCP_ESTABLISHED | 1u << TCP_SYN_RECV | 1u << TCP_FIN_WAIT1 |
+				      1u << TCP_FIN_WAIT2 | 1u << TCP_CLOSE_WAIT | 1u << TCP_LAST_ACK |
+				      1u << TCP_CLOSING;
 static constexpr size_t RECORD_BYTES = 4 + sizeof(struct inet_diag_sockid);
 
 struct opening {
@@ -106,13 +109,13 @@ static int take(const struct nlmsghdr *head, size_t left, size_t most, std::stri
 	return 1;
 }
 
-static int list_family(int fd, uint8_t family, uint16_t port, size_t most, std::string *records)
+static int list_family(int fd, uint8_t family, uint16_t port, uint32_t states, size_t most, std::string *records)
 {
 	struct question question = question_of(SOCK_DIAG_BY_FAMILY, NLM_F_DUMP, family);
 	alignas(struct nlmsghdr) char reply[32768];
 	int more = 1;
 
-	question.request.idiag_states = 1u << TCP_ESTABLISHED;
+	question.request.idiag_states = states;
 	question.request.id.idiag_sport = htons(port);
 	if (!ask(fd, question))
 		return -errno;
@@ -128,16 +131,20 @@ static int list_family(int fd, uint8_t family, uint16_t port, size_t most, std::
 	return more;
 }
 
-/* (fd, port, most): established connections with this local port, as records of RECORD_BYTES one after the other. */
+/*
+ * (fd, port, most, any): established connections with this local port, as records of RECORD_BYTES one after the other; or any
+ * that begin, are or end, but those that only wait for what comes late.
+ */
 Napi::Value list_connections(const Napi::CallbackInfo &info)
 {
 	int fd = info[0].As<Napi::Number>().Int32Value();
 	uint16_t port = static_cast<uint16_t>(info[1].As<Napi::Number>().Uint32Value());
 	size_t most = info[2].As<Napi::Number>().Uint32Value();
+	uint32_t states = info[3].ToBoolean() ? ANY_STATE : 1u << TCP_ESTABLISHED;
 	std::string records;
 
 	for (uint8_t family : {uint8_t{AF_INET}, uint8_t{AF_INET6}}) {
-		int result = list_family(fd, family, port, most, &records);
+		int result = list_family(fd, family, port, states, most, &records);
 
 		/* A kernel without IPv6 has no such table. */
 		if (result < 0 && !(family == AF_INET6 && result == -ENOENT)) {

@@ -180,6 +180,20 @@ Napi::Value set_port(Arguments info)
 	return Napi::Number::New(info.Env(), handle.capture->set_port(rule, wishes));
 }
 
+// (capture, protocol, port) -> packets, connections and bytes
+Napi::Value lost_of(Arguments info)
+{
+	Handle &handle = handle_at(info);
+	auto protocol = static_cast<uint8_t>(info[1].As<Napi::Number>().Uint32Value());
+	auto port = static_cast<uint16_t>(info[2].As<Napi::Number>().Uint32Value());
+	Passed lost = handle.capture->lost_of(protocol, port);
+	Napi::Object result = Napi::Object::New(info.Env());
+	result.Set("packets", Napi::Number::New(info.Env(), static_cast<double>(lost.packets)));
+	result.Set("connections", Napi::Number::New(info.Env(), static_cast<double>(lost.connections)));
+	result.Set("bytes", Napi::Number::New(info.Env(), static_cast<double>(lost.bytes)));
+	return result;
+}
+
 // (capture, protocol, port) -> errno
 Napi::Value remove_port(Arguments info)
 {
@@ -254,6 +268,12 @@ void mute(Arguments info)
 	handle_at(info).capture->mute(info[1].As<Napi::Number>().Uint32Value());
 }
 
+// (capture, flow)
+void end_flow(Arguments info)
+{
+	handle_at(info).capture->end_flow(info[1].As<Napi::Number>().Uint32Value());
+}
+
 // (capture) -> errno of a thread that has failed
 Napi::Value failure(Arguments info)
 {
@@ -282,8 +302,10 @@ static Napi::Object start_addon(Napi::Env env, Napi::Object exports)
 	define<set_port>(env, exports, "setPort");
 	define<remove_port>(env, exports, "removePort");
 	define<counters>(env, exports, "counters");
+	define<lost_of>(env, exports, "lostOf");
 	define<mark>(env, exports, "mark");
 	define<mute>(env, exports, "mute");
+	define<end_flow>(env, exports, "endFlow");
 	define<failure>(env, exports, "failure");
 	define<close_capture>(env, exports, "close");
 	return exports;

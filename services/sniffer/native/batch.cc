@@ -169,7 +169,19 @@ void Batch::on_older(const Flow &flow, Loss reason)
 
 void Batch::on_older_close(const Flow &flow)
 {
-	append(EventType::OLDER_CLOSE, flow.id, nullptr, 0)->number = flow.lost_bytes;
+	add_older(EventType::OLDER_CLOSE, flow);
+}
+
+void Batch::on_older_bytes(const Flow &flow)
+{
+	add_older(EventType::OLDER_BYTES, flow);
+}
+
+void Batch::add_older(EventType type, const Flow &flow)
+{
+	EventHead *head = append(type, flow.id, nullptr, 0);
+	head->number = flow.lost_bytes;
+	head->reason = static_cast<uint8_t>(flow.older_reason);
 }
 
 void Batch::on_no_room(const FlowKey &key)

@@ -23,6 +23,7 @@ enum class EventType : uint8_t {
 	OLDER_CLOSE = 7, // `number`: bytes it carried
 	NO_ROOM = 8,	 // payload: EventAddresses
 	MARK = 9,	 // `number`: of Capture::mark
+	OLDER_BYTES = 10, // as OLDER_CLOSE, and it goes on
 };
 
 struct EventHead {
@@ -67,6 +68,7 @@ class Batch final : public TrackerSink {
 	void on_half_close(const Flow &flow, Direction direction, uint64_t at_ns) override;
 	void on_close(const Flow &flow, End reason, uint64_t at_ns) override;
 	void on_older(const Flow &flow, Loss reason) override;
+	void on_older_bytes(const Flow &flow) override;
 	void on_older_close(const Flow &flow) override;
 	void on_no_room(const FlowKey &key) override;
 
@@ -82,6 +84,7 @@ class Batch final : public TrackerSink {
 	void pass_all();
 	void add_bytes(const Flow &flow, Direction direction, const uint8_t *data, size_t bytes);
 	EventHead *append(EventType type, uint32_t flow, const void *payload, size_t bytes);
+	void add_older(EventType type, const Flow &flow);
 	EventAddresses addresses_of(const FlowKey &key) const;
 
 	const uint32_t sample_seed_;

@@ -126,6 +126,7 @@ void Capture::loop()
 			uint64_t wakes;
 			if (waiting[1].revents != 0 && read(wake_.get(), &wakes, sizeof(wakes)) < 0)
 				counters_.wakeups--; // nobody has called
+			make_marks();
 			pass_marks();
 		}
 		while (!is_stopping_ && read_ring()) {
@@ -152,7 +153,11 @@ bool Capture::read_ring()
 		count_losses();
 		now_.ms = clock_of(CLOCK_MONOTONIC) / 1'000'000;
 		now_.ns = clock_of(CLOCK_REALTIME);
-		has_read = ring_.read_block([this](const Captured &packet) { visit(packet); });
+		make_marks();
+		has_read = ring_.read_block([this](const Captured &packet) {
+			visit(packet);
+			pass_marks();
+		});
 		tracker_->tick(now_);
 		fragments_.tick(now_.ms);
 		pass_marks();
@@ -186,18 +191,72 @@ void Capture::mark(uint64_t number)
 	wake();
 }
 
+void Capture::make_marks()
+{
+	if (new_marks_.empty())
+		return;
+	PassedOfSlots passed;
+	// Before what the ring has accepted: what passes between both is missing at the next mark at most.
+	for (unsigned slot = 0; slot < CAPTURE_SLOTS; slot++) {
+		capture_counters counters = filter_->counters_of(slot);
+		passed[slot] = {counters.passed_packets, counters.passed_connections, counters.passed_bytes};
+	}
+	count_losses();
+	for (uint64_t number : new_marks_)
+		marks_.push_back({number, ring_.accepted(), passed});
+	new_marks_.clear();
+}
+
 void Capture::pass_marks()
 {
-	if (!new_marks_.empty()) {
-		count_losses();
-		for (uint64_t number : new_marks_)
-			marks_.push_back({number, ring_.accepted()});
-		new_marks_.clear();
-	}
 	while (!marks_.empty() && ring_.packets() >= marks_.front().packets) {
-		batch_->mark(marks_.front().number);
-		marks_.erase(marks_.begin());
+		const Mark &mark = marks_.front();
+		auto missing = [](uint64_t passed, uint64_t read) { return passed > read ? passed - read : 0; };
+		// Where the ring has had room for everything nothing is lost, however the two were counted.
+		for (unsigned slot = 0; counters_.ring_losses > 0 && slot < CAPTURE_SLOTS; slot++)
+			lost_[slot] = {missing(mark.passed[slot].packets, read_[slot].packets),
+				       missing(mark.passed[slot].connections, read_[slot].connections),
+				       missing(mark.passed[slot].bytes, read_[slot].bytes)};
+		tracker_->tell_older();
+		batch_->mark(mark.number);
+		marks_.pop_front();
 	}
+}
+
+Passed Capture::lost_of(uint8_t protocol, uint16_t port) const
+{
+	std::lock_guard lock(mutex_);
+	int slot = filter_->slot_of(protocol, port);
+	if (slot < 0)
+		return {};
+	Passed lost = lost_[slot];
+	// Nobody knows of which port fragments were.
+	if (protocol == PROTOCOL_UDP && slot > 0)
+		lost.packets += lost_[0].packets;
+	return lost;
+}
+
+void Capture::end_flow(uint32_t flow)
+{
+	std::lock_guard lock(mutex_);
+	tracker_->end_flow(flow, now_);
+}
+
+// As the kernel has counted it (bpf/capture.bpf.c).
+void Capture::count_read(const Segment &segment)
+{
+	int slot = segment.is_outgoing ? -1 : filter_->slot_of(segment.protocol, segment.destination_port);
+	bool is_request = slot >= 0;
+	if (!is_request)
+		slot = filter_->slot_of(segment.protocol, segment.source_port);
+	if (slot < 0)
+		return;
+	read_[slot].packets++;
+	if (!is_request)
+		return;
+	read_[slot].bytes += segment.bytes;
+	if (segment.protocol == PROTOCOL_TCP && (segment.flags & (TCP_SYN | TCP_ACK)) == TCP_SYN)
+		read_[slot].connections++;
 }
 
 void Capture::visit(const Captured &packet)
@@ -205,7 +264,9 @@ void Capture::visit(const Captured &packet)
 	Segment segment;
 	Fragment fragment;
 	Parsed parsed = parse(packet, &segment, &fragment);
-	if (parsed == Parsed::FRAGMENT) {
+	bool is_fragment = parsed == Parsed::FRAGMENT;
+	if (is_fragment) {
+		read_[0].packets++;
 		const Fragment *whole = fragments_.add(fragment, now_.ms);
 		if (whole == nullptr)
 			return;
@@ -214,6 +275,8 @@ void Capture::visit(const Captured &packet)
 	switch (parsed) {
 	case Parsed::SEGMENT:
 		now_.ns = packet.time_ns;
+		if (!is_fragment)
+			count_read(segment);
 		tracker_->segment(segment, now_);
 		return;
 	case Parsed::MALFORMED:

@@ -5,8 +5,10 @@
 // the kernel counts what does not fit and reassembly marks where it is missing. There is no second place of loss.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <condition_variable>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -45,6 +47,13 @@ struct CaptureCounters {
 	capture_counters kernel{};
 };
 
+// To or from a port; the bytes are payload to it, the connections are SYNs.
+struct Passed {
+	uint64_t packets = 0;
+	uint64_t connections = 0;
+	uint64_t bytes = 0;
+};
+
 class Capture {
       public:
 	// Called on the capture thread; the receiver tells the backlog when it is done with it. Both outlive the capture.
@@ -70,6 +79,10 @@ class Capture {
 	CaptureCounters counters() const;
 	// An event of that number follows those of every packet that is in the ring now.
 	void mark(uint64_t number);
+	// What the kernel let pass for this port and the ring had no room for, up to the last mark whose event was told.
+	Passed lost_of(uint8_t protocol, uint16_t port) const;
+	// It is over, but its end was lost.
+	void end_flow(uint32_t flow);
 
       private:
 	void run();
@@ -79,6 +92,8 @@ class Capture {
 	void visit(const Captured &packet);
 	void flush();
 	void count_losses();
+	void count_read(const Segment &segment);
+	void make_marks();
 	void pass_marks();
 	void pass_unmuted();
 	void stop();
@@ -103,12 +118,16 @@ class Capture {
 	Now now_;
 	uint64_t lost_at_ms_ = 0;
 	bool wants_acknowledgements_ = false;
+	using PassedOfSlots = std::array<Passed, CAPTURE_SLOTS>;
 	struct Mark {
 		uint64_t number;
 		uint64_t packets; // that come before it
+		PassedOfSlots passed;
 	};
 	std::vector<uint64_t> new_marks_;
-	std::vector<Mark> marks_;
+	std::deque<Mark> marks_;
+	PassedOfSlots read_{};
+	PassedOfSlots lost_{};
 	bool has_opened_ = false;
 	int open_error_ = 0;
 	const char *open_step_ = "";

@@ -107,10 +107,17 @@ interface Addon {
   /** Its connections are closed: their events come. */
   removePort(capture: NativeCapture, protocol: number, port: number): number;
   counters(capture: NativeCapture): NativeCounters;
+  /**
+   * What passed for a port and found the ring full, up to the last mark that was told; bytes are payload to the port,
+   * connections those whose SYN is among it. Less the same from before is what was lost since. Zero without eBPF.
+   */
+  lostOf(capture: NativeCapture, protocol: number, port: number): Record<'packets' | 'connections' | 'bytes', number>;
   /** An event of that number follows those of every packet that has been captured by now. */
   mark(capture: NativeCapture, number: number): void;
   /** Nobody wants more of this flow: no event of it comes any more, and when it begins a request, it is opened anew. */
   mute(capture: NativeCapture, flow: number): void;
+  /** It has ended and nobody saw how: a gap of unknown size, and its end. */
+  endFlow(capture: NativeCapture, flow: number): void;
   /** An errno when the thread has failed after its start. */
   failure(capture: NativeCapture): number;
   /** Batches that are on their way are dropped. The capture is none any more. */

@@ -145,7 +145,9 @@ int KernelFilter::set_port(const PortRule &rule)
 		if (error != 0)
 			return error;
 		rules_[{rule.protocol, rule.port}] = rule.rule.flags;
-		watch(rule.protocol, rule.port, watched_by(rule.rule));
+		unsigned slot = take_slot(rule.protocol, rule.port);
+		watch(rule.protocol, rule.port,
+		      static_cast<uint8_t>(watched_by(rule.rule) | slot << CAPTURE_SLOT_SHIFT));
 		return watch_fragments();
 	}
 	rules_[{rule.protocol, rule.port}] = rule.rule.flags;
@@ -158,7 +160,10 @@ int KernelFilter::remove_port(uint8_t protocol, uint16_t port)
 	if (!is_ebpf())
 		return attach_classic();
 	capture_port key = key_of(protocol, port);
+	int slot = slot_of(protocol, port);
 	watch(protocol, port, 0);
+	if (slot > 0)
+		slots_[slot] = {};
 	watch_fragments();
 	int error = result_of(bpf_map_delete_elem(ports_, &key));
 	return error == ENOENT ? 0 : error;
@@ -179,6 +184,28 @@ int KernelFilter::watch_fragments()
 		return 0;
 	set_.fragments = fragments;
 	return write_settings();
+}
+
+int KernelFilter::slot_of(uint8_t protocol, uint16_t port) const
+{
+	if (watched_ == nullptr)
+		return -1;
+	uint8_t how = (protocol == PROTOCOL_UDP ? watched_->udp : watched_->tcp)[port];
+	return how == 0 ? -1 : how >> CAPTURE_SLOT_SHIFT;
+}
+
+unsigned KernelFilter::take_slot(uint8_t protocol, uint16_t port)
+{
+	int own = slot_of(protocol, port);
+	if (own >= 0)
+		return static_cast<unsigned>(own);
+	for (unsigned slot = 1; slot < CAPTURE_SLOTS; slot++) {
+		if (slots_[slot].port != 0)
+			continue;
+		slots_[slot] = key_of(protocol, port);
+		return slot;
+	}
+	return 0;
 }
 
 int KernelFilter::write_settings()
@@ -216,7 +243,24 @@ void KernelFilter::unmute(const FlowKey &key)
 	bpf_map_delete_elem(muted_, &flow);
 }
 
+// Of nothing but numbers of that type.
+void KernelFilter::add(const capture_counters &one, capture_counters *sum)
+{
+	auto *total = reinterpret_cast<__u64 *>(sum);
+	auto *numbers = reinterpret_cast<const __u64 *>(&one);
+	for (size_t at = 0; at < sizeof(one) / sizeof(__u64); at++)
+		total[at] += numbers[at];
+}
+
 capture_counters KernelFilter::counters() const
+{
+	capture_counters sum{};
+	for (unsigned slot = 0; is_ebpf() && slot < CAPTURE_SLOTS; slot++)
+		add(counters_of(slot), &sum);
+	return sum;
+}
+
+capture_counters KernelFilter::counters_of(unsigned slot) const
 {
 	capture_counters sum{};
 	if (!is_ebpf())
@@ -224,16 +268,12 @@ capture_counters KernelFilter::counters() const
 	int cpus = libbpf_num_possible_cpus();
 	if (cpus <= 0)
 		return sum;
-	uint32_t zero = 0;
+	uint32_t key = slot;
 	std::vector<capture_counters> each(static_cast<size_t>(cpus));
-	if (bpf_map_lookup_elem(counters_, &zero, each.data()) != 0)
+	if (bpf_map_lookup_elem(counters_, &key, each.data()) != 0)
 		return sum;
-	auto *total = reinterpret_cast<uint64_t *>(&sum);
-	for (const capture_counters &one : each) {
-		auto *numbers = reinterpret_cast<const uint64_t *>(&one);
-		for (size_t at = 0; at < sizeof(sum) / sizeof(uint64_t); at++)
-			total[at] += numbers[at];
-	}
+	for (const capture_counters &one : each)
+		add(one, &sum);
 	return sum;
 }
 

@@ -43,14 +43,20 @@ class KernelFilter {
 	// No byte more of this connection, until it begins a request; the classic filter knows no connections.
 	void mute(const FlowKey &key);
 	void unmute(const FlowKey &key);
+	// Of all ports.
 	capture_counters counters() const;
+	// Which counters are a port's, -1 where it is not watched. Slot 0 is shared.
+	int slot_of(uint8_t protocol, uint16_t port) const;
+	capture_counters counters_of(unsigned slot) const;
 
       private:
+	static void add(const capture_counters &one, capture_counters *sum);
 	void load();
 	int map_of(const char *name) const;
 	int attach_classic();
 	void watch(uint8_t protocol, uint16_t port, uint8_t how);
 	int watch_fragments();
+	unsigned take_slot(uint8_t protocol, uint16_t port);
 	int write_settings();
 
 	const uint32_t sample_seed_;
@@ -64,6 +70,7 @@ class KernelFilter {
 	int counters_ = -1;
 	capture_watched *watched_ = nullptr; // shared with the kernel
 	capture_settings set_{};
+	capture_port slots_[CAPTURE_SLOTS] = {}; // port 0: free
 	// For the classic filter, which knows no map, and for which protocols fragments pass. Set from one thread and the
 	// capture's own.
 	std::map<std::pair<uint8_t, uint16_t>, uint32_t> rules_;

@@ -264,6 +264,8 @@ void Tracker::join_or_count(Flow &flow, const Segment &segment, Direction direct
 		flow.lost_bytes += segment.bytes;
 		return;
 	}
+	if (flow.lost_bytes > 0)
+		sink_.on_older_bytes(flow);
 	counters_.from_middle++;
 	flow.is_from_middle = true;
 	flow.begins_anywhere = !begins_request(segment);

@@ -24,8 +24,9 @@ class TrackerSink {
 	// That side has sent its FIN, and everything before it was told.
 	virtual void on_half_close(const Flow &flow, Direction direction, uint64_t at_ns) = 0;
 	virtual void on_close(const Flow &flow, End reason, uint64_t at_ns) = 0;
-	// A connection that is not copied: `on_older_close` tells its end and what it carried meanwhile.
+	// A connection that is not copied; then what it carried meanwhile, and at its end the rest.
 	virtual void on_older(const Flow &flow, Loss reason) = 0;
+	virtual void on_older_bytes(const Flow &flow) = 0;
 	virtual void on_older_close(const Flow &flow) = 0;
 	// A new connection for which there is no room.
 	virtual void on_no_room(const FlowKey &key) = 0;
@@ -82,6 +83,10 @@ class Tracker {
 	void segment(const Segment &segment, Now now);
 	// Every some milliseconds: what has waited too long.
 	void tick(Now now);
+	// What connections that are not copied have carried since the last time.
+	void tell_older();
+	// Its end was not seen, but it has ended.
+	void end_flow(uint32_t id, Now now);
 	bool has_holes() const { return !waiting_.empty(); }
 
 	size_t flows() const { return flows_.size(); }

@@ -154,6 +154,28 @@ void Tracker::watch_hole(Flow &flow)
 	waiting_.push_back(&flow);
 }
 
+void Tracker::tell_older()
+{
+	for (Flow *flow : lasting_) {
+		if (flow->state != FlowState::OLDER || flow->lost_bytes == 0)
+			continue;
+		sink_.on_older_bytes(*flow);
+		flow->lost_bytes = 0;
+	}
+}
+
+void Tracker::end_flow(uint32_t id, Now now)
+{
+	auto found = by_id_.find(id);
+	if (found == by_id_.end() || found->second->state != FlowState::OPEN)
+		return;
+	Flow &flow = *found->second;
+	for (Direction direction : {Direction::TO_TARGET, Direction::FROM_TARGET})
+		if (direction == Direction::TO_TARGET || flow.has_answers)
+			sink_.on_gap(flow, direction, 0, Loss::RING_FULL);
+	end(flow, now);
+}
+
 void Tracker::tick(Now now)
 {
 	// Closing takes no flow out of the list; what has no hole any more leaves it here.

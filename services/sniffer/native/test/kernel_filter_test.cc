@@ -151,6 +151,38 @@ void ports()
 		EQUAL(f.pass(ipv4(udp(4000, 80, "question"), PROTOCOL_UDP)), size_t{0});
 		EQUAL(f.pass(ipv4(Bytes(30, 0), 1)), size_t{0});
 	});
+	tap::test("what passes is counted for its port, whether its payload is left out or not", [] {
+		Filter f(with(CAPTURE_ANSWERS), 1'100);
+		EQUAL(f.filter.set_port({PROTOCOL_TCP, 81, {}}), 0);
+		EQUAL(f.filter.slot_of(PROTOCOL_UDP, 80), -1);
+		auto passed = [&](uint16_t port) {
+			int slot = f.filter.slot_of(PROTOCOL_TCP, port);
+			HOLDS(slot > 0);
+			capture_counters c = f.filter.counters_of(static_cast<unsigned>(slot));
+			return std::to_string(c.passed_connections) + "/" + std::to_string(c.passed_packets) + "/" +
+			       std::to_string(c.passed_bytes);
+		};
+		f.pass(between(40000, 80, "", TCP_SYN));
+		f.pass(between(80, 40000, "", TCP_SYN | TCP_ACK));
+		f.pass(between(40000, 80, ""));
+		f.pass(between(40000, 80, std::string(1400, 'x')));
+		f.pass(between(40000, 80, std::string(1400, 'x')));
+		f.pass(between(80, 40000, "answer"));
+		f.pass(between(40000, 81, "seven b"));
+		f.pass(between(40000, 82, "nobody"));
+		EQUAL(passed(80), "1/5/2800");
+		EQUAL(passed(81), "0/1/7");
+		EQUAL(f.filter.remove_port(PROTOCOL_TCP, 81), 0);
+		EQUAL(f.filter.slot_of(PROTOCOL_TCP, 81), -1);
+	});
+	tap::test("of more ports than have counters of their own the rest shares one", [] {
+		Filter f;
+		for (uint16_t port = 1000; port < 1000 + 2 * CAPTURE_SLOTS; port++)
+			EQUAL(f.filter.set_port({PROTOCOL_TCP, port, {}}), 0);
+		EQUAL(f.filter.slot_of(PROTOCOL_TCP, 1000 + CAPTURE_SLOTS), 0);
+		EQUAL(f.pass(between(40000, 1000 + CAPTURE_SLOTS)), size_t{47});
+		EQUAL(f.filter.counters_of(0).passed_bytes, uint64_t{7});
+	});
 	tap::test("a port that is no longer watched passes nothing", [] {
 		Filter f;
 		EQUAL(f.filter.remove_port(PROTOCOL_TCP, 80), 0);
@@ -240,10 +272,13 @@ void muting()
 			HOLDS(to("", TCP_FIN) > 0);
 			HOLDS(to("", TCP_RST) > 0);
 			for (const char *method : {"GET /", "POST /", "PUT /", "HEAD /", "DELETE /", "PATCH /", "OPTIONS /",
-						   "TRACE /", "CONNECT a", "PRI * HTTP/2.0"})
+						   "TRACE /", "CONNECT a", "PRI * HTTP/2.0"}) {
+				f.filter.mute(key_of(between(40000, 80, "", TCP_SYN, is_version6)));
+				EQUAL(to("GE"), size_t{0});
+				EQUAL(to("payload"), size_t{0});
 				HOLDS(to(method) > 0);
-			EQUAL(to("GE"), size_t{0});
-			EQUAL(to("payload"), size_t{0});
+				HOLDS(to("its body") > 0);
+			}
 		}
 	});
 	tap::test("it is another one after a SYN, and passes again when it is unmuted", [] {

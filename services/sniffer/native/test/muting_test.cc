@@ -68,5 +68,15 @@ void muting()
 int main()
 {
 	muting();
+	tap::test("one whose end was lost can be ended: behind a gap of unknown size", [] {
+		Scene s;
+		s.shake_hands();
+		s.lines.take();
+		s.tracker.end_flow(1, s.now);
+		EQUAL(s.lines.take(), "1>[0:1] 1idle");
+		s.tracker.end_flow(1, s.now);
+		s.tracker.end_flow(2, s.now);
+		EQUAL(s.lines.take(), "");
+	});
 	return tap::done();
 }

@@ -43,6 +43,7 @@ class Lines final : public TrackerSink {
 	{
 		say(flow, "older:" + std::to_string(static_cast<int>(reason)));
 	}
+	void on_older_bytes(const Flow &flow) override { say(flow, "older-bytes:" + std::to_string(flow.lost_bytes)); }
 	void on_older_close(const Flow &flow) override { say(flow, "older-closed:" + std::to_string(flow.lost_bytes)); }
 	void on_no_room(const FlowKey &) override { text += "no-room "; }
 	std::string take()

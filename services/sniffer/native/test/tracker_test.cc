@@ -130,11 +130,22 @@ void middles()
 		s.to(PUSH, 7023, "more");
 		EQUAL(s.lines.take(), "");
 	});
+	tap::test("what it carries is told whenever somebody asks, each byte once", [] {
+		Scene s;
+		s.to(PUSH, 7000, "the middle of something");
+		s.lines.take();
+		s.tracker.tell_older();
+		EQUAL(s.lines.take(), "1older-bytes:23");
+		s.tracker.tell_older();
+		s.to(PUSH, 7023, "more");
+		s.to(END, 7027);
+		EQUAL(s.lines.take(), "1older-closed:4");
+	});
 	tap::test("it is joined where a request begins", [] {
 		Scene s;
 		s.to(PUSH, 7000, "the middle of something");
 		s.to(PUSH, 7023, "GET / HTTP/1.1\r\n\r\n");
-		EQUAL(s.lines.take(), "1older:7 1middle 1>GET / HTTP/1.1\r\n\r\n");
+		EQUAL(s.lines.take(), "1older:7 1older-bytes:23 1middle 1>GET / HTTP/1.1\r\n\r\n");
 	});
 	tap::test("it is joined anywhere when that is wanted, behind a gap of unknown size", [] {
 		Scene s(Tracker::FROM_ANYWHERE);
