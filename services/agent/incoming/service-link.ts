@@ -6,13 +6,13 @@
 // takes them, and their credit is held back until it does.
 
 import { type DialOptions, dial } from '#proto/dial.ts';
-import { AppError, toErrorDetail } from '#proto/errors.ts';
-import { type Frame, makeFrame, NO_BYTES } from '#proto/frame.ts';
-import { ErrorDetail } from '#proto/gen/v1/error.ts';
+import { AppError } from '#proto/errors.ts';
+import { type Frame, makeFrame } from '#proto/frame.ts';
 import { FrameKind } from '#proto/gen/v1/frame.ts';
 import { AttachTarget } from '#proto/gen/v1/fs_env.ts';
-import { Counters, Ended, EndReason, IncomingFacts } from '#proto/gen/v1/incoming.ts';
+import { IncomingFacts } from '#proto/gen/v1/incoming.ts';
 import { type IncomingService, incomingServiceOf } from '#proto/incoming.ts';
+import { backPressure, errorFrame, lostFrames, MAX_SUBSCRIPTIONS, uncountedFrame } from '#proto/incoming-frames.ts';
 import { decodeHead, type SessionStream } from '#proto/session-stream.ts';
 
 export interface ServiceLinkOptions {
@@ -36,11 +36,8 @@ interface Subscription {
   isEnding: boolean;
 }
 
-const MAX_SUBSCRIPTIONS = 256;
 const ATTACH_DEADLINE_MS = 10_000;
 const RETRY_MS = 500;
-/** Above it the credit of what comes is held back. */
-const BEHIND_BYTES = 256 * 1024;
 /** Subscribe.is_again (field 14) set to true: appended to a head, it is part of the message. */
 const IS_AGAIN = Uint8Array.of(14 << 3, 1);
 
@@ -111,12 +108,9 @@ export class ServiceLink {
     else this.#endUncounted(frame.id);
   }
 
-  /** Nobody is there who could say what it was. */
   #endUncounted(id: number): void {
     this.#subscriptions.delete(id);
-    const none = { connections: 0n, bytes: 0n, datagrams: 0n, requests: 0n, notMatched: 0n, notSampled: 0n };
-    const head = Counters.encode({ ...none, losses: [] }).finish();
-    this.#options.client.send(makeFrame(id, FrameKind.FRAME_KIND_UNSUBSCRIBED, head));
+    this.#options.client.send(uncountedFrame(id));
   }
 
   async #attach(): Promise<void> {
@@ -216,16 +210,9 @@ export class ServiceLink {
   }
 
   #endConnections(error: AppError): void {
-    const head = Ended.encode({
-      reason: EndReason.END_REASON_SERVICE_LOST,
-      error: toErrorDetail(error),
-      bytes: 0n,
-      lostBytes: 0n,
-      atNs: BigInt(Date.now()) * 1_000_000n,
-    }).finish();
-    const ids = [...this.#connections];
+    const ends = lostFrames(this.#connections, error);
     this.#connections.clear();
-    for (const id of ids) this.#options.client.send(makeFrame(id, FrameKind.FRAME_KIND_ENDED, head));
+    for (const end of ends) this.#options.client.send(end);
   }
 
   #receive(frame: Frame): void | Promise<void> {
@@ -283,13 +270,8 @@ export class ServiceLink {
   }
 
   #answer(id: number, error: AppError): void {
-    const head = ErrorDetail.encode(toErrorDetail(error)).finish();
-    this.#options.client.send(makeFrame(id, FrameKind.FRAME_KIND_ERROR, head, NO_BYTES));
+    this.#options.client.send(errorFrame(id, error));
   }
-}
-
-function backPressure(stream: Pick<SessionStream, 'drained' | 'bufferedBytes'> | null): void | Promise<void> {
-  return stream !== null && stream.bufferedBytes > BEHIND_BYTES ? stream.drained() : undefined;
 }
 
 function unknownConnection(service: string, { id, kind }: Frame): AppError {

@@ -1,20 +1,16 @@
 // Frames of one session on their way to the stealer that holds its target and back: passed on as they are, with as much kept of
 // them as the next holder must be told.
 
-import { AppError, toErrorDetail } from '#proto/errors.ts';
+import { AppError } from '#proto/errors.ts';
 import { type Frame, makeFrame } from '#proto/frame.ts';
-import { ErrorDetail } from '#proto/gen/v1/error.ts';
 import { FrameKind } from '#proto/gen/v1/frame.ts';
-import { Counters, Ended, EndReason, type Standing, Subscribe, Subscribed } from '#proto/gen/v1/incoming.ts';
+import { type Standing, Subscribe, Subscribed } from '#proto/gen/v1/incoming.ts';
 import { incomingServiceOf } from '#proto/incoming.ts';
+import { backPressure, errorFrame, lostFrames, MAX_SUBSCRIPTIONS, uncountedFrame } from '#proto/incoming-frames.ts';
 import { decodeHead, type SessionStream } from '#proto/session-stream.ts';
 
 type Kept = { readonly wanted: Subscribe; standing: Standing | undefined; isEnding: boolean };
 
-/** Ports of one session. */
-const MAX_SUBSCRIPTIONS = 256;
-/** Above it the credit of what comes is held back. */
-const BEHIND_BYTES = 256 * 1024;
 /** Between the ids of connections of one service. */
 const ID_STEP = 4;
 /** Numbers begin anew somewhere below. */
@@ -41,7 +37,7 @@ export class Passage {
           'LIMIT_REACHED',
           `${MAX_SUBSCRIPTIONS} ports are stolen, the most a session may have`,
         );
-        this.#send(makeFrame(id, FrameKind.FRAME_KIND_ERROR, ErrorDetail.encode(toErrorDetail(error)).finish()));
+        this.#send(errorFrame(id, error));
         return undefined;
       }
       const wanted = { ...decodeHead(Subscribe.decode, frame.head), standing: undefined };
@@ -56,7 +52,7 @@ export class Passage {
     }
     if (holder === null) return undefined;
     holder.send(frame);
-    return holder.bufferedBytes > BEHIND_BYTES ? holder.drained() : undefined;
+    return backPressure(holder);
   }
 
   /** Of the holder. */
@@ -88,7 +84,7 @@ export class Passage {
         if (!this.#connections.has(id) && !this.#subscriptions.has(id)) throw violation(frame);
     }
     agent.send(frame);
-    return agent.bufferedBytes > BEHIND_BYTES ? agent.drained() : undefined;
+    return backPressure(agent);
   }
 
   /** SUBSCRIBED to what was told again: its place is noted, and the agent has heard of it before. */
@@ -113,16 +109,9 @@ export class Passage {
   /** The holder has gone: what came through it has its end. */
   holderLost(): void {
     const error = new AppError('SERVICE_UNAVAILABLE', 'the stealer that held the target has gone');
-    const head = Ended.encode({
-      reason: EndReason.END_REASON_SERVICE_LOST,
-      error: toErrorDetail(error),
-      bytes: 0n,
-      lostBytes: 0n,
-      atNs: BigInt(Date.now()) * 1_000_000n,
-    }).finish();
-    const ids = [...this.#connections];
+    const ends = lostFrames(this.#connections, error);
     this.#connections.clear();
-    for (const id of ids) this.#send(makeFrame(id, FrameKind.FRAME_KIND_ENDED, head));
+    for (const end of ends) this.#send(end);
     for (const [id, { isEnding }] of [...this.#subscriptions]) if (isEnding) this.#endUncounted(id);
   }
 
@@ -132,11 +121,9 @@ export class Passage {
     this.#connections.clear();
   }
 
-  /** Nobody is there who could say what it was. */
   #endUncounted(id: number): void {
     this.#subscriptions.delete(id);
-    const none = { connections: 0n, bytes: 0n, datagrams: 0n, requests: 0n, notMatched: 0n, notSampled: 0n };
-    this.#send(makeFrame(id, FrameKind.FRAME_KIND_UNSUBSCRIBED, Counters.encode({ ...none, losses: [] }).finish()));
+    this.#send(uncountedFrame(id));
   }
 }
 
