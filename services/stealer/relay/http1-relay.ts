@@ -335,8 +335,8 @@ export class Http1Relay {
       if (isFailure) this.destroy();
       else this.#finish();
     } else if (this.#requests.waitingBytes === 0) {
-      // Nobody listens there. A request that comes now may be for a session; a client that waits to be greeted is cut.
-      this.#deadline.start(REFUSED_MS, () => this.destroy());
+      // Nobody listens there. A request may be for a session; who is silent is cut, after what has come by then was read.
+      this.#deadline.start(REFUSED_MS, () => this.#deadline.start(1, () => this.destroy()));
     }
   }
 

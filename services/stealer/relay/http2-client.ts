@@ -4,8 +4,10 @@
 // window updates is kept from the target, and until they come its DATA waits where the window is too small for it.
 
 import { goaway, settings } from '#runtime/http2/frame.ts';
+import { Deadline } from './deadline.ts';
 import type { Endpoint } from './endpoint.ts';
 import { Batch, type Outbox, Sender, type Sent } from './http2-sender.ts';
+import { CUT_FRAME_MS } from './times.ts';
 
 /** Frames of ours, without DATA, that wait for the client: one that makes us answer and reads nothing is cut. */
 export const MAX_WAITING_FRAME_BYTES = 1024 * 1024;
@@ -14,7 +16,7 @@ export type ClientSideOptions = Readonly<{
   /** False while a frame of the target's, or its header block, is cut in two. */
   isAtBoundary: () => boolean;
   onFull: () => void;
-  /** More waits than may. */
+  /** More waits than may, or longer behind a frame that the target does not end. */
   onClogged: () => void;
   onSent: (outbox: Outbox, sent: Sent) => void;
 }>;
@@ -27,6 +29,7 @@ export class ClientSide {
   /** Frames without a window that wait for the boundary. */
   #waiting: Buffer[] = [];
   #waitingBytes = 0;
+  readonly #boundary = new Deadline();
   /** Of the window: used by us, and not given back. */
   #owed = 0;
   isFull = false;
@@ -55,6 +58,7 @@ export class ClientSide {
 
   /** The target's bytes, as they are. */
   pass(bytes: Buffer): boolean {
+    this.#boundary.stop();
     if (this.#endpoint.write(bytes)) return true;
     this.isFull = true;
     return false;
@@ -88,6 +92,7 @@ export class ClientSide {
 
   add(outbox: Outbox): void {
     this.#sender.add(outbox);
+    this.#watchBoundary();
   }
 
   forget(outbox: Outbox): void {
@@ -104,6 +109,18 @@ export class ClientSide {
     this.flush();
     this.#sender.pump();
     this.flush();
+    this.#watchBoundary();
+  }
+
+  /** A target that stops in the middle of a frame, or never begins, holds up what sessions have for the client. */
+  #watchBoundary(): void {
+    const isWaiting = this.#waiting.length > 0 || !this.#sender.isIdle;
+    if (!isWaiting || this.isFull || this.#options.isAtBoundary()) this.#boundary.stop();
+    else if (!this.#boundary.isSet) this.#boundary.start(CUT_FRAME_MS, () => this.#options.onClogged());
+  }
+
+  close(): void {
+    this.#boundary.stop();
   }
 
   flush(): void {

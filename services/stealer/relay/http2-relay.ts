@@ -389,6 +389,7 @@ export class Http2Relay {
     if (this.#isClosed) return;
     this.#isClosed = true;
     clearTimeout(this.#timer);
+    this.#client.close();
     this.#held.close();
     if (isFailure) this.#origin.destroy();
     else this.#origin.close();

@@ -132,6 +132,11 @@ export class Sender {
     this.#options = options;
   }
 
+  /** Nothing has anything to send. */
+  get isIdle(): boolean {
+    return this.#ready.size === 0;
+  }
+
   /** Something was added to an outbox, or to its window. */
   add(outbox: Outbox): void {
     this.#ready.add(outbox);
