@@ -12,32 +12,6 @@ const seconds = Number(process.argv[3] ?? 3);
 const ORIGIN = 8080;
 const STOLEN = 8083;
 
-const HAPROXY = `
-global
-  nbthread 1
-  maxconn 4096
-defaults
-  mode http
-  timeout connect 5s
-  timeout client 60s
-  timeout server 60s
-frontend in
-  bind 0.0.0.0:8081
-  acl alice hdr_reg(x-user) -i ^alice$
-  use_backend stolen if alice
-  default_backend origin
-backend origin
-  server one 127.0.0.1:${ORIGIN}
-backend stolen
-  server none 127.0.0.1:1
-`;
-
-const PROXY = `
-  upstream origin { server 127.0.0.1:${ORIGIN}; keepalive 64; keepalive_requests 100000000; }
-  map $http_x_user $is_alice { default 0; ~*^alice$ 1; }
-  server { listen 0.0.0.0:8082;
-    location / { if ($is_alice) { return 599; } proxy_pass http://origin; proxy_http_version 1.1; proxy_set_header Connection ""; } }`;
-
 const SERVER = `require('http').createServer((q,s)=>s.end('a'.repeat(128))).listen(${STOLEN},()=>console.log('serving'))`;
 
 const stage = await StealStage.open();
@@ -49,13 +23,11 @@ try {
   const inner = `server { listen 0.0.0.0:${ORIGIN}; listen 0.0.0.0:${STOLEN}; ${origin} }
     server { listen 127.0.0.1:8090; location / { return 200 "ok"; } }`;
   await stage.start(0, ['nginx', '-c', stage.nginx('origin', inner)], ORIGIN);
-  const haproxy = await stage.start(1, ['haproxy', '-f', stage.file('haproxy.cfg', HAPROXY)], 8081);
-  const nginx = await stage.start(1, ['nginx', '-c', stage.nginx('proxy', PROXY)], 8082);
+  const proxies = await stage.startProxies(ORIGIN);
   const stealer = await stage.steal(STOLEN, SERVER);
   const ways = {
     direct: { port: ORIGIN, pid: null },
-    haproxy: { port: 8081, pid: haproxy },
-    nginx: { port: 8082, pid: nginx },
+    ...proxies,
     stealer: { port: STOLEN, pid: stealer },
   };
   const bob = ['-H', 'X-User: bob'];

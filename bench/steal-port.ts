@@ -1,5 +1,5 @@
 // What a port costs that is stolen in other ways than by the request: filters of 1, 10 and 100 subscriptions that do not want
-// it, and new connections, by each way of redirecting them and by none.
+// it, and new connections, by each way of redirecting them and by none, beside haproxy and nginx with the same rule.
 //
 // node bench/run.mjs steal-port [ROUNDS] [SECONDS]; needs root, nginx and wrk. The stealer is this very process.
 
@@ -15,9 +15,9 @@ const CONNECTIONS = 32;
 const header = (value: string) => ({ $case: 'header', value }) as const;
 
 const stage = await StealStage.open();
-const way: Way = { port: PORT, pid: process.pid };
+const own: Way = { port: PORT, pid: process.pid };
 
-async function measured(args: readonly string[]): Promise<Sample> {
+async function measured(args: readonly string[], way: Way = own): Promise<Sample> {
   const samples: Sample[] = [];
   for (let round = 0; round <= rounds; round++) {
     const sample = await stage.wrk(way, seconds, '/', args);
@@ -59,14 +59,19 @@ try {
   );
   const anew = [`-c${CONNECTIONS}`, '-H', 'X-User: bob', '-H', 'Connection: close'];
   const none = await measured(anew);
+  const proxies = await stage.startProxies(PORT);
   const ways: Array<[string, Sample]> = [['nobody steals', { ...none, cpuMicros: 0 }]];
   for (const redirect of ['sk_lookup', 'nftables'] as const)
     ways.push([redirect, await withFilters(1, redirect, anew)]);
+  for (const [name, way] of Object.entries(proxies)) ways.push([name, await measured(anew, way)]);
   printTable(
     'a new connection for each request',
     COLUMNS,
     ways.map(([name, sample]) => row(name, sample)),
   );
+  for (const [name, { p50, p99 }] of ways.slice(1)) {
+    console.log(`${name} adds ${(p50 - none.p50).toFixed(0)} us at p50, ${(p99 - none.p99).toFixed(0)} us at p99`);
+  }
 } finally {
   await stage[Symbol.asyncDispose]();
 }

@@ -1,7 +1,7 @@
 // What the benches of stealing share: a target with nginx as its server, proxies with the same header rule beside it, a session
 // that steals, and the CPU of whichever process stands in between. Load and servers have core 0, what is measured core 1.
 
-import { execFile, spawn } from 'node:child_process';
+import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -15,6 +15,9 @@ import { median, ratios } from './table.ts';
 /** USER_HZ on every Linux of today (getconf CLK_TCK). */
 const TICKS_PER_SECOND = 100;
 const START_MS = 20_000;
+/** What ends by a signal that it may handle, or else is killed. */
+const END_MS = 15_000;
+const ENDING_SIGNALS = { SIGINT: 2, SIGTERM: 15, SIGHUP: 1 } as const;
 export const HOST = '10.99.0.1';
 
 /** Someone in between: its port, and its process where its CPU counts. */
@@ -36,12 +39,29 @@ export class StealStage implements AsyncDisposable {
   readonly folder = mkdtempSync(path.join(tmpdir(), 'mirrord-bench-steal-'));
   network!: TargetNetwork;
   readonly #stops: Array<() => Promise<void>> = [];
+  readonly #loads = new Set<ChildProcess>();
+  #ended: Promise<void> | undefined;
 
   static async open(): Promise<StealStage> {
     const stage = new StealStage();
+    stage.#endBySignal();
     stage.network = await startNetwork();
     stage.#stops.push(() => stage.network[Symbol.asyncDispose]());
     return stage;
+  }
+
+  /** What a stage starts has process groups of its own: no Ctrl-C of a terminal reaches it, and no end of ours. */
+  #endBySignal(): void {
+    for (const [signal, number] of Object.entries(ENDING_SIGNALS)) {
+      process.on(signal, () => {
+        void this[Symbol.asyncDispose]().finally(() => process.exit(128 + number));
+      });
+    }
+  }
+
+  /** Called at the end, in reverse order. */
+  onEnd(stop: () => Promise<void>): void {
+    this.#stops.push(stop);
   }
 
   /** Writes a file into the stage's folder. @returns where it lies */
@@ -65,14 +85,44 @@ export class StealStage implements AsyncDisposable {
     );
   }
 
+  /** haproxy and nginx, one worker each, with the rule of `steal`'s filter, in front of a port. */
+  async startProxies(origin: number): Promise<Record<'haproxy' | 'nginx', Way>> {
+    const haproxy = `
+global
+  nbthread 1
+  maxconn 4096
+defaults
+  mode http
+  timeout connect 5s
+  timeout client 60s
+  timeout server 60s
+frontend in
+  bind 0.0.0.0:8081
+  acl alice hdr_reg(x-user) -i ^alice$
+  use_backend stolen if alice
+  default_backend origin
+backend origin
+  server one 127.0.0.1:${origin}
+backend stolen
+  server none 127.0.0.1:1
+`;
+    const nginx = `
+  upstream origin { server 127.0.0.1:${origin}; keepalive 64; keepalive_requests 100000000; }
+  map $http_x_user $is_alice { default 0; ~*^alice$ 1; }
+  server { listen 0.0.0.0:8082;
+    location / { if ($is_alice) { return 599; } proxy_pass http://origin; proxy_http_version 1.1; proxy_set_header Connection ""; } }`;
+    const [one, other] = [
+      await this.start(1, ['haproxy', '-f', this.file('haproxy.cfg', haproxy)], 8081),
+      await this.start(1, ['nginx', '-c', this.nginx('proxy', nginx)], 8082),
+    ];
+    return { haproxy: { port: 8081, pid: one }, nginx: { port: 8082, pid: other } };
+  }
+
   /** Runs a program in the target's network until something listens on the port. @returns the process that does the work */
   async start(core: number, words: readonly string[], port: number): Promise<number> {
     const pinned = ['taskset', '-c', String(core), ...words];
     const child = spawn('nsenter', ['-t', String(this.network.target.pid), '-n', ...pinned], { stdio: 'inherit' });
-    this.#stops.push(async () => {
-      if (child.exitCode === null) child.kill('SIGTERM');
-      if (child.exitCode === null) await once(child, 'exit');
-    });
+    this.#stops.push(() => ended(child));
     await this.#answers(port, words[0] ?? '');
     // The worker, where there is one, does the work.
     return descendantsOf(child.pid ?? 0).at(-1) ?? child.pid ?? 0;
@@ -99,26 +149,38 @@ export class StealStage implements AsyncDisposable {
    * @returns the stealer's process
    */
   async steal(port: number, server: string, variables: Record<string, string> = {}): Promise<number> {
-    const harness = new ExecHarness();
-    const incoming = { mode: 'steal', http_filter: { header_filter: '^x-user: alice$' } };
-    const config = this.file('mirrord.json', JSON.stringify({ feature: { network: { incoming } } }));
-    const words = ['exec', '-f', config, '-t', `pid/${this.network.target.pid}`, '--', process.execPath, '-e', server];
-    const run = harness.start(words, { variables });
-    this.#stops.push(async () => {
-      run.child.kill('SIGTERM');
-      await run.outcome;
-      harness.close();
-    });
-    await run.complained(`stealing port ${port}`);
+    const { harness } = await this.startSession(port, server, variables);
     const stealer = harness.process('dist/stealer.js');
     await promisify(execFile)('taskset', ['-a', '-c', '-p', '1', String(stealer)]);
     return stealer;
   }
 
+  /** The same with an agent that `variables` may name. `stop` may be called before the stage's own end. */
+  async startSession(
+    port: number,
+    server: string,
+    variables: Record<string, string>,
+  ): Promise<Readonly<{ harness: ExecHarness; stop: () => Promise<void> }>> {
+    const harness = new ExecHarness();
+    const incoming = { mode: 'steal', http_filter: { header_filter: '^x-user: alice$' } };
+    const config = this.file('mirrord.json', JSON.stringify({ feature: { network: { incoming } } }));
+    const words = ['exec', '-f', config, '-t', `pid/${this.network.target.pid}`, '--', process.execPath, '-e', server];
+    const run = harness.start(words, { variables });
+    const stop = async (): Promise<void> => {
+      // What does not end by itself is killed with all that it started.
+      await ended(run.child).finally(() => harness.close());
+    };
+    this.#stops.push(stop);
+    await run.complained(`stealing port ${port}`);
+    return { harness, stop };
+  }
+
   /** Runs a load generator beyond the target, on core 0. */
   async load(words: readonly string[]): Promise<string> {
     const where = ['-t', String(this.network.beyond.pid), '-n', 'taskset', '-c', '0'];
-    return (await promisify(execFile)('nsenter', [...where, ...words], { maxBuffer: 1 << 24 })).stdout;
+    const run = promisify(execFile)('nsenter', [...where, ...words], { maxBuffer: 1 << 24 });
+    this.#loads.add(run.child);
+    return await run.then(({ stdout }) => stdout).finally(() => this.#loads.delete(run.child));
   }
 
   /** `wrk` against one way. */
@@ -150,10 +212,29 @@ export class StealStage implements AsyncDisposable {
     return { perSecond: requests / seconds, cpuMicros, p50: microsOf(mean), p99: microsOf(most) };
   }
 
+  /** Ends everything that was begun, whatever of it fails to. */
   async [Symbol.asyncDispose](): Promise<void> {
-    for (const stop of this.#stops.reverse()) await stop();
-    rmSync(this.folder, { recursive: true });
+    this.#ended ??= this.#end();
+    await this.#ended;
   }
+
+  async #end(): Promise<void> {
+    const failures: unknown[] = [];
+    for (const load of this.#loads) load.kill('SIGKILL');
+    for (const stop of this.#stops.reverse()) await stop().catch((failure) => failures.push(failure));
+    rmSync(this.folder, { recursive: true, force: true });
+    if (failures.length > 0) throw new AggregateError(failures, 'not everything of the bench has ended');
+  }
+}
+
+/** Asks a child to end, and kills it when it does not. */
+async function ended(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  const exit = once(child, 'exit');
+  child.kill('SIGTERM');
+  const timer = setTimeout(() => child.kill('SIGKILL'), END_MS);
+  await exit;
+  clearTimeout(timer);
 }
 
 /** Rounds in which all ways take turns, after one that does not count. */
