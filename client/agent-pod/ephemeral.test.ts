@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
@@ -7,6 +6,7 @@ import type { Pod } from '../kube/objects.ts';
 import type { ResolvedTarget } from '../kube/resolve.ts';
 import { ApiServer } from '../testing/api-server.ts';
 import { loadText } from '../testing/load-text.ts';
+import { grantForward } from '../testing/port-forward.ts';
 import { beganAt, startEphemeralAgent } from './ephemeral.ts';
 import { ephemeralContainer, ephemeralTarget, gatewayPort } from './ephemeral-container.ts';
 import { agentSettings } from './settings.ts';
@@ -30,11 +30,14 @@ let server: ApiServer;
 let api: KubeApi;
 let bodies: string[];
 let forwarded: string[];
+/** What was said on them first. */
+let opened: Buffer[];
 
 beforeEach(async () => {
   server = await ApiServer.start();
   bodies = [];
   forwarded = [];
+  opened = [];
   server.server.on('upgrade', acceptForward);
   api = new KubeApi(await server.access());
 });
@@ -46,17 +49,9 @@ afterEach(async () => {
 
 /** As the kubelet does for a port on which an HTTP/2 server speaks first. */
 function acceptForward(request: IncomingMessage, socket: Duplex): void {
-  forwarded.push(request.url ?? '');
-  const accept = createHash('sha1')
-    .update(`${request.headers['sec-websocket-key']}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`)
-    .digest('base64');
-  socket.on('error', () => undefined);
-  socket.write(
-    `HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ${accept}\r\n` +
-      `Sec-WebSocket-Protocol: ${request.headers['sec-websocket-protocol']}\r\n\r\n`,
-  );
-  const frame = (...bytes: number[]) => Buffer.from([0x82, bytes.length, ...bytes]);
-  socket.write(Buffer.concat([frame(0, 0x39, 0x30), frame(1, 0x39, 0x30), frame(0, 0x48)]));
+  forwarded.push(`${request.method} ${request.url}`);
+  socket.once('data', (bytes: Buffer) => opened.push(bytes));
+  grantForward(request, socket, Buffer.from('H'));
 }
 
 async function templateOf(agent: object = {}): Promise<PodTemplate> {
@@ -115,7 +110,8 @@ test('the container is asked for once, waited for until the agent listens, and r
     expect.stringContaining('fieldSelector=metadata.name%3Dshop-1'),
   );
   const connection = await agent.connect(new AbortController().signal);
-  expect(forwarded[0]).toBe(`${POD}/portforward?ports=${gatewayPort('session-x')}`);
+  expect(forwarded[0]).toBe(`POST ${POD}/portforward`);
+  expect(opened[0]?.includes(`port\0\0\0\x05${gatewayPort('session-x')}`)).toBe(true);
   connection.destroy();
   // The node's clock is years behind: a token must be dated by it.
   expect(agent.clockAheadMs).toBeLessThan(-1_000_000);

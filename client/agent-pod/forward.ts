@@ -6,7 +6,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { AppError } from '#proto/errors.ts';
 import type { KubeApi } from '../kube/api.ts';
 import { StatusError } from '../kube/status.ts';
-import { ForwardedConnection, PORT_FORWARD_PROTOCOL } from './forwarded-connection.ts';
+import type { UpgradeKind } from '../kube/upgrade.ts';
+import { SPDY_FORWARD_PROTOCOL, SpdyForward } from './spdy-forward.ts';
+import { WEBSOCKET_FORWARD_PROTOCOL, WebSocketForward } from './websocket-forward.ts';
 
 export interface PodPort {
   readonly api: KubeApi;
@@ -15,30 +17,24 @@ export interface PodPort {
   readonly port: number;
 }
 
-/** Between two looks at an agent that does not listen yet. */
-const RETRY_MS = 50;
 /**
- * The same, before the node has said that its container runs. Each look costs the API server a connection: a tenth of what was
- * waited is added, so that a slow start does not cost many.
+ * Between two looks at an agent that does not listen yet. Each costs the API server a connection: a tenth of what was waited is
+ * the pause, so that a slow start does not cost many.
  */
-const EARLY_RETRY_MS = 100;
+const RETRY_MS = 50;
 const LONGEST_RETRY_MS = 500;
-/** A session has two connections. */
-const KEPT = 2;
+/** Who was not sent away by then has found an agent that starts. */
+const STANDING_MS = 40;
 
-/** Resolves when the API server has taken it; whether anybody listens shows in what comes of it, at once or later. */
-export async function openForward({ api, namespace, pod, port }: PodPort, signal: AbortSignal): Promise<Duplex> {
-  const path = `/api/v1/namespaces/${namespace}/pods/${pod}/portforward`;
-  const { socket, head } = await api.upgrade(path, {
-    protocols: [PORT_FORWARD_PROTOCOL],
-    query: { ports: port },
-    signal,
-  });
-  return new ForwardedConnection(socket, head, api.access.server.protocol === 'https:');
-}
+/**
+ * What answers whoever lets no SPDY through: a proxy that knows only WebSockets, a server that has done with it, a Role that
+ * grants the one and not the other.
+ */
+const NO_SPDY = new Set([400, 403, 405, 426, 501]);
 
 export class AgentConnections {
   readonly #port: PodPort;
+  #kind: UpgradeKind = 'spdy';
   #kept: Duplex[] = [];
 
   constructor(port: PodPort) {
@@ -46,16 +42,15 @@ export class AgentConnections {
   }
 
   /**
-   * Tries until the agent speaks, as an HTTP/2 server does first thing. A node reports that its containers run up to a second
-   * late: before `running` is signalled one connection at a time is tried, and the cluster's refusal means "not yet". Rejects with
-   * CANCELLED or, later, that refusal.
+   * Tries until the agent speaks, as an HTTP/2 server does first thing; one that still starts keeps who comes waiting. A node
+   * reports that its containers run up to a second late: before `running` is signalled one connection at a time is tried, and the
+   * cluster's refusal means "not yet". Rejects with CANCELLED or, later, that refusal.
    */
   async becomeReachable(signal: AbortSignal, running = AbortSignal.abort()): Promise<void> {
     const beganMs = performance.now();
     while (!(await this.#looked(signal, running))) {
       const waitedMs = performance.now() - beganMs;
-      const leastMs = running.aborted ? RETRY_MS : EARLY_RETRY_MS;
-      const pauseMs = Math.min(LONGEST_RETRY_MS, leastMs + waitedMs / 10);
+      const pauseMs = Math.min(LONGEST_RETRY_MS, Math.max(RETRY_MS, waitedMs / 10));
       const either = running.aborted ? signal : AbortSignal.any([signal, running]);
       await sleep(pauseMs, undefined, { signal: either }).catch(() => {
         // Time to look again; or to end, which the next look says.
@@ -65,10 +60,19 @@ export class AgentConnections {
 
   async #looked(signal: AbortSignal, running: AbortSignal): Promise<boolean> {
     const isEarly = !running.aborted;
-    const opening = Array.from({ length: isEarly ? 1 : KEPT }, () => this.#openSpeaking(signal));
     try {
-      const opened = await Promise.all(opening);
-      this.#kept.push(...opened.filter((one) => one !== null));
+      const first = speaks(await this.#open(signal), signal);
+      const isThere = await Promise.race([first.then((one) => one !== null), sleep(STANDING_MS, true)]);
+      // The second of a session, unless the first was sent away at once.
+      const second = isThere ? this.#open(signal).then((one) => speaks(one, signal)) : null;
+      second?.catch(() => {
+        // It is not kept, and made when it is wanted.
+      });
+      for (const one of await Promise.allSettled([first, second])) {
+        if (one.status === 'fulfilled' && one.value !== null) this.#kept.push(one.value);
+      }
+      // Whoever gave up wants to know.
+      await first;
     } catch (error) {
       if (!isEarly || !(error instanceof StatusError) || isForbidden(error)) throw error;
     }
@@ -79,7 +83,7 @@ export class AgentConnections {
     for (let kept = this.#kept.pop(); kept !== undefined; kept = this.#kept.pop()) {
       if (!kept.destroyed) return kept;
     }
-    const connection = await openForward(this.#port, signal);
+    const connection = await this.#open(signal);
     if (connection.errored !== null) throw AppError.from(connection.errored, 'SERVICE_UNAVAILABLE');
     return connection;
   }
@@ -89,33 +93,62 @@ export class AgentConnections {
     this.#kept = [];
   }
 
-  /** null: nobody listens yet. */
-  async #openSpeaking(signal: AbortSignal): Promise<Duplex | null> {
-    const connection = await openForward(this.#port, signal);
-    if (connection.destroyed) return null;
-    return new Promise((resolve, reject) => {
-      const settle = (act: () => void) => {
-        connection.off('readable', onReadable).off('end', onEnd).off('error', onEnd);
-        signal.removeEventListener('abort', onAbort);
-        act();
-      };
-      const onReadable = () => {
-        if (connection.readableLength === 0) return;
-        settle(() => resolve(connection));
-      };
-      const onEnd = () => {
-        connection.destroy();
-        settle(() => resolve(null));
-      };
-      const onAbort = () => {
-        connection.destroy();
-        settle(() => reject(new AppError('CANCELLED', 'given up while the agent started')));
-      };
-      connection.on('readable', onReadable).on('end', onEnd).on('error', onEnd).on('close', onEnd);
-      signal.addEventListener('abort', onAbort, { once: true });
-      if (signal.aborted) onAbort();
-    });
+  /**
+   * Resolves when the API server has taken it; whether anybody listens shows in what comes of it, at once or later. The runtime
+   * of a pod takes twice as long for bytes in a WebSocket, so that is the second choice.
+   */
+  async #open(signal: AbortSignal): Promise<Duplex> {
+    if (this.#kind === 'websocket') return this.#openAs('websocket', signal);
+    try {
+      return await this.#openAs('spdy', signal);
+    } catch (error) {
+      const isRefused = error instanceof StatusError && NO_SPDY.has(error.httpStatus);
+      if (!isRefused && AppError.from(error, 'BUG').code !== 'PROTOCOL_VIOLATION') throw error;
+      const opened = await this.#openAs('websocket', signal);
+      this.#kind = 'websocket';
+      return opened;
+    }
   }
+
+  async #openAs(kind: UpgradeKind, signal: AbortSignal): Promise<Duplex> {
+    const { api, namespace, pod, port } = this.#port;
+    const path = `/api/v1/namespaces/${namespace}/pods/${pod}/portforward`;
+    if (kind === 'spdy') {
+      const { socket, head } = await api.upgrade(path, { kind, protocols: [SPDY_FORWARD_PROTOCOL], signal });
+      return new SpdyForward(socket, head, port);
+    }
+    const options = { kind, protocols: [WEBSOCKET_FORWARD_PROTOCOL], query: { ports: port }, signal };
+    const { socket, head } = await api.upgrade(path, options);
+    return new WebSocketForward(socket, head, api.access.server.protocol === 'https:');
+  }
+}
+
+/** Resolves with the connection when its other end has spoken; with null when it is over, and nobody listens yet. */
+async function speaks(connection: Duplex, signal: AbortSignal): Promise<Duplex | null> {
+  if (connection.destroyed) return null;
+  return new Promise((resolve, reject) => {
+    const settle = (act: () => void) => {
+      connection.off('readable', onReadable).off('end', onEnd).off('error', onEnd).off('close', onEnd);
+      signal.removeEventListener('abort', onAbort);
+      act();
+    };
+    const onReadable = () => {
+      // An end shows to who reads.
+      if (connection.readableLength === 0) connection.read();
+      else settle(() => resolve(connection));
+    };
+    const onEnd = () => {
+      connection.destroy();
+      settle(() => resolve(null));
+    };
+    const onAbort = () => {
+      connection.destroy();
+      settle(() => reject(new AppError('CANCELLED', 'given up while the agent started')));
+    };
+    connection.on('readable', onReadable).on('end', onEnd).on('error', onEnd).on('close', onEnd);
+    signal.addEventListener('abort', onAbort, { once: true });
+    if (signal.aborted) onAbort();
+  });
 }
 
 /** Waiting does not change it. */

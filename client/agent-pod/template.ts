@@ -34,9 +34,11 @@ export const SESSION_LABEL = 'mirrord.dev/session';
 export const VERSION_ANNOTATION = 'mirrord.dev/version';
 export const AGENT_CONTAINER = 'agent';
 
-const RUN = '/run/mirrord';
-/** Mode 0700 within the shared folder, which itself is open to every user of the pod. */
-const RUNTIME_DIR = `${RUN}/node`;
+/**
+ * In the memory that the containers of a pod share, which is there without a volume: for any volume the node's kubelet makes a
+ * pod wait a third of a second. Of mode 0700, because the memory itself is open to every user of the pod.
+ */
+const RUNTIME_DIR = '/dev/shm/mirrord';
 /** A session that is longer is told so by its end; nothing of ours stays for ever. */
 export const LONGEST_SESSION_S = 24 * 3_600;
 /** After the last session: the client has left in order, or its time to come back is over. */
@@ -105,7 +107,6 @@ function podSpec(template: PodTemplate): Json {
     ...(settings.priorityClass === null ? {} : { priorityClassName: settings.priorityClass }),
     ...(settings.imagePullSecrets.length === 0 ? {} : { imagePullSecrets: settings.imagePullSecrets }),
     securityContext: { seccompProfile: { type: 'RuntimeDefault' }, ...settings.podSecurityContext },
-    volumes: [{ name: 'run', emptyDir: { medium: 'Memory', sizeLimit: '32Mi' } }],
     containers: [agentContainer(template, services), ...services.map((service) => serviceContainer(template, service))],
   };
 }
@@ -170,7 +171,6 @@ function container({ settings }: PodTemplate, name: string, capabilities: readon
     image: settings.image,
     imagePullPolicy: settings.imagePullPolicy,
     resources: settings.resources ?? DEFAULT_RESOURCES,
-    volumeMounts: [{ name: 'run', mountPath: RUN }],
     securityContext: {
       privileged: settings.isPrivileged,
       readOnlyRootFilesystem: true,

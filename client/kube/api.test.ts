@@ -204,7 +204,11 @@ test('an upgrade gives the socket, what came behind the head, and the protocol',
     socket.end(`${head.join('\r\n')}\r\nSec-WebSocket-Accept: ${accept}\r\n\r\nhello`);
   });
   const api = await open();
-  const { socket, head, protocol } = await api.upgrade('/x', { protocols: ['one', 'two'], query: { ports: 80 } });
+  const { socket, head, protocol } = await api.upgrade('/x', {
+    kind: 'websocket',
+    protocols: ['one', 'two'],
+    query: { ports: 80 },
+  });
   expect([head.toString(), protocol]).toEqual(['hello', 'two']);
   socket.resume();
   await once(socket, 'end');
@@ -213,7 +217,7 @@ test('an upgrade gives the socket, what came behind the head, and the protocol',
 
 test('an upgrade that is refused gives the server’s words', async () => {
   server.answers.set('GET /x', 403);
-  await expect((await open()).upgrade('/x', { protocols: ['one'] })).rejects.toMatchObject({
+  await expect((await open()).upgrade('/x', { kind: 'websocket', protocols: ['one'] })).rejects.toMatchObject({
     code: 'NOT_PERMITTED',
     httpStatus: 403,
   });

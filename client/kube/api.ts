@@ -11,7 +11,7 @@ import type { ClusterAccess } from './config.ts';
 import { ConnectionPool } from './connection-pool.ts';
 import { readBody } from './read-body.ts';
 import { StatusError, toStatusError } from './status.ts';
-import { type Upgraded, upgradeOnce } from './upgrade.ts';
+import { type Upgraded, type UpgradeKind, upgradeOnce } from './upgrade.ts';
 
 export interface RetryPolicy {
   readonly minMs: number;
@@ -36,7 +36,8 @@ export interface WatchOptions extends CallOptions {
 }
 
 export interface UpgradeOptions extends CallOptions {
-  /** `Sec-WebSocket-Protocol`, the preferred first. */
+  readonly kind: UpgradeKind;
+  /** Spoken above it, the preferred first. */
   readonly protocols: readonly string[];
 }
 
@@ -185,7 +186,7 @@ export class KubeApi implements AsyncDisposable {
     }
   }
 
-  /** A WebSocket on a connection of its own; its frames are the caller's. Rejects with the server's Status. */
+  /** A connection of its own, handed over by HTTP's Upgrade; its frames are the caller's. Rejects with the server's Status. */
   async upgrade(path: string, options: UpgradeOptions): Promise<Upgraded> {
     const { deadlineMs = DEADLINE_MS } = options;
     const [signal, release] = this.#within(deadlineMs, options.signal);
@@ -193,7 +194,7 @@ export class KubeApi implements AsyncDisposable {
     try {
       for (let attempt = 0; ; attempt += 1) {
         this.#calls += 1;
-        const outcome = await upgradeOnce(this.access, this.#url(path, options.query), options.protocols, signal);
+        const outcome = await upgradeOnce(this.access, this.#url(path, options.query), options, signal);
         if (!(outcome instanceof StatusError)) return outcome;
         if (outcome.httpStatus !== 401 || attempt > 0 || !this.access.credentials.renew()) throw outcome;
       }

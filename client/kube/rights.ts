@@ -47,15 +47,6 @@ export const RIGHTS: readonly Right[] = [
   { verb: 'get', group: '', resource: 'pods', where: 'agent', purpose: 'waiting for the agent' },
   { verb: 'list', group: '', resource: 'pods', where: 'agent', purpose: 'waiting for the agent' },
   { verb: 'watch', group: '', resource: 'pods', where: 'agent', purpose: 'waiting for the agent' },
-  // A WebSocket begins with a GET; newer servers want the right to create as well.
-  {
-    verb: 'get',
-    group: '',
-    resource: 'pods',
-    subresource: 'portforward',
-    where: 'agent',
-    purpose: 'reaching the agent',
-  },
   {
     verb: 'create',
     group: '',
@@ -63,6 +54,16 @@ export const RIGHTS: readonly Right[] = [
     subresource: 'portforward',
     where: 'agent',
     purpose: 'reaching the agent',
+  },
+  // A WebSocket begins with a GET; newer servers want the right to create as well.
+  {
+    verb: 'get',
+    group: '',
+    resource: 'pods',
+    subresource: 'portforward',
+    where: 'agent',
+    purpose: 'reaching the agent where a proxy lets no SPDY through',
+    isOptional: true,
   },
   {
     verb: 'get',

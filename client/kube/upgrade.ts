@@ -1,8 +1,8 @@
-// A WebSocket handshake (RFC 6455 section 4.1) with the API server on a connection of its own: what `exec`, `attach` and
-// `portforward` begin with.
+// What a port-forward begins with, on a connection of its own: the upgrade of a request to SPDY/3.1, as kubectl asks for it, or
+// a WebSocket handshake (RFC 6455 section 4.1).
 
 import { createHash, randomBytes } from 'node:crypto';
-import { request } from 'node:http';
+import { type IncomingHttpHeaders, request } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { AppError } from '#proto/errors.ts';
 import { VERSION } from '#proto/version.ts';
@@ -10,6 +10,8 @@ import type { ClusterAccess } from './config.ts';
 import { connectToServer } from './connection.ts';
 import { readBody } from './read-body.ts';
 import { type StatusError, toStatusError } from './status.ts';
+
+export type UpgradeKind = 'spdy' | 'websocket';
 
 export interface Upgraded {
   readonly socket: Duplex;
@@ -22,20 +24,56 @@ export interface Upgraded {
 const WEBSOCKET_GUID = '258EAFA5-E914-47DA-95CA-C5AB0DC85B11';
 const LIMIT_REFUSAL_BYTES = 64 * 1024;
 
+interface Handshake {
+  readonly method: 'GET' | 'POST';
+  readonly headers: Readonly<Record<string, string | number>>;
+  /** The protocol that the server has chosen; null for an answer to something else. */
+  chosen(headers: IncomingHttpHeaders): string | undefined | null;
+}
+
+function spdyHandshake(protocols: readonly string[]): Handshake {
+  return {
+    method: 'POST',
+    headers: { upgrade: 'SPDY/3.1', 'x-stream-protocol-version': protocols.join(', '), 'content-length': 0 },
+    chosen: (headers) => {
+      if (headers.upgrade?.toLowerCase() !== 'spdy/3.1') return null;
+      return [headers['x-stream-protocol-version']].flat()[0];
+    },
+  };
+}
+
+function webSocketHandshake(protocols: readonly string[]): Handshake {
+  const nonce = randomBytes(16).toString('base64');
+  const wanted = createHash('sha1')
+    .update(nonce + WEBSOCKET_GUID)
+    .digest('base64');
+  return {
+    method: 'GET',
+    headers: {
+      upgrade: 'websocket',
+      'sec-websocket-version': 13,
+      'sec-websocket-key': nonce,
+      'sec-websocket-protocol': protocols.join(', '),
+    },
+    chosen: (headers) => (headers['sec-websocket-accept'] === wanted ? headers['sec-websocket-protocol'] : null),
+  };
+}
+
 /** Resolves with the server's refusal where it refuses; rejects for everything else, with nothing left open. */
 export async function upgradeOnce(
   access: ClusterAccess,
   url: URL,
-  protocols: readonly string[],
+  { kind, protocols }: { readonly kind: UpgradeKind; readonly protocols: readonly string[] },
   signal: AbortSignal,
 ): Promise<Upgraded | StatusError> {
+  const handshake = kind === 'spdy' ? spdyHandshake(protocols) : webSocketHandshake(protocols);
   const credentials = await access.credentials.headers(signal);
   const socket = await connectToServer(access, signal);
-  const nonce = randomBytes(16).toString('base64');
   try {
     return await new Promise<Upgraded | StatusError>((resolve, reject) => {
       const sent = request({
         createConnection: () => socket,
+        method: handshake.method,
         host: url.hostname,
         path: url.pathname + url.search,
         signal,
@@ -44,20 +82,13 @@ export async function upgradeOnce(
           host: url.host,
           'user-agent': `mirrord/${VERSION}`,
           connection: 'Upgrade',
-          upgrade: 'websocket',
-          'sec-websocket-version': '13',
-          'sec-websocket-key': nonce,
-          'sec-websocket-protocol': protocols.join(', '),
+          ...handshake.headers,
         },
       });
       sent.once('error', reject);
       sent.once('upgrade', (response, stream, head) => {
-        const protocol = response.headers['sec-websocket-protocol'] ?? '';
-        const wanted = createHash('sha1')
-          .update(nonce + WEBSOCKET_GUID)
-          .digest('base64');
-        const isOurs = response.headers['sec-websocket-accept'] === wanted && protocols.includes(protocol);
-        if (isOurs) resolve({ socket: stream, head, protocol });
+        const protocol = handshake.chosen(response.headers);
+        if (typeof protocol === 'string' && protocols.includes(protocol)) resolve({ socket: stream, head, protocol });
         else reject(new AppError('PROTOCOL_VIOLATION', `${url.pathname}: the server upgraded to something else`));
       });
       sent.once('response', (response) => {

@@ -3,11 +3,14 @@
 import type { Logger } from 'pino';
 import { livenessTimes } from '#proto/liveness.ts';
 import type { AdmissionKey } from '#proto/token.ts';
+import type { EarlyDoor } from '#runtime/early-door.ts';
 import { type SessionServer, serveSessions } from '#runtime/rpc.ts';
 import type { Sessions } from './sessions.ts';
 
 export interface GatewayOptions {
   address: string;
+  /** At that address. */
+  door: EarlyDoor;
   /** Of clients. */
   admissionKey: AdmissionKey;
   maxSessions: number;
@@ -23,6 +26,7 @@ export interface GatewayOptions {
 export function openGateway(options: GatewayOptions): Promise<SessionServer> {
   return serveSessions({
     address: options.address,
+    open: async (onSocket) => options.door.serve(onSocket),
     service: 'Gateway',
     key: options.admissionKey,
     maxSessions: options.maxSessions,

@@ -14,6 +14,7 @@ import { SESSION_KEY_BYTES } from '#proto/token.ts';
 import { VERSION } from '#proto/version.ts';
 import { Bus } from '#runtime/bus.ts';
 import { lookupService } from '#runtime/discovery.ts';
+import { EarlyDoor } from '#runtime/early-door.ts';
 import { createLogger, LOG_LEVELS } from '#runtime/logger.ts';
 import {
   flag,
@@ -104,6 +105,9 @@ async function start(settings: Settings, logger: Logger, shutdown: Shutdown): Pr
     );
   }
   openRuntimeDir(settings.runtimeDir);
+  // A client that comes while we start waits here, and is served at once.
+  const door = await EarlyDoor.open(settings.gatewayListen);
+  shutdown.onClose('door', () => door.close());
   const natsUrl = settings.natsUrl ?? (await startOwnNats(settings, logger, shutdown));
   const bus = await Bus.connect({ url: natsUrl, name: 'mirrord-agent', deadlineMs: NATS_DEADLINE_MS, logger });
   shutdown.onClose('nats connection', () => bus.close());
@@ -118,7 +122,8 @@ async function start(settings: Settings, logger: Logger, shutdown: Shutdown): Pr
     const child = startService({ service, mainPath, settings: childSettings, logger });
     shutdown.onClose(service, () => child.close());
   }
-  const services: ServiceName[] = [...settings.withServices, ...settings.servicesBeside];
+  // Those of incoming traffic are waited for when a session first wants them.
+  const services = [...settings.withServices, ...settings.servicesBeside].filter((name) => name === 'fs-env');
   await Promise.all(services.map((service) => serviceIsThere(bus, settings.nodeName, service)));
   const outgoing = new Outgoing({
     allow: settings.outgoingAllow,
@@ -135,6 +140,7 @@ async function start(settings: Settings, logger: Logger, shutdown: Shutdown): Pr
   shutdown.onClose('lifetime', () => lifetime.close());
   const children = new ServiceChildren({
     services: settings.servicesWhenWanted,
+    besides: [...settings.withServices, ...settings.servicesBeside],
     mainPath,
     settings: childSettings,
     lookup: async (service) => (await lookupService(bus, settings.nodeName, service, LOOKUP_MS)).address,
@@ -159,6 +165,7 @@ async function start(settings: Settings, logger: Logger, shutdown: Shutdown): Pr
   const directKey = directKeyOf(sessionKey);
   const gateway = await openGateway({
     address: settings.gatewayListen,
+    door,
     admissionKey: settings.clientKey ?? sessionKey,
     maxSessions: settings.maxSessions,
     clientLostAfterMs: settings.clientLostAfterMs,

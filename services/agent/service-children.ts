@@ -1,5 +1,5 @@
-// Services that the agent starts when a session first wants them, where nobody else starts them. A service that is one of
-// the node's own, or runs already, is only looked up.
+// Services that the agent starts when a session first wants them, where nobody else starts them. One that starts beside us is
+// waited for; one of the node's own, or that runs already, is only looked up.
 
 import { existsSync } from 'node:fs';
 import { AppError } from '#proto/errors.ts';
@@ -10,11 +10,15 @@ import { type ServiceChildOptions, serviceBundle, startService } from './service
 export interface ServiceChildrenOptions extends Omit<ServiceChildOptions, 'service'> {
   /** Those that are ours to start. */
   readonly services: readonly ServiceName[];
+  /** Those that start beside us, and may not be there yet. */
+  readonly besides: readonly ServiceName[];
   /** Rejects with SERVICE_UNAVAILABLE while nobody answers. */
   lookup(service: ServiceName): Promise<string>;
 }
 
 const START_DEADLINE_MS = 10_000;
+/** Containers of a pod start one after the other, on a node that may be busy. */
+const BESIDE_DEADLINE_MS = 30_000;
 const ASK_AGAIN_MS = 20;
 
 export class ServiceChildren {
@@ -30,9 +34,11 @@ export class ServiceChildren {
 
   /** Where it serves, when it does: at once for one that runs, within a deadline for one that we start. */
   async find(service: ServiceName): Promise<string> {
-    if (!this.#options.services.includes(service)) return this.#options.lookup(service);
-    this.#start(service);
-    let deadlineMs = performance.now() + START_DEADLINE_MS;
+    const { services, besides } = this.#options;
+    const isOurs = services.includes(service);
+    if (!isOurs && !besides.includes(service)) return this.#options.lookup(service);
+    if (isOurs) this.#start(service);
+    let deadlineMs = performance.now() + (isOurs ? START_DEADLINE_MS : BESIDE_DEADLINE_MS);
     for (;;) {
       try {
         const address = await this.#options.lookup(service);

@@ -107,7 +107,7 @@ test('doctor finds every right of the documented Role granted, and the target’
 test('doctor names each right that is missing', async () => {
   const { stdout, code } = await as('bare', 'doctor');
   expect(stdout).toContain(`FAILS    you may not create jobs.batch in namespace ${own.name}`);
-  expect(stdout).toContain('you may not get pods/portforward');
+  expect(stdout).toContain('FAILS    you may not create pods/portforward');
   expect(code).toBe(1);
 });
 

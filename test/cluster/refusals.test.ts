@@ -209,21 +209,30 @@ describe('a user with the Role of deploy/role.yaml', () => {
   });
 
   test.each([
-    ['jobs', 'create', 'you may not create jobs.batch in namespace'],
-    ['pods/portforward', 'get', /you may not (get|create) pods\/portforward in namespace/],
-    ['deployments', 'get', /cannot get resource "deployments"/],
-  ])('is told the right that is missing: %s', async (resource, verb, words) => {
-    const all = JSON.parse(await roleAsJson()) as { rules: { resources: string[]; verbs: string[] }[] };
-    const rules = all.rules.map((rule) =>
-      rule.resources.includes(resource)
-        ? { ...rule, resources: rule.resources, verbs: rule.verbs.filter((one) => one !== verb) }
-        : rule,
-    );
-    const ended = await namespace.exec(TRUE, await kubeconfigOf(rules));
+    ['jobs', ['create'], 'you may not create jobs.batch in namespace'],
+    ['pods/portforward', ['get', 'create'], /you may not (get|create) pods\/portforward in namespace/],
+    ['deployments', ['get'], /cannot get resource "deployments"/],
+  ])('is told the right that is missing: %s', async (resource, verbs, words) => {
+    const ended = await namespace.exec(TRUE, await kubeconfigOf(await rulesWithout(resource, verbs)));
     expect(ended.stderr).toMatch(words);
     expect(ended.stderr).toMatch(/what to do: .*(deploy\/role\.yaml|docs\/kubernetes\.md)/);
     expect(ended.code).toBe(3);
   });
+
+  test('needs no SPDY where WebSockets are all there is', async () => {
+    const env = await kubeconfigOf(await rulesWithout('pods/portforward', ['create']));
+    const ended = await namespace.exec(['-t', 'deployment/shop', '--', 'sh', '-c', 'echo "$SERVICE"'], env);
+    expect(ended.stdout, ended.stderr).toBe('shop\n');
+  });
+
+  async function rulesWithout(resource: string, verbs: readonly string[]): Promise<object[]> {
+    const { rules } = JSON.parse(await roleAsJson()) as { rules: { resources: string[]; verbs: string[] }[] };
+    const left = rules.map((rule) => {
+      if (!rule.resources.includes(resource)) return rule;
+      return { ...rule, verbs: rule.verbs.filter((one) => !verbs.includes(one)) };
+    });
+    return left.filter((rule) => rule.verbs.length > 0);
+  }
 
   function roleAsJson(): Promise<string> {
     const file = path.join(import.meta.dirname, '../../deploy/role.yaml');

@@ -6,7 +6,7 @@ import { Duplex } from 'node:stream';
 import { AppError } from '#proto/errors.ts';
 import { FrameReader, frameHead, OPCODE } from './websocket-frames.ts';
 
-export const PORT_FORWARD_PROTOCOL = 'v4.channel.k8s.io';
+export const WEBSOCKET_FORWARD_PROTOCOL = 'v4.channel.k8s.io';
 
 const DATA = 0;
 const ERROR = 1;
@@ -15,7 +15,7 @@ const PORT_BYTES = 2;
 const MAX_FRAME_BYTES = 128 * 1024;
 const MAX_ERROR_CHARS = 2_000;
 
-export class ForwardedConnection extends Duplex {
+export class WebSocketForward extends Duplex {
   readonly #socket: Duplex;
   readonly #isBelowTls: boolean;
   /** Bytes of each channel's port that are still to come. */

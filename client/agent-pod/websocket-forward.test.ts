@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import net from 'node:net';
 import { Duplex } from 'node:stream';
 import { afterEach, expect, test } from 'vitest';
-import { ForwardedConnection } from './forwarded-connection.ts';
+import { WebSocketForward } from './websocket-forward.ts';
 import { frameHead, OPCODE } from './websocket-frames.ts';
 
 const open: { destroy(): void }[] = [];
@@ -13,14 +13,14 @@ afterEach(() => {
 });
 
 /** A connection, and the API server's end of its socket. */
-async function connected(isBelowTls = true): Promise<{ connection: ForwardedConnection; server: net.Socket }> {
+async function connected(isBelowTls = true): Promise<{ connection: WebSocketForward; server: net.Socket }> {
   const listener = net.createServer().listen(0, '127.0.0.1');
   servers.push(listener);
   await once(listener, 'listening');
   const accepted = once(listener, 'connection');
   const socket = net.connect((listener.address() as net.AddressInfo).port, '127.0.0.1');
   const [server] = (await accepted) as [net.Socket];
-  const connection = new ForwardedConnection(socket, Buffer.alloc(0), isBelowTls);
+  const connection = new WebSocketForward(socket, Buffer.alloc(0), isBelowTls);
   open.push(connection, server);
   return { connection, server };
 }
@@ -97,7 +97,7 @@ class HeldSocket extends Duplex {
 
 test('who does not read holds up the socket, and gets every byte later', async () => {
   const socket = new HeldSocket();
-  const connection = new ForwardedConnection(socket, frame(0, PORT), true);
+  const connection = new WebSocketForward(socket, frame(0, PORT), true);
   open.push(connection);
   const block = Buffer.alloc(64 * 1024, 1);
   let pushed = 0;
@@ -115,7 +115,7 @@ test('who does not read holds up the socket, and gets every byte later', async (
 
 test('a write is done when the socket has taken all of it', async () => {
   const socket = new HeldSocket();
-  const connection = new ForwardedConnection(socket, Buffer.alloc(0), true);
+  const connection = new WebSocketForward(socket, Buffer.alloc(0), true);
   open.push(connection);
   let isDone = false;
   const done = new Promise<void>((resolve) => {
@@ -141,7 +141,7 @@ test('a server that answers nonsense is refused', async () => {
 test('an error that came with the answer to the handshake ends nothing but the connection', async () => {
   const socket = new HeldSocket();
   const words = frame(1, Buffer.concat([PORT, Buffer.from('nobody listens')]));
-  const connection = new ForwardedConnection(socket, Buffer.concat([words, Buffer.from([0x88, 0])]), true);
+  const connection = new WebSocketForward(socket, Buffer.concat([words, Buffer.from([0x88, 0])]), true);
   expect(connection.errored).toMatchObject({ message: 'port-forward: nobody listens' });
   // Without a listener of its own this would end the process.
   await new Promise<void>((resolve) => {
