@@ -32,7 +32,16 @@ describe('a connection that arrives', () => {
   test('is announced and has its first bytes in one frame', () => {
     const peer = toSocketAddress(internet(Buffer.from([10, 1, 2, 3]), 40_000));
     const local = toSocketAddress(internet(Buffer.from([10, 1, 2, 4]), 80));
-    const arrived = { subscription: 7, peer, local, atNs: 1n, isOlder: false, creditBytes: 0, interface: 'eth0' };
+    const arrived = {
+      subscription: 7,
+      peer,
+      local,
+      atNs: 1n,
+      isOlder: false,
+      creditBytes: 0,
+      tls: undefined,
+      interface: 'eth0',
+    };
     const head = Arrived.encode(arrived).finish();
     const [frame] = decodeBatch(encodeBatch([makeFrame(2, FrameKind.FRAME_KIND_ARRIVED, head, Buffer.from('GET /'))]));
     expect(Buffer.from(frame?.data ?? []).toString()).toBe('GET /');

@@ -13,6 +13,7 @@ const ARRIVED = {
   isOlder: false,
   creditBytes: 0,
   interface: 'eth0',
+  tls: undefined,
 };
 const ENDED = {
   reason: EndReason.END_REASON_CLOSED,
@@ -97,6 +98,7 @@ describe('a connection', () => {
         from: '10.9.9.9:4000',
         to: '10.9.9.4:80',
         interface: 'eth0',
+        tls: undefined,
         isOlder: false,
       },
       {

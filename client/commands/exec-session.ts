@@ -15,7 +15,7 @@ export interface Hooks {
 }
 
 export async function openSession(run: Run, backend: Backend, parts: Parts, hooks: Hooks): Promise<Session> {
-  const { dial, Session, networkFeatures, incomingFeatures, incomingEventText } = parts;
+  const { dial, Session, networkFeatures, incomingFeatures, incomingFiles, incomingEventText } = parts;
   run.signals.abortSignal.throwIfAborted();
   const options: SessionOptions = {
     dial,
@@ -25,7 +25,7 @@ export async function openSession(run: Run, backend: Backend, parts: Parts, hook
     ...(backend.connect === undefined ? {} : { connect: backend.connect }),
     target: backend.target,
     wantsEnvironment: true,
-    wantsFiles: run.config.feature.fs.mode !== 'local',
+    wantsFiles: run.config.feature.fs.mode !== 'local' || incomingFiles(run.config),
     wantsNetwork: networkFeatures(run.config) !== 0,
     wantsIncoming: incomingFeatures(run.config) !== 0,
     deadlineMs: OPEN_DEADLINE_MS,

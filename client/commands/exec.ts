@@ -13,6 +13,7 @@ import { describeFailure, isPlain } from '../failure.ts';
 import type { FileRules } from '../file-rules.ts';
 import type { FollowedTarget, FollowOptions } from '../follow-target.ts';
 import type { Incoming } from '../incoming/incoming.ts';
+import type { IncomingTls } from '../incoming/tls-files.ts';
 import { agentFile, supervisorFile } from '../installation.ts';
 import { Log } from '../log.ts';
 import type { RunSession } from '../moving-session.ts';
@@ -287,7 +288,9 @@ async function runWithFiles(run: Run, session: RunSession, parts: Parts, rules: 
   const { fs } = config.feature;
   const inlineBytes = Math.min(fs.readonly_file_buffer, MAX_INLINE_BYTES);
   const env = await localEnvironment(run, session, parts);
-  const incoming = incomingOf(run, session, parts);
+  const onTrouble = (text: string) => progress.warn(text);
+  const tls = await parts.loadIncomingTls(config, { session, cwd: terminal.cwd, onTrouble });
+  const incoming = incomingOf(run, session, tls, parts);
   const network = networkOf(run, session, parts, incoming);
   signals.abortSignal.throwIfAborted();
   const outcome = await launch({
@@ -326,11 +329,13 @@ function describeBackground(outcome: Outcome, left: number): string {
 function incomingOf(
   { config, progress, log, record }: Run,
   session: RunSession,
+  tls: IncomingTls | null,
   { openIncoming }: Parts,
 ): Incoming | null {
   return openIncoming({
     config,
     session,
+    tls,
     onPort: (port) => record?.addPort(port),
     onNews: (text) => {
       progress.info(`mirrord: ${text}`);

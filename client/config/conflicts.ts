@@ -85,6 +85,11 @@ function checkNetwork(config: Config, faults: string[], warnings: string[], plac
   } else if (incoming.https_delivery !== null) {
     warnings.push(`${at('incoming.https_delivery')} is deprecated; it is called tls_delivery`);
   }
+  const hasTls = incoming.tls.length > 0 || incoming.tls_delivery !== null;
+  if (hasTls && incoming.mode !== 'steal') {
+    const what = incoming.tls.length > 0 ? 'tls' : 'tls_delivery';
+    warnings.push(`${at(`incoming.${what}`)} has no effect: only what is stolen is read; a mirror sees TLS as it is`);
+  }
   for (const [local, remote] of incoming.port_mapping) {
     if (local === remote) warnings.push(`${at('incoming.port_mapping')} maps port ${local} to itself`);
   }

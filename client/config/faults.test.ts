@@ -1,6 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import { faultsOf, loadText } from '../testing/load-text.ts';
 
+const incoming = (keys: string) => `{"feature": {"network": {"incoming": {${keys}}}}}`;
+
 test.each([
   ['.json', '{\n "feature": {\n  "fs": {\n   "mod": "read"}}}', 4],
   ['.yaml', 'feature:\n  fs:\n\n    mod: read\n', 4],
@@ -110,7 +112,6 @@ test.each([
 });
 
 test.each([
-  ['{"feature": {"network": {"incoming": {"tls_delivery": {}}}}}', 'needs TLS in stealing'],
   ['{"experimental": {"latency": {"transmit_delay": 5}}}', 'needs artificial delay'],
   ['{"feature": {"hostname": true}}', "needs the target's host name"],
   ['{"agent": {"metrics": "x"}}', 'agent.metrics (line 1): the text "x" needs metrics'],
@@ -169,6 +170,40 @@ test.each([
     'startup_retry.max_ms (line 1): 8 must be above 0 and not below min_ms',
   ],
   ['{"feature": {"network": {"incoming": {"ports": [1], "ignore_ports": [2]}}}}', 'exclude each other'],
+  [incoming('"tls": {"certificate": "/a", "key": "/b"}'), 'wants a list of maps'],
+  [incoming('"tls": [{"certificate": "/a"}]'), 'wants certificate and key (item 1)'],
+  [incoming('"tls": [{"certificate": "/a", "key": "/b", "sni": "x"}]'), 'holds sni, which is none of ports, from'],
+  [incoming('"tls": [{"certificate": "/a", "key": "/b", "from": "pod"}]'), 'from: wants one of target, local'],
+  [
+    incoming('"tls": [{"certificate": "/a", "key": "/b", "target_key": "/c"}]'),
+    'has only one of target_certificate and target_key',
+  ],
+  [
+    incoming('"tls": [{"certificate": "/a", "key": "/b", "target_certificate": "/c", "target_key": "/d"}]'),
+    'without client_roots: anybody would reach the target with it',
+  ],
+  [incoming('"tls_delivery": {"protocol": "udp"}'), 'protocol: wants one of tls, tcp'],
+  [
+    incoming('"tls_delivery": {"trust_roots": "/a", "server_cert": "/b"}'),
+    'has trust_roots and server_cert, which exclude each other',
+  ],
+  [incoming('"tls": {"certificate": "/a", "key": "/b"}'), 'wants a list of maps'],
+  [incoming('"tls": [{"certificate": "/a"}]'), 'wants certificate and key (item 1)'],
+  [incoming('"tls": [{"certificate": "/a", "key": "/b", "sni": "x"}]'), 'holds sni, which is none of ports, from'],
+  [incoming('"tls": [{"certificate": "/a", "key": "/b", "from": "pod"}]'), 'from: wants one of target, local'],
+  [
+    incoming('"tls": [{"certificate": "/a", "key": "/b", "target_key": "/c"}]'),
+    'has only one of target_certificate and target_key',
+  ],
+  [
+    incoming('"tls": [{"certificate": "/a", "key": "/b", "target_certificate": "/c", "target_key": "/d"}]'),
+    'without client_roots: anybody would reach the target with it',
+  ],
+  [incoming('"tls_delivery": {"protocol": "udp"}'), 'protocol: wants one of tls, tcp'],
+  [
+    incoming('"tls_delivery": {"trust_roots": "/a", "server_cert": "/b"}'),
+    'has trust_roots and server_cert, which exclude each other',
+  ],
   ['{"feature": {"network": {"incoming": {"tls_delivery": {}, "https_delivery": {}}}}}', 'old name of tls_delivery'],
   [
     '{"feature": {"network": {"incoming": {"http_filter": {"header_filter": "a", "path_filter": "b"}}}}}',

@@ -10,6 +10,7 @@ import { formatIp } from '#proto/socket-address.ts';
 import type { Answers } from './answers.ts';
 import { Arrival, type ArrivalOptions } from './arrival.ts';
 import { beginsHttp2, Http2Upload } from './http2-upload.ts';
+import type { Secure } from './tls-delivery.ts';
 import type { Ends } from './unread-bytes.ts';
 
 export interface CopyOptions extends ArrivalOptions {
@@ -17,6 +18,8 @@ export interface CopyOptions extends ArrivalOptions {
   readonly answers: Answers | undefined;
   /** The copy may be HTTP/2 of which the service has made a selection: what belongs to a hop is ours to speak. */
   readonly isSelection?: boolean;
+  /** The bytes go in TLS. */
+  readonly secure?: Secure | null;
   /** So many bytes more, or less, wait for the local process. */
   holds(bytes: number): void;
   /** Calls back when the local process has read everything: with false when it reads nothing more. */
@@ -33,6 +36,8 @@ const MAX_EARLY_ANSWERS = 4;
 export class Copy extends Arrival<CopyOptions> {
   #socket: net.Socket | null = null;
   #ends: Ends | null = null;
+  /** What `#socket` is, or lies over. */
+  #raw: net.Socket | null = null;
   /** null: the bytes go as they come. */
   #upload: Http2Upload | null = null;
   #hasBegun = false;
@@ -45,6 +50,7 @@ export class Copy extends Arrival<CopyOptions> {
   #isConnected = false;
   #pendingBytes = 0;
 
+  /** Once. `from` is bound here; `onRefused` says that nobody listened, that the address was taken, or that TLS failed. */
   connect(from: InternetAddress, to: InternetAddress, onRefused: (code: string) => void): void {
     if (this.isClosed) return;
     this.#ends = { from, to };
@@ -56,19 +62,36 @@ export class Copy extends Arrival<CopyOptions> {
       allowHalfOpen: true,
       noDelay: true,
     });
-    this.#socket = socket;
+    this.#raw = socket;
+    const { secure = null } = this.options;
+    this.#use(socket, secure === null ? 'connect' : null, onRefused);
+    if (secure === null) return;
     socket.once('connect', () => {
-      this.#isConnected = true;
-      for (const piece of this.#early.splice(0)) this.#write(piece);
-      this.#applyEnd();
+      // The former handlers are of a socket that is no more ours than its bytes are.
+      if (!this.isClosed) this.#use(secure(socket), 'secureConnect', onRefused);
     });
+  }
+
+  /** @param ready the event after which bytes may go; null: another socket takes the place of this one then */
+  #use(socket: net.Socket, ready: 'connect' | 'secureConnect' | null, onRefused: (code: string) => void): void {
+    this.#socket = socket;
+    if (ready !== null) {
+      socket.once(ready, () => {
+        if (socket.destroyed) return;
+        this.#isConnected = true;
+        for (const piece of this.#early.splice(0)) this.#write(piece);
+        this.#applyEnd();
+      });
+    }
     socket.on('error', (error: NodeJS.ErrnoException) => {
+      if (this.#socket !== socket) return;
       if (this.#isConnected) this.#failed();
       else {
         this.#socket = null;
         onRefused(error.code ?? 'EIO');
       }
     });
+    if (ready === null) return;
     socket.on('close', () => {
       if (this.#socket === socket) this.close();
     });
@@ -189,7 +212,7 @@ export class Copy extends Arrival<CopyOptions> {
   }
 
   #abort(): void {
-    this.#socket?.resetAndDestroy();
+    this.#raw?.resetAndDestroy();
     this.close();
   }
 }

@@ -34,6 +34,7 @@ import type { PortPolicy } from './port-policy.ts';
 import { PortSubscription } from './port-subscription.ts';
 import { Sources } from './sources.ts';
 import { type LocalLoss, type PortName, reasonText, Tally } from './tally.ts';
+import type { IncomingTls } from './tls-files.ts';
 import { UnreadBytes } from './unread-bytes.ts';
 
 export interface IncomingLink {
@@ -48,6 +49,8 @@ export interface IncomingOptions {
   readonly onTrouble: (text: string) => void;
   readonly onPort?: ((port: number) => void) | undefined;
   readonly seed?: number;
+  /** Of a steal. */
+  readonly tls?: IncomingTls | null;
 }
 
 type Listen = Extract<WireIncomingRequest, { kind: typeof WireKind.LISTEN }>;
@@ -183,6 +186,7 @@ export class Incoming {
   /** The supervisor is gone, or the session. */
   close(): void {
     this.#isClosed = true;
+    this.#options.tls?.forget();
     this.#known.clear();
     for (const [id, { copy }] of this.#connections) if (!copy.isClosed) this.#reset(id);
     for (const copy of [...this.#copies]) copy.close();
@@ -239,6 +243,7 @@ export class Incoming {
       filter: isDatagram ? undefined : policy.filterFor(port),
       onConflict: policy.onConflict,
       renewsOlder: policy.renewsOlder,
+      tls: isDatagram ? [] : (this.#options.tls?.identitiesFor(port) ?? []),
       onSubscribed: (subscribed) => {
         if (wasTold) return;
         wasTold = true;
@@ -312,9 +317,10 @@ export class Incoming {
       whenRead: this.#unread.whenRead.bind(this.#unread),
     };
     const isSelection = !isDatagram && answers === undefined && this.#options.policy.filterFor(port) !== undefined;
+    const secure = arrived.tls === undefined ? null : this.#options.tls?.secureFor(Number(port), arrived.tls);
     const copy: Arrival = isDatagram
       ? new DatagramCopy(common)
-      : new Copy({ ...common, ...streams, answers, isSelection });
+      : new Copy({ ...common, ...streams, answers, isSelection, secure: secure ?? null });
     this.#connections.set(frame.id, { port, copy, answers });
     this.#copies.add(copy);
     if (!isDatagram) copy.receive(frame.data);

@@ -6,25 +6,48 @@ import type { Config } from '../config/schema/root.ts';
 import type { RunSession } from '../moving-session.ts';
 import { Incoming } from './incoming.ts';
 import { PortPolicy } from './port-policy.ts';
+import { IncomingTls, type TlsSources } from './tls-files.ts';
 
 /** Bits of WireFeature that the configuration needs; 0: sockets that listen are this machine's. */
 export function incomingFeatures({ feature }: Config): number {
   return feature.network.incoming.mode === 'off' ? 0 : WireFeature.INCOMING;
 }
 
+/** Files of the target are read for TLS of stolen ports, whatever else of it is local. */
+export function incomingFiles({ feature }: Config): boolean {
+  const { mode, tls } = feature.network.incoming;
+  return mode === 'steal' && tls.some(({ from }) => from === 'target');
+}
+
+/** Certificates and keys of a session that steals. Rejects with CONFIG_INVALID. */
+export async function loadIncomingTls({ feature }: Config, sources: TlsSources): Promise<IncomingTls | null> {
+  const { mode, tls, tls_delivery, https_delivery } = feature.network.incoming;
+  if (mode !== 'steal') return null;
+  return await IncomingTls.load(tls, tls_delivery ?? https_delivery, sources);
+}
+
 export interface OpenIncomingOptions {
   readonly config: Config;
   readonly session: RunSession;
+  readonly tls: IncomingTls | null;
   readonly onNews: (text: string) => void;
   readonly onTrouble: (text: string) => void;
   /** The local process stands for this port of the target from here on. */
   readonly onPort?: ((port: number) => void) | undefined;
 }
 
-export function openIncoming({ config, session, onNews, onTrouble, onPort }: OpenIncomingOptions): Incoming | null {
+export function openIncoming({
+  config,
+  session,
+  tls,
+  onNews,
+  onTrouble,
+  onPort,
+}: OpenIncomingOptions): Incoming | null {
   if (incomingFeatures(config) === 0) return null;
   const incoming = new Incoming({
     session,
+    tls,
     policy: new PortPolicy(config.feature.network.incoming, config.agent),
     onNews,
     onTrouble,

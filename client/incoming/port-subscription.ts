@@ -15,6 +15,7 @@ import {
   Renewed,
   Subscribe,
   Subscribed,
+  type TlsIdentity,
 } from '#proto/gen/v1/incoming.ts';
 import { Transport } from '#proto/gen/v1/network.ts';
 import { INCOMING_CONNECTION_BYTES, INCOMING_LIMIT_BYTES } from '#proto/incoming.ts';
@@ -44,6 +45,8 @@ export interface PortOptions extends PortHandlers {
   readonly onConflict?: ConflictPolicy;
   readonly withAnswers?: boolean;
   readonly withOlder?: boolean;
+  /** Of a steal: who the stealer may be in TLS. */
+  readonly tls?: TlsIdentity[];
   /** Connections that began before are closed, a few at a time, so that their peers come again. */
   readonly renewsOlder?: boolean;
 }
@@ -97,6 +100,7 @@ export class PortSubscription implements ConnectionReceiver {
       flushConnections: false,
       isAgain: false,
       standing: undefined,
+      tls: options.tls ?? [],
     }).finish();
     session.send(makeFrame(this.id, FrameKind.FRAME_KIND_SUBSCRIBE, head));
     this.#late = setTimeout(() => this.#settle(null), ANSWER_DEADLINE_MS);

@@ -140,6 +140,7 @@ export class ScriptedArrivals {
       isOlder: false,
       creditBytes: 0,
       interface: 'eth0',
+      tls: undefined,
     }).finish();
     this.send(id, FrameKind.FRAME_KIND_ARRIVED, head, Buffer.from(data));
   }

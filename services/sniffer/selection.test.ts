@@ -27,6 +27,7 @@ const WISH: Subscribe = {
   flushConnections: false,
   isAgain: false,
   standing: undefined,
+  tls: [],
 };
 const FLOW: FlowAddresses = {
   flow: 1,

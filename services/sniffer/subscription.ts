@@ -124,6 +124,7 @@ export class Subscription {
       isOlder: isFromMiddle,
       creditBytes: 0,
       interface: '',
+      tls: undefined,
     }).finish();
     this.#share.outlet.send(makeFrame(id, FrameKind.FRAME_KIND_ARRIVED, head));
     this.#world.onCopy(copy, addresses.flow);

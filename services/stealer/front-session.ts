@@ -76,6 +76,7 @@ export class FrontSession implements SessionHandlers {
     this.#held?.onClosed(error);
     if (this.#handle !== null && this.#held !== null) this.#options.targets.detach(this.#handle);
     this.#joined?.destroy();
+    this.#passage.forget();
     this.#handle?.close();
     this.#options.logger.info({ code: error?.code }, 'session closed');
   }

@@ -20,10 +20,21 @@ const BACKLOG = 4_096;
 /** Connections taken in one turn of the loop, so that those we have are not starved. */
 const ACCEPTED_PER_TURN = 64;
 /** How long the target's own listener may take; it is on the same machine. */
-const DIAL_MS = 10_000;
+export const DIAL_MS = 10_000;
 
 /** `fd` is whoever takes it over. */
 export type Accepted = Readonly<{ fd: number; peer: NativeEndpoint; local: NativeEndpoint }>;
+
+/**
+ * A socket that is being connected to the target. `onDialled` is to be called when it is, or never will be: until then its first
+ * packet may be sent again, and must not come to us.
+ */
+export type Dialled = Readonly<{ fd: number; onDialled: () => void }>;
+
+/** @param dialled the endpoint's from here on */
+export function endpointOf({ fd, onDialled }: Dialled): PoolEndpoint {
+  return new PoolEndpoint(fd, { dialMs: DIAL_MS, onDialled });
+}
 
 export class Redirect {
   readonly #namespaceFd: number;
@@ -93,18 +104,22 @@ export class Redirect {
   }
 
   /** A connection to the target's own listener, to where `accepted` was meant to go. Errors come as the connection's. */
-  dial({ fd, local }: Accepted): PoolEndpoint {
-    let dialled: ReturnType<RedirectWay['dial']>;
+  dial(accepted: Accepted): PoolEndpoint {
     try {
-      dialled = this.#way.dial(this.#namespaceFd, fd);
-    } catch (cause) {
-      return new PoolEndpoint(
-        new AppError('CONNECTION_FAILED', `the target's port ${local.port} cannot be reached`, { cause }),
-      );
+      return endpointOf(this.dialFd(accepted));
+    } catch (thrown) {
+      return new PoolEndpoint(AppError.from(thrown, 'BUG'));
     }
-    const { address, port } = dialled;
-    // Until it is established its first packet may be sent again, and must not come to us.
-    return new PoolEndpoint(dialled.fd, { dialMs: DIAL_MS, onDialled: () => this.#way.forget(address, port) });
+  }
+
+  /** The same as a descriptor, which is the caller's. @throws AppError CONNECTION_FAILED */
+  dialFd({ fd, local }: Accepted): Dialled {
+    try {
+      const { fd: dialled, address, port } = this.#way.dial(this.#namespaceFd, fd);
+      return { fd: dialled, onDialled: () => this.#way.forget(address, port) };
+    } catch (cause) {
+      throw new AppError('CONNECTION_FAILED', `the target's port ${local.port} cannot be reached`, { cause });
+    }
   }
 
   /** New connections go to the target. What waits to be accepted is still handed out, and `dial` still dials. */

@@ -29,6 +29,7 @@ function subscription(header: string | null, policy: keyof typeof ConflictPolicy
     flushConnections: false,
     isAgain: standing !== undefined,
     standing,
+    tls: [],
   });
 }
 

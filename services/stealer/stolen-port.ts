@@ -5,6 +5,7 @@
 import type { BodyLimits, FilteredRequest } from '#http-filter/http-filter.ts';
 import type { RequestBody } from '#http-filter/request-body.ts';
 import { AppError } from '#proto/errors.ts';
+import type { TlsFacts } from '#proto/gen/v1/incoming.ts';
 import { Http1Request } from '#runtime/http/http1-request.ts';
 import type { OlderConnection } from '#runtime/older-connections.ts';
 import type { Accepted, Redirect } from './redirect.ts';
@@ -15,7 +16,8 @@ import { PoolEndpoint } from './relay/pool-endpoint.ts';
 import { joinEndpoints } from './relay/raw-relay.ts';
 import { socketPool } from './relay/socket-pool.ts';
 import { Standings } from './standings.ts';
-import type { Subscription } from './subscription.ts';
+import type { Subscription, TakenPeer } from './subscription.ts';
+import { type Chosen, TlsIntake, type Way } from './tls/tls-intake.ts';
 
 /** A relay of this port that can be told that a subscription is over. */
 type OpenConnection = Readonly<{ revoke: (subscription: Subscription) => void }>;
@@ -58,14 +60,31 @@ export class StolenPort {
   add(subscription: Subscription): string[] {
     const wasIdle = this.isIdle;
     this.#countPassed();
+    const clashes = this.#clashesOf(subscription);
     const { notes, lost } = this.#standings.add(subscription);
     this.#setScreen();
+    notes.push(...clashes);
     for (const one of lost) one.owner.lose(one, subscription.describe());
     if (wasIdle) {
       notes.push(...this.#lookAround());
       this.#redirect.take(this.port);
     }
     return notes;
+  }
+
+  /** @returns who shows another certificate for a name, as who came first does */
+  #clashesOf(subscription: Subscription): string[] {
+    for (const other of this.#standings.inForce) {
+      const pairs = subscription.identities.flatMap((own) => other.identities.map((one) => own.clashWith(one)));
+      const name = pairs.find((one) => one !== undefined);
+      if (name === undefined) continue;
+      const since = new Date(Number(other.sinceNs / 1_000_000n)).toISOString();
+      return [
+        `clients that ask for ${name} see the certificate of session ${other.owner.sessionId}, which is here since ${since}; ` +
+          'this one takes its place when that session ends, and the filters of both hold',
+      ];
+    }
+    return [];
   }
 
   /** @returns what the user should know about connections that are there already */
@@ -113,27 +132,73 @@ export class StolenPort {
   }
 
   accept(accepted: Accepted): void {
-    const whole = this.#standings.inForce.find((one) => one.filter === null);
-    if (whole !== undefined) this.#takeWhole(accepted, whole);
-    else this.#relay(accepted);
+    if (this.#standings.inForce.some((one) => one.identities.length > 0)) this.#lookAt(accepted);
+    else this.#give(accepted, plainWay(accepted, this.#redirect));
+  }
+
+  /** Some session has a certificate: what the connection is has to be seen first. */
+  #lookAt(accepted: Accepted): void {
+    // Whoever is in force when it has been seen gets it.
+    const looking: OpenConnection = { revoke: () => undefined };
+    this.#connections.add(looking);
+    const found = (act: (way: Way) => void) => (way: Way) => {
+      act(way);
+      this.#closed(looking);
+    };
+    new TlsIntake({
+      accepted,
+      redirect: this.#redirect,
+      choose: ({ serverName }) => this.#identityFor(serverName),
+      onWay: found((way) => this.#give(accepted, way)),
+      onSealed: found((way) => this.#giveSealed(accepted, way)),
+      onClosed: () => this.#closed(looking),
+    });
+  }
+
+  /** The certificate of who came first, of those that have one for the name. */
+  #identityFor(serverName: string): Chosen | undefined {
+    for (const { filter, identities } of this.#standings.inForce) {
+      const identity = identities.find((one) => one.covers(serverName));
+      if (identity !== undefined) return { identity, isWhole: filter === null };
+    }
+    return undefined;
+  }
+
+  #give(accepted: Accepted, way: Way): void {
+    const whole = this.#whole;
+    if (whole !== undefined) this.#takeWhole(accepted, whole, way);
+    else if (this.isIdle) this.#join(way);
+    else this.#relay(accepted, way);
+  }
+
+  #giveSealed(accepted: Accepted, way: Way): void {
+    const whole = this.#whole;
+    if (whole !== undefined) this.#takeWhole(accepted, whole, way);
+    else this.#join(way);
+  }
+
+  get #whole(): Subscription | undefined {
+    return this.#standings.inForce.find((one) => one.filter === null);
   }
 
   /** For what came while the port was stolen and is accepted when it is not any more: it is the target's. */
   passOn(accepted: Accepted): void {
-    const client = new PoolEndpoint(accepted.fd);
-    const origin = this.#redirect.dial(accepted);
+    this.#join(plainWay(accepted, this.#redirect));
+  }
+
+  #join({ client, connectOrigin }: Way): void {
     const connection: OpenConnection = { revoke: () => undefined };
     this.#connections.add(connection);
-    joinEndpoints(client, origin, () => this.#closed(connection));
+    joinEndpoints(client, connectOrigin(), () => this.#closed(connection));
   }
 
   #closed(connection: OpenConnection): void {
     if (this.#connections.delete(connection)) this.#onConnectionClosed();
   }
 
-  #takeWhole(accepted: Accepted, subscription: Subscription): void {
-    const client = new PoolEndpoint(accepted.fd);
-    const taken = subscription.owner.take(subscription, peerOf(accepted));
+  #takeWhole(accepted: Accepted, subscription: Subscription, { client, dropOrigin, tls }: Way): void {
+    dropOrigin();
+    const taken = subscription.owner.take(subscription, peerOf(accepted, tls));
     const connection: OpenConnection = {
       revoke: (over) => {
         if (over !== subscription) return;
@@ -146,12 +211,11 @@ export class StolenPort {
     joinEndpoints(client, taken, () => this.#closed(connection));
   }
 
-  #relay(accepted: Accepted): void {
+  #relay(accepted: Accepted, { client, connectOrigin, tls }: Way): void {
     const takers = new Map<Subscription, Taker>();
-    const client = new PoolEndpoint(accepted.fd);
-    const connectOrigin = () => this.#redirect.dial(accepted);
+    const peer = peerOf(accepted, tls);
     const takerFor = (subscription: Subscription | undefined) =>
-      subscription === undefined ? undefined : this.#takerOf(takers, subscription, accepted);
+      subscription === undefined ? undefined : this.#takerOf(takers, subscription, peer);
     const decide = (request: FilteredRequest): Decision => {
       const wanted = this.#wantedBy(request);
       if (wanted !== 'body decides') return takerFor(wanted);
@@ -206,7 +270,7 @@ export class StolenPort {
     return wanted;
   }
 
-  #takerOf(takers: Map<Subscription, Taker>, subscription: Subscription, accepted: Accepted): Taker {
+  #takerOf(takers: Map<Subscription, Taker>, subscription: Subscription, peer: TakenPeer): Taker {
     let taker = takers.get(subscription);
     if (taker === undefined) {
       const isOver = () => !this.#standings.inForce.includes(subscription);
@@ -214,7 +278,7 @@ export class StolenPort {
         get isOver() {
           return isOver();
         },
-        open: () => subscription.owner.take(subscription, peerOf(accepted)),
+        open: () => subscription.owner.take(subscription, peer),
       };
       takers.set(subscription, taker);
     }
@@ -227,9 +291,16 @@ export class StolenPort {
   }
 }
 
-const peerOf = ({ peer, local }: Accepted) => ({
+/** As it came. */
+function plainWay(accepted: Accepted, redirect: Redirect): Way {
+  const connectOrigin = () => redirect.dial(accepted);
+  return { client: new PoolEndpoint(accepted.fd), connectOrigin, dropOrigin: () => undefined, tls: null };
+}
+
+const peerOf = ({ peer, local }: Accepted, tls: TlsFacts | null): TakenPeer => ({
   peer: peer.address,
   peerPort: peer.port,
   local: local.address,
   localPort: local.port,
+  tls,
 });

@@ -2,12 +2,13 @@
 
 import { compileHttpFilter, type RequestFilter } from '#http-filter/http-filter.ts';
 import { AppError } from '#proto/errors.ts';
-import type { Counters, Subscribe } from '#proto/gen/v1/incoming.ts';
+import type { Counters, Subscribe, TlsFacts } from '#proto/gen/v1/incoming.ts';
 import { ConflictPolicy, HttpFilter } from '#proto/gen/v1/incoming.ts';
 import { Transport } from '#proto/gen/v1/network.ts';
 import { INCOMING_CONNECTION_BYTES, INCOMING_LIMIT_BYTES, MIN_INCOMING_CONNECTION_BYTES } from '#proto/incoming.ts';
 import { filterText } from './filter-text.ts';
 import type { TakenConnection } from './taken-connection.ts';
+import { Identity } from './tls/identity.ts';
 
 export interface SubscriptionOwner {
   /** For messages to others: never the token, never a name of the user's. */
@@ -18,7 +19,17 @@ export interface SubscriptionOwner {
   lose(subscription: Subscription, by: string): void;
 }
 
-export type TakenPeer = Readonly<{ peer: Buffer; peerPort: number; local: Buffer; localPort: number }>;
+export type TakenPeer = Readonly<{
+  peer: Buffer;
+  peerPort: number;
+  local: Buffer;
+  localPort: number;
+  /** Its bytes came in TLS, which was ended here. */
+  tls: TlsFacts | null;
+}>;
+
+/** Certificates for one port. */
+const MAX_IDENTITIES = 32;
 
 let lastMoment = 0n;
 
@@ -34,6 +45,8 @@ export class Subscription {
   readonly owner: SubscriptionOwner;
   readonly port: number;
   readonly filter: RequestFilter | null;
+  /** Who the stealer is in TLS on this port. */
+  readonly identities: readonly Identity[];
   readonly onConflict: ConflictPolicy;
   readonly connectionBytes: number;
   /** Nanoseconds since the epoch. */
@@ -59,6 +72,10 @@ export class Subscription {
     this.owner = owner;
     this.port = wanted.port;
     this.filter = wanted.filter === undefined ? null : compileHttpFilter(wanted.filter);
+    if (wanted.tls.length > MAX_IDENTITIES) {
+      throw new AppError('LIMIT_REACHED', `port ${wanted.port}: more than ${MAX_IDENTITIES} certificates`);
+    }
+    this.identities = wanted.tls.map((one) => new Identity(wanted.port, one));
     this.#filterBytes = wanted.filter === undefined ? new Uint8Array() : HttpFilter.encode(wanted.filter).finish();
     this.onConflict = wanted.onConflict;
     this.connectionBytes = Math.max(wanted.connectionBytes || INCOMING_CONNECTION_BYTES, MIN_INCOMING_CONNECTION_BYTES);

@@ -6,7 +6,13 @@ import { Transport } from '#proto/gen/v1/network.ts';
 import { Subscription } from './subscription.ts';
 import { TakenConnection } from './taken-connection.ts';
 
-const PEER = { peer: Buffer.from([10, 0, 0, 1]), peerPort: 1, local: Buffer.from([10, 0, 0, 2]), localPort: 80 };
+const PEER = {
+  peer: Buffer.from([10, 0, 0, 1]),
+  peerPort: 1,
+  local: Buffer.from([10, 0, 0, 2]),
+  localPort: 80,
+  tls: null,
+};
 
 test('short connections that nobody grants on do not use up what their port may have in flight', () => {
   const owner = { sessionId: 's', take: () => taken, lose: () => {} };

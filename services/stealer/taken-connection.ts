@@ -59,6 +59,7 @@ export class TakenConnection implements Endpoint {
       isOlder: false,
       creditBytes: ANSWER_CREDIT_BYTES,
       interface: '',
+      tls: peer.tls ?? undefined,
     }).finish();
     subscription.counters.connections += 1n;
     options.send(makeFrame(options.id, FrameKind.FRAME_KIND_ARRIVED, head));

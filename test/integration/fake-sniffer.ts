@@ -71,6 +71,7 @@ function onSession({ stream }: IncomingSession): SessionHandlers {
       isOlder: false,
       creditBytes: 0,
       interface: 'eth0',
+      tls: undefined,
     }).finish();
     send(connection, FrameKind.FRAME_KIND_ARRIVED, arrived, 'first');
     send(connection, FrameKind.FRAME_KIND_DATA, Buffer.alloc(0), 'second');

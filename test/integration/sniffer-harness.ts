@@ -48,6 +48,7 @@ const WISH: Subscribe = {
   flushConnections: false,
   isAgain: false,
   standing: undefined,
+  tls: [],
 };
 
 /** Credit is given back in such portions where arrivals are only counted, as client/incoming/copy.ts does. */

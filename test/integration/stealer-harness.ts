@@ -23,6 +23,8 @@ import {
   Renewed,
   Subscribe,
   Subscribed,
+  type TlsFacts,
+  type TlsIdentity,
 } from '../../proto/gen/v1/incoming.ts';
 import { Transport } from '../../proto/gen/v1/network.ts';
 import { decodeHead, type SessionStream } from '../../proto/session-stream.ts';
@@ -65,12 +67,15 @@ type Steal = Readonly<{
   port: number;
   conditions?: ReadonlyArray<NonNullable<HttpCondition['condition']>>;
   onConflict?: ConflictPolicy;
+  tls?: readonly TlsIdentity[];
 }>;
 
 export class StealClient {
   facts: IncomingFacts | undefined;
   /** Who connected, as text. */
   readonly peers: string[] = [];
+  /** Of those that came in TLS which was ended by the stealer. */
+  readonly tls: TlsFacts[] = [];
   readonly ended: Ended[] = [];
   readonly errors: AppError[] = [];
   closedBy: AppError | null | undefined;
@@ -115,7 +120,7 @@ export class StealClient {
     return client;
   }
 
-  async steal({ port, conditions, onConflict = 1 }: Steal): Promise<{ id: number; subscribed: Subscribed }> {
+  async steal({ port, conditions, onConflict = 1, tls = [] }: Steal): Promise<{ id: number; subscribed: Subscribed }> {
     const id = this.#nextId;
     this.#nextId += 2;
     const head = Subscribe.encode({
@@ -137,6 +142,7 @@ export class StealClient {
       flushConnections: false,
       isAgain: false,
       standing: undefined,
+      tls: [...tls],
     }).finish();
     const answer = await this.#ask(makeFrame(id, FrameKind.FRAME_KIND_SUBSCRIBE, head));
     return { id, subscribed: decodeHead(Subscribed.decode, answer.head) };
@@ -207,11 +213,13 @@ export class StealClient {
   }
 
   #onArrived({ id, head }: Frame): void {
-    const peer = fromSocketAddress(decodeHead(Arrived.decode, head).peer);
+    const { tls, ...arrived } = decodeHead(Arrived.decode, head);
+    const peer = fromSocketAddress(arrived.peer);
+    if (tls !== undefined) this.tls.push(tls);
     this.peers.push(peer === null ? '' : addressText(peer));
     const socket = connect({ port: this.#localPort, host: '127.0.0.1', allowHalfOpen: true });
     this.#sockets.set(id, socket);
-    this.#credits.set(id, decodeHead(Arrived.decode, head).creditBytes);
+    this.#credits.set(id, arrived.creditBytes);
     // By reading only what may be sent back.
     socket.on('readable', () => this.#answer(id, socket));
     socket.on('end', () => this.#stream.send(makeFrame(id, FrameKind.FRAME_KIND_HALF_CLOSE)));

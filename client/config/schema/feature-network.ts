@@ -1,19 +1,12 @@
 // feature.network: traffic to and from the local process. Described and checked; what is not built is refused.
 
-import { key, planned, section, textFor, toggle, works } from './dsl.ts';
+import { key, section, textFor, toggle, works } from './dsl.ts';
 import { addressFilter, httpFilter } from './http-filter.ts';
 import { patternList } from './patterns.ts';
-import { anything, bool, isPlainObject, oneOf, optional, portList, portPairs } from './values.ts';
+import { tlsDelivery, tlsIdentities } from './tls.ts';
+import { bool, oneOf, optional, portList, portPairs } from './values.ts';
 
 const modes = oneOf('mirror', 'steal', 'off');
-const STEALING = planned('TLS in stealing');
-
-const tlsDelivery = optional({
-  ...anything({ type: 'object' }),
-  name: 'a map',
-  read: (value: unknown) => (isPlainObject(value) ? { ok: value } : { bad: 'wants a map' }),
-});
-
 const incoming = section(
   "Traffic that comes to the target's ports.",
   {
@@ -41,8 +34,19 @@ const incoming = section(
     on_concurrent_steal: key(oneOf('abort', 'continue', 'override'), 'abort', 'When somebody else steals the port.', {
       env: ['MIRRORD_OPERATOR_ON_CONCURRENT_STEAL'],
     }),
-    tls_delivery: key(tlsDelivery, null, 'How stolen TLS reaches the local process.', { status: STEALING }),
-    https_delivery: key(tlsDelivery, null, 'Deprecated name of tls_delivery.', { status: STEALING }),
+    tls: key(
+      tlsIdentities,
+      [],
+      'Who the stealer is in TLS, so that filters apply: `certificate` and `key` (PEM files of the target, or with ' +
+        '`"from": "local"` of this machine), for `ports` and `server_names`; docs/steal.md has all of it.',
+    ),
+    tls_delivery: key(
+      tlsDelivery,
+      null,
+      'How TLS that the stealer has read reaches the local process: `protocol` (`tls`, `tcp` for plaintext), `server_name`, ' +
+        'and `trust_roots` or `server_cert`, else any certificate will do.',
+    ),
+    https_delivery: key(tlsDelivery, null, 'Deprecated name of tls_delivery.'),
   },
   { status: works, shorts: [toggle({ mode: 'mirror' }, { mode: 'off' }), textFor('mode', modes.json)] },
 );

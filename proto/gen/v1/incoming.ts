@@ -204,7 +204,38 @@ export interface Subscribe {
   /** The same subscription again after the service was lost: no conflict with what its forerunner left. */
   isAgain: boolean;
   /** Stealer to stealer only: it was in force or waited already, with a stealer that is gone. */
-  standing: Standing | undefined;
+  standing:
+    | Standing
+    | undefined;
+  /**
+   * Steal only: who the stealer may be in TLS on this port. A connection whose client wants one of these is read, and what of it
+   * nobody wants goes on in TLS to the target; every other one is passed on as it is. Their keys are secrets.
+   */
+  tls: TlsIdentity[];
+}
+
+/** A certificate with its key, as PEM, and what goes with it. What names no file of the user's is empty. */
+export interface TlsIdentity {
+  /** The server's own first, then those that signed it. */
+  certificate: Buffer;
+  key: Buffer;
+  /** Names that clients ask for, "*.example.com" and "*" among them; empty: those of the certificate, and clients that name none. */
+  serverNames: string[];
+  /** Clients are asked for a certificate, and those without one of these authorities are turned away. */
+  clientRoots: Buffer;
+  /** Who the stealer is to the target, when that asks. */
+  targetCertificate: Buffer;
+  targetKey: Buffer;
+  /** The target's certificate must be of these authorities; empty: it is not looked at. */
+  targetRoots: Buffer;
+}
+
+/** What was agreed with a client whose TLS ended in the stealer. */
+export interface TlsFacts {
+  /** The name it asked for; empty: none. */
+  serverName: string;
+  /** Protocol of ALPN; empty: none. */
+  alpn: string;
 }
 
 /** The place of a subscription among those of its port. */
@@ -290,6 +321,8 @@ export interface Arrived {
   creditBytes: number;
   /** Name of the interface, where it is known. */
   interface: string;
+  /** Steal only: it came in TLS, which the stealer has taken off. */
+  tls: TlsFacts | undefined;
 }
 
 /** Bytes that are missing at this place of the stream, or datagrams; never silently joined. */
@@ -514,6 +547,7 @@ function createBaseSubscribe(): Subscribe {
     flushConnections: false,
     isAgain: false,
     standing: undefined,
+    tls: [],
   };
 }
 
@@ -566,6 +600,9 @@ export const Subscribe: MessageFns<Subscribe> = {
     }
     if (message.standing !== undefined) {
       Standing.encode(message.standing, writer.uint32(122).fork()).join();
+    }
+    for (const v of message.tls) {
+      TlsIdentity.encode(v!, writer.uint32(130).fork()).join();
     }
     return writer;
   },
@@ -701,6 +738,191 @@ export const Subscribe: MessageFns<Subscribe> = {
             }
 
             message.standing = Standing.decode(reader, reader.uint32());
+            continue;
+          }
+          case 16: {
+            if (tag !== 130) {
+              break;
+            }
+
+            message.tls.push(TlsIdentity.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseTlsIdentity(): TlsIdentity {
+  return {
+    certificate: Buffer.alloc(0),
+    key: Buffer.alloc(0),
+    serverNames: [],
+    clientRoots: Buffer.alloc(0),
+    targetCertificate: Buffer.alloc(0),
+    targetKey: Buffer.alloc(0),
+    targetRoots: Buffer.alloc(0),
+  };
+}
+
+export const TlsIdentity: MessageFns<TlsIdentity> = {
+  encode(message: TlsIdentity, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.certificate.length !== 0) {
+      writer.uint32(10).bytes(message.certificate);
+    }
+    if (message.key.length !== 0) {
+      writer.uint32(18).bytes(message.key);
+    }
+    for (const v of message.serverNames) {
+      writer.uint32(26).string(v!);
+    }
+    if (message.clientRoots.length !== 0) {
+      writer.uint32(34).bytes(message.clientRoots);
+    }
+    if (message.targetCertificate.length !== 0) {
+      writer.uint32(42).bytes(message.targetCertificate);
+    }
+    if (message.targetKey.length !== 0) {
+      writer.uint32(50).bytes(message.targetKey);
+    }
+    if (message.targetRoots.length !== 0) {
+      writer.uint32(58).bytes(message.targetRoots);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): TlsIdentity {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseTlsIdentity();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.certificate = Buffer.from(reader.bytes());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.key = Buffer.from(reader.bytes());
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.serverNames.push(reader.string());
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.clientRoots = Buffer.from(reader.bytes());
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.targetCertificate = Buffer.from(reader.bytes());
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.targetKey = Buffer.from(reader.bytes());
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.targetRoots = Buffer.from(reader.bytes());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseTlsFacts(): TlsFacts {
+  return { serverName: "", alpn: "" };
+}
+
+export const TlsFacts: MessageFns<TlsFacts> = {
+  encode(message: TlsFacts, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.serverName !== "") {
+      writer.uint32(10).string(message.serverName);
+    }
+    if (message.alpn !== "") {
+      writer.uint32(18).string(message.alpn);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): TlsFacts {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseTlsFacts();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.serverName = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.alpn = reader.string();
             continue;
           }
         }
@@ -1106,6 +1328,7 @@ function createBaseArrived(): Arrived {
     isOlder: false,
     creditBytes: 0,
     interface: "",
+    tls: undefined,
   };
 }
 
@@ -1134,6 +1357,9 @@ export const Arrived: MessageFns<Arrived> = {
     }
     if (message.interface !== "") {
       writer.uint32(58).string(message.interface);
+    }
+    if (message.tls !== undefined) {
+      TlsFacts.encode(message.tls, writer.uint32(66).fork()).join();
     }
     return writer;
   },
@@ -1205,6 +1431,14 @@ export const Arrived: MessageFns<Arrived> = {
             }
 
             message.interface = reader.string();
+            continue;
+          }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.tls = TlsFacts.decode(reader, reader.uint32());
             continue;
           }
         }

@@ -98,6 +98,13 @@ export class ServiceLink {
     clearTimeout(this.#retry);
     this.#stream?.destroy();
     this.#stream = null;
+    for (const id of [...this.#subscriptions.keys()]) this.#forget(id);
+  }
+
+  /** What was asked for may hold keys. */
+  #forget(id: number): void {
+    this.#subscriptions.get(id)?.head.fill(0);
+    this.#subscriptions.delete(id);
   }
 
   #unsubscribe(frame: Frame): void {
@@ -109,7 +116,7 @@ export class ServiceLink {
   }
 
   #endUncounted(id: number): void {
-    this.#subscriptions.delete(id);
+    this.#forget(id);
     this.#options.client.send(uncountedFrame(id));
   }
 
@@ -178,7 +185,7 @@ export class ServiceLink {
     for (const [id, { isActive, isEnding }] of [...this.#subscriptions]) {
       if (isEnding) this.#endUncounted(id);
       else if (!isActive) {
-        this.#subscriptions.delete(id);
+        this.#forget(id);
         this.#answer(id, error);
       }
     }
@@ -257,7 +264,7 @@ export class ServiceLink {
     if (subscription === undefined) return false;
     if (kind === FrameKind.FRAME_KIND_SUBSCRIBED) subscription.isActive = true;
     const isOver = kind === FrameKind.FRAME_KIND_ERROR || kind === FrameKind.FRAME_KIND_UNSUBSCRIBED;
-    if (isOver) this.#subscriptions.delete(id);
+    if (isOver) this.#forget(id);
     return true;
   }
 

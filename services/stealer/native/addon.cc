@@ -295,6 +295,7 @@ static Napi::Object init(Napi::Env env, Napi::Object exports)
 	                                                      Redirect::InstanceMethod<&Redirect::close>("close"),
 	                                              }));
 	exports.Set("Sockets", define_sockets(env));
+	define_looks(env, exports);
 	define_nat(env, exports);
 	exports.Set("isPlainRequest", Napi::Function::New(env, is_plain_request));
 	exports.Set("isPlainResponse", Napi::Function::New(env, is_plain_response));

@@ -18,5 +18,7 @@ void define_nat(Napi::Env env, Napi::Object exports);
 
 /* sockets_addon.cc: the class Sockets. */
 Napi::Function define_sockets(Napi::Env env);
+/* sockets_addon.cc: looking at what a socket has without reading it. */
+void define_looks(Napi::Env env, Napi::Object exports);
 
 #endif

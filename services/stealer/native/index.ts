@@ -89,6 +89,10 @@ export interface StealerAddon {
   /** What sockets that are joined pass on: for the test that holds it against the readers of services/runtime/http. */
   isPlainRequest(bytes: Uint8Array): boolean;
   isPlainResponse(bytes: Uint8Array, isToHead: boolean): boolean;
+  /** What a socket has to be read, up to the length of `bytes`, and keeps: as `NativeSockets.read`. */
+  peek(fd: number, bytes: Uint8Array): number;
+  /** The socket is readable with so many bytes, or at its peer's end. 0 or -errno. */
+  wakeAt(fd: number, bytes: number): number;
   /** By translation of addresses, in tables whose name begins with `mirrord-steal-`; `mayOwn`: bound to this process, where the kernel can. */
   Nat: new (
     namespaceFd: number,

@@ -65,6 +65,21 @@ int64_t socket_read(int fd, uint8_t *bytes, size_t size)
 	return count < 0 ? -errno : count;
 }
 
+int64_t socket_peek(int fd, uint8_t *bytes, size_t size)
+{
+	ssize_t count;
+
+	do {
+		count = recv(fd, bytes, size, MSG_DONTWAIT | MSG_PEEK);
+	} while (count < 0 && errno == EINTR);
+	return count < 0 ? -errno : count;
+}
+
+int socket_wake_at(int fd, int bytes)
+{
+	return setsockopt(fd, SOL_SOCKET, SO_RCVLOWAT, &bytes, sizeof bytes) < 0 ? -errno : 0;
+}
+
 int64_t socket_write(int fd, const uint8_t *bytes, size_t size)
 {
 	ssize_t count;

@@ -36,6 +36,10 @@ int sockets_ready(int epoll_fd, struct ready_socket ready[SOCKETS_PER_WAIT]);
 
 /* Bytes, 0 at the peer's end, -EAGAIN when nothing is there. */
 int64_t socket_read(int fd, uint8_t *bytes, size_t size);
+/* The same, and the bytes stay to be read. */
+int64_t socket_peek(int fd, uint8_t *bytes, size_t size);
+/* Readable is, from here on, a socket with so many bytes, or whose peer has ended: for who looks and leaves them there. */
+int socket_wake_at(int fd, int bytes);
 /* Bytes that the kernel took: fewer than `size`, or 0, when it takes no more just now. */
 int64_t socket_write(int fd, const uint8_t *bytes, size_t size);
 /* FIN behind what was written. */

@@ -244,7 +244,30 @@ Napi::Value Sockets::close(const Napi::CallbackInfo &info)
 	return info.Env().Undefined();
 }
 
+/* (fd, bytes: Uint8Array): how many bytes lie in `bytes`, and still in the socket, or -errno. */
+Napi::Value peek(const Napi::CallbackInfo &info)
+{
+	Napi::Uint8Array bytes = info[1].As<Napi::Uint8Array>();
+	int64_t count = socket_peek(info[0].As<Napi::Number>().Int32Value(), bytes.Data(), bytes.ByteLength());
+
+	return Napi::Number::New(info.Env(), static_cast<double>(count));
+}
+
+/* (fd, bytes): 0 or -errno. */
+Napi::Value wake_at(const Napi::CallbackInfo &info)
+{
+	int fd = info[0].As<Napi::Number>().Int32Value();
+
+	return Napi::Number::New(info.Env(), socket_wake_at(fd, info[1].As<Napi::Number>().Int32Value()));
+}
+
 } // namespace
+
+void define_looks(Napi::Env env, Napi::Object exports)
+{
+	exports.Set("peek", Napi::Function::New(env, peek));
+	exports.Set("wakeAt", Napi::Function::New(env, wake_at));
+}
 
 Napi::Function define_sockets(Napi::Env env)
 {

@@ -67,7 +67,7 @@ export class Passage {
         break;
       case FrameKind.FRAME_KIND_ERROR:
       case FrameKind.FRAME_KIND_UNSUBSCRIBED:
-        if (!this.#subscriptions.delete(id)) return undefined;
+        if (!this.#drop(id)) return undefined;
         break;
       case FrameKind.FRAME_KIND_ARRIVED:
         if (incomingServiceOf(id) !== 'stealer' || this.#connections.has(id)) throw violation(frame);
@@ -117,12 +117,21 @@ export class Passage {
 
   /** We are the holder now, and nothing passes through here any more. */
   forget(): void {
-    this.#subscriptions.clear();
+    for (const id of [...this.#subscriptions.keys()]) this.#drop(id);
     this.#connections.clear();
   }
 
+  /** Keys are overwritten. False when there is none. */
+  #drop(id: number): boolean {
+    for (const { key, targetKey } of this.#subscriptions.get(id)?.wanted.tls ?? []) {
+      key.fill(0);
+      targetKey.fill(0);
+    }
+    return this.#subscriptions.delete(id);
+  }
+
   #endUncounted(id: number): void {
-    this.#subscriptions.delete(id);
+    this.#drop(id);
     this.#send(uncountedFrame(id));
   }
 }

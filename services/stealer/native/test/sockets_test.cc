@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <cstring>
 #include <fcntl.h>
+#include <poll.h>
 #include <sched.h>
 #include <unistd.h>
 #include <vector>
@@ -116,6 +117,32 @@ static void bytes_and_end()
 		CHECK(socket_read(both.ends[1], bytes, sizeof bytes) == 0);
 		CHECK(both.send(1, "back") == 4 && socket_read(both.ends[0], bytes, sizeof bytes) == 4);
 	}
+}
+
+/* As an event loop asks, again and again. */
+static bool is_readable(int fd)
+{
+	struct pollfd asked = {fd, POLLIN, 0};
+
+	return poll(&asked, 1, 0) == 1 && (asked.revents & POLLIN) != 0;
+}
+
+static void looked_at()
+{
+	uint8_t bytes[16];
+	pair both;
+	int fd = both.ends[1];
+
+	CHECK(socket_peek(fd, bytes, sizeof bytes) == -EAGAIN && !is_readable(fd));
+	CHECK(both.send(0, "hello") == 5 && is_readable(fd));
+	CHECK(socket_peek(fd, bytes, sizeof bytes) == 5 && memcmp(bytes, "hello", 5) == 0);
+	CHECK(socket_wake_at(fd, 6) == 0 && !is_readable(fd));
+	CHECK(both.send(0, "!") == 1 && is_readable(fd));
+	CHECK(socket_peek(fd, bytes, sizeof bytes) == 6 && socket_wake_at(fd, 7) == 0);
+	CHECK(socket_end(both.ends[0]) == 0 && is_readable(fd));
+	CHECK(socket_wake_at(fd, 1) == 0);
+	CHECK(socket_read(fd, bytes, sizeof bytes) == 6 && socket_read(fd, bytes, sizeof bytes) == 0);
+	CHECK(socket_peek(-1, bytes, 1) == -EBADF && socket_wake_at(-1, 1) == -EBADF);
 }
 
 static void full_and_drained()
@@ -286,6 +313,7 @@ int main()
 {
 	test("bytes come as they were sent, each is told once, and the end behind them, over both families", bytes_and_end);
 	test("what the kernel does not take is said, and so is that it takes bytes again: 4 MiB arrive whole", full_and_drained);
+	test("what was looked at stays to be read, and wakes again with more of it or its end", looked_at);
 	test("a reset raises no signal, and what was said before it can be read", resets);
 	test("a refused connection is told as readable, and its read says why", refused);
 	test("more sockets than one call tells of are told by the next, each once", many);
