@@ -64,7 +64,8 @@ function headerCondition(source: string): Condition {
     // The last one: values tell requests apart, names do not.
     text: pattern.required.at(-1),
     holds: ({ lowerText, headerLines }) =>
-      pattern.required.every((text) => lowerText.includes(text)) && headerLines.some((line) => pattern.matches(line)),
+      pattern.required.every((text) => lowerText.includes(text)) &&
+      headerLines.some((line) => line.startsWith(pattern.prefix) && pattern.matches(line)),
   };
 }
 

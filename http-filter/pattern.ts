@@ -5,7 +5,7 @@ import { RE2JS, RE2JSException } from 're2js';
 import { AppError } from '#proto/errors.ts';
 import { filterError } from './filter-fault.ts';
 import { patternFault } from './pattern-fault.ts';
-import { requiredTexts } from './required-text.ts';
+import { requiredPrefix, requiredTexts } from './required-text.ts';
 
 /** Longest pattern in characters; RE2 bounds the work on a text by the product of both. */
 export const MAX_PATTERN_LENGTH = 4_096;
@@ -17,6 +17,8 @@ export type Pattern = Readonly<{
    * spaces around them. Empty when the pattern demands none.
    */
   required: readonly string[];
+  /** In lower case: no line as `name: value` is matched whose name begins otherwise. */
+  prefix: string;
 }>;
 
 /**
@@ -30,7 +32,7 @@ export function compilePattern(source: string, where: string): Pattern {
   }
   try {
     const compiled = RE2JS.compile(source);
-    return { matches: (text) => compiled.test(text), required: requiredTexts(source) };
+    return { matches: (text) => compiled.test(text), required: requiredTexts(source), prefix: requiredPrefix(source) };
   } catch (error) {
     if (!(error instanceof RE2JSException)) throw error;
     throw filterError(where, source, patternFault(source, error), 'CONFIG_INVALID', error);

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { RE2JS } from 're2js';
 import { describe, expect, test } from 'vitest';
-import { requiredTexts } from './required-text.ts';
+import { requiredPrefix, requiredTexts } from './required-text.ts';
 
 describe('required texts', () => {
   test.each([
@@ -18,6 +18,10 @@ describe('required texts', () => {
     ['abc\\x41def', ['abc']],
     ['(?:abc)?def', ['def']],
     ['..', []],
+    ['abc\\x41|def', []],
+    ['abc\\Q|\\E', []],
+    ['abcd{x|y}', []],
+    ['abcd{x}', ['abcd']],
   ])('%s', (source, texts) => {
     expect(requiredTexts(source)).toEqual(texts);
   });
@@ -37,11 +41,15 @@ describe('required texts', () => {
       '\\w',
       'x-y',
       '^',
+      '|',
+      '\\x41',
+      '{x',
+      '}',
     );
     const quantifier = fc.constantFrom('', '', '', '*', '+', '?', '{0,2}', '{2}', '*?', '+?');
     const expression = fc
       .array(fc.tuple(atom, quantifier), { minLength: 1, maxLength: 6 })
-      .map((parts) => parts.map(([one, many]) => (one === '^' ? one : one + many)).join(''));
+      .map((parts) => parts.map(([one, many]) => (one === '^' || one === '|' ? one : one + many)).join(''));
     const sample = fc.stringMatching(/^[abcABCxy.:0-9 -]{0,24}$/);
     fc.assert(
       fc.property(
@@ -59,5 +67,23 @@ describe('required texts', () => {
       ),
       { numRuns: 2_000 },
     );
+  });
+});
+
+describe('the beginning of a name', () => {
+  test.each([
+    ['(?i)^X-.*: [a-e]', 'x-'],
+    ['^x-user: alice$', 'x-user'],
+    ['^(?i)x', ''],
+    ['(?i)(?s)^ab+c', 'ab'],
+    ['^abc?d', 'ab'],
+    ['^abc*', 'ab'],
+    ['^abc{0}', 'ab'],
+    ['^abc|def', ''],
+    ['^ab\\x41|d', ''],
+    ['(^abc)', ''],
+    ['x-user', ''],
+  ])('of what %s matches', (source, prefix) => {
+    expect(requiredPrefix(source)).toBe(prefix);
   });
 });

@@ -3,6 +3,9 @@
 
 const SPECIAL = new Set(['^', '$', '.', '|', '(', ')', '[', ']', '{', '}', '*', '+', '?', '\\']);
 
+/** Any other brace stands for itself. */
+const COUNT = /^\{[0-9]+(?:,[0-9]*)?\}/;
+
 /** Index behind the class that begins at `at` (RE2: a `]` right after the opening stands for itself). */
 export function behindClass(source: string, at: number): number {
   let next = at + 1;
@@ -49,11 +52,12 @@ function plainRuns(source: string): string[] | undefined {
   while (at < source.length) {
     const char = source[at] as string;
     if (char === '|') return undefined;
-    if (char === '*' || char === '?' || char === '{') {
+    const many = char === '{' ? COUNT.exec(source.slice(at))?.[0].length : undefined;
+    if (char === '*' || char === '?' || many !== undefined) {
       // Whatever stood before may be missing.
       run = run.slice(0, -1);
       end();
-      at = char === '{' ? Math.max(source.indexOf('}', at), at) + 1 : at + 1;
+      at += many ?? 1;
     } else if (char === '(') {
       end();
       // A flag such as (?i) holds no text; any other group is passed over with what follows it.
@@ -65,8 +69,8 @@ function plainRuns(source: string): string[] | undefined {
       const escaped = source[at + 1] ?? '';
       if (/[^A-Za-z0-9]/.test(escaped)) run += escaped;
       else end();
-      // \x41, \pL, \Q...\E: what follows is no text of its own.
-      if (/[xpPQC0-9]/.test(escaped)) return runs;
+      // \x41, \pL, \Q...\E: what follows is no text of its own, but may be another alternative.
+      if (/[xpPQC0-9]/.test(escaped)) return source.includes('|', at) ? undefined : runs;
       at += 2;
     } else if (SPECIAL.has(char)) {
       end();
@@ -92,4 +96,15 @@ export function requiredTexts(source: string): string[] {
     .flatMap((run) => run.split(/[ \t]*:[ \t]*|[^\x20-\x7e]+/))
     .map((text) => text.trim().toLowerCase())
     .filter((text) => text.length >= MIN_LENGTH);
+}
+
+/**
+ * @returns what the name of every line begins with that the expression matches, in lower case; for lines as `name: value` of
+ *   visible ASCII
+ */
+export function requiredPrefix(source: string): string {
+  const [, run = '', next = ''] = /^(?:\(\?[a-zA-Z-]+\))*\^([A-Za-z0-9_-]*)(.?)/s.exec(source) ?? [];
+  if (plainRuns(source) === undefined) return '';
+  // What may be missing is not demanded.
+  return (/[*?{]/.test(next) ? run.slice(0, -1) : run).toLowerCase();
 }
