@@ -9,17 +9,18 @@ import type { InternetAddress } from '#proto/socket-address.ts';
 import { formatIp } from '#proto/socket-address.ts';
 import type { Answers } from './answers.ts';
 import { Arrival, type ArrivalOptions } from './arrival.ts';
-import { beginsHttp2, Http2Upload } from './http2-upload.ts';
+import { beginsHttp2 } from './http2-frames.ts';
+import { Http2Upload } from './http2-upload.ts';
 import type { Secure } from './tls-delivery.ts';
 import type { Ends } from './unread-bytes.ts';
 
 export interface CopyOptions extends ArrivalOptions {
   /** Of a stolen connection: where the answers go. */
   readonly answers: Answers | undefined;
-  /** The copy may be HTTP/2 of which the service has made a selection: what belongs to a hop is ours to speak. */
-  readonly isSelection?: boolean;
   /** The bytes go in TLS. */
   readonly secure?: Secure | null;
+  /** The service leaves out what belongs to a hop of HTTP/2: that is ours to speak. */
+  readonly mayBeHttp2?: boolean;
   /** So many bytes more, or less, wait for the local process. */
   holds(bytes: number): void;
   /** Calls back when the local process has read everything: with false when it reads nothing more. */
@@ -30,8 +31,9 @@ export interface CopyOptions extends ArrivalOptions {
 export const LINGER_MS = 10_000;
 /** Pieces below this are copied out of the batch they came in, which would be kept for them. */
 const COPIED_BYTES = 16 * 1024;
-/** Pieces, each of a read: a server says its SETTINGS and no more. */
+/** Pieces, and bytes of each: a server says its SETTINGS and no more. */
 const MAX_EARLY_ANSWERS = 4;
+const MAX_EARLY_BYTES = 4 * 1024;
 
 export class Copy extends Arrival<CopyOptions> {
   #socket: net.Socket | null = null;
@@ -46,6 +48,7 @@ export class Copy extends Arrival<CopyOptions> {
   /** Came before the socket was connected. */
   #early: Buffer[] = [];
   #end: 'none' | 'half' | 'whole' | 'reset' = 'none';
+  #linger: NodeJS.Timeout | undefined;
   #isResetting = false;
   #isConnected = false;
   #pendingBytes = 0;
@@ -138,19 +141,21 @@ export class Copy extends Arrival<CopyOptions> {
     const heldBack = this.#upload?.waitingBytes ?? 0;
     if (heldBack > 0) this.options.lost('closed early', heldBack);
     this.#early = [];
+    clearTimeout(this.#linger);
     this.#socket?.destroy();
     this.options.holds(-this.#pendingBytes);
   }
 
   #begin(first: Buffer): void {
     this.#hasBegun = true;
-    if (this.options.isSelection === true && beginsHttp2(first)) {
+    if (this.options.mayBeHttp2 === true && beginsHttp2(first)) {
       this.#upload = new Http2Upload({
         copied: (bytes) => this.#socket?.write(bytes, (error) => error ?? this.#taken(bytes.length)),
         dropped: (bytes) => this.#taken(bytes),
         own: (bytes) => {
           if (this.#socket?.writable === true) this.#socket.write(bytes);
         },
+        over: () => this.#failed(),
       });
       for (const answer of this.#earlyAnswers) this.#upload.answer(answer);
     }
@@ -162,8 +167,9 @@ export class Copy extends Arrival<CopyOptions> {
     if (this.#upload !== null) {
       this.#upload.answer(answer);
       this.#applyEnd();
-    } else if (!this.#hasBegun && this.options.isSelection === true && this.#earlyAnswers.length < MAX_EARLY_ANSWERS) {
-      this.#earlyAnswers.push(answer);
+    } else if (!this.#hasBegun && this.options.mayBeHttp2 === true) {
+      const isFew = this.#earlyAnswers.length < MAX_EARLY_ANSWERS && answer.length <= MAX_EARLY_BYTES;
+      if (isFew) this.#earlyAnswers.push(answer);
     }
   }
 
@@ -190,8 +196,9 @@ export class Copy extends Arrival<CopyOptions> {
       if (this.#pendingBytes === 0) this.#reset(socket);
       return;
     }
-    // What the local process's windows hold back comes first.
-    if ((this.#upload?.waitingBytes ?? 0) === 0) socket.end();
+    // What the local process's windows hold back comes first, and its answers: the target has given its own.
+    if (this.#upload?.isDone ?? true) socket.end();
+    else if (this.#end === 'whole') this.#linger ??= setTimeout(() => this.close(), LINGER_MS).unref();
   }
 
   #reset(socket: net.Socket): void {
@@ -204,8 +211,9 @@ export class Copy extends Arrival<CopyOptions> {
     });
   }
 
-  /** The local process closed or reset it. */
+  /** The local process closed or reset it, or will not take more. */
   #failed(): void {
+    if (this.isClosed) return;
     if (this.#end === 'none' || this.#pendingBytes > 0) this.options.lost('closed early', this.#pendingBytes);
     if (this.#end === 'none' || this.#end === 'half') this.options.reset();
     this.close();

@@ -1,7 +1,8 @@
 // What is said to a local process of HTTP/2 beside the copy, and what waits for its windows.
 
 import { beforeEach, describe, expect, test } from 'vitest';
-import { beginsHttp2, Http2Upload } from './http2-upload.ts';
+import { beginsHttp2 } from './http2-frames.ts';
+import { Http2Upload } from './http2-upload.ts';
 
 const PREFACE = Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n');
 const ACK = Buffer.from('000000040100000000', 'hex');
@@ -37,6 +38,7 @@ beforeEach(() => {
     copied: (bytes) => log.push(`copied ${nameOf(bytes)}`),
     dropped: (bytes) => log.push(`dropped ${bytes}`),
     own: (bytes) => log.push(`own ${bytes.equals(ACK) ? 'ack' : nameOf(bytes)}`),
+    over: () => log.push('over'),
   });
 });
 
@@ -89,7 +91,87 @@ describe('a copy of HTTP/2', () => {
     upload.push(Buffer.concat([data(1, 1_000), data(1, 500), data(1, 7, true), headers(3), data(3, 100)]));
     expect(upload.waitingBytes).toBeGreaterThan(0);
     upload.answer(frame(3, 0, 1, number(8)));
-    expect(log.slice(-4)).toEqual(['dropped 509', 'dropped 16', 'copied 1 1', 'copied 0 100']);
+    expect(log.slice(-4)).toEqual(['copied 1 1', 'copied 0 100', 'dropped 509', 'dropped 16']);
+  });
+
+  test('of one stream does not wait for another, but all for the window of the connection', () => {
+    upload.answer(SMALL);
+    begin();
+    upload.push(Buffer.concat([data(1, 1_000), data(1, 500, true), headers(3), data(3, 100, true)]));
+    expect(log.slice(-2)).toEqual(['copied 1 1', 'copied 0 100']);
+    upload.answer(windowUpdate(1, 500));
+    expect([log.at(-1), upload.waitingBytes]).toEqual(['copied 0 500', 0]);
+    upload.answer(windowUpdate(5, 70_000));
+    upload.push(headers(5));
+    upload.answer(windowUpdate(5, 100_000));
+    upload.push(Buffer.concat([data(5, 63_500), headers(7), data(7, 900)]));
+    expect([log.at(-1), upload.waitingBytes]).toEqual(['copied 1 1', 909]);
+    upload.answer(windowUpdate(0, 70_000));
+    expect([log.at(-1), upload.waitingBytes]).toEqual(['copied 0 900', 0]);
+  });
+
+  test('opens no more streams than the local process takes, and the next when one is over on both sides', () => {
+    const most = (value: number) => frame(4, 0, 0, Buffer.concat([Buffer.from([0, 3]), number(value)]));
+    const begins = () => log.filter((entry) => entry === 'copied 1 1').length;
+    begin();
+    for (let id = 3; id < 400; id += 2) upload.push(headers(id));
+    expect(begins()).toBe(100);
+    upload.answer(most(102));
+    expect(begins()).toBe(102);
+    const end = (id: number) => frame(1, 5, id, Buffer.from([0x88]));
+    upload.push(data(1, 0, true));
+    expect(begins()).toBe(102);
+    upload.answer(end(1));
+    expect(begins()).toBe(103);
+    // Given up by the one side, and by the other, before it has begun and later.
+    upload.push(frame(3, 0, 3, number(8)));
+    upload.push(frame(3, 0, 399, number(8)));
+    upload.answer(frame(3, 0, 5, number(8)));
+    expect([begins(), log.filter((entry) => entry.startsWith('dropped'))]).toEqual([105, ['dropped 10', 'dropped 13']]);
+    upload.answer(SETTINGS);
+    expect(begins()).toBe(105);
+    upload.answer(most(1_000));
+    expect([begins(), upload.waitingBytes]).toEqual([199, 0]);
+  });
+
+  test('without a word of the local process about streams is not held up', () => {
+    begin();
+    for (let id = 3; id < 400; id += 2) upload.push(headers(id));
+    upload.answer(SETTINGS);
+    expect(upload.waitingBytes).toBe(0);
+  });
+
+  test('a client that cancels an upload that waits takes it back', () => {
+    upload.answer(SMALL);
+    begin();
+    upload.push(Buffer.concat([data(1, 1_000), data(1, 1_000), frame(3, 0, 1, number(8)), data(1, 3)]));
+    expect(log.slice(-3)).toEqual(['dropped 1009', 'copied 3 4', 'dropped 12']);
+    expect(upload.waitingBytes).toBe(0);
+  });
+
+  test('says goodbye behind everything else, and a block of headers in one piece', () => {
+    upload.answer(SMALL);
+    begin();
+    const goodbye = frame(7, 0, 0, Buffer.alloc(8));
+    upload.push(Buffer.concat([data(1, 1_001), goodbye, goodbye, frame(1, 0, 3), frame(9, 0, 3)]));
+    expect(upload.waitingBytes).toBe(1_010 + 34 + 18);
+    upload.push(frame(9, 4, 3));
+    expect(log.at(-1)).toBe('copied 1 18');
+    upload.answer(windowUpdate(1, 1));
+    expect(log.slice(-2)).toEqual(['copied 0 1001', 'copied 7 25']);
+    expect([upload.waitingBytes, upload.isDone]).toEqual([0, false]);
+    upload.push(Buffer.concat([data(1, 0, true), data(3, 0, true)]));
+    upload.answer(Buffer.concat([data(1, 10, true), frame(3, 0, 3, number(0))]));
+    expect(upload.isDone).toBe(true);
+  });
+
+  test('is over with the next stream when the local process has said goodbye', () => {
+    begin();
+    upload.answer(Buffer.concat([SETTINGS, frame(7, 0, 0, Buffer.alloc(8))]));
+    upload.push(data(1, 10, true));
+    expect(log.at(-1)).toBe('copied 0 10');
+    upload.push(headers(3));
+    expect(log.at(-1)).toBe('over');
   });
 
   test('gives the window for answers back in large steps', () => {

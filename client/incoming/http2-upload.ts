@@ -1,52 +1,81 @@
-// The client's side of HTTP/2 towards the local process, for a copy that holds some streams of a connection: the frames of the
-// copy go out as far as the local process's windows reach, and what a client owes its server is said: acknowledgements of its
-// SETTINGS and PINGs, and the connection's window for its answers, which are not read. Pure: bytes in, bytes out.
+// The client's side of HTTP/2 towards the local process, for a copy that holds streams of a connection: its frames go out as
+// far as the local process's windows and its number of streams reach, each stream's for itself, and what a client owes its server
+// is said: acknowledgements of its SETTINGS and PINGs, and the connection's window for its answers, which are not read. Pure:
+// bytes in, bytes out.
 //
-// Buffers: what the windows hold back, within the connection's credit; one frame of an answer that is read.
+// Buffers: what the local process holds back, within the connection's credit; one frame of an answer that is read.
 
-const PREFACE = Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n', 'latin1');
-const HEAD_BYTES = 9;
+import { AnswerFrames } from './http2-answers.ts';
+import {
+  ACK,
+  CONTINUATION,
+  DATA,
+  END_HEADERS,
+  END_STREAM,
+  frame,
+  GOAWAY,
+  HEAD_BYTES,
+  HEADERS,
+  INITIAL_WINDOW_SIZE,
+  MAX_CONCURRENT_STREAMS,
+  numberFrame,
+  PING,
+  PREFACE,
+  RST_STREAM,
+  SETTINGS,
+  WINDOW_UPDATE,
+} from './http2-frames.ts';
+
 const INITIAL_WINDOW_BYTES = 65_535;
-/** Frames of an answer that are read are small; a larger one is no HTTP/2 that this side has asked for. */
-const MAX_READ_BYTES = 16_384;
 /** The window for answers is given back in steps of this. */
 const STEP_BYTES = 1024 * 1024;
-
 const MAX_EARLY = 16;
-
-const DATA = 0;
-const HEADERS = 1;
-const RST_STREAM = 3;
-const SETTINGS = 4;
-const PING = 6;
-const WINDOW_UPDATE = 8;
-const ACK = 1;
-const END_STREAM = 1;
-const INITIAL_WINDOW_SIZE = 4;
+/** Until the local process says how many it takes: what none should refuse (RFC 9113 section 6.5.2). */
+const FIRST_STREAMS = 100;
 
 export interface UploadWriter {
   /** The next bytes of the copy; nothing of it is held back longer. */
   copied(bytes: Buffer): void;
-  /** So many bytes of the copy will not go: the local process has given up their stream. */
+  /** So many bytes of the copy will not go: their stream is given up. */
   dropped(bytes: number): void;
   /** Ours, between two frames. */
   own(bytes: Buffer): void;
+  /** The local process takes no more streams: the next one belongs on another connection. */
+  over(): void;
 }
 
-/** Whether a copy is HTTP/2, by what it begins with. */
-export const beginsHttp2 = (bytes: Uint8Array): boolean => PREFACE.equals(bytes.subarray(0, PREFACE.length));
+interface Stream {
+  readonly id: number;
+  /** Whole frames that wait; a block of headers is one. */
+  readonly frames: Buffer[];
+  hasBegun: boolean;
+  /** What is left of its window, less the initial one. */
+  window: number;
+  hasOurEnd: boolean;
+  hasTheirEnd: boolean;
+}
 
 export class Http2Upload {
   readonly #out: UploadWriter;
-  #waiting: Buffer[] = [];
+  /** Not a whole frame yet. */
+  #unread: Buffer = Buffer.alloc(0);
   #waitingBytes = 0;
   #hasOpened = false;
+  /** Of a block whose end has not come. */
+  #block: Buffer[] = [];
+  #goodbye: Buffer | null = null;
   #window = INITIAL_WINDOW_BYTES;
   #initialWindow = INITIAL_WINDOW_BYTES;
-  /** What is left of each stream's window, less the initial one. */
-  readonly #streams = new Map<number, number>();
-  /** Given up by the local process: what comes of them is dropped. */
-  readonly #refused = new Set<number>();
+  #mostStreams = FIRST_STREAMS;
+  #hasSettings = false;
+  #isRefusing = false;
+  #lastStreamId = 0;
+  #begun = 0;
+  readonly #streams = new Map<number, Stream>();
+  /** In their order, which is that of their numbers. */
+  readonly #unbegun = new Set<Stream>();
+  /** For a window. */
+  readonly #held = new Set<Stream>();
   readonly #answers: AnswerFrames;
   #owedBytes = 0;
   /** Ours, until the preface and the first SETTINGS have gone. */
@@ -54,8 +83,9 @@ export class Http2Upload {
 
   constructor(out: UploadWriter) {
     this.#out = out;
-    this.#answers = new AnswerFrames((type, flags, streamId, payload) =>
-      this.#answered(type, flags, streamId, payload),
+    this.#answers = new AnswerFrames(
+      (type, flags, streamId, payload) => this.#answered(type, flags, streamId, payload),
+      (streamId) => this.#ended(streamId, false),
     );
   }
 
@@ -63,10 +93,16 @@ export class Http2Upload {
     return this.#waitingBytes;
   }
 
+  /** Everything has gone, and is answered. */
+  get isDone(): boolean {
+    return this.#waitingBytes === 0 && this.#streams.size === 0;
+  }
+
   push(bytes: Buffer): void {
-    this.#waiting.push(bytes);
     this.#waitingBytes += bytes.length;
-    this.#pump();
+    this.#unread = this.#unread.length === 0 ? bytes : Buffer.concat([this.#unread, bytes]);
+    while (this.#read());
+    this.#sayGoodbye();
   }
 
   /** What the local process has written. */
@@ -77,40 +113,151 @@ export class Http2Upload {
       this.#own(numberFrame(WINDOW_UPDATE, this.#owedBytes));
       this.#owedBytes = 0;
     }
-    this.#pump();
+    for (const stream of [...this.#held]) this.#send(stream);
+    this.#beginNext();
+    this.#sayGoodbye();
   }
 
-  #pump(): void {
-    while (this.#step());
-  }
-
-  /** The next whole frame, if it may go. */
-  #step(): boolean {
+  /** The next whole frame. */
+  #read(): boolean {
     if (!this.#hasOpened) {
-      if (this.#waitingBytes < PREFACE.length) return false;
+      if (this.#unread.length < PREFACE.length) return false;
       this.#hasOpened = true;
-      this.#out.copied(this.#take(PREFACE.length));
+      this.#copied(this.#cut(PREFACE.length));
       return true;
     }
-    const head = this.#peek(HEAD_BYTES);
-    if (head === null) return false;
-    const [type, flags] = [head[3], head[4] as number];
-    const length = head.readUIntBE(0, 3);
-    const streamId = head.readUInt32BE(5) & 0x7fff_ffff;
-    if (this.#waitingBytes < HEAD_BYTES + length) return false;
-    if (type === DATA && !this.#spend(streamId, length)) return false;
-    if (type === HEADERS && !this.#streams.has(streamId)) this.#streams.set(streamId, 0);
-    const bytes = this.#take(HEAD_BYTES + length);
-    if (this.#refused.has(streamId)) this.#out.dropped(bytes.length);
-    else this.#out.copied(bytes);
-    for (const own of this.#early ?? []) this.#out.own(own);
-    this.#early = null;
-    const isEnd = type === RST_STREAM || ((type === DATA || type === HEADERS) && (flags & END_STREAM) !== 0);
-    if (isEnd) {
-      this.#streams.delete(streamId);
-      this.#refused.delete(streamId);
-    }
+    if (this.#unread.length < HEAD_BYTES) return false;
+    const length = HEAD_BYTES + this.#unread.readUIntBE(0, 3);
+    if (this.#unread.length < length) return false;
+    this.#take(this.#cut(length));
     return true;
+  }
+
+  #cut(count: number): Buffer {
+    const bytes = this.#unread.subarray(0, count);
+    this.#unread = this.#unread.subarray(count);
+    return bytes;
+  }
+
+  #take(bytes: Buffer): void {
+    const type = bytes[3];
+    const flags = bytes[4] as number;
+    const streamId = bytes.readUInt32BE(5) & 0x7fff_ffff;
+    if (type === GOAWAY) {
+      this.#goodbye = this.#goodbye === null ? bytes : Buffer.concat([this.#goodbye, bytes]);
+    } else if (streamId === 0) {
+      this.#copied(bytes);
+      for (const own of this.#early ?? []) this.#out.own(own);
+      this.#early = null;
+    } else if (type === HEADERS || type === CONTINUATION) {
+      this.#block.push(bytes);
+      if ((flags & END_HEADERS) !== 0) this.#add(streamId, Buffer.concat(this.#block.splice(0)));
+    } else if (type === RST_STREAM) this.#cancel(streamId, bytes);
+    else this.#add(streamId, bytes);
+  }
+
+  #add(streamId: number, bytes: Buffer): void {
+    let stream = this.#streams.get(streamId);
+    if (stream === undefined) {
+      // Of one that the local process has given up, or that is over.
+      if (bytes[3] !== HEADERS || streamId <= this.#lastStreamId) {
+        this.#drop(bytes.length);
+        return;
+      }
+      this.#lastStreamId = streamId;
+      stream = { id: streamId, frames: [], hasBegun: false, window: 0, hasOurEnd: false, hasTheirEnd: false };
+      this.#streams.set(streamId, stream);
+      this.#unbegun.add(stream);
+    }
+    stream.frames.push(bytes);
+    if (stream.hasBegun) this.#send(stream);
+    else this.#beginNext();
+  }
+
+  #beginNext(): void {
+    for (const stream of this.#unbegun) {
+      if (this.#isRefusing) {
+        this.#out.over();
+        return;
+      }
+      if (this.#begun >= this.#mostStreams) return;
+      this.#unbegun.delete(stream);
+      stream.hasBegun = true;
+      this.#begun += 1;
+      this.#send(stream);
+    }
+  }
+
+  #send(stream: Stream): void {
+    this.#held.delete(stream);
+    for (let next = stream.frames[0]; next !== undefined; next = stream.frames[0]) {
+      const isData = next[3] === DATA;
+      if (isData && !this.#spend(stream, next.length - HEAD_BYTES)) {
+        this.#held.add(stream);
+        return;
+      }
+      stream.frames.shift();
+      this.#copied(next);
+      if ((isData || next[3] === HEADERS) && ((next[4] as number) & END_STREAM) !== 0) this.#ended(stream.id, true);
+    }
+  }
+
+  #spend(stream: Stream, length: number): boolean {
+    if (length > 0 && (length > this.#initialWindow + stream.window || length > this.#window)) return false;
+    this.#window -= length;
+    stream.window -= length;
+    return true;
+  }
+
+  /** By the client of the original. */
+  #cancel(streamId: number, bytes: Buffer): void {
+    const stream = this.#streams.get(streamId);
+    if (stream === undefined) {
+      this.#drop(bytes.length);
+      return;
+    }
+    const { hasBegun } = stream;
+    this.#giveUp(stream);
+    if (hasBegun) this.#copied(bytes);
+    else this.#drop(bytes.length);
+    this.#beginNext();
+  }
+
+  #giveUp(stream: Stream): void {
+    for (const { length } of stream.frames.splice(0)) this.#drop(length);
+    this.#remove(stream);
+  }
+
+  #ended(streamId: number, isOurs: boolean): void {
+    const stream = this.#streams.get(streamId);
+    if (stream === undefined) return;
+    if (isOurs) stream.hasOurEnd = true;
+    else stream.hasTheirEnd = true;
+    if (stream.hasOurEnd && stream.hasTheirEnd) this.#remove(stream);
+  }
+
+  #remove(stream: Stream): void {
+    this.#streams.delete(stream.id);
+    this.#held.delete(stream);
+    if (!this.#unbegun.delete(stream)) this.#begun -= 1;
+  }
+
+  /** Behind everything else. */
+  #sayGoodbye(): void {
+    if (this.#goodbye === null || this.#waitingBytes > this.#goodbye.length) return;
+    const bytes = this.#goodbye;
+    this.#goodbye = null;
+    this.#copied(bytes);
+  }
+
+  #copied(bytes: Buffer): void {
+    this.#waitingBytes -= bytes.length;
+    this.#out.copied(bytes);
+  }
+
+  #drop(bytes: number): void {
+    this.#waitingBytes -= bytes;
+    this.#out.dropped(bytes);
   }
 
   #own(bytes: Buffer): void {
@@ -118,118 +265,45 @@ export class Http2Upload {
     else if (this.#early.length < MAX_EARLY) this.#early.push(bytes);
   }
 
-  #spend(streamId: number, length: number): boolean {
-    if (this.#refused.has(streamId)) return true;
-    const left = this.#initialWindow + (this.#streams.get(streamId) ?? 0);
-    if (length > 0 && (length > left || length > this.#window)) return false;
-    this.#window -= length;
-    this.#streams.set(streamId, left - length - this.#initialWindow);
-    return true;
-  }
-
-  #peek(count: number): Buffer | null {
-    if (this.#waitingBytes < count) return null;
-    const [first] = this.#waiting;
-    if (first !== undefined && first.length >= count) return first;
-    this.#waiting = [Buffer.concat(this.#waiting)];
-    return this.#waiting[0] as Buffer;
-  }
-
-  /** No more than waits. */
-  #take(count: number): Buffer {
-    const first = this.#peek(count) as Buffer;
-    if (first.length === count) this.#waiting.shift();
-    else this.#waiting[0] = first.subarray(count);
-    this.#waitingBytes -= count;
-    return first.subarray(0, count);
-  }
-
   #answered(type: number, flags: number, streamId: number, payload: Buffer): void {
     switch (type) {
       case SETTINGS:
-        if ((flags & ACK) !== 0) return;
-        for (let at = 0; at + 6 <= payload.length; at += 6) {
-          if (payload.readUInt16BE(at) === INITIAL_WINDOW_SIZE) this.#initialWindow = payload.readUInt32BE(at + 2);
-        }
-        this.#own(frame(SETTINGS, ACK, Buffer.alloc(0)));
+        if ((flags & ACK) === 0) this.#set(payload);
         return;
       case PING:
         if ((flags & ACK) === 0) this.#own(frame(PING, ACK, payload));
         return;
       case WINDOW_UPDATE: {
         const bytes = payload.readUInt32BE(0) & 0x7fff_ffff;
+        const stream = this.#streams.get(streamId);
         if (streamId === 0) this.#window += bytes;
-        else {
-          const left = this.#streams.get(streamId);
-          if (left !== undefined) this.#streams.set(streamId, left + bytes);
-        }
+        else if (stream !== undefined) stream.window += bytes;
         return;
       }
-      case RST_STREAM:
-        if (this.#streams.delete(streamId)) this.#refused.add(streamId);
+      case GOAWAY:
+        this.#isRefusing = true;
+        return;
+      case RST_STREAM: {
+        const stream = this.#streams.get(streamId);
+        if (stream !== undefined) this.#giveUp(stream);
+      }
     }
   }
-}
 
-/** Frames out of what the local process writes; of DATA the sum alone. */
-class AnswerFrames {
-  readonly #onFrame: (type: number, flags: number, streamId: number, payload: Buffer) => void;
-  #rest: Buffer = Buffer.alloc(0);
-  /** Of a frame that is passed over. */
-  #skip = 0;
-  #dataBytes = 0;
-  #isBroken = false;
-
-  constructor(onFrame: (type: number, flags: number, streamId: number, payload: Buffer) => void) {
-    this.#onFrame = onFrame;
-  }
-
-  takeDataBytes(): number {
-    const bytes = this.#dataBytes;
-    this.#dataBytes = 0;
-    return bytes;
-  }
-
-  push(chunk: Buffer): void {
-    if (this.#isBroken) return;
-    let bytes = this.#rest.length === 0 ? chunk : Buffer.concat([this.#rest, chunk]);
-    for (;;) {
-      const skipped = Math.min(this.#skip, bytes.length);
-      this.#skip -= skipped;
-      bytes = bytes.subarray(skipped);
-      if (bytes.length < HEAD_BYTES) break;
-      const length = bytes.readUIntBE(0, 3);
-      const type = bytes[3] as number;
-      const isRead = type === SETTINGS || type === PING || type === WINDOW_UPDATE || type === RST_STREAM;
-      if (type === DATA) this.#dataBytes += length;
-      if (!isRead) {
-        this.#skip = HEAD_BYTES + length;
-        continue;
+  #set(payload: Buffer): void {
+    // Without a word about it there is no limit.
+    if (!this.#hasSettings) this.#mostStreams = Infinity;
+    this.#hasSettings = true;
+    for (let at = 0; at + 6 <= payload.length; at += 6) {
+      const value = payload.readUInt32BE(at + 2);
+      switch (payload.readUInt16BE(at)) {
+        case INITIAL_WINDOW_SIZE:
+          this.#initialWindow = value;
+          break;
+        case MAX_CONCURRENT_STREAMS:
+          this.#mostStreams = value;
       }
-      if (length > MAX_READ_BYTES || (length < 4 && type !== SETTINGS)) {
-        this.#isBroken = true;
-        break;
-      }
-      if (bytes.length < HEAD_BYTES + length) break;
-      const payload = bytes.subarray(HEAD_BYTES, HEAD_BYTES + length);
-      this.#onFrame(type, bytes[4] as number, bytes.readUInt32BE(5) & 0x7fff_ffff, payload);
-      this.#skip = HEAD_BYTES + length;
     }
-    this.#rest = this.#isBroken ? Buffer.alloc(0) : Buffer.from(bytes);
+    this.#own(frame(SETTINGS, ACK, Buffer.alloc(0)));
   }
-}
-
-function frame(type: number, flags: number, payload: Uint8Array): Buffer {
-  const head = Buffer.alloc(HEAD_BYTES);
-  head.writeUIntBE(payload.length, 0, 3);
-  head[3] = type;
-  head[4] = flags;
-  return Buffer.concat([head, payload]);
-}
-
-/** Of the connection. */
-function numberFrame(type: number, value: number): Buffer {
-  const payload = Buffer.alloc(4);
-  payload.writeUInt32BE(value);
-  return frame(type, 0, payload);
 }

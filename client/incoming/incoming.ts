@@ -316,11 +316,11 @@ export class Incoming {
       },
       whenRead: this.#unread.whenRead.bind(this.#unread),
     };
-    const isSelection = !isDatagram && answers === undefined && this.#options.policy.filterFor(port) !== undefined;
     const secure = arrived.tls === undefined ? null : this.#options.tls?.secureFor(Number(port), arrived.tls);
+    const mayBeHttp2 = answers === undefined;
     const copy: Arrival = isDatagram
       ? new DatagramCopy(common)
-      : new Copy({ ...common, ...streams, answers, isSelection, secure: secure ?? null });
+      : new Copy({ ...common, ...streams, answers, mayBeHttp2, secure: secure ?? null });
     this.#connections.set(frame.id, { port, copy, answers });
     this.#copies.add(copy);
     if (!isDatagram) copy.receive(frame.data);

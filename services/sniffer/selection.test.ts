@@ -61,7 +61,7 @@ function begin(wish = WISH) {
   const text = () =>
     sent
       .filter(({ kind }) => kind === FrameKind.FRAME_KIND_DATA)
-      .map(({ data }) => Buffer.from(data).toString())
+      .map(({ data }) => Buffer.from(data).toString('latin1'))
       .join('');
   return { subscription, selection, kinds, text, push: (bytes: string) => selection.bytes(Buffer.from(bytes), false) };
 }
@@ -162,3 +162,58 @@ test('without a filter everything comes, and answers where they are wanted', () 
     FrameKind.FRAME_KIND_ENDED,
   ]);
 });
+
+test('of HTTP/2 without a filter come all requests, and nothing that was meant for the answers of the target', () => {
+  const frame = (type: number, flags: number, streamId: number, payload: Buffer) => {
+    const head = Buffer.alloc(9);
+    head.writeUIntBE(payload.length, 0, 3);
+    head[3] = type;
+    head[4] = flags;
+    head.writeUInt32BE(streamId, 5);
+    return Buffer.concat([head, payload]);
+  };
+  const preface = Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n');
+  const ofTheHop = [
+    frame(4, 1, 0, Buffer.alloc(0)),
+    frame(8, 0, 0, Buffer.from([0, 0, 0, 9])),
+    frame(6, 1, 0, Buffer.alloc(8)),
+  ];
+  const request = frame(1, 5, 3, Buffer.from([0x82, 0x86, 0x84]));
+  const all = Buffer.concat([preface, frame(4, 0, 0, Buffer.alloc(0)), ...ofTheHop, request, ...ofTheHop]);
+  for (const withAnswers of [false, true]) {
+    for (const size of [1, 10, 1_000]) {
+      const { selection, text, kinds, subscription } = begin({ ...WISH, filter: undefined, withAnswers });
+      expect(kinds()).toEqual([FrameKind.FRAME_KIND_ARRIVED]);
+      for (let at = 0; at < all.length; at += size) selection.bytes(all.subarray(at, at + size), false);
+      selection.close(EndReason.END_REASON_CLOSED, 1n);
+      const types = framesOf(Buffer.from(text(), 'latin1').subarray(preface.length));
+      expect(types).toEqual(withAnswers ? [4, 4, 8, 6, 1, 4, 8, 6] : [4, 8, 1]);
+      expect([subscription.counts.requests, kinds().at(-1)]).toEqual([withAnswers ? 0 : 1, FrameKind.FRAME_KIND_ENDED]);
+    }
+  }
+});
+
+test('what begins as HTTP/2 does and goes on as something else comes as it came', () => {
+  for (const ending of ['gap', 'close', 'more'] as const) {
+    const { selection, text, push } = begin({ ...WISH, filter: undefined });
+    for (const byte of 'PRI * HTTP/2.0\r\n') push(byte);
+    expect(text()).toBe('');
+    if (ending === 'more') push('and more');
+    if (ending === 'gap') selection.gap(3, LossReason.LOSS_REASON_NOT_SEEN, false);
+    selection.close(EndReason.END_REASON_CLOSED, 1n);
+    expect(text()).toBe(`PRI * HTTP/2.0\r\n${ending === 'more' ? 'and more' : ''}`);
+  }
+});
+
+test('a connection of HTTP/2 without a request ends as it did', () => {
+  const { selection, kinds, push } = begin({ ...WISH, filter: undefined });
+  push('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n');
+  selection.close(EndReason.END_REASON_CLOSED, 1n);
+  expect(kinds()).toEqual([FrameKind.FRAME_KIND_ARRIVED, FrameKind.FRAME_KIND_ENDED]);
+});
+
+function framesOf(bytes: Buffer): number[] {
+  const types: number[] = [];
+  for (let at = 0; at + 9 <= bytes.length; at += 9 + bytes.readUIntBE(at, 3)) types.push(bytes[at + 3] as number);
+  return types;
+}

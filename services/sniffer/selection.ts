@@ -1,16 +1,16 @@
 // What of one connection one subscription gets: everything, or the requests that its filter wants, of HTTP/1 here and of
-// HTTP/2 in wanted-streams.ts. What is left out by a filter is no loss; what is lost inside of a wanted request is told.
+// HTTP/2 in wanted-streams.ts. HTTP/2 is never copied as it came, but where the answers are wanted too: its windows, settings and
+// acknowledgements are about the target's answers, and the local process gives others. What is left out by a filter is no loss;
+// what is lost inside of a wanted request is told.
 
 import type { RequestFilter } from '#http-filter/http-filter.ts';
-import { EndReason, LossReason } from '#proto/gen/v1/incoming.ts';
-import { Http1Body } from '#runtime/http/http1-body.ts';
-import { Http1Request } from '#runtime/http/http1-request.ts';
-import { type RequestPiece, RequestReader } from '#runtime/http/request-reader.ts';
+import type { EndReason } from '#proto/gen/v1/incoming.ts';
 import { PREFACE } from '#runtime/http2/frame.ts';
 import type { Copy } from './copy.ts';
-import { type FlowAddresses, lossReason, NOT_WANTED } from './events.ts';
-import type { Subscription } from './subscription.ts';
-import { WantedStreams } from './wanted-streams.ts';
+import { type FlowAddresses, lossReason } from './events.ts';
+import { MAX_HELD_BODY_BYTES, type Subscription, UDP } from './subscription.ts';
+import { WantedRequests } from './wanted-requests.ts';
+import { WantedStreams, type WantedStreamsOptions } from './wanted-streams.ts';
 
 export interface Selection {
   readonly isOver: boolean;
@@ -21,9 +21,38 @@ export interface Selection {
 }
 
 export function select(subscription: Subscription, addresses: FlowAddresses, atNs: bigint): Selection {
-  return subscription.filter === null
-    ? new Everything(subscription, subscription.arrive(addresses, atNs))
-    : new Wanted(subscription, subscription.filter, addresses, atNs);
+  const { filter, wish, protocol } = subscription;
+  if (filter !== null) {
+    const requests = new WantedRequests(subscription, filter, addresses, atNs);
+    const arriveWanted = () => subscription.arrive(addresses, atNs);
+    return new EitherHttp2(requests, () => new WantedStreams(streamsOf(subscription, filter, arriveWanted)));
+  }
+  const copy = subscription.arrive(addresses, atNs);
+  const everything = new Everything(subscription, copy);
+  if (wish.withAnswers || protocol === UDP) return everything;
+  const arrive = () => (copy.isOver ? subscription.arrive(addresses, atNs) : copy);
+  return new EitherHttp2(everything, () => new WantedStreams(streamsOf(subscription, ALL, arrive)));
+}
+
+const ALL: RequestFilter = {
+  matches: () => true,
+  judge: () => true,
+  judgeWithBody: () => true,
+  bodyLimits: null,
+  texts: null,
+};
+
+function streamsOf(subscription: Subscription, filter: RequestFilter, arrive: () => Copy): WantedStreamsOptions {
+  return {
+    filter,
+    counts: subscription.counts,
+    arrive,
+    spend: (bytes) => subscription.spend(bytes),
+    hold: (bytes) => {
+      subscription.heldBodyBytes += bytes;
+      return subscription.heldBodyBytes <= MAX_HELD_BODY_BYTES;
+    },
+  };
 }
 
 class Everything implements Selection {
@@ -61,31 +90,21 @@ class Everything implements Selection {
 }
 
 /** Begins with what tells HTTP/2 from everything else, and goes on as one or the other. */
-class Wanted implements Selection {
-  readonly #http1: WantedRequests;
+class EitherHttp2 implements Selection {
+  readonly #other: Selection;
   readonly #streams: () => WantedStreams;
   /** null: nobody knows yet. */
   #isHttp2: boolean | null = null;
   #http2: WantedStreams | null = null;
   #beginning: Buffer = Buffer.alloc(0);
 
-  constructor(subscription: Subscription, filter: RequestFilter, addresses: FlowAddresses, atNs: bigint) {
-    this.#http1 = new WantedRequests(subscription, filter, addresses, atNs);
-    this.#streams = () =>
-      new WantedStreams({
-        filter,
-        counts: subscription.counts,
-        arrive: () => subscription.arrive(addresses, atNs),
-        spend: (bytes) => subscription.spend(bytes),
-        hold: (bytes) => {
-          subscription.heldBodyBytes += bytes;
-          return subscription.heldBodyBytes <= MAX_HELD_BODY_BYTES;
-        },
-      });
+  constructor(other: Selection, streams: () => WantedStreams) {
+    this.#other = other;
+    this.#streams = streams;
   }
 
   get isOver(): boolean {
-    return this.#http2?.isOver ?? this.#http1.isOver;
+    return this.#http2?.isOver ?? this.#other.isOver;
   }
 
   bytes(bytes: Buffer, isAnswer: boolean): void {
@@ -93,27 +112,28 @@ class Wanted implements Selection {
     if (isAnswer) return;
     if (this.#isHttp2 === null) this.#recognise(bytes);
     else if (this.#http2 !== null) this.#http2.push(bytes);
-    else this.#http1.bytes(bytes);
+    else this.#other.bytes(bytes, false);
   }
 
   gap(bytes: number, reason: number, isAnswer: boolean): void {
     if (isAnswer) return;
     if (this.#isHttp2 === null) this.#settle(false);
     if (this.#http2 !== null) this.#http2.lose(bytes, lossReason(reason));
-    else this.#http1.gap(bytes, reason);
+    else this.#other.gap(bytes, reason, false);
   }
 
   halfClose(isAnswer: boolean): void {
     if (isAnswer) return;
     if (this.#isHttp2 === null) this.#settle(false);
     if (this.#http2 !== null) this.#http2.halfClose();
-    else this.#http1.halfClose();
+    else this.#other.halfClose(false);
   }
 
   close(reason: EndReason, atNs: bigint): void {
     if (this.#isHttp2 === null) this.#settle(false);
-    if (this.#http2 !== null) this.#http2.close(reason, atNs);
-    else this.#http1.close(reason, atNs);
+    this.#http2?.close(reason, atNs);
+    // Of HTTP/2: a connection on which no request has come.
+    this.#other.close(reason, atNs);
   }
 
   #recognise(bytes: Buffer): void {
@@ -131,179 +151,6 @@ class Wanted implements Selection {
     this.#beginning = Buffer.alloc(0);
     if (beginning.length === 0) return;
     if (this.#http2 !== null) this.#http2.push(beginning);
-    else this.#http1.bytes(beginning);
+    else this.#other.bytes(beginning, false);
   }
-}
-
-/** Bytes of a head that is not whole yet (request-reader.ts keeps no more). */
-const MAX_WAITING_BYTES = 128 * 1024;
-/** Requests whose bodies decide, of all connections of a subscription. */
-const MAX_HELD_BODY_BYTES = 8 * 1024 * 1024;
-
-/** A request whose body decides: its pieces so far. */
-type Held = { readonly request: Http1Request; readonly body: Http1Body; readonly pieces: Buffer[]; bytes: number };
-
-/**
- * A connection that holds the wanted requests of another, one after the other. It arrives with the first of them. Behind a gap
- * nobody knows where a request begins: reading goes on where bytes look like the beginning of one.
- */
-class WantedRequests {
-  readonly #subscription: Subscription;
-  readonly #filter: RequestFilter;
-  readonly #addresses: FlowAddresses;
-  readonly #atNs: bigint;
-  #reader: RequestReader | null = new RequestReader();
-  #copy: Copy | null = null;
-  /** The request that is being read is wanted. */
-  #isWanted = false;
-  #isOpaque = false;
-  #held: Held | null = null;
-
-  constructor(subscription: Subscription, filter: RequestFilter, addresses: FlowAddresses, atNs: bigint) {
-    this.#subscription = subscription;
-    this.#filter = filter;
-    this.#addresses = addresses;
-    this.#atNs = atNs;
-  }
-
-  get isOver(): boolean {
-    return this.#copy?.isOver === true;
-  }
-
-  bytes(bytes: Buffer): void {
-    if (this.#isOpaque) {
-      if (this.#isWanted) this.#deliver(bytes);
-      return;
-    }
-    if (this.#reader === null) {
-      if (!beginsRequest(bytes)) return;
-      this.#reader = new RequestReader();
-    }
-    const reader = this.#reader;
-    reader.push(bytes);
-    for (let piece = reader.next(); piece !== undefined; piece = reader.next()) this.#take(piece);
-    if (reader.waitingBytes > MAX_WAITING_BYTES) this.#lose(reader.waitingBytes, LossReason.LOSS_REASON_FILTER_LIMIT);
-  }
-
-  gap(bytes: number, reason: number): void {
-    // Whole requests that the kernel has looked at already.
-    if (reason === NOT_WANTED && this.#reader?.isBetweenRequests === true && this.#reader.waitingBytes === 0) {
-      this.#subscription.counts.notMatched += 1;
-      // Should one of them have had a body, it comes next.
-      this.#reader = null;
-      return;
-    }
-    // More of the same.
-    if (reason === NOT_WANTED && this.#reader === null) {
-      this.#subscription.counts.notMatched += 1;
-      return;
-    }
-    this.#lose(bytes, lossReason(reason));
-  }
-
-  halfClose(): void {
-    this.#copy?.halfClose(false);
-  }
-
-  close(reason: EndReason, atNs: bigint): void {
-    if (this.#held !== null) this.#decide(this.#held, false);
-    this.#copy?.end(reason, atNs);
-  }
-
-  #take(piece: RequestPiece): void {
-    if (this.#held !== null) {
-      this.#hold(this.#held, piece);
-      return;
-    }
-    if (piece.kind === 'opaque') {
-      this.#isOpaque = true;
-      // No HTTP from its first byte: no request of it can match.
-      if (!this.#isWanted) this.#subscription.counts.notMatched += 1;
-      else this.#deliver(piece.bytes);
-      return;
-    }
-    if (piece.kind === 'head') {
-      const request = new Http1Request(piece.head);
-      const isWanted = piece.isLast || piece.mayLeaveHttp ? this.#filter.matches(request) : this.#filter.judge(request);
-      if (isWanted === undefined) {
-        this.#begin(request, piece);
-        return;
-      }
-      this.#isWanted = isWanted;
-      if (this.#isWanted) this.#subscription.counts.requests += 1;
-      else this.#subscription.counts.notMatched += 1;
-      // What follows an upgrade belongs to the request that asked for it.
-      if (piece.mayLeaveHttp) {
-        this.#isOpaque = true;
-        this.#reader?.becomeOpaque();
-      }
-    }
-    if (this.#isWanted) this.#deliver(piece.bytes);
-  }
-
-  #begin(request: Http1Request, piece: RequestPiece & { kind: 'head' }): void {
-    // Read while its bytes are there.
-    void [request.lowerText, request.headerLines];
-    const body = new Http1Body(piece.framing, this.#filter.bodyLimits?.bytes ?? 0);
-    this.#held = { request, body, pieces: [], bytes: 0 };
-    this.#keep(this.#held, piece.bytes);
-  }
-
-  #keep(held: Held, bytes: Buffer): void {
-    held.pieces.push(Buffer.from(bytes));
-    held.bytes += bytes.length;
-    this.#subscription.heldBodyBytes += bytes.length;
-  }
-
-  #hold(held: Held, piece: RequestPiece): void {
-    this.#keep(held, piece.bytes);
-    const isWithin = piece.kind === 'body' && held.body.add(held.pieces.at(-1) as Buffer);
-    if (this.#subscription.heldBodyBytes > MAX_HELD_BODY_BYTES) {
-      this.#subscription.counts.lost(LossReason.LOSS_REASON_FILTER_LIMIT, { bytes: held.bytes });
-      this.#decide(held, false);
-    } else if (!isWithin) this.#decide(held, false);
-    else if (piece.isLast) this.#decide(held, true);
-    if (piece.kind === 'opaque') this.#isOpaque = true;
-  }
-
-  #decide(held: Held, isWhole: boolean): void {
-    this.#held = null;
-    this.#subscription.heldBodyBytes -= held.bytes;
-    this.#isWanted = this.#filter.judgeWithBody(held.request, isWhole ? held.body.whole() : null);
-    if (!this.#isWanted) {
-      this.#subscription.counts.notMatched += 1;
-      return;
-    }
-    this.#subscription.counts.requests += 1;
-    for (const bytes of held.pieces) this.#deliver(bytes);
-  }
-
-  #deliver(bytes: Buffer): void {
-    this.#copy ??= this.#subscription.arrive(this.#addresses, this.#atNs);
-    this.#subscription.spend(bytes.length);
-    this.#copy.bytes(bytes, false);
-  }
-
-  #lose(bytes: number, reason: LossReason): void {
-    // Whoever wants it cannot be told any more.
-    if (this.#held !== null) this.#decide(this.#held, false);
-    const isInside = this.#isWanted && this.#reader?.isBetweenRequests === false;
-    if (isInside || (this.#isOpaque && this.#isWanted)) this.#copy?.gap(bytes, reason, false);
-    else this.#subscription.counts.lost(reason, { bytes });
-    if (this.#isOpaque) return;
-    // The half of a request is no request: the local process sees its connection end here.
-    if (isInside) {
-      this.#copy?.end(EndReason.END_REASON_FAILED, BigInt(Date.now()) * 1_000_000n);
-      this.#copy = null;
-    }
-    this.#reader = null;
-    this.#isWanted = false;
-  }
-}
-
-const METHODS = ['GET ', 'POST ', 'PUT ', 'HEAD ', 'DELETE ', 'PATCH ', 'OPTIONS ', 'TRACE ', 'CONNECT '];
-
-function beginsRequest(bytes: Buffer): boolean {
-  const beginning = bytes.toString('latin1', 0, 8);
-  return METHODS.some((method) => beginning.startsWith(method));
 }

@@ -21,6 +21,8 @@ export const UDP = 17;
 
 /** Connections at once where the client names no limit. */
 const MAX_CONNECTIONS = 10_000;
+/** Of requests whose bodies decide, of all connections. */
+export const MAX_HELD_BODY_BYTES = 8 * 1024 * 1024;
 /** Bytes of all copies that wait for credit. */
 const MAX_QUEUED_BYTES = 8 * 1024 * 1024;
 

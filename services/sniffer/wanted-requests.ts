@@ -1,0 +1,182 @@
+// A connection that holds the wanted requests of another of HTTP/1, one after the other.
+
+import type { RequestFilter } from '#http-filter/http-filter.ts';
+import { EndReason, LossReason } from '#proto/gen/v1/incoming.ts';
+import { Http1Body } from '#runtime/http/http1-body.ts';
+import { Http1Request } from '#runtime/http/http1-request.ts';
+import { type RequestPiece, RequestReader } from '#runtime/http/request-reader.ts';
+import type { Copy } from './copy.ts';
+import { type FlowAddresses, lossReason, NOT_WANTED } from './events.ts';
+import type { Selection } from './selection.ts';
+import { MAX_HELD_BODY_BYTES, type Subscription } from './subscription.ts';
+
+/** Bytes of a head that is not whole yet (request-reader.ts keeps no more). */
+const MAX_WAITING_BYTES = 128 * 1024;
+
+/** A request whose body decides: its pieces so far. */
+type Held = { readonly request: Http1Request; readonly body: Http1Body; readonly pieces: Buffer[]; bytes: number };
+
+/**
+ * It arrives with the first of them. Behind a gap nobody knows where a request begins: reading goes on where bytes look like the
+ * beginning of one.
+ */
+export class WantedRequests implements Selection {
+  readonly #subscription: Subscription;
+  readonly #filter: RequestFilter;
+  readonly #addresses: FlowAddresses;
+  readonly #atNs: bigint;
+  #reader: RequestReader | null = new RequestReader();
+  #copy: Copy | null = null;
+  /** The request that is being read is wanted. */
+  #isWanted = false;
+  #isOpaque = false;
+  #held: Held | null = null;
+
+  constructor(subscription: Subscription, filter: RequestFilter, addresses: FlowAddresses, atNs: bigint) {
+    this.#subscription = subscription;
+    this.#filter = filter;
+    this.#addresses = addresses;
+    this.#atNs = atNs;
+  }
+
+  get isOver(): boolean {
+    return this.#copy?.isOver === true;
+  }
+
+  bytes(bytes: Buffer): void {
+    if (this.#isOpaque) {
+      if (this.#isWanted) this.#deliver(bytes);
+      return;
+    }
+    if (this.#reader === null) {
+      if (!beginsRequest(bytes)) return;
+      this.#reader = new RequestReader();
+    }
+    const reader = this.#reader;
+    reader.push(bytes);
+    for (let piece = reader.next(); piece !== undefined; piece = reader.next()) this.#take(piece);
+    if (reader.waitingBytes > MAX_WAITING_BYTES) this.#lose(reader.waitingBytes, LossReason.LOSS_REASON_FILTER_LIMIT);
+  }
+
+  gap(bytes: number, reason: number): void {
+    // Whole requests that the kernel has looked at already.
+    if (reason === NOT_WANTED && this.#reader?.isBetweenRequests === true && this.#reader.waitingBytes === 0) {
+      this.#subscription.counts.notMatched += 1;
+      // Should one of them have had a body, it comes next.
+      this.#reader = null;
+      return;
+    }
+    // More of the same.
+    if (reason === NOT_WANTED && this.#reader === null) {
+      this.#subscription.counts.notMatched += 1;
+      return;
+    }
+    this.#lose(bytes, lossReason(reason));
+  }
+
+  halfClose(): void {
+    this.#copy?.halfClose(false);
+  }
+
+  close(reason: EndReason, atNs: bigint): void {
+    if (this.#held !== null) this.#decide(this.#held, false);
+    this.#copy?.end(reason, atNs);
+  }
+
+  #take(piece: RequestPiece): void {
+    if (this.#held !== null) {
+      this.#hold(this.#held, piece);
+      return;
+    }
+    if (piece.kind === 'opaque') {
+      this.#isOpaque = true;
+      // No HTTP from its first byte: no request of it can match.
+      if (!this.#isWanted) this.#subscription.counts.notMatched += 1;
+      else this.#deliver(piece.bytes);
+      return;
+    }
+    if (piece.kind === 'head') {
+      const request = new Http1Request(piece.head);
+      const isWanted = piece.isLast || piece.mayLeaveHttp ? this.#filter.matches(request) : this.#filter.judge(request);
+      if (isWanted === undefined) {
+        this.#begin(request, piece);
+        return;
+      }
+      this.#isWanted = isWanted;
+      if (this.#isWanted) this.#subscription.counts.requests += 1;
+      else this.#subscription.counts.notMatched += 1;
+      // What follows an upgrade belongs to the request that asked for it.
+      if (piece.mayLeaveHttp) {
+        this.#isOpaque = true;
+        this.#reader?.becomeOpaque();
+      }
+    }
+    if (this.#isWanted) this.#deliver(piece.bytes);
+  }
+
+  #begin(request: Http1Request, piece: RequestPiece & { kind: 'head' }): void {
+    // Read while its bytes are there.
+    void [request.lowerText, request.headerLines];
+    const body = new Http1Body(piece.framing, this.#filter.bodyLimits?.bytes ?? 0);
+    this.#held = { request, body, pieces: [], bytes: 0 };
+    this.#keep(this.#held, piece.bytes);
+  }
+
+  #keep(held: Held, bytes: Buffer): void {
+    held.pieces.push(Buffer.from(bytes));
+    held.bytes += bytes.length;
+    this.#subscription.heldBodyBytes += bytes.length;
+  }
+
+  #hold(held: Held, piece: RequestPiece): void {
+    this.#keep(held, piece.bytes);
+    const isWithin = piece.kind === 'body' && held.body.add(held.pieces.at(-1) as Buffer);
+    if (this.#subscription.heldBodyBytes > MAX_HELD_BODY_BYTES) {
+      this.#subscription.counts.lost(LossReason.LOSS_REASON_FILTER_LIMIT, { bytes: held.bytes });
+      this.#decide(held, false);
+    } else if (!isWithin) this.#decide(held, false);
+    else if (piece.isLast) this.#decide(held, true);
+    if (piece.kind === 'opaque') this.#isOpaque = true;
+  }
+
+  #decide(held: Held, isWhole: boolean): void {
+    this.#held = null;
+    this.#subscription.heldBodyBytes -= held.bytes;
+    this.#isWanted = this.#filter.judgeWithBody(held.request, isWhole ? held.body.whole() : null);
+    if (!this.#isWanted) {
+      this.#subscription.counts.notMatched += 1;
+      return;
+    }
+    this.#subscription.counts.requests += 1;
+    for (const bytes of held.pieces) this.#deliver(bytes);
+  }
+
+  #deliver(bytes: Buffer): void {
+    this.#copy ??= this.#subscription.arrive(this.#addresses, this.#atNs);
+    this.#subscription.spend(bytes.length);
+    this.#copy.bytes(bytes, false);
+  }
+
+  #lose(bytes: number, reason: LossReason): void {
+    // Whoever wants it cannot be told any more.
+    if (this.#held !== null) this.#decide(this.#held, false);
+    const isInside = this.#isWanted && this.#reader?.isBetweenRequests === false;
+    if (isInside || (this.#isOpaque && this.#isWanted)) this.#copy?.gap(bytes, reason, false);
+    else this.#subscription.counts.lost(reason, { bytes });
+    if (this.#isOpaque) return;
+    // The half of a request is no request: the local process sees its connection end here.
+    if (isInside) {
+      this.#copy?.end(EndReason.END_REASON_FAILED, BigInt(Date.now()) * 1_000_000n);
+      this.#copy = null;
+    }
+    this.#reader = null;
+    this.#isWanted = false;
+  }
+}
+
+const METHODS = ['GET ', 'POST ', 'PUT ', 'HEAD ', 'DELETE ', 'PATCH ', 'OPTIONS ', 'TRACE ', 'CONNECT '];
+
+function beginsRequest(bytes: Buffer): boolean {
+  const beginning = bytes.toString('latin1', 0, 8);
+  return METHODS.some((method) => beginning.startsWith(method));
+}
