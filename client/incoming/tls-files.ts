@@ -1,10 +1,9 @@
 // The files that TLS of stolen ports needs: certificates and keys, of the target or of this machine. Read once, before the local
 // process starts, so that what is wrong with them is said by their names; kept in memory until the session ends.
 
-import { X509Certificate } from 'node:crypto';
+import { createPrivateKey, type KeyObject, X509Certificate } from 'node:crypto';
 import { readdir, readFile, stat } from 'node:fs/promises';
 import path from 'node:path';
-import tls from 'node:tls';
 import { errnoName } from '#proto/errno.ts';
 import { AppError } from '#proto/errors.ts';
 import type { TlsFacts, TlsIdentity } from '#proto/gen/v1/incoming.ts';
@@ -172,15 +171,16 @@ async function readTarget(file: string, { session }: TlsSources): Promise<Buffer
   throw tooLarge(file);
 }
 
-function checkPair(certificateFile: string, cert: Uint8Array, keyFile: string, key: Uint8Array): void {
-  certificateOf(certificateFile, cert);
+function checkPair(certificateFile: string, pem: Uint8Array, keyFile: string, key: Uint8Array): void {
+  const certificate = certificateOf(certificateFile, pem);
+  if (!certificate.checkPrivateKey(keyOf(keyFile, key))) throw refused(keyFile, `is not the key of ${certificateFile}`);
+}
+
+function keyOf(file: string, pem: Uint8Array): KeyObject {
   try {
-    tls.createSecureContext({ cert: Buffer.from(cert), key: Buffer.from(key) });
-  } catch (cause) {
-    const isPair = cause instanceof Error && /MISMATCH/i.test(String('code' in cause ? cause.code : ''));
-    throw isPair
-      ? refused(keyFile, `is not the key of ${certificateFile}`)
-      : refused(keyFile, 'is no key as PEM that can be used without a passphrase');
+    return createPrivateKey(Buffer.from(pem));
+  } catch {
+    throw refused(file, 'is no key as PEM that can be used without a passphrase');
   }
 }
 

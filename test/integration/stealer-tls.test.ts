@@ -220,7 +220,7 @@ test('a key of another certificate and a text that is none are refused, without 
   const client = await open();
   const other = certificates.read(certificates.pair(['other.test']));
   for (const [one, said] of [
-    [identity(pair, { key: other.key }), 'TLS of port 8443: the certificate and its key: key values mismatch'],
+    [identity(pair, { key: other.key }), 'TLS of port 8443: the key is not the one of the certificate'],
     [identity(pair, { certificate: Buffer.from('none') }), 'TLS of port 8443: the certificate: '],
   ] as const) {
     await expect(client.steal({ port: PORT, conditions: [ALICE], tls: [one] })).rejects.toThrow(said);

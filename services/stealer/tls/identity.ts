@@ -1,7 +1,7 @@
 // Who the stealer is in TLS: a certificate and its key for some names, given by a session for as long as it steals. Keys are in
 // memory only: OpenSSL's own, and what we were sent is overwritten as soon as that has it.
 
-import { constants, X509Certificate } from 'node:crypto';
+import { constants, createPrivateKey, X509Certificate } from 'node:crypto';
 import type { Socket } from 'node:net';
 import tls from 'node:tls';
 import { AppError } from '#proto/errors.ts';
@@ -41,6 +41,10 @@ export class Identity {
     this.#serverNames = serverNames.map((name) => name.toLowerCase());
     const keys = [toBuffer(key), toBuffer(targetKey)] as const;
     try {
+      // OpenSSL itself would keep a key of another kind beside it.
+      if (!guarded(port, 'the key', () => this.#certificate.checkPrivateKey(createPrivateKey(keys[0])))) {
+        throw refused(port, 'the key is not the one of the certificate');
+      }
       guarded(port, 'the certificate and its key', () =>
         this.#openServers(toBuffer(certificate), keys[0], clientRoots),
       );

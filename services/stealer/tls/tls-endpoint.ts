@@ -17,6 +17,10 @@ export class TlsEndpoint implements Endpoint {
   /** Written in this turn: one record, if it can be. */
   #piece: Buffer | undefined;
   #isFlushDue = false;
+  #isPaused = false;
+  /** Node tells an end that nothing precedes also to who has paused. */
+  #hasReadEnd = false;
+  #isEndTold = false;
   #isOver = false;
   #isEnding = false;
   #failure: Error | undefined;
@@ -31,7 +35,10 @@ export class TlsEndpoint implements Endpoint {
       this.#timer?.refresh();
       this.#events?.onData(bytes);
     });
-    secure.on('end', () => this.#events?.onEnd());
+    secure.on('end', () => {
+      this.#hasReadEnd = true;
+      this.#tellEnd();
+    });
     secure.on('drain', () => this.#events?.onDrain());
     secure.on('error', (error) => {
       this.#failure ??= error;
@@ -47,7 +54,7 @@ export class TlsEndpoint implements Endpoint {
   listen(events: EndpointEvents): void {
     this.#events = events;
     if (this.#isOver) queueMicrotask(() => events.onClosed(this.#failure));
-    else this.#secure.resume();
+    else this.resume();
   }
 
   write(bytes: Buffer): boolean {
@@ -93,11 +100,20 @@ export class TlsEndpoint implements Endpoint {
   }
 
   pause(): void {
+    this.#isPaused = true;
     this.#secure.pause();
   }
 
   resume(): void {
+    this.#isPaused = false;
     this.#secure.resume();
+    if (this.#hasReadEnd) queueMicrotask(() => this.#tellEnd());
+  }
+
+  #tellEnd(): void {
+    if (this.#isEndTold || this.#isPaused || this.#isOver || this.#events === undefined) return;
+    this.#isEndTold = true;
+    this.#events.onEnd();
   }
 
   #uncork(): void {
