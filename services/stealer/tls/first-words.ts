@@ -5,11 +5,14 @@ import { closeSync } from 'node:fs';
 import { READABLE, watchFd } from '#runtime/netns.ts';
 import { stealerAddon } from '../native/index.ts';
 import type { Dialled } from '../redirect.ts';
-import { FIRST_HEAD_MS, REFUSED_MS } from '../relay/times.ts';
+import { FIRST_HEAD_MS } from '../relay/times.ts';
 import { type ClientHello, MAX_HELLO_RECORD_BYTES, readClientHello } from './client-hello.ts';
 
 /** `origin` is null when there is none (any more). */
 export type FirstWords = Readonly<{ hello: ClientHello | null; origin: Dialled | null }>;
+
+/** How long a client may be silent when nobody listens at the target, in ms: clients of TLS speak first. */
+const REFUSED_HELLO_MS = 1_000;
 
 /** One look at a time. */
 const looked = Buffer.alloc(MAX_HELLO_RECORD_BYTES);
@@ -71,7 +74,7 @@ export function awaitFirstWords(
     there.onDialled();
     closeSync(there.fd);
     there = null;
-    if (heard === 0) timer ??= setTimeout(() => tell(null), REFUSED_MS).unref();
+    if (heard === 0) timer ??= setTimeout(() => tell(null), REFUSED_HELLO_MS).unref();
   }
 
   return stop;
