@@ -144,6 +144,28 @@ function commandOf(pid: number): string {
   }
 }
 
+test('stealer, guard and agent are killed at once: what they leave is swept by the next steal, and the target answers', async () => {
+  const program = `require('http').createServer((q,a)=>a.end('local\\n')).listen(${PORT},()=>console.log('serving'))`;
+  const words = ['exec', '--steal', '-t', `pid/${network.target.pid}`, '--', process.execPath, '-e', program];
+  session = harness.start(words, { variables: { MIRRORD_STEALER_REDIRECT: 'nftables-guarded' } });
+  await session.complained(`stealing port ${PORT}`);
+  // Stopped first, none of them sees the others go.
+  const victims = descendantsOf(session.pid).filter((pid) =>
+    /^\S*node (\S*(agent|stealer)\.js $|-e .*stealer\.node mirrord-steal-)/s.test(commandOf(pid)),
+  );
+  expect(victims).toHaveLength(3);
+  for (const pid of victims) process.kill(pid, 'SIGSTOP');
+  for (const pid of victims) process.kill(pid, 'SIGKILL');
+  session.child.kill('SIGTERM');
+  await session.outcome;
+  expect(await ruleset()).toContain('mirrord-steal-');
+  await expect(curl(`${TARGET}/dead`, '--connect-timeout', '2')).rejects.toThrow();
+  const client = await open('nftables');
+  await client.steal(onlyAlice);
+  expect(await curl(`${TARGET}/a`, '-H', 'x-user: alice')).toBe('local /a\n');
+  expect(await curl(`${TARGET}/b`)).toContain('hello');
+}, 60_000);
+
 const NFT_SIDECAR = [
   'nft add table ip sidecar',
   'nft add chain ip sidecar in { type nat hook prerouting priority -100 ; }',
