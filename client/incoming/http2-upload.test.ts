@@ -115,7 +115,7 @@ describe('a copy of HTTP/2', () => {
     const begins = () => log.filter((entry) => entry === 'copied 1 1').length;
     begin();
     for (let id = 3; id < 400; id += 2) upload.push(headers(id));
-    expect(begins()).toBe(100);
+    expect(begins()).toBe(1);
     upload.answer(most(102));
     expect(begins()).toBe(102);
     const end = (id: number) => frame(1, 5, id, Buffer.from([0x88]));

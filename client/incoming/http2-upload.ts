@@ -30,8 +30,8 @@ const INITIAL_WINDOW_BYTES = 65_535;
 /** The window for answers is given back in steps of this. */
 const STEP_BYTES = 1024 * 1024;
 const MAX_EARLY = 16;
-/** Until the local process says how many it takes: what none should refuse (RFC 9113 section 6.5.2). */
-const FIRST_STREAMS = 100;
+/** Until the local process says how many it takes, which is the first thing it says: more it may refuse. */
+const FIRST_STREAMS = 1;
 
 export interface UploadWriter {
   /** The next bytes of the copy; nothing of it is held back longer. */
@@ -102,6 +102,7 @@ export class Http2Upload {
     this.#waitingBytes += bytes.length;
     this.#unread = this.#unread.length === 0 ? bytes : Buffer.concat([this.#unread, bytes]);
     while (this.#read());
+    this.#beginNext();
     this.#sayGoodbye();
   }
 
