@@ -60,6 +60,19 @@ test.each([
     }),
     /ended before it could be used: agent Error with exit code 2/,
   ],
+  [
+    pod({
+      phase: 'Running',
+      containerStatuses: [
+        {
+          name: 'agent',
+          state: { running: { startedAt: 'now' } },
+          lastState: { terminated: { reason: 'OOMKilled', exitCode: 137 } },
+        },
+      ],
+    }),
+    /ended before it could be used: agent OOMKilled with exit code 137/,
+  ],
   [pod({ phase: 'Failed' }), /no reason is given/],
   [{ metadata: { name: 'agent-x', deletionTimestamp: 'now' } }, /is being deleted/],
 ])('%j is over', (given, message) => {

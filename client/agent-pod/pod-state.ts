@@ -2,7 +2,7 @@
 // Pure.
 
 import { AppError, type AppErrorOptions } from '#proto/errors.ts';
-import type { ContainerStatus, Pod } from '../kube/objects.ts';
+import type { ContainerStatus, Pod, Terminated } from '../kube/objects.ts';
 
 export type PodState =
   | { readonly kind: 'starting'; readonly what: string }
@@ -27,6 +27,8 @@ export function podState(pod: Pod): PodState {
   const { metadata, status } = pod;
   const name = metadata.name ?? '';
   const containers = status?.containerStatuses ?? [];
+  // While it starts none is expected to end, though the node would start it anew.
+  if (containers.some((one) => lastEnd(one) !== undefined)) return { kind: 'over', error: endedPod(pod) };
   const broken = containers.map((one) => brokenContainer(name, one)).find((error) => error !== null);
   if (broken !== undefined) return { kind: 'over', error: broken };
   if (status?.phase === 'Failed' || status?.phase === 'Succeeded') return { kind: 'over', error: endedPod(pod) };
@@ -82,14 +84,21 @@ function endedPod({ metadata, status }: Pod): AppError {
       data: { move: 'admin', advice: 'the agent must run on that node: name a pod on another one.' },
     });
   }
-  const ends = (status?.containerStatuses ?? []).flatMap(({ name: container, state }) => {
-    const ended = state?.terminated;
-    return ended === undefined ? [] : [`${container} ${ended.reason ?? ''} with exit code ${ended.exitCode ?? '?'}`];
+  const ends = (status?.containerStatuses ?? []).flatMap((container) => {
+    const ended = lastEnd(container);
+    return ended === undefined
+      ? []
+      : [`${container.name} ${ended.reason ?? ''} with exit code ${ended.exitCode ?? '?'}`];
   });
   const how = ends.length === 0 ? message || reason || 'no reason is given' : ends.join(', ');
   return new AppError('SERVICE_UNAVAILABLE', `the agent's pod ${name} ended before it could be used: ${how}`, {
     data: { advice: 'its log is in ours.' },
   });
+}
+
+/** What came first tells most: a container that is started anew may end in order. */
+function lastEnd({ state, lastState }: ContainerStatus): Terminated | undefined {
+  return lastState?.terminated ?? state?.terminated;
 }
 
 function over(code: 'AGENT_LOST', message: string, data: AppErrorOptions['data']): PodState {

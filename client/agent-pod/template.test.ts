@@ -42,8 +42,8 @@ const podOf = async (given: Parameters<typeof jobOf>[0] = {}) => (await jobOf(gi
 
 test('the cluster ends and removes it by itself', async () => {
   const { spec } = await jobOf({ agent: { ttl: 7 } });
-  expect(spec).toMatchObject({ backoffLimit: 0, ttlSecondsAfterFinished: 7, activeDeadlineSeconds: 86_400 });
-  expect(spec.template.spec).toMatchObject({ restartPolicy: 'Never' });
+  expect(spec).toMatchObject({ backoffLimit: 5, ttlSecondsAfterFinished: 7, activeDeadlineSeconds: 86_400 });
+  expect(spec.template.spec).toMatchObject({ restartPolicy: 'OnFailure' });
 });
 
 test('it has a container for each feature of the session, and no other', async () => {

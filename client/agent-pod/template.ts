@@ -44,6 +44,8 @@ export const LONGEST_SESSION_S = 24 * 3_600;
 /** After the last session: the client has left in order, or its time to come back is over. */
 export const IDLE_MS = 2_000;
 const END_GRACE_S = 10;
+/** Of its containers together; the node waits 10 s before the second of one, and longer before each after it. */
+const RESTARTS = 5;
 
 /** What each may do, and why: docs/kubernetes.md says it in words. */
 export const CAPABILITIES = {
@@ -81,7 +83,7 @@ export function agentJob(template: PodTemplate): Json {
     kind: 'Job',
     metadata: { name, labels, annotations },
     spec: {
-      backoffLimit: 0,
+      backoffLimit: RESTARTS,
       completions: 1,
       parallelism: 1,
       ttlSecondsAfterFinished: settings.ttlS,
@@ -95,7 +97,8 @@ function podSpec(template: PodTemplate): Json {
   const { node, settings } = template;
   const services = servicesOf(template.features);
   return {
-    restartPolicy: 'Never',
+    // A service that is killed comes back, and the session's subscriptions with it; the agent does not (services/agent/main.ts).
+    restartPolicy: 'OnFailure',
     terminationGracePeriodSeconds: END_GRACE_S,
     automountServiceAccountToken: false,
     enableServiceLinks: false,

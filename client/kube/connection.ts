@@ -5,7 +5,7 @@ import { createConnection, isIP, type Socket } from 'node:net';
 import { connect as connectTls, createSecureContext, type SecureContext, type TLSSocket } from 'node:tls';
 import { AppError } from '#proto/errors.ts';
 import type { ClusterAccess } from './config.ts';
-import type { ClientCertificate } from './credentials.ts';
+import type { ClientCertificate, Credentials } from './credentials.ts';
 import type { ProxyAddress } from './proxy.ts';
 import { readUntil } from './read-until.ts';
 import { socksHandshake } from './socks.ts';
@@ -15,8 +15,13 @@ const CONNECT_DEADLINE_MS = 15_000;
 /** The head of a proxy's answer. */
 const MAX_PROXY_HEAD_BYTES = 16 * 1024;
 
+/** Of a cluster, what a connection needs. */
+export type Reachable = Pick<ClusterAccess, 'server' | 'contextName' | 'tls' | 'proxy'> & {
+  readonly credentials: Pick<Credentials, 'certificate'>;
+};
+
 /** Rejects with SERVICE_UNAVAILABLE, DEADLINE_EXCEEDED, UNAUTHENTICATED or CANCELLED; nothing is left open then. */
-export async function connectToServer(access: ClusterAccess, signal: AbortSignal): Promise<Socket> {
+export async function connectToServer(access: Reachable, signal: AbortSignal): Promise<Socket> {
   const timer = new AbortController();
   const timeout = setTimeout(() => timer.abort(), CONNECT_DEADLINE_MS);
   const either = AbortSignal.any([signal, timer.signal]);
@@ -53,10 +58,10 @@ interface KnownContext {
   readonly context: SecureContext;
   readonly certificate: ClientCertificate | null;
 }
-const contexts = new WeakMap<ClusterAccess, KnownContext>();
+const contexts = new WeakMap<Reachable, KnownContext>();
 
 /** Reading authorities and a key takes longer than a handshake with them: once, until the certificate is another. */
-function contextOf(access: ClusterAccess, certificate: ClientCertificate | null): SecureContext {
+function contextOf(access: Reachable, certificate: ClientCertificate | null): SecureContext {
   const known = contexts.get(access);
   if (known !== undefined && isSame(known.certificate, certificate)) return known.context;
   const { ca } = access.tls;
@@ -78,7 +83,7 @@ function portOf(server: URL): number {
   return Number(server.port) || (server.protocol === 'https:' ? 443 : 80);
 }
 
-async function dial({ server, proxy, tls }: ClusterAccess, signal: AbortSignal): Promise<Socket> {
+async function dial({ server, proxy, tls }: Reachable, signal: AbortSignal): Promise<Socket> {
   if (proxy === null) return connected(createConnection({ host: hostOf(server), port: portOf(server) }), signal);
   let socket: Socket = await connected(createConnection({ host: proxy.host, port: proxy.port }), signal);
   try {
@@ -156,7 +161,7 @@ async function tunnel(socket: Socket, proxy: ProxyAddress, server: URL, signal: 
 /** Node's codes of a certificate that is not to be trusted (tls: "X509 certificate error codes"). */
 const UNTRUSTED = /CERT|SIGNATURE|ISSUER|ALTNAME/;
 
-function toConnectError(error: unknown, access: ClusterAccess, asked: AbortSignal, timer: AbortSignal): AppError {
+function toConnectError(error: unknown, access: Reachable, asked: AbortSignal, timer: AbortSignal): AppError {
   if (error instanceof AppError) return error;
   const { server, proxy } = access;
   const where = `${server.hostname}:${portOf(server)}${proxy === null ? '' : ` through proxy ${proxy.host}:${proxy.port}`}`;

@@ -5,7 +5,7 @@ import { readFile } from 'node:fs/promises';
 import type { ClusterSettings } from './config.ts';
 import { ExecPlugin } from './exec-plugin.ts';
 import { dataOrFile, type Entry, type Fields, fault, isFields, optionalPath, optionalText } from './kubeconfig.ts';
-import { oidcToken } from './oidc.ts';
+import { oidcCredentials } from './oidc.ts';
 
 /** Several values of one name are several headers. */
 export type Headers = Readonly<Record<string, string | string[]>>;
@@ -62,7 +62,7 @@ function baseOf(user: Entry, cluster: Entry, settings: ClusterSettings): Credent
     return withCertificate(fixed('password', { authorization }), certificate);
   }
   if (isFields(fields['exec'])) return new ExecPlugin(fields['exec'], { user, cluster, settings, certificate });
-  if (isFields(fields['auth-provider'])) return providerOf(fields['auth-provider'], place);
+  if (isFields(fields['auth-provider'])) return providerOf(fields['auth-provider'], user, place, settings);
   return certificate === null ? anonymous : withCertificate({ ...anonymous, kind: 'client certificate' }, certificate);
 }
 
@@ -103,9 +103,11 @@ export function tokenFileCredentials(file: string): Credentials {
 }
 
 /** Those that were compiled into kubectl until 1.26; only oidc is left there, and here. */
-function providerOf(provider: Fields, place: string): Credentials {
+function providerOf(provider: Fields, user: Entry, place: string, settings: ClusterSettings): Credentials {
   const name = optionalText(provider, 'name', place);
-  if (name === 'oidc' && isFields(provider['config'])) return oidcToken(provider['config'], place);
+  if (name === 'oidc' && isFields(provider['config'])) {
+    return oidcCredentials(provider['config'], user, place, settings);
+  }
   const plugin = name === 'gcp' ? 'gke-gcloud-auth-plugin' : name === 'azure' ? 'kubelogin' : 'a credential plugin';
   throw fault(place, `auth-provider ${JSON.stringify(name)} is gone from Kubernetes since 1.26; use ${plugin} (exec)`);
 }

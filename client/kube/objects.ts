@@ -20,8 +20,15 @@ export interface ContainerStatus {
   readonly state?: {
     readonly running?: { readonly startedAt?: string };
     readonly waiting?: { readonly reason?: string; readonly message?: string };
-    readonly terminated?: { readonly reason?: string; readonly exitCode?: number };
+    readonly terminated?: Terminated;
   };
+  /** Of its life before this one. */
+  readonly lastState?: { readonly terminated?: Terminated };
+}
+
+export interface Terminated {
+  readonly reason?: string;
+  readonly exitCode?: number;
 }
 
 export interface Probe {

@@ -2,7 +2,7 @@
 // import is here.
 
 import { randomBytes } from 'node:crypto';
-import { mkdirSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, statSync, writeFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import path from 'node:path';
 import type { Logger } from 'pino';
@@ -191,6 +191,11 @@ function ownKeyFile({ runtimeDir }: Settings): string {
   return path.join(runtimeDir, 'session.key');
 }
 
+/** The node starts containers of a pod anew. Services come back to their agent; sessions come back to nobody. */
+function isSecondLife(settings: Settings): boolean {
+  return settings.servicesBeside.length > 0 && settings.sessionKey === null && existsSync(ownKeyFile(settings));
+}
+
 /** A key of our own where the services beside us find it, and then the line by which they find us. */
 async function openPod(settings: Settings, natsUrl: string, shutdown: Shutdown): Promise<Uint8Array> {
   const key = randomBytes(SESSION_KEY_BYTES);
@@ -230,6 +235,10 @@ async function main(): Promise<number> {
   try {
     const settings = readSettings(process.env, SETTINGS);
     logger = createLogger('agent', settings);
+    if (isSecondLife(settings)) {
+      logger.warn('the agent of this pod has ended, and its sessions with it: it is not started anew');
+      return 0;
+    }
     const shutdown = new Shutdown({ logger, exitWithParent: settings.exitWithParent });
     try {
       const doors = await Promise.race([start(settings, logger, shutdown), startAborted(shutdown.signal)]);

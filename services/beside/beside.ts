@@ -28,8 +28,12 @@ export async function beside(argv: readonly string[], env: NodeJS.ProcessEnv): P
   if (!runtimeDir) throw new AppError('CONFIG_INVALID', 'MIRRORD_RUNTIME_DIR is not set');
   const { natsUrl, socket } = await reachAgent(path.join(runtimeDir, 'lifeline.sock'), AGENT_DEADLINE_MS);
   socket.once('close', () => {
+    // The pod is over: nothing of it is to be started anew, however this ends.
+    process.once('exit', () => {
+      process.exitCode = 0;
+    });
     process.kill(process.pid, 'SIGTERM');
-    setTimeout(() => process.exit(1), END_DEADLINE_MS).unref();
+    setTimeout(() => process.exit(), END_DEADLINE_MS).unref();
   });
   env['MIRRORD_NATS_URL'] = natsUrl;
   await import(pathToFileURL(path.join(path.dirname(own), `${service}.js`)).href);

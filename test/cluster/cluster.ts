@@ -14,7 +14,7 @@ const OURS = 'app.kubernetes.io/managed-by=mirrord';
 const DEADLINE_S = 120;
 
 export const AGENT_IMAGE = required('MIRRORD_TEST_IMAGE');
-const DEMO_IMAGE = required('MIRRORD_TEST_DEMO_IMAGE');
+export const DEMO_IMAGE = required('MIRRORD_TEST_DEMO_IMAGE');
 /** The two nodes on which demo services run; they may be the same. */
 export const [NODE_A = '', NODE_B = NODE_A] = required('MIRRORD_TEST_NODES').split(',');
 
@@ -112,8 +112,13 @@ export class TestNamespace {
     return kubectl(['-n', this.name, ...args]);
   }
 
-  /** A demo service with a Service before it, on a node; resolves when it is ready. */
-  async deploy(service: string, language: 'node' | 'python', node: string): Promise<void> {
+  /** A demo service with a Service before it, on a node. `beside`: more containers of its pod. */
+  async deploy(
+    service: string,
+    language: 'node' | 'python',
+    node: string,
+    beside: readonly object[] = [],
+  ): Promise<void> {
     const labels = { app: service };
     const command = language === 'node' ? ['node', '/app/service.mjs'] : ['python3', '/app/service.py'];
     const container = {
@@ -136,7 +141,7 @@ export class TestNamespace {
     const pod = {
       nodeSelector: { 'kubernetes.io/hostname': node },
       terminationGracePeriodSeconds: 1,
-      containers: [container],
+      containers: [container, ...beside],
     };
     await this.apply([
       {

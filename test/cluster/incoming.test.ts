@@ -1,11 +1,12 @@
 // What arrives at a pod arrives at the local process: a copy, or instead of the pod; and the pod answers again by itself however
 // the session ends.
 
+import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
-import { agentProcesses, NODE_A, NODE_B, type Run, TestNamespace, untilTrue } from './cluster.ts';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { agentProcesses, DEMO_IMAGE, NODE_A, NODE_B, type Run, TestNamespace, untilTrue } from './cluster.ts';
 
 const namespace = new TestNamespace();
 let folder = '';
@@ -48,12 +49,12 @@ async function serving(
 }
 
 /** From a pod on the other node. */
-async function ask(place: string, headers: Readonly<Record<string, string>> = {}): Promise<string> {
+async function ask(place: string, headers: Readonly<Record<string, string>> = {}, service = 'shop'): Promise<string> {
   const program =
     'import json,sys,urllib.request as u;' +
     'print(u.urlopen(u.Request(sys.argv[1],headers=json.loads(sys.argv[2])),timeout=60).read().decode())';
   const python = ['exec', 'deploy/stock', '--', 'python3', '-c', program];
-  return (await namespace.kubectl(...python, `http://shop/${place}`, JSON.stringify(headers))).trim();
+  return (await namespace.kubectl(...python, `http://${service}/${place}`, JSON.stringify(headers))).trim();
 }
 
 const fromPod = (place: string) => expect.stringContaining(`"path":"/${place}"`);
@@ -96,12 +97,37 @@ test('the pod answers by itself when the client was killed', async () => {
   expect(await ask('later')).toEqual(fromPod('later'));
 });
 
-test('the pod answers by itself at once when the stealer was killed', async () => {
-  const { pod } = await serving('steal', /stealing port 8080/, { MIRRORD_AGENT_RECONNECT_TIMEOUT: '1' });
-  const [pid = 0] = agentProcesses(pod, 'beside.js\0stealer');
-  process.kill(pid, 'SIGKILL');
-  await untilTrue(() => !agentProcesses(pod).includes(pid), 'the stealer does not end');
-  expect(await ask('later')).toEqual(fromPod('later'));
+test('the pod answers by itself at once when the stealer was killed, until its node has started it anew', async () => {
+  const { run, pod } = await serving('steal', /stealing port 8080/);
+  const [agent = 0] = agentProcesses(pod, 'agent.js');
+  const [stealer = 0] = agentProcesses(pod, 'beside.js\0stealer');
+  // It tells the new one what is stolen.
+  process.kill(agent, 'SIGSTOP');
+  try {
+    process.kill(stealer, 'SIGKILL');
+    await untilTrue(() => !agentProcesses(pod).includes(stealer), 'the stealer does not end');
+    expect(await ask('meanwhile')).toEqual(fromPod('meanwhile'));
+  } finally {
+    process.kill(agent, 'SIGCONT');
+  }
+  await run.says('stderr', /the agent lost its stealer: nothing arrives until it is back/);
+  await run.says('stderr', /the agent's stealer is back: connections arrive again/);
+  await untilTrue(async () => (await ask('later')) === 'local /later', 'it does not steal again');
+  await interrupt(run);
+});
+
+test('a sniffer that was killed is started anew by its node, and what arrives is seen again', async () => {
+  const { run, pod } = await serving('mirror', /mirroring port 8080/);
+  const [sniffer = 0] = agentProcesses(pod, 'beside.js\0sniffer');
+  process.kill(sniffer, 'SIGKILL');
+  await run.says('stderr', /the agent lost its sniffer: nothing arrives until it is back/);
+  expect(await ask('meanwhile')).toEqual(fromPod('meanwhile'));
+  await run.says('stderr', /the agent's sniffer is back: connections arrive again/);
+  await untilTrue(async () => {
+    await ask('again');
+    return run.stdout.includes('got /again');
+  }, 'nothing arrives');
+  await interrupt(run);
 });
 
 test('what pods on both nodes ask of each other’s Services is seen by who mirrors either', async () => {
@@ -119,7 +145,6 @@ test('what pods on both nodes ask of each other’s Services is seen by who mirr
 });
 
 test.each([
-  ['sniffer', 'beside.js\0sniffer'],
   ['agent', 'agent.js'],
   ['client', ''],
 ])('a mirrored pod answers as ever when the %s was killed, and nothing is left', async (part, script) => {
@@ -131,4 +156,65 @@ test.each([
   if (part === 'client') await untilTrue(() => agentProcesses(pod).length === 0, `the agent ${pod} waits for ever`);
   else await untilTrue(() => !agentProcesses(pod).includes(pid), `the ${part} does not end`);
   expect(await ask('later')).toEqual(fromPod('later'));
+});
+
+describe('a pod whose sidecar takes what arrives, as a mesh’s does', () => {
+  /** It stands for Envoy: what came for the service goes on to it over loopback. */
+  const SIDECAR = [
+    'const net = require("node:net");',
+    'net.createServer((from) => {',
+    '  const to = net.connect(8080, "127.0.0.1");',
+    '  from.on("error", () => to.destroy()).pipe(to).on("error", () => from.destroy()).pipe(from);',
+    '}).listen(15006);',
+  ].join('\n');
+
+  beforeAll(async () => {
+    const proxy = {
+      name: 'istio-proxy',
+      image: DEMO_IMAGE,
+      imagePullPolicy: 'IfNotPresent',
+      command: ['node', '-e', SIDECAR],
+    };
+    await namespace.deploy('cart', 'node', NODE_A, [proxy]);
+    await namespace.ready('cart');
+    const pod = await namespace.kubectl('get', 'pod', '-l', 'app=cart', '-o', 'jsonpath={.items[0].metadata.name}');
+    const [pid = 0] = agentProcesses(pod);
+    // As the mesh's init container does it.
+    const rule = [
+      '-t',
+      'nat',
+      '-A',
+      'PREROUTING',
+      '-p',
+      'tcp',
+      '--dport',
+      '8080',
+      '-j',
+      'REDIRECT',
+      '--to-ports',
+      '15006',
+    ];
+    execFileSync('nsenter', ['-t', String(pid), '-n', 'iptables', '-w', ...rule]);
+  });
+
+  test('requests that fit the filter are stolen behind it, the others are the pod’s', async () => {
+    const http_filter = { header_filter: '^x-user: me$' };
+    const { run } = await serving({ mode: 'steal', http_filter }, /stealing port 8080/, {}, 'cart');
+    expect(await ask('others', {}, 'cart')).toEqual(fromPod('others'));
+    expect(await ask('mine', { 'x-user': 'me' }, 'cart')).toBe('local /mine');
+    expect(await ask('others', { 'x-user': 'you' }, 'cart')).toEqual(fromPod('others'));
+    expect(run.stdout).not.toContain('/others');
+    await interrupt(run);
+    expect(await ask('mine', { 'x-user': 'me' }, 'cart')).toEqual(fromPod('mine'));
+  });
+
+  test('a request is seen once by who mirrors, though it passes the pod’s network twice', async () => {
+    const { run } = await serving('mirror', /mirroring port 8080/, {}, 'cart');
+    expect(await ask('copied', {}, 'cart')).toEqual(fromPod('copied'));
+    await run.says('stdout', /got \/copied/);
+    expect(await ask('last', {}, 'cart')).toEqual(fromPod('last'));
+    await run.says('stdout', /got \/last/);
+    expect(run.stdout.match(/got \/copied/g)).toHaveLength(1);
+    await interrupt(run);
+  });
 });

@@ -99,6 +99,29 @@ test('it ends when its only session is over, however that ended', async () => {
   expect(pod.agent.log()).toContain('there was no session for 1 ms');
 });
 
+test('an agent that its node starts anew ends at once, and in order: its session is over', async () => {
+  const pod = await startPod();
+  const exited = once(pod.service, 'exit');
+  pod.agent.kill();
+  await exited;
+  const again = spawn(process.execPath, [path.join(bundles.directory, 'agent.js')], {
+    stdio: ['ignore', 'ignore', 'pipe'],
+    env: {
+      PATH: process.env['PATH'],
+      MIRRORD_RUNTIME_DIR: path.join(folder, 'node'),
+      MIRRORD_GATEWAY_LISTEN: '127.0.0.1:0',
+      MIRRORD_CLIENT_PUBLIC_KEY: publicKey,
+      MIRRORD_SERVICES_BESIDE: 'fs-env',
+    },
+  });
+  let log = '';
+  again.stderr.on('data', (chunk: Buffer) => {
+    log += chunk.toString();
+  });
+  expect(await once(again, 'close')).toEqual([0, null]);
+  expect(log).toContain('it is not started anew');
+});
+
 test('the service ends when the agent is killed', async () => {
   const pod = await startPod();
   const exited = once(pod.service, 'exit');
