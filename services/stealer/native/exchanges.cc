@@ -116,10 +116,14 @@ size_t Exchanges::turn(const struct ready_socket *ready, size_t count, size_t *n
 	size_t number = 0;
 
 	while (*next < count) {
-		const struct ready_socket &one = ready[(*next)++];
+		const struct ready_socket &one = ready[*next];
 		struct passed passed = {0, 0, 0};
+		bool is_one_of_two = is_joined(one.fd, one.id);
 
-		if (is_joined(one.fd, one.id)) {
+		if (is_one_of_two && number > 0)
+			break;
+		(*next)++;
+		if (is_one_of_two) {
 			/* Nothing waits to be written. */
 			if (one.mask == SOCKET_WRITABLE)
 				continue;

@@ -62,8 +62,9 @@ class Exchanges
 	/* Reads a joined socket. */
 	struct passed pass(int fd, uint8_t *bytes, size_t size);
 	/*
-	 * Passes on what can be, of `ready` from `*next` on, and tells of all others. Ends early when the memory holds something
-	 * that is told; `*next` is where to go on. Returns how many are told.
+	 * Passes on what can be, of `ready` from `*next` on, and tells of all others. Ends early, with `*next` where to go on,
+	 * behind one that is told with something in the memory, and before a joined one when others are told: whoever hears of
+	 * those reads them into the same memory. Returns how many are told.
 	 */
 	size_t turn(const struct ready_socket *ready, size_t count, size_t *next, uint8_t *bytes, size_t size, struct told_socket *told);
 

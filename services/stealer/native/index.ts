@@ -32,6 +32,8 @@ export const PAIR_ASKED_HEAD = 32;
 export const PAIR_READ = 64;
 /** So does what is left to be written to the other one, of a message that was passed on. */
 export const PAIR_REST = 128;
+/** Beside the number of those that are told: others are ready, and wait until these have been dealt with. */
+export const TOLD_MORE = 1 << 16;
 /** Sockets that are told of at once. */
 export const SOCKETS_PER_WAIT = 256;
 /** Words for each of them in `told`: id, sum, and where in the memory what lies there begins, and its count (signed). */
@@ -48,7 +50,7 @@ export interface NativeSockets {
   /** Whether the event loop waits for the sockets, and lives as long as it does. Not at first. */
   watch(isOn: boolean): void;
   add(fd: number, id: number): number;
-  /** After something was told that lies in the memory: goes on with the others that are ready, as `onTold`. */
+  /** After TOLD_MORE: goes on with the others that are ready. As `onTold`. */
   more(): number;
   /** The two are at rest: all is read and written. False when nothing was ever said of the screen. */
   join(clientFd: number, clientId: number, originFd: number, originId: number, screen: number): boolean;
@@ -80,7 +82,7 @@ export interface StealerAddon {
     namespaceFd: number,
     listenerFd: number,
   ) => NativeRedirect;
-  /** @param told filled, for so many sockets, before `onTold` is called */
+  /** @param told filled, for so many sockets and perhaps TOLD_MORE, before `onTold` is called */
   Sockets: new (
     bytes: Uint8Array,
     told: Uint32Array,

@@ -33,6 +33,14 @@ const REQUEST_LINES = ['GET / HTTP/1.1', 'HEAD /a?b=%20 HTTP/1.1', 'POST /\x80 H
 const RESPONSE_LINES = ['HTTP/1.1 200 OK', 'HTTP/1.1 404', 'HTTP/1.1 204 ', 'HTTP/1.1 304 x', 'HTTP/1.1 101 x'];
 const OTHER_LINES = ['GET * HTTP/1.1', 'GET / HTTP/1.0', 'get / HTTP/1.1', 'GET http://a/ HTTP/1.1', 'HTTP/1.0 200 OK'];
 
+const CHUNKED = [
+  '5\r\nhello\r\n0\r\n\r\n',
+  '0A\r\n0123456789\r\n01\r\nx\r\n000\r\n\r\n',
+  '2;a\r\nab\r\n0\r\n\r\n',
+  '0\r\na: b\r\n\r\n',
+];
+const BODIES = ['', '', 'hello', 'GET / HTTP/1.1\r\n\r\n', ...CHUNKED];
+
 type Message = Readonly<{ line: string; fields: string[]; body: string; damage: Array<[number, number, number]> }>;
 
 /** A message of parts that fit, or nearly, or not at all, with octets put in, changed and taken out. */
@@ -40,8 +48,10 @@ const messages = (lines: readonly string[]) =>
   fc
     .record<Message>({
       line: fc.oneof({ weight: 8, arbitrary: fc.constantFrom(...lines) }, fc.constantFrom(...OTHER_LINES)),
-      fields: fc.array(fc.constantFrom(...FIELDS), { maxLength: 4 }),
-      body: fc.constantFrom('', '', 'hello', '5\r\nhello\r\n0\r\n\r\n', 'GET / HTTP/1.1\r\n\r\n'),
+      fields: fc.array(fc.constantFrom(...FIELDS, 'Transfer-Encoding:  Chunked ', 'Transfer-Encoding: chunked'), {
+        maxLength: 4,
+      }),
+      body: fc.constantFrom(...BODIES),
       damage: fc.array(fc.tuple(fc.nat(), fc.nat(2), fc.nat(255)), { maxLength: 1 }),
     })
     .map(({ line, fields, body, damage }) => {

@@ -15,6 +15,8 @@ constexpr uint8_t LF = '\n';
 constexpr size_t VERSION_BYTES = 8;
 /* Digits of a length that a double counts exactly. */
 constexpr size_t MAX_LENGTH_DIGITS = 15;
+/* Of a chunk's size: more than any read brings. */
+constexpr size_t MAX_SIZE_DIGITS = 7;
 
 constexpr bool is_tchar(unsigned octet)
 {
@@ -49,6 +51,7 @@ struct facts {
 	size_t head_end;
 	uint64_t content_length;
 	bool has_length;
+	bool is_chunked;
 	int hosts;
 };
 
@@ -84,6 +87,19 @@ bool read_length(const uint8_t *bytes, size_t start, size_t end, struct facts *f
 	return true;
 }
 
+/* Likewise. */
+bool read_coding(const uint8_t *bytes, size_t start, size_t end, struct facts *facts)
+{
+	while (start < end && bytes[start] == ' ')
+		start++;
+	while (end > start && bytes[end - 1] == ' ')
+		end--;
+	if (facts->is_chunked || !is_text(bytes + start, end - start, "chunked"))
+		return false;
+	facts->is_chunked = true;
+	return true;
+}
+
 bool is_keep_alive(const uint8_t *bytes, size_t start, size_t end)
 {
 	while (start < end && (bytes[start] == ' ' || bytes[start] == '\t'))
@@ -114,7 +130,7 @@ bool is_plain_field(const uint8_t *bytes, size_t name, size_t colon, size_t end,
 			return read_length(bytes, colon + 1, end, facts);
 		return !is_request || !is_text(at, size, "http2-settings");
 	case 17:
-		return !is_text(at, size, "transfer-encoding");
+		return !is_text(at, size, "transfer-encoding") || read_coding(bytes, colon + 1, end, facts);
 	default:
 		return true;
 	}
@@ -150,6 +166,43 @@ bool read_fields(const uint8_t *bytes, size_t at, size_t size, bool is_request, 
 	return facts->head_end <= MAX_HEAD_BYTES;
 }
 
+/* The digit's value; 16 for what is none. */
+unsigned hex_value(uint8_t octet)
+{
+	if (octet >= '0' && octet <= '9')
+		return octet - '0';
+	octet |= 0x20;
+	return octet >= 'a' && octet <= 'f' ? octet - 'a' + 10U : 16U;
+}
+
+/* All chunks to the end, the last one empty; without extensions and trailers. */
+bool is_whole_chunked(const uint8_t *bytes, size_t at, size_t size)
+{
+	for (;;) {
+		size_t left = 0;
+		size_t digits = 0;
+
+		for (; at < size && hex_value(bytes[at]) < 16; at++, digits++)
+			left = left * 16 + hex_value(bytes[at]);
+		if (digits == 0 || digits > MAX_SIZE_DIGITS || !is_line_end(bytes, at, size))
+			return false;
+		at += 2;
+		if (size - at < left || !is_line_end(bytes, at + left, size))
+			return false;
+		at += left + 2;
+		if (left == 0)
+			return at == size;
+	}
+}
+
+/* Whether what is behind the head is all of the body. */
+bool has_whole_body(const uint8_t *bytes, size_t size, const struct facts *facts)
+{
+	if (facts->is_chunked)
+		return !facts->has_length && is_whole_chunked(bytes, facts->head_end, size);
+	return size - facts->head_end == facts->content_length;
+}
+
 bool is_version(const uint8_t *bytes, size_t at, size_t size)
 {
 	return size - at >= VERSION_BYTES && memcmp(bytes + at, "HTTP/1.1", VERSION_BYTES) == 0;
@@ -175,7 +228,7 @@ bool read_plain_request(const uint8_t *bytes, size_t size, struct plain_message 
 		return false;
 	message->head_end = facts.head_end;
 	message->is_head = method_end == 4 && memcmp(bytes, "HEAD", 4) == 0;
-	return facts.hosts <= 1 && size - facts.head_end == facts.content_length;
+	return facts.hosts <= 1 && has_whole_body(bytes, size, &facts);
 }
 
 bool read_plain_response(const uint8_t *bytes, size_t size, bool is_to_head, struct plain_message *message)
@@ -200,8 +253,10 @@ bool read_plain_response(const uint8_t *bytes, size_t size, bool is_to_head, str
 		return false;
 	message->head_end = facts.head_end;
 	message->is_head = is_to_head;
-	/* A body without a length goes on until the connection ends. */
-	if (has_body && !facts.has_length)
+	if (facts.is_chunked && facts.has_length)
 		return false;
-	return size - facts.head_end == (has_body ? facts.content_length : 0);
+	if (!has_body)
+		return facts.head_end == size;
+	/* A body without either goes on until the connection ends. */
+	return (facts.has_length || facts.is_chunked) && has_whole_body(bytes, size, &facts);
 }

@@ -45,7 +45,8 @@ private:
 	static void on_ready(uv_poll_s *poll, int status, int events);
 	static void on_closed(uv_handle_s *poll);
 	static void on_environment_end(void *self) { static_cast<Sockets *>(self)->release(); }
-	size_t turn() { return exchanges_.turn(ready_, ready_count_, &next_, bytes_, size_, told_); }
+	/* How many lie in `told`, and TOLD_MORE when others are left. */
+	uint32_t turn();
 	void release();
 
 	int epoll_fd_ = -1;
@@ -62,6 +63,9 @@ private:
 	size_t next_ = 0;
 	Exchanges exchanges_;
 };
+
+/* As index.ts has it. */
+constexpr uint32_t TOLD_MORE = 1U << 16;
 
 static_assert(sizeof(struct told_socket) == 4 * sizeof(uint32_t), "four words for each");
 
@@ -127,7 +131,7 @@ void Sockets::on_closed(uv_handle_s *poll)
 void Sockets::on_ready(uv_poll_s *poll, int, int)
 {
 	Sockets *self = static_cast<Handle *>(uv_handle_get_data(as_handle(poll)))->owner;
-	size_t count;
+	uint32_t count;
 	int ready;
 
 	if (self == nullptr)
@@ -141,7 +145,7 @@ void Sockets::on_ready(uv_poll_s *poll, int, int)
 	Napi::Env env = self->Env();
 	Napi::HandleScope scope(env);
 
-	self->callback_.MakeCallback(env.Global(), {Napi::Number::New(env, static_cast<double>(count))});
+	self->callback_.MakeCallback(env.Global(), {Napi::Number::New(env, count)});
 }
 
 /* (isOn): whether the event loop waits for the sockets, and lives as long as it does. */
@@ -160,10 +164,17 @@ Napi::Value Sockets::add(const Napi::CallbackInfo &info)
 	return to_value(info, sockets_add(epoll_fd_, to_int(info[0]), info[1].As<Napi::Number>().Uint32Value()));
 }
 
-/* (): goes on where the memory was needed; how many lie in `told`. */
+uint32_t Sockets::turn()
+{
+	size_t count = exchanges_.turn(ready_, ready_count_, &next_, bytes_, size_, told_);
+
+	return static_cast<uint32_t>(count) | (count > 0 && next_ < ready_count_ ? TOLD_MORE : 0);
+}
+
+/* (): goes on after TOLD_MORE. */
 Napi::Value Sockets::more(const Napi::CallbackInfo &info)
 {
-	return to_value(info, static_cast<int64_t>(turn()));
+	return to_value(info, turn());
 }
 
 /* (screen, texts: string[] | null): null stops every request. */

@@ -68,7 +68,9 @@ test('a filter that comes later sees the next request of connections that were j
   expect(world.decisions).toBe(3);
 });
 
-test('a client that asks and reads nothing gets every byte, later, and nothing twice', async () => {
+test('a client that asks and reads nothing gets every byte, later, and nothing twice', {
+  timeout: 60_000,
+}, async () => {
   const answer = `HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n${'0123456789'.repeat(10_000)}`;
   let asked: () => void = () => undefined;
   const origin = await world.serveRaw((socket) => {
@@ -122,4 +124,21 @@ test('a target that goes, at rest or while it is asked, ends the connection, and
   const rest = collect(socket);
   socket.end(get('/'));
   expect((await rest).toString()).toBe(answer);
+});
+
+test('many connections at once, each with plain requests and uploads: every body arrives as it was sent', {
+  timeout: 60_000,
+}, async () => {
+  await world.open(await world.serve(echo('target')), await world.serve(echo('local')));
+  const talk = async (who: number): Promise<void> => {
+    const socket = world.connect();
+    for (let nth = 0; nth < 6; nth++) {
+      const plain = `/${who}/${nth}`;
+      expect(await exchange(socket, get(plain), `GET ${plain}"`)).toContain('"by":"target"');
+      const body = `${who}.${nth} `.repeat(20_000);
+      const upload = `PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: ${body.length}\r\n\r\n${body}`;
+      expect(await exchange(socket, upload, sha(body))).toContain('"by":"target"');
+    }
+  };
+  await Promise.all(Array.from({ length: 24 }, (_, who) => talk(who)));
 });

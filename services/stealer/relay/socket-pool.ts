@@ -17,6 +17,7 @@ import {
   SOCKET_WRITABLE,
   SOCKETS_PER_WAIT,
   stealerAddon,
+  TOLD_MORE,
   WORDS_PER_SOCKET,
 } from '../native/index.ts';
 import type { JoinEvents } from './endpoint.ts';
@@ -205,15 +206,12 @@ export class SocketPool {
     const told = this.#told;
     this.#isBusy = true;
     for (let count = first; count > 0; ) {
-      let isMemoryUsed = false;
-      for (let at = 0; at < count * WORDS_PER_SOCKET; at += WORDS_PER_SOCKET) {
+      for (let at = 0; at < (count & ~TOLD_MORE) * WORDS_PER_SOCKET; at += WORDS_PER_SOCKET) {
         const membership = this.#members.get(told[at] as number);
-        const mask = told[at + 1] as number;
-        isMemoryUsed = (mask & (PAIR_READ | PAIR_REST)) !== 0;
-        if (membership !== undefined)
-          this.#onMask(membership, mask, told[at + 2] as number, (told[at + 3] as number) | 0);
+        const [mask, start, length] = [told[at + 1], told[at + 2], told[at + 3]] as [number, number, number];
+        if (membership !== undefined) this.#onMask(membership, mask, start, length | 0);
       }
-      count = isMemoryUsed ? this.#native.more() : 0;
+      count = (count & TOLD_MORE) === 0 ? 0 : this.#native.more();
     }
     this.#takeTurns();
     this.#rest();
@@ -248,6 +246,8 @@ export class SocketPool {
   #onMask(membership: Membership, mask: number, start: number, count: number): void {
     const { joined } = membership;
     if ((mask & PAIR_PARTED) !== 0) this.#onParted(membership, mask);
+    // Told before it was joined.
+    else if (joined !== undefined) this.part(membership);
     if ((mask & PAIR_REST) !== 0) {
       joined?.events.onRest(joined.client === membership, this.#memory.subarray(start, start + count));
       this.#endUse(start + count);

@@ -63,6 +63,8 @@ static bool is_response(const std::string &text, bool is_to_head = false)
 static const std::string GET = "GET /a?b HTTP/1.1\r\nHost: shop\r\nX-User: bob\r\n\r\n";
 static const std::string POST = "POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: 3\r\n\r\nabc";
 static const std::string ANSWER = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: keep-alive\r\n\r\nok";
+static const std::string CHUNKED =
+    "HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\n\r\n00a\r\n0123456789\r\nB\r\n0123456789\n\r\n0\r\n\r\n";
 static const std::string EMPTY = "HTTP/1.1 204 No Content\r\nDate: today\r\n\r\n";
 
 static void plain_ones()
@@ -70,6 +72,8 @@ static void plain_ones()
 	std::string many = "GET / HTTP/1.1\r\n";
 
 	CHECK(is_request(GET) && is_request(POST) && is_response(ANSWER) && is_response(EMPTY));
+	CHECK(is_response(CHUNKED) && is_request("PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"));
+	CHECK(is_response("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", true) && !is_response(CHUNKED, true));
 	CHECK(is_request("HEAD / HTTP/1.1\r\n\r\n") && is_response("HTTP/1.1 404\r\nContent-Length: 0\r\n\r\n"));
 	CHECK(is_response("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n", true) && !is_response(ANSWER, true));
 	for (int field = 0; field < MAX_FIELDS; field++)
@@ -82,7 +86,7 @@ static void plain_ones()
 static void not_plain_ones()
 {
 	for (const char *field :
-	     {"Connection: close", "connection: Upgrade", "Upgrade: h2c", "Expect: 100-continue", "Transfer-Encoding: chunked",
+	     {"Connection: close", "connection: Upgrade", "Upgrade: h2c", "Expect: 100-continue", "Transfer-Encoding: chunked", "Transfer-Encoding: gzip, chunked",
 	      "HTTP2-Settings: AA", "Content-Length: 1", "Content-Length: +0", "Content-Length:\t0", "Content-Length: 0, 0",
 	      "Content-Length: 0\r\nContent-Length: 0", "Content-Length: 0000000000000000", "Host: a\r\nHost: b", " folded",
 	      "no colon", "space : x", ": x", "x: \x01", "x: a\nb"})
@@ -97,7 +101,12 @@ static void not_plain_ones()
 	CHECK(!is_response("HTTP/1.1 200 OK\r\n\r\n") && !is_response(ANSWER + "x") && !is_request(GET + GET));
 	CHECK(!is_response("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"));
 	CHECK(!is_response("HTTP/1.1 204 x\r\nContent-Length: 2\r\n\r\nok"));
-	for (const std::string &whole : {GET, POST, ANSWER, EMPTY})
+	for (const char *body : {"0\r\n", "0\r\n\r\n0\r\n\r\n", "1\r\nab\r\n0\r\n\r\n", "1;a=b\r\na\r\n0\r\n\r\n", "0\r\na: b\r\n\r\n",
+	                         "00000000\r\n\r\n", "fffffff\r\n", "g\r\n\r\n", "1 \r\na\r\n0\r\n\r\n", "-1\r\n\r\n", "1\r\n\r\n0\r\n\r\n"})
+		CHECK(!is_response(std::string("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n") + body));
+	CHECK(!is_response("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n"));
+	CHECK(!is_response("HTTP/1.1 204 x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"));
+	for (const std::string &whole : {GET, POST, ANSWER, EMPTY, CHUNKED})
 		for (size_t cut = 0; cut < whole.size(); cut++)
 			CHECK(!is_request(whole.substr(0, cut)) && !is_response(whole.substr(0, cut)));
 }
@@ -109,7 +118,7 @@ static void damaged_ones()
 	auto next = [&random] { return random = random * 1664525U + 1013904223U, random >> 8; };
 
 	for (int round = 0; round < 60000; round++) {
-		std::string text = round % 2 == 0 ? (round % 4 == 0 ? GET : POST) : (round % 4 == 1 ? ANSWER : EMPTY);
+		std::string text = round % 2 == 0 ? (round % 4 == 0 ? GET : POST) : (round % 4 == 1 ? ANSWER : CHUNKED);
 
 		for (uint32_t changes = next() % 4; changes > 0; changes--) {
 			size_t at = next() % text.size();
@@ -251,7 +260,7 @@ static void parts()
 	/* An answer to nothing, and one that is not plain. */
 	CHECK(one.join() && one.sent(one.origin, ANSWER).mask == read);
 	CHECK(one.join() && one.sent(one.client, "HEAD / HTTP/1.1\r\n\r\n").mask == 0);
-	told = one.sent(one.origin, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+	told = one.sent(one.origin, "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n");
 	CHECK(told.id == 2 && told.mask == (read | PAIR_ASKED | PAIR_ASKED_HEAD));
 	/* A port of which is said that all may be wanted. */
 	one.exchanges.set_screen(3, std::nullopt);
@@ -268,6 +277,21 @@ static void parts()
 	CHECK(one.join() && write(one.client, GET.data(), GET.size()) > 0);
 	CHECK(one.exchanges.pass(one.near_client, one.memory, GET.size()).told == (PAIR_PARTED | PAIR_READ));
 	CHECK(one.join() && one.exchanges.pass(one.near_client, one.memory, sizeof one.memory).told == 0);
+}
+
+/* What is told first is read into the memory first. */
+static void one_after_the_other()
+{
+	world one;
+	struct ready_socket ready[3] = {{100, 7, SOCKET_READABLE}, {one.near_client, 1, SOCKET_READABLE}, {101, 8, SOCKET_READABLE}};
+	struct told_socket told[3];
+	size_t next = 0;
+
+	CHECK(write(one.client, "no HTTP", 7) == 7);
+	CHECK(one.exchanges.turn(ready, 3, &next, one.memory, sizeof one.memory, told) == 1 && next == 1 && told[0].id == 7);
+	CHECK(one.exchanges.turn(ready, 3, &next, one.memory, sizeof one.memory, told) == 1 && next == 2 && told[0].id == 1);
+	CHECK(told[0].mask == (PAIR_PARTED | PAIR_READ | SOCKET_READABLE) && memcmp(one.memory, "no HTTP", 7) == 0);
+	CHECK(one.exchanges.turn(ready, 3, &next, one.memory, sizeof one.memory, told) == 1 && next == 3 && told[0].id == 8);
 }
 
 static void rests()
@@ -314,6 +338,7 @@ int main()
 	test("a screen finds its texts in any case wherever they are, and nothing else", screens);
 	test("requests and answers pass between two that are joined, and are counted", passes_on);
 	test("what is not plain or may be wanted parts them and is told, with what is on its way", parts);
+	test("nothing is read into the memory before what is told already", one_after_the_other);
 	test("what the kernel does not take is told, and no byte is lost or sent twice", rests);
 	printf("1..%d\n", number);
 	return failures == 0 ? 0 : 1;
