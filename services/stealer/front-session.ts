@@ -158,7 +158,7 @@ export class FrontSession implements SessionHandlers {
 
   /** With the process that keeps us out, where the refusal does not name it. */
   async #explained(error: AppError): Promise<AppError> {
-    if (error.code !== 'SERVICE_UNAVAILABLE' && error.code !== 'DEADLINE_EXCEEDED') return error;
+    if (error.code !== 'SERVICE_UNAVAILABLE') return error;
     const owner = await ownerOfName(this.#attach?.pid ?? 0);
     if (owner === null) return error;
     return new AppError('NOT_PERMITTED', takenText(`${owner} has it and takes nobody in (${error.message})`), {

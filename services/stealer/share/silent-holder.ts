@@ -29,7 +29,7 @@ export function endSilentHolder(namespaceFd: number, before: Look): string {
   return onHolder(namespaceFd, (pid, pidFd) => {
     const now = lookAt(pid);
     if (now.pid !== before.pid) throw new AppError('SERVICE_UNAVAILABLE', 'another stealer holds the target by now');
-    if (!standsStill(before, now)) throw silent(`${now.name}, the stealer that holds the target, is kept from running`);
+    if (!standsStill(before, now)) throw silent(`${now.name}, the stealer that holds the target, is slow`);
     try {
       stealerAddon().endPeer(pidFd);
     } catch (cause) {
@@ -41,20 +41,24 @@ export function endSilentHolder(namespaceFd: number, before: Look): string {
   });
 }
 
-/** A process that wants to run and may not is the machine's fault; one that ran all the time, or waits for something, its own. */
+/** One that waits for a processor, or does at least something, is slow by the machine's fault, and keeps what it has. */
 export function standsStill(before: Look, now: Look): boolean {
-  if (now.state !== 'R') return true;
-  const elapsedS = (now.atMs - before.atMs) / 1_000;
-  return (now.ticks - before.ticks) / TICKS_PER_S > elapsedS / 2;
+  const ticks = now.ticks - before.ticks;
+  if (isStopped(now)) return isStopped(before);
+  // In circles: it ran more than half of the time, and answered nobody.
+  if (now.state === 'R') return ticks / TICKS_PER_S > (now.atMs - before.atMs) / 2_000;
+  return ticks === 0;
 }
+
+const isStopped = ({ state }: Look): boolean => state === 'T' || state === 't';
 
 function silent(what: string): AppError {
   return new AppError('DEADLINE_EXCEEDED', `${what} and has not answered for ${(2 * SILENCE_MS) / 1_000} s`);
 }
 
-function stillText({ name, state }: Look): string {
-  const why = state === 'T' || state === 't' ? ' (it is stopped)' : '';
-  return `${name}, the stealer that held the target, has not answered for ${(2 * SILENCE_MS) / 1_000} s${why}`;
+function stillText(look: Look): string {
+  const why = isStopped(look) ? ' (it is stopped)' : '';
+  return `${look.name}, the stealer that held the target, has not answered for ${(2 * SILENCE_MS) / 1_000} s${why}`;
 }
 
 /** proc(5): state, utime and stime are fields 3, 14 and 15; the name before them may hold anything. */
