@@ -4,16 +4,19 @@
 import { rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { afterAll, afterEach, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, onTestFinished, test } from 'vitest';
 import { can } from '../can.ts';
 import { type Peer, startNetwork, type TargetNetwork } from '../fixtures/network.ts';
 import { ExecHarness, type Run, until } from '../integration/exec-harness.ts';
 
-/** What stays here is bound here: of nobody else on this machine. */
-const OTHER = 20_000 + (process.pid % 5_000) * 2;
-const ECHO = OTHER + 1;
+/** What stays here is bound here: of nobody else on this machine. Each case has two of its own, and a server behind them. */
+const FIRST_PORT = 20_000 + (process.pid % 500) * 20;
+let OTHER = FIRST_PORT - 2;
+let ECHO = OTHER + 1;
 const DEADLINE_MS = 90_000;
 const fixture = (name: string) => path.join(import.meta.dirname, '../fixtures', name);
+
+const both = () => [process.execPath, fixture('hash-server.mjs'), '-', `${OTHER}`, `${ECHO}`];
 
 let network: TargetNetwork;
 let server: Peer;
@@ -22,13 +25,12 @@ let harness: ExecHarness;
 beforeAll(async () => {
   if (!can.root.yes) return;
   network = await startNetwork();
-  server = await network.serve(network.target, [
-    process.execPath,
-    fixture('hash-server.mjs'),
-    '-',
-    `${OTHER}`,
-    `${ECHO}`,
-  ]);
+}, DEADLINE_MS);
+beforeEach(async () => {
+  if (!can.root.yes) return;
+  OTHER += 2;
+  ECHO += 2;
+  server = await network.serve(network.target, both());
 }, DEADLINE_MS);
 afterAll(async () => {
   await network?.[Symbol.asyncDispose]();
@@ -38,6 +40,7 @@ afterEach(async () => {
     await harness?.leavesNothing();
   } finally {
     harness?.close();
+    await server?.stop();
   }
 }, DEADLINE_MS);
 
@@ -85,16 +88,14 @@ async function stopAll(run: Run): Promise<void> {
   await run.outcome;
 }
 
-const BOTH = [process.execPath, fixture('hash-server.mjs'), '-', `${OTHER}`, `${ECHO}`];
-
 describe.skipIf(!can.root.yes)(`ports under a mirror (${can.root.why})`, () => {
   test.each([
-    ['ports', { ports: [ECHO] }],
-    ['ignore_ports', { ignore_ports: [OTHER] }],
+    ['ports', () => ({ ports: [ECHO] })],
+    ['ignore_ports', () => ({ ignore_ports: [OTHER] })],
   ])(
     '%s leaves the others to this machine',
     async (_, incoming) => {
-      const run = start(BOTH, incoming);
+      const run = start(both(), incoming());
       await run.complained(`mirroring port ${ECHO}`);
       await run.said('ready');
       await send(OTHER, 2);
