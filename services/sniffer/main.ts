@@ -1,8 +1,7 @@
 // The sniffer process: settings, socket, registration on NATS, in this order; and back when it ends. Everything with an
 // effect on import is here.
 
-import { readdirSync } from 'node:fs';
-import { getPriority, hostname, setPriority } from 'node:os';
+import { hostname } from 'node:os';
 import type { Logger } from 'pino';
 import { AppError, ERRORS } from '#proto/errors.ts';
 import { VERSION } from '#proto/version.ts';
@@ -22,6 +21,7 @@ import {
 } from '#runtime/settings.ts';
 import { Shutdown } from '#runtime/shutdown.ts';
 import { openSniffer } from './server.ts';
+import { stepBack } from './stepping-back.ts';
 
 const SETTINGS = {
   /** Path of a unix socket; by default `sniffer.sock` in the agent's MIRRORD_RUNTIME_DIR. */
@@ -57,20 +57,8 @@ function listenAddress(name: string, folderName: string): Reader<string> {
   };
 }
 
-/** Every thread that there is; those to come are made by one of them. */
-function stepBack(nice: number): void {
-  for (const thread of readdirSync('/proc/self/task').map(Number)) {
-    try {
-      if (getPriority(thread) < nice) setPriority(thread, nice);
-    } catch (error) {
-      // It has ended meanwhile.
-      if ((error as { info?: { code?: string } }).info?.code !== 'ESRCH') throw error;
-    }
-  }
-}
-
 async function start(settings: Settings, logger: Logger, shutdown: Shutdown): Promise<string> {
-  stepBack(settings.nice);
+  const onQuestion = stepBack(settings.nice);
   const server = await openSniffer({
     address: settings.listen,
     sessionKey: settings.sessionKey,
@@ -82,6 +70,7 @@ async function start(settings: Settings, logger: Logger, shutdown: Shutdown): Pr
       bulkBytesPerSecond: settings.bulkBytesPerSecond,
       wantsEbpf: settings.filter === 'ebpf',
     },
+    onQuestion,
     logger,
   });
   shutdown.onClose('server', () => server.close());

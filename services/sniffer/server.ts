@@ -12,6 +12,8 @@ export interface SnifferOptions {
   sessionKey: Uint8Array;
   maxSessions: number;
   limits: CaptureLimits;
+  /** Somebody waits for an answer. */
+  onQuestion?: () => void;
   logger: Logger;
 }
 
@@ -24,7 +26,7 @@ export interface SnifferServer {
 }
 
 export async function openSniffer(options: SnifferOptions): Promise<SnifferServer> {
-  const { address, sessionKey, maxSessions, limits, logger } = options;
+  const { address, sessionKey, maxSessions, limits, onQuestion = () => undefined, logger } = options;
   const captures = new Captures(limits);
   const server = await serveSessions({
     address,
@@ -33,7 +35,8 @@ export async function openSniffer(options: SnifferOptions): Promise<SnifferServe
     maxSessions,
     logger,
     peer: 'agent',
-    onSession: ({ sessionId, stream }) => new SnifferSession(stream, captures, logger.child({ session: sessionId })),
+    onSession: ({ sessionId, stream }) =>
+      new SnifferSession(stream, captures, logger.child({ session: sessionId }), onQuestion),
   });
   return {
     address: server.address,

@@ -38,6 +38,7 @@ export class SnifferSession implements SessionHandlers, CaptureUser, Subscriptio
   readonly #stream: SessionStream;
   readonly #captures: Captures;
   readonly #logger: Logger;
+  readonly #onQuestion: () => void;
   readonly #ids = new IncomingIds('sniffer');
   readonly #subscriptions = new Map<number, Subscription>();
   readonly #copies = new Map<number, { copy: Copy; flow: number }>();
@@ -48,14 +49,17 @@ export class SnifferSession implements SessionHandlers, CaptureUser, Subscriptio
   #capture: TargetCapture | null = null;
   #isTargetGone = false;
 
-  constructor(stream: SessionStream, captures: Captures, logger: Logger) {
+  /** `onQuestion`: somebody waits for an answer. */
+  constructor(stream: SessionStream, captures: Captures, logger: Logger, onQuestion: () => void) {
     this.#stream = stream;
+    this.#onQuestion = onQuestion;
     this.#captures = captures;
     this.#logger = logger;
     this.outlet = new Outlet(stream);
   }
 
   onFrame(frame: Frame): void {
+    if (frame.kind !== FrameKind.FRAME_KIND_CREDIT && frame.kind !== FrameKind.FRAME_KIND_RESET) this.#onQuestion();
     switch (frame.kind) {
       case FrameKind.FRAME_KIND_SESSION_OPEN:
         this.#attach(decodeHead(AttachTarget.decode, frame.head));

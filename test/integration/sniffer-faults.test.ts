@@ -182,6 +182,9 @@ test(
       await session.subscribe({ port: HTTP });
       expect(await packetSockets()).toBe(1);
       expect(await nicenessOf(killed.pid)).toEqual([10]);
+      // Priorities count among those of one session: it has one of its own, and that has the same one.
+      expect(await sessionOf(killed.pid)).toBe(killed.pid);
+      expect(await groupOf(killed.pid)).toMatch(/^(nice 10|none)$/);
       await killed.kill();
       await expect(session.until('anything', () => false)).rejects.toThrow('the session ended');
       expect(await packetSockets()).toBe(0);
@@ -198,6 +201,18 @@ async function nicenessOf(pid: number): Promise<number[]> {
   const threads = await readdir(`/proc/${pid}/task`);
   const stats = await Promise.all(threads.map((thread) => readFile(`/proc/${pid}/task/${thread}/stat`, 'latin1')));
   return [...new Set(stats.map((text) => Number(text.slice(text.lastIndexOf(')') + 2).split(' ')[16])))];
+}
+
+/** Field 6 of proc(5), stat. */
+async function sessionOf(pid: number): Promise<number> {
+  const text = await readFile(`/proc/${pid}/stat`, 'latin1');
+  return Number(text.slice(text.lastIndexOf(')') + 2).split(' ')[3]);
+}
+
+/** Of its scheduling group, where the kernel has such groups. */
+async function groupOf(pid: number): Promise<string> {
+  const text = await readFile(`/proc/${pid}/autogroup`, 'latin1').catch(() => '');
+  return /nice -?\d+/.exec(text)?.[0] ?? 'none';
 }
 
 /** In the target's network: /proc/PID/net/packet has a line for each, below its heading. */

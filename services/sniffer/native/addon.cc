@@ -2,6 +2,7 @@
 #include <napi.h>
 
 #include <fcntl.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <memory>
@@ -274,6 +275,13 @@ void end_flow(Arguments info)
 	handle_at(info).capture->end_flow(info[1].As<Napi::Number>().Uint32Value());
 }
 
+// () -> whether the session is ours
+Napi::Value own_session(Arguments info)
+{
+	bool is_own = getsid(0) == getpid() || setsid() >= 0;
+	return Napi::Boolean::New(info.Env(), is_own);
+}
+
 // (capture) -> errno of a thread that has failed
 Napi::Value failure(Arguments info)
 {
@@ -306,6 +314,7 @@ static Napi::Object start_addon(Napi::Env env, Napi::Object exports)
 	define<mark>(env, exports, "mark");
 	define<mute>(env, exports, "mute");
 	define<end_flow>(env, exports, "endFlow");
+	define<own_session>(env, exports, "ownSession");
 	define<failure>(env, exports, "failure");
 	define<close_capture>(env, exports, "close");
 	return exports;

@@ -118,6 +118,8 @@ interface Addon {
   mute(capture: NativeCapture, flow: number): void;
   /** It has ended and nobody saw how: a gap of unknown size, and its end. */
   endFlow(capture: NativeCapture, flow: number): void;
+  /** True when this process leads its session, from now on if need be: its scheduling group is its own. */
+  ownSession(): boolean;
   /** An errno when the thread has failed after its start. */
   failure(capture: NativeCapture): number;
   /** Batches that are on their way are dropped. The capture is none any more. */
