@@ -11,6 +11,8 @@ import { CONNECTION_RECORD_BYTES, destroyConnection, listConnections, openSocket
 export interface OlderConnection {
   readonly peer: InternetAddress;
   readonly local: InternetAddress;
+  /** A stealer has accepted it, which bears a mark: whoever mirrors leaves it alone. */
+  readonly isStolen: boolean;
   /** The kernel's name of it. */
   readonly record: Buffer;
 }
@@ -45,8 +47,8 @@ export const MAX_RENEWALS_PER_SECOND = 100;
 const AF_INET = 2;
 
 /**
- * Established connections with this port on the target's side. Ask before anything of ours accepts in that namespace: a
- * stealer's own connections look the same. Throws NOT_PERMITTED, SERVICE_UNAVAILABLE.
+ * Established connections with this port on the target's side; of one that a stealer passes on its peer's half alone. Throws
+ * NOT_PERMITTED, SERVICE_UNAVAILABLE.
  */
 export function olderConnections(namespaceFd: number, port: number): OlderConnection[] {
   return connectionsOf(namespaceFd, port, false);
@@ -77,21 +79,27 @@ function readRecord(record: Buffer): OlderConnection {
   return {
     local: internet(record.subarray(8, 8 + bytes), record.readUInt16BE(4), scopeId),
     peer: internet(record.subarray(24, 24 + bytes), record.readUInt16BE(6), scopeId),
+    isStolen: record[1] === 1,
     record,
   };
 }
 
 /** Closes them one after the other, evenly in time. Never rejects: what goes wrong is in the result. */
 export async function renewConnections(options: RenewalOptions): Promise<RenewalResult> {
-  const { namespaceFd, connections, perSecond, signal, onClosed } = options;
+  const { namespaceFd, perSecond, signal, onClosed } = options;
+  const connections = options.connections.filter(({ isStolen }) => !isStolen);
   const pace = Math.min(perSecond || DEFAULT_RENEWALS_PER_SECOND, MAX_RENEWALS_PER_SECOND);
   const result: RenewalResult = { closed: 0, goneBefore: 0, failed: 0, reason: '' };
+  if (connections.length < options.connections.length) {
+    result.failed = options.connections.length - connections.length;
+    result.reason = 'a session steals this port, and the connections are its own';
+  }
   if (connections.length === 0) return result;
   let fd: number;
   try {
     fd = openSocketDiagnosis(namespaceFd);
   } catch (thrown) {
-    return { ...result, failed: connections.length, reason: AppError.from(thrown, 'BUG').message };
+    return { ...result, failed: options.connections.length, reason: AppError.from(thrown, 'BUG').message };
   }
   try {
     for (const [nth, connection] of connections.entries()) {

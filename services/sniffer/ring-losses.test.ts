@@ -44,7 +44,7 @@ test('who has ended is known from what the kernel still has, whatever family its
   const mapped = internet(Buffer.from('00000000000000000000ffff0a000002', 'hex'), 4_000);
   const flow = (id: number, address = peer(2, 4_000)) =>
     [id, { peer: toSocketAddress(address) } as FlowAddresses] as const;
-  const connection = { peer: mapped, local: peer(1, 80), record: Buffer.alloc(0) };
+  const connection = { peer: mapped, local: peer(1, 80), isStolen: false, record: Buffer.alloc(0) };
   expect(endedFlows([flow(1), flow(2, peer(2, 4_001)), flow(3, peer(3, 4_000))], [connection])).toEqual([2, 3]);
 });
 

@@ -71,4 +71,44 @@ describe.skipIf(!can.root.yes)(`connections that began before (${can.root.why})`
     },
     DEADLINE_MS,
   );
+
+  test(
+    'are left alone where another session steals them, and that is said',
+    async () => {
+      const config = (incoming: object, folder: string) => {
+        const file = path.join(folder, 'mirrord.json');
+        const feature = { network: { incoming, outgoing: false, dns: false }, fs: 'local' };
+        writeFileSync(file, JSON.stringify({ feature }));
+        return ['-t', `pid/${network.target.pid}`, '-f', file];
+      };
+      const program = ['--', 'python3', fixture('hash_server.py'), `${ECHO}`];
+      harness = new ExecHarness();
+      const own = new ExecHarness();
+      try {
+        const steal = { mode: 'steal', http_filter: { header_filter: '^x-user: alice$' } };
+        const thief = own.start(['exec', ...config(steal, own.folder), ...program]);
+        await thief.complained(`stealing port ${ECHO}`);
+        // No HTTP: it is passed on, and has a half at the stealer's and one at the target's own socket.
+        const passed = await startClient(network, ECHO);
+        clients.push(passed);
+        await passed.tell('text hello');
+        await passed.heard(6);
+        const run = harness.start([
+          'exec',
+          ...config({ mode: 'mirror' }, harness.folder),
+          '--renew-connections',
+          ...program,
+        ]);
+        await run.complained(`(waiting for 1 older connection to come again: 10.99.0.2:${passed.port})`);
+        await run.complained('1 older connection could not be closed: a session steals this port');
+        await passed.tell('text again');
+        await passed.heard(12);
+        for (const one of [run, thief]) process.kill(one.pid, 'SIGTERM');
+        await Promise.all([run.outcome, thief.outcome]);
+      } finally {
+        own.close();
+      }
+    },
+    DEADLINE_MS,
+  );
 });

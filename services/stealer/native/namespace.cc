@@ -112,6 +112,8 @@ int listen_in(int namespace_fd, int backlog)
 
 	if (bind(fd, reinterpret_cast<struct sockaddr *>(&any), length) < 0)
 		return closing(fd);
+	/* What is accepted has it from here; without the right to it that may be taken for the target's own. */
+	(void)setsockopt(fd, SOL_SOCKET, SO_MARK, &accepted_mark, sizeof accepted_mark);
 	/* What it accepts has the stolen port: the target's server could not bind that again while one is open, or for a minute after. */
 	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) < 0 || listen(fd, backlog) < 0)
 		return closing(fd);

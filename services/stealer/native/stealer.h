@@ -68,6 +68,8 @@ struct nat;
 
 /* Of our own connections to the target, which are not translated, and which a sniffer leaves out (bpf/capture.h). */
 static const uint32_t own_mark = 0x6d72646d;
+/* Of what we accept: nobody who renews a port's connections closes it (services/runtime/native/tcp_sockets.cc). */
+static const uint32_t accepted_mark = 0x6d720001;
 
 /* `table` begins with "mirrord-steal-". `may_own`: where the kernel can, what is made goes with this process. */
 int nat_open(int namespace_fd, const char *table, uint16_t listener_port, bool may_own, struct nat **opened);
