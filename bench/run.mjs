@@ -20,7 +20,9 @@ function keepFolders({ onLoad }) {
       .replaceAll('import.meta.dirname', JSON.stringify(dirname(path)))
       .replaceAll(
         'import.meta.url',
-        path.startsWith(join(root, 'services')) ? JSON.stringify(pathToFileURL(path).href) : 'import.meta.url',
+        path.startsWith(join(root, 'services')) || path.startsWith(join(root, 'proto'))
+          ? JSON.stringify(pathToFileURL(path).href)
+          : 'import.meta.url',
       ),
   }));
 }

@@ -2,7 +2,6 @@
 // terminal, the process group and the environment are the local process's own; descriptors 3 and 4 of the supervisor are ours.
 
 import { type ChildProcess, spawn } from 'node:child_process';
-import { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { ERRNO, errnoName } from '#proto/errno.ts';
 import { AppError } from '#proto/errors.ts';
@@ -149,12 +148,12 @@ class Launch {
     const { network, log } = this.#options;
     const { flow } = Object(message) as { flow?: unknown };
     // Lost on the way where descriptors ran out; the supervisor's own end then tells the local process.
-    if (!(handle instanceof Socket) || typeof flow !== 'string' || network === null) {
+    if (!isHandle(handle) || typeof flow !== 'string' || network === null) {
       log.warn('a connection could not be taken over', { flow: String(flow) });
       if (typeof flow === 'string') network?.giveUp(BigInt(flow));
       return;
     }
-    network.adopt(BigInt(flow), handle);
+    network.adopt(BigInt(flow), { fd: handle.fd, close: () => handle.close() });
   }
 
   #started(pid: number): void {
@@ -201,6 +200,12 @@ class Launch {
     const how = signal ?? `exit code ${code}`;
     return new AppError('BUG', `the supervisor ended before the local process started (${how})`);
   }
+}
+
+/** What child_process makes of a descriptor of the type `net.Native`: it holds it and does nothing with it. */
+function isHandle(value: unknown): value is { readonly fd: number; close(): void } {
+  const { fd, close } = Object(value) as { fd?: unknown; close?: unknown };
+  return typeof fd === 'number' && fd >= 0 && typeof close === 'function';
 }
 
 /** wait(2): the low seven bits are the signal, the next byte is the exit code. */

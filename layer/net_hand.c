@@ -39,12 +39,12 @@ int net_hand_start(void)
 	return net_loop_watch(NET_HAND_FD, LOOP_CHANNEL, 0, EPOLLIN | EPOLLOUT);
 }
 
-/* One message with its descriptor, as child_process has it for a net.Socket. Sent whole or not at all. 0 or -errno. */
+/* One message with its descriptor, as child_process has it for a handle that it only passes on. Sent whole or not at all. 0 or -errno. */
 static int send_flow(const struct flow *flow)
 {
 	char text[128];
 	int len = snprintf(text, sizeof(text),
-			   "{\"cmd\":\"NODE_HANDLE\",\"type\":\"net.Socket\",\"msg\":{\"flow\":\"%llu\"}}\n",
+			   "{\"cmd\":\"NODE_HANDLE\",\"type\":\"net.Native\",\"msg\":{\"flow\":\"%llu\"}}\n",
 			   (unsigned long long)flow->id);
 	struct iovec part = {text, (size_t)len};
 	union {

@@ -19,7 +19,8 @@ export interface FrameTransport {
 
 /** Who is told what a carrier brings: a session stream, or the transport between. */
 export interface CarrierOwner {
-  receive(batch: BatchBytes): void;
+  /** True: nothing of it is held on to. */
+  receive(batch: BatchBytes): boolean;
   transportDrained(): void;
   /** The peer will send nothing more. */
   peerEnded(): void;

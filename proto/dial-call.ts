@@ -3,6 +3,7 @@
 import http2 from 'node:http2';
 import net from 'node:net';
 import type { Duplex } from 'node:stream';
+import { CallConnection } from './call-connection.ts';
 import { AppError, type AppErrorCode, GRPC_STATUS } from './errors.ts';
 import { CONTENT_TYPE, errorOfStatus, type GrpcStatus, readStatus } from './grpc-status.ts';
 import {
@@ -40,9 +41,14 @@ export interface Verdict {
   readonly isFinal: boolean;
 }
 
+/** Of the first call on a connection (RFC 9113 section 5.1.1). */
+export const CALL_ID = 1;
+
 /** One call on a connection of its own. */
 export class Call {
   readonly stream: http2.ClientHttp2Stream;
+  /** Its DATA. */
+  readonly connection: CallConnection;
   readonly #connection: http2.ClientHttp2Session;
   readonly #peer: Peer;
   readonly #proof: string | undefined;
@@ -68,7 +74,8 @@ export class Call {
     this.#proof = options.proof;
     this.#onAccepted = given.onAccepted;
     this.#onEnded = given.onEnded;
-    this.#connection = openConnection(options.address, given.socket);
+    this.connection = new CallConnection(given.socket, options.address, 'client');
+    this.#connection = openConnection(options.address, this.connection.duplex);
     this.#connection.on('error', (error) => this.#failed(error));
     this.stream = this.#connection.request(
       {
@@ -199,9 +206,10 @@ function openConnection(address: string, socket: Duplex): http2.ClientHttp2Sessi
   return connection;
 }
 
+/** Node does not read from it. */
 export function connectSocket(address: string): net.Socket {
-  if (address.startsWith('unix:')) return net.connect({ path: address.slice('unix:'.length) });
+  if (address.startsWith('unix:')) return net.connect({ path: address.slice('unix:'.length) }).pause();
   const at = address.lastIndexOf(':');
   const host = address.slice(0, at).replace(/^\[(.*)\]$/, '$1');
-  return net.connect({ host, port: Number(address.slice(at + 1)), noDelay: true });
+  return net.connect({ host, port: Number(address.slice(at + 1)), noDelay: true }).pause();
 }

@@ -3,7 +3,7 @@
 import type { IncomingHttpHeaders, OutgoingHttpHeaders } from 'node:http2';
 import type { Duplex } from 'node:stream';
 import type { Carrier, CarrierOwner } from './carrier.ts';
-import { Call, type CallOptions, type Peer, type Verdict } from './dial-call.ts';
+import { CALL_ID, Call, type CallOptions, type Peer, type Verdict } from './dial-call.ts';
 import { AppError } from './errors.ts';
 import type { Frame } from './frame.ts';
 import { type Message, MessageReader, MessageWriter } from './grpc-message.ts';
@@ -47,8 +47,10 @@ export class DialledCarrier implements Carrier {
       });
     this.#up = call('up', sockets[0]);
     this.#down = call('down', sockets[1]);
-    this.#writer = new MessageWriter(this.#up.stream, () => this.#owner?.transportDrained());
-    this.#up.stream.resume();
+    const { connection, stream } = this.#up;
+    this.#writer = new MessageWriter(connection, stream, CALL_ID, () => this.#owner?.transportDrained());
+    connection.claim(CALL_ID, () => true);
+    stream.resume();
   }
 
   /** Never rejects. An attempt that has no answer in time has failed; it is the caller's to drop. */
@@ -82,7 +84,7 @@ export class DialledCarrier implements Carrier {
   }
 
   end(): void {
-    this.#up.stream.end();
+    this.#writer.end(() => this.#up.stream.end());
   }
 
   destroy(): void {
@@ -92,7 +94,7 @@ export class DialledCarrier implements Carrier {
   depart(lastWord: Message): void {
     this.#writer.writeMessage(lastWord);
     if (this.#up.stream.destroyed) this.drop();
-    else this.#up.stream.end(() => setImmediate(() => this.drop()));
+    else this.#writer.end(() => this.#up.stream.end(() => setImmediate(() => this.drop())));
     setTimeout(() => this.drop(), LAST_WORD_MS).unref();
   }
 
@@ -103,15 +105,17 @@ export class DialledCarrier implements Carrier {
   }
 
   #startReading(): void {
-    const reader = new MessageReader((batch) => this.#owner?.receive(batch));
+    const reader = new MessageReader((batch) => this.#owner?.receive(batch) ?? false);
     setImmediate(() => {
-      this.#down.stream.on('data', (chunk: Buffer) => {
+      this.#down.connection.claim(CALL_ID, (payload) => {
         try {
-          reader.push(chunk);
+          return reader.push(payload);
         } catch (error) {
           this.#owner?.failed(AppError.from(error, 'BUG'));
+          return false;
         }
       });
+      this.#down.stream.resume();
       this.#tellEnd();
     });
   }

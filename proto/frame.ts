@@ -13,6 +13,10 @@ export interface Frame {
   readonly data: Uint8Array;
   /** Of data that came so; nothing where it came in one. */
   readonly pieces?: readonly Uint8Array[];
+  /** Called once when nobody will look at `data` any more: it has been sent, and the peer has it. Never for what is dropped. */
+  release?: () => void;
+  /** Set by who was given it: nothing of head or data is held on to. */
+  isUsedUp?: boolean;
 }
 
 /** 448 KiB: one frame with a full head and full `data`, and room for more. */

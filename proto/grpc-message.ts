@@ -23,6 +23,8 @@ const MAX_PIECES = 64;
 export interface Message {
   readonly pieces: readonly Buffer[];
   readonly bytes: number;
+  /** `release` of its frames. */
+  readonly releases: readonly (() => void)[];
 }
 
 /** Throws PROTOCOL_VIOLATION for a batch beyond the limits. */
@@ -31,7 +33,13 @@ export function encodeMessage(batch: readonly Frame[], numbers?: BatchNumbers): 
   const pieces = encodeBatchPieces(batch, bytes, PREFIX_BYTES, numbers);
   pieces[0]?.writeUInt8(0, 0);
   pieces[0]?.writeUInt32BE(bytes, 1);
-  return { pieces, bytes: bytes + PREFIX_BYTES };
+  return { pieces, bytes: bytes + PREFIX_BYTES, releases: releasesOf(batch) };
+}
+
+function releasesOf(batch: readonly Frame[]): readonly (() => void)[] {
+  const releases: (() => void)[] = [];
+  for (const { release } of batch) if (release !== undefined) releases.push(release);
+  return releases;
 }
 
 /**
@@ -46,16 +54,24 @@ export class MessageReader {
   #pieces: Buffer[] = [];
   /** Where more than MAX_PIECES were: all that is there, with room for the rest. */
   #copy: Buffer | null = null;
-  readonly #onMessage: (message: BatchBytes) => void;
+  readonly #onMessage: (message: BatchBytes) => boolean;
+  /** Nobody holds on to the chunk. */
+  #isUsedUp = true;
 
-  constructor(onMessage: (message: BatchBytes) => void) {
+  /** @param onMessage true: nothing of it is held on to */
+  constructor(onMessage: (message: BatchBytes) => boolean) {
     this.#onMessage = onMessage;
   }
 
-  /** Throws PROTOCOL_VIOLATION, after which the stream is of no use. Messages are views: chunks are left alone. */
-  push(chunk: Buffer): void {
+  /**
+   * Throws PROTOCOL_VIOLATION, after which the stream is of no use. Messages are views: chunks are left alone, unless it says
+   * true: nobody holds on to this one.
+   */
+  push(chunk: Buffer): boolean {
+    this.#isUsedUp = true;
     let at = 0;
     while (at < chunk.length) at = this.#missing === 0 ? this.#begin(chunk, at) : this.#goOn(chunk, at);
+    return this.#isUsedUp;
   }
 
   #begin(chunk: Buffer, start: number): number {
@@ -70,7 +86,7 @@ export class MessageReader {
       throw new AppError('PROTOCOL_VIOLATION', `message of ${length} bytes is over ${MAX_BATCH_BYTES}`);
     }
     if (chunk.length - at >= length) {
-      this.#onMessage(chunk.subarray(at, at + length));
+      if (!this.#onMessage(chunk.subarray(at, at + length))) this.#isUsedUp = false;
       return at + length;
     }
     this.#missing = length;
@@ -79,6 +95,7 @@ export class MessageReader {
 
   #goOn(chunk: Buffer, at: number): number {
     const piece = chunk.subarray(at, at + this.#missing);
+    if (this.#copy === null) this.#isUsedUp = false;
     if (this.#copy !== null) piece.copy(this.#copy, this.#copy.length - this.#missing);
     else if (this.#pieces.length < MAX_PIECES) this.#pieces.push(piece);
     else this.#copy = this.#copyAll(piece);
@@ -103,39 +120,134 @@ export class MessageReader {
   }
 }
 
-/** Batches into a stream, each in one go with its prefix and without a copy of large data. */
+/** What carries the DATA of calls: a CallConnection. */
+export interface DataWay {
+  /** Bytes written so far, of them those that have been taken, and the others. */
+  readonly writtenBytes: number;
+  readonly takenBytes: number;
+  readonly waitingBytes: number;
+  /** `flush` is called when more of this call may be written than before, or more was taken. */
+  onRoom(id: number, flush: () => void): void;
+  /** Bytes of a call that may be written now, in one frame. */
+  roomFor(id: number): number;
+  /** One frame of `bytes`, which are within `roomFor`. */
+  writeData(id: number, pieces: readonly Uint8Array[], bytes: number): void;
+}
+
+interface Queued {
+  pieces: readonly Uint8Array[];
+  leftBytes: number;
+  readonly releases: readonly (() => void)[];
+}
+
+/** Batches into the DATA of a call, each in one go with its prefix and without a copy of large data. */
 export class MessageWriter {
-  readonly #stream: Http2Stream;
+  readonly #connection: DataWay;
+  readonly #stream: Pick<Http2Stream, 'destroyed'>;
+  readonly #id: number;
   readonly #onDrained: () => void;
+  readonly #queue: Queued[] = [];
+  #queuedBytes = 0;
+  /** To be called when so many bytes of the connection have been taken. */
+  readonly #releases: { readonly atBytes: number; readonly all: readonly (() => void)[] }[] = [];
   #isFull = false;
+  #isFlushing = false;
+  #onFlushed: (() => void) | null = null;
 
-  constructor(stream: Http2Stream, onDrained: () => void) {
+  constructor(connection: DataWay, stream: Pick<Http2Stream, 'destroyed'>, id: number, onDrained: () => void) {
+    this.#connection = connection;
     this.#stream = stream;
+    this.#id = id;
     this.#onDrained = onDrained;
+    connection.onRoom(id, () => this.#flush());
   }
 
-  /** False when the peer is behind: `onDrained` follows. Throws PROTOCOL_VIOLATION for a batch beyond the limits. */
+  /** Nobody keeps it. False when the peer is behind: `onDrained` follows. Throws PROTOCOL_VIOLATION for a batch beyond the limits. */
   write(batch: readonly Frame[]): boolean {
-    return this.writeMessage(encodeMessage(batch));
+    const { pieces, bytes, releases } = encodeMessage(batch);
+    return this.#add({ pieces, leftBytes: bytes, releases });
   }
 
-  writeMessage({ pieces }: Message): boolean {
-    const stream = this.#stream;
-    if (stream.destroyed || stream.writableEnded) return true;
-    stream.cork();
-    // They leave together: the last one is told of for all.
-    for (const [index, piece] of pieces.entries()) {
-      if (index < pieces.length - 1) stream.write(piece);
-      else stream.write(piece, this.#written);
-    }
-    stream.uncork();
-    this.#isFull = stream.writableLength >= HIGH_WATER_BYTES;
+  /** It may be written again: it is not released here. */
+  writeMessage({ pieces, bytes }: Message): boolean {
+    return this.#add({ pieces, leftBytes: bytes, releases: [] });
+  }
+
+  /** Calls `act` when all is written; nothing more is. */
+  end(act: () => void): void {
+    if (this.#onFlushed !== null) return;
+    this.#onFlushed = act;
+    this.#flush();
+  }
+
+  #add(queued: Queued): boolean {
+    if (this.#stream.destroyed || this.#onFlushed !== null) return true;
+    this.#queue.push(queued);
+    this.#queuedBytes += queued.leftBytes;
+    this.#flush();
+    this.#isFull = this.#waitingBytes >= HIGH_WATER_BYTES;
     return !this.#isFull;
   }
 
-  readonly #written = (): void => {
-    if (!this.#isFull || this.#stream.writableLength > LOW_WATER_BYTES) return;
-    this.#isFull = false;
-    this.#onDrained();
-  };
+  get #waitingBytes(): number {
+    return this.#queuedBytes + this.#connection.waitingBytes;
+  }
+
+  #flush(): void {
+    if (this.#isFlushing) return;
+    this.#isFlushing = true;
+    for (let first = this.#queue[0]; first !== undefined; first = this.#queue[0]) {
+      if (this.#connection.waitingBytes >= HIGH_WATER_BYTES) break;
+      const bytes = Math.min(this.#connection.roomFor(this.#id), first.leftBytes);
+      if (bytes === 0) break;
+      this.#writeSome(first, bytes);
+    }
+    this.#release();
+    this.#isFlushing = false;
+    if (this.#isFull && this.#waitingBytes <= LOW_WATER_BYTES) {
+      this.#isFull = false;
+      this.#onDrained();
+    }
+    if (this.#queue.length === 0 && this.#onFlushed !== null) {
+      const act = this.#onFlushed;
+      this.#onFlushed = () => undefined;
+      act();
+    }
+  }
+
+  #writeSome(first: Queued, bytes: number): void {
+    this.#queuedBytes -= bytes;
+    if (bytes < first.leftBytes) {
+      const [now, later] = cut(first.pieces, bytes);
+      first.pieces = later;
+      first.leftBytes -= bytes;
+      this.#connection.writeData(this.#id, now, bytes);
+      return;
+    }
+    this.#queue.shift();
+    this.#connection.writeData(this.#id, first.pieces, bytes);
+    if (first.releases.length === 0) return;
+    this.#releases.push({ atBytes: this.#connection.writtenBytes, all: first.releases });
+  }
+
+  #release(): void {
+    const { takenBytes } = this.#connection;
+    for (let first = this.#releases[0]; first !== undefined && first.atBytes <= takenBytes; first = this.#releases[0]) {
+      this.#releases.shift();
+      for (const release of first.all) release();
+    }
+  }
+}
+
+/** The first `bytes` of the pieces, and the rest. */
+function cut(pieces: readonly Uint8Array[], bytes: number): [Uint8Array[], Uint8Array[]] {
+  const now: Uint8Array[] = [];
+  const later: Uint8Array[] = [];
+  let left = bytes;
+  for (const piece of pieces) {
+    if (left > 0) now.push(piece.subarray(0, left));
+    if (piece.length > left) later.push(piece.subarray(Math.max(0, left)));
+    left = Math.max(0, left - piece.length);
+  }
+  return [now, later];
 }

@@ -49,11 +49,13 @@ export function windowBytes(address: string): number {
   return address.startsWith('unix:') ? 1024 * 1024 : 4 * 1024 * 1024;
 }
 
+/** Whole messages (MAX_BATCH_BYTES) in one frame, so that they lie in one piece when they arrive. */
+export const MAX_HTTP2_FRAME_BYTES = 464 * 1024;
+
 export function http2Settings(address: string): Settings {
   return {
     initialWindowSize: windowBytes(address),
-    // The default of 16 KiB makes four chunks, and four turns through JavaScript, of what the socket brought at once.
-    maxFrameSize: 256 * 1024,
+    maxFrameSize: MAX_HTTP2_FRAME_BYTES,
     enablePush: false,
     // A connection of ours carries one call; the rest is room for a call that is being refused.
     maxConcurrentStreams: 8,

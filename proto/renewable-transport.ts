@@ -27,6 +27,9 @@ interface Kept {
   readonly message: Message;
 }
 
+/** Holds on to nothing. */
+const RELEASED: Kept = { sequence: 0, message: { pieces: [], bytes: 0, releases: [] } };
+
 export interface RenewableTransportOptions {
   /** The connection is gone and the session may go on over another: `adopt` gives it one, or the stream is destroyed. */
   onBroken(error: AppError): void;
@@ -77,7 +80,7 @@ export class RenewableTransport implements FrameTransport {
   /** The peer does not do renewal. */
   forgo(): void {
     this.#isNumbered = false;
-    this.#release(this.#sent);
+    this.#release(this.#sent, false);
   }
 
   /** Goes on over this carrier, after what the peer lacks. Throws PROTOCOL_VIOLATION when the peer lacks what it once had. */
@@ -123,7 +126,7 @@ export class RenewableTransport implements FrameTransport {
   destroy(error: AppError | null): void {
     if (this.#isOver) return;
     this.#isOver = true;
-    this.#release(this.#sent);
+    this.#release(this.#sent, false);
     const carrier = this.#carrier;
     this.#carrier = null;
     if (carrier === null) return;
@@ -160,7 +163,7 @@ export class RenewableTransport implements FrameTransport {
       if (this.#carrier === carrier) act();
     };
     return {
-      receive: (batch) => whileOurs(() => this.#receive(batch)),
+      receive: (batch) => this.#carrier === carrier && this.#receive(batch),
       transportDrained: () => whileOurs(() => this.#carrierDrained()),
       peerEnded: () => whileOurs(() => this.#peerEnded(carrier)),
       transportEnded: (error) => whileOurs(() => this.#ended(error)),
@@ -187,11 +190,8 @@ export class RenewableTransport implements FrameTransport {
     if (!this.renew(reason)) this.#stream?.transportEnded(error);
   }
 
-  #receive(batch: BatchBytes): void {
-    if (!this.#isNumbered) {
-      this.#stream?.receive(batch);
-      return;
-    }
+  #receive(batch: BatchBytes): boolean {
+    if (!this.#isNumbered) return this.#stream?.receive(batch) ?? false;
     try {
       const { frames, sequence, acknowledged, bytes } = decodeNumberedBatch(batch);
       this.#acknowledged(acknowledged);
@@ -203,10 +203,12 @@ export class RenewableTransport implements FrameTransport {
         this.#received = sequence;
         this.#unacknowledgedBytes += bytes + BATCH_OVERHEAD_BYTES;
       }
-      this.#stream?.receiveFrames(frames);
+      const isUsedUp = this.#stream?.receiveFrames(() => frames) ?? false;
       if (this.#unacknowledgedBytes >= ACKNOWLEDGE_BYTES) this.#acknowledge();
+      return isUsedUp;
     } catch (thrown) {
       this.#stream?.fail(AppError.from(thrown, 'BUG'));
+      return false;
     }
   }
 
@@ -221,7 +223,7 @@ export class RenewableTransport implements FrameTransport {
     if (sequence > this.#sent) {
       throw new AppError('PROTOCOL_VIOLATION', `batch ${sequence} is acknowledged and only ${this.#sent} were sent`);
     }
-    this.#release(sequence);
+    this.#release(sequence, true);
     this.#wakeStream();
   }
 
@@ -231,22 +233,25 @@ export class RenewableTransport implements FrameTransport {
     this.#stream?.transportDrained();
   }
 
-  #keep(sequence: number, { pieces, bytes }: Message): void {
+  #keep(sequence: number, { pieces, bytes, releases }: Message): void {
     const own = pieces.map((piece) =>
       piece.buffer.byteLength > Math.max(Buffer.poolSize, piece.length * MAX_BACKING_RATIO)
         ? Buffer.from(piece)
         : piece,
     );
-    this.#window.push({ sequence, message: { pieces: own, bytes } });
+    this.#window.push({ sequence, message: { pieces: own, bytes, releases } });
     this.#keptBytes += bytes + BATCH_OVERHEAD_BYTES;
   }
 
-  #release(upTo: number): void {
+  /** What is not acknowledged may still lie in a carrier. */
+  #release(upTo: number, isAcknowledged: boolean): void {
     for (;;) {
       const kept = this.#window[this.#windowHead];
       if (kept === undefined || kept.sequence > upTo) break;
       this.#keptBytes -= kept.message.bytes + BATCH_OVERHEAD_BYTES;
+      this.#window[this.#windowHead] = RELEASED;
       this.#windowHead += 1;
+      if (isAcknowledged) for (const release of kept.message.releases) release();
     }
     if (this.#windowHead < this.#window.length && this.#windowHead < 1024) return;
     this.#window = this.#window.slice(this.#windowHead);

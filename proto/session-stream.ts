@@ -23,7 +23,7 @@ import { SendWindow } from './send-window.ts';
 const FLUSH_BYTES = 64 * 1024;
 /** `drained()` resolves at or below this: enough to keep the transport busy while the producer wakes up. */
 const DRAINED_BYTES = 128 * 1024;
-/** 40 MiB: 256 answers with full heads and the session credit's worth of data; more is a sender that never waits. */
+/** 256 answers with full heads and the session credit's worth of data; more is a sender that never waits. */
 const MAX_BUFFERED_BYTES = 40 * 1024 * 1024;
 /** Frames about the stream itself that wait: a peer that asks and does not read makes more of them, ours never do. */
 const MAX_URGENT_FRAMES = 1_000;
@@ -66,6 +66,7 @@ export class SessionStream {
   readonly #queue = new FairQueue();
   #flushHandle: NodeJS.Immediate | null = null;
   #isTransportFull = false;
+  #isReceiving = false;
   /** There is no connection at the moment; until there is one, nobody's silence means anything. */
   #isParked = false;
   #mayPeerEnd = false;
@@ -88,7 +89,7 @@ export class SessionStream {
     this.#timer.unref();
   }
 
-  /** Bytes of frames queued and not yet given to the transport. */
+  /** Of frames not yet given to the transport. */
   get bufferedBytes(): number {
     return this.#queue.bytes;
   }
@@ -120,6 +121,7 @@ export class SessionStream {
       this.destroy(new AppError('LIMIT_REACHED', `${this.#queue.bytes} bytes wait for the ${this.#options.peer}`));
       return;
     }
+    if (this.#isReceiving) return;
     if (this.#queue.bytes >= FLUSH_BYTES || this.#flushHandle === null) this.#flush();
     this.#scheduleFlush();
   }
@@ -181,26 +183,29 @@ export class SessionStream {
     this.#close(error);
   }
 
-  receive(batch: BatchBytes): void {
-    try {
-      this.receiveFrames(decodeBatch(batch));
-    } catch (thrown) {
-      this.fail(AppError.from(thrown, 'BUG'));
-    }
+  receive(batch: BatchBytes): boolean {
+    return this.receiveFrames(() => decodeBatch(batch));
   }
 
-  /** Of a batch that the transport has decoded; none at all is a sign of life too. */
-  receiveFrames(frames: readonly Frame[]): void {
-    if (this.#state === 'closed') return;
+  /** None at all is a sign of life too. True: nothing of them is held on to. */
+  receiveFrames(decode: () => readonly Frame[]): boolean {
+    if (this.#state === 'closed') return false;
     this.#liveness.received(this.#now());
+    let isUsedUp = true;
+    this.#isReceiving = true;
     try {
-      for (const frame of frames) {
-        if (this.isClosed) return;
+      for (const frame of decode()) {
+        if (this.isClosed) break;
         this.#receiveFrame(frame);
+        isUsedUp &&= frame.isUsedUp === true;
       }
     } catch (thrown) {
       this.fail(AppError.from(thrown, 'BUG'));
     }
+    this.#isReceiving = false;
+    // Answers and credits of one batch leave together, and at once.
+    this.#flush();
+    return isUsedUp && !this.isClosed;
   }
 
   transportDrained(): void {
@@ -263,8 +268,8 @@ export class SessionStream {
   #isOwn(frame: Frame): boolean {
     switch (frame.kind) {
       case FrameKind.FRAME_KIND_CREDIT:
+        frame.isUsedUp = true;
         this.#sendWindow.grant(decodeHead(Credit.decode, frame.head).bytes, this.#now());
-        this.#scheduleFlush();
         return true;
       case FrameKind.FRAME_KIND_SESSION_SUSPEND:
         this.#liveness.suspended();
@@ -318,7 +323,7 @@ export class SessionStream {
       this.destroy(new AppError('LIMIT_REACHED', asked));
       return;
     }
-    this.#scheduleFlush();
+    if (!this.#isReceiving) this.#scheduleFlush();
   }
 
   #scheduleFlush(): void {

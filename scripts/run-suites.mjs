@@ -26,6 +26,11 @@ const suites = [
     counts: 'tap',
   },
   {
+    name: 'sockets-c',
+    command: ['make', '--no-print-directory', '-s', '-C', 'proto/sockets/native', 'test'],
+    counts: 'tap',
+  },
+  {
     name: 'stealer-c',
     command: ['make', '--no-print-directory', '-s', '-C', 'services/stealer/native', 'test'],
     counts: 'tap',

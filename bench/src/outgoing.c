@@ -2,6 +2,7 @@
  * Both ends of bench/outgoing-bulk.ts.
  *
  *   outgoing serve PORT                      at every address; says "ready PORT"
+ *   outgoing relay PORT                      at a port of its own; says so, and passes on to PORT of this machine
  *   outgoing down|up HOST PORT MIB           one connection; prints the milliseconds it took
  *   outgoing ask HOST PORT COUNT             64 bytes there and back, one at a time; the same
  *   outgoing connect HOST PORT COUNT         connections one after the other; prints the milliseconds of the first
@@ -102,6 +103,55 @@ static int serve(int port)
 		if (fd < 0 || pthread_create(&thread, NULL, serve_one, (void *)(intptr_t)fd) != 0)
 			err(1, "accept");
 		pthread_detach(thread);
+	}
+}
+
+static int reach(const char *host, const char *port);
+
+struct relayed {
+	int from, to;
+};
+
+/* One direction: read and write, nothing else. */
+static void *pass_on(void *arg)
+{
+	struct relayed *relayed = arg;
+	char *buffer = malloc(sizeof(block));
+	ssize_t n;
+
+	while ((n = recv(relayed->from, buffer, sizeof(block), 0)) > 0)
+		for (ssize_t done = 0, m; done < n; done += m)
+			if ((m = send(relayed->to, buffer + done, (size_t)(n - done), MSG_NOSIGNAL)) <= 0)
+				_exit(1);
+	(void)shutdown(relayed->to, SHUT_WR);
+	free(buffer);
+	free(relayed);
+	return NULL;
+}
+
+static int relay(const char *port)
+{
+	struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t len = sizeof(at);
+	int listener = socket(AF_INET, SOCK_STREAM, 0);
+
+	if (bind(listener, (struct sockaddr *)&at, sizeof(at)) != 0 || listen(listener, 128) != 0)
+		err(1, "listen");
+	(void)getsockname(listener, (struct sockaddr *)&at, &len);
+	printf("ready %d\n", ntohs(at.sin_port));
+	fflush(stdout);
+	for (;;) {
+		int ends[2] = {accept(listener, NULL, NULL), reach("127.0.0.1", port)};
+
+		for (int i = 0; i < 2; i++) {
+			struct relayed *relayed = malloc(sizeof(*relayed));
+			pthread_t thread;
+
+			*relayed = (struct relayed){ends[i], ends[1 - i]};
+			if (pthread_create(&thread, NULL, pass_on, relayed) != 0)
+				err(1, "thread");
+			pthread_detach(thread);
+		}
 	}
 }
 
@@ -232,6 +282,8 @@ int main(int argc, char **argv)
 	memset(block, 'x', sizeof(block));
 	if (strcmp(what, "serve") == 0 && argc == 3)
 		return serve(atoi(argv[2]));
+	if (strcmp(what, "relay") == 0 && argc == 3)
+		return relay(argv[2]);
 	if (strcmp(what, "lookup") == 0 && argc > 4)
 		return look_up_twice(strcmp(argv[2], "4") == 0 ? AF_INET : AF_UNSPEC, argv[3], argv + 4, argc - 4);
 	if (argc != 5)

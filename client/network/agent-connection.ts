@@ -12,11 +12,14 @@ import { Credit, FrameKind } from '#proto/gen/v1/frame.ts';
 import { Connect, Connected, Datagram, Transport } from '#proto/gen/v1/network.ts';
 import { decodeHead } from '#proto/session-stream.ts';
 import { type Address, fromSocketAddress, toSocketAddress } from '#proto/socket-address.ts';
+import { BULK_READ_BYTES } from '#proto/sockets/read-buffers.ts';
 import { WireTransport } from '#proto/wire.ts';
 import type { ConnectionReceiver, NetworkSession } from '../session.ts';
 import type { Uplink } from './uplink.ts';
 
 export interface ConnectionHandlers {
+  /** `onData` leaves nothing behind that looks at its data. */
+  readonly keepsNothing?: boolean;
   onConnected(local: Address | null, peer: Address | null, creditBytes: number): void;
   /** peer: of a datagram of an unconnected socket. Views into a received batch. */
   onData(data: Uint8Array, peer: Address | null): void | Promise<void>;
@@ -51,7 +54,7 @@ const TRANSPORTS = {
 const AF_INET = 2;
 const AF_INET6 = 10;
 /** Of one write of a stream, so that others get their turn. */
-const PIECE_BYTES = 64 * 1024;
+const PIECE_BYTES = BULK_READ_BYTES;
 
 /** Overtakes the bulk of others, where all that a connection has to say is this. */
 const SMALL_BYTES = 4 * 1024;
@@ -65,6 +68,8 @@ const EARLY_BYTES = 16 * 1024;
 interface Piece {
   data: Uint8Array;
   readonly head: Uint8Array;
+  /** As of a frame. */
+  release: (() => void) | undefined;
 }
 
 export class AgentConnection implements ConnectionReceiver {
@@ -105,15 +110,21 @@ export class AgentConnection implements ConnectionReceiver {
     return this.#state === 'open';
   }
 
-  /** Kept until there is a connection, credit and room. peer: of a datagram of an unconnected socket. Not copied at once. */
-  send(data: Uint8Array, peer: Address | null = null): void {
+  /**
+   * Kept until there is a connection, credit and room. peer: of a datagram of an unconnected socket. Not copied at once;
+   * `release` as of a frame.
+   */
+  send(data: Uint8Array, peer: Address | null = null, release?: () => void): void {
     if (this.#state === 'ended' || this.#isEnding) return;
     const head = peer === null ? NO_BYTES : Datagram.encode({ peer: toSocketAddress(peer) }).finish();
-    this.#queue.push({ data, head });
+    this.#queue.push({ data, head, release });
     this.#pump();
     // What waits for long must not hold on to the chunk that it came in.
     const last = this.#queue.at(-1);
-    if (last?.data === data && data.length * 2 < data.buffer.byteLength) last.data = Buffer.from(data);
+    if (last?.data !== data || data.length * 2 >= data.buffer.byteLength) return;
+    last.data = Buffer.from(data);
+    last.release?.();
+    last.release = undefined;
   }
 
   /** Our direction ends when all is sent. */
@@ -146,6 +157,7 @@ export class AgentConnection implements ConnectionReceiver {
       case FrameKind.FRAME_KIND_DATA:
         return this.#onData(frame);
       case FrameKind.FRAME_KIND_CREDIT:
+        frame.isUsedUp = true;
         this.#credit?.grant(decodeHead(Credit.decode, frame.head).bytes);
         this.#pump();
         return undefined;
@@ -181,6 +193,7 @@ export class AgentConnection implements ConnectionReceiver {
       throw new AppError('PROTOCOL_VIOLATION', `data on connection ${this.#id} where none may come`);
     }
     const peer = frame.head.length === 0 ? null : fromSocketAddress(decodeHead(Datagram.decode, frame.head).peer);
+    if (this.#handlers.keepsNothing === true) frame.isUsedUp = true;
     return this.#handlers.onData(frame.data, peer);
   }
 
@@ -221,7 +234,10 @@ export class AgentConnection implements ConnectionReceiver {
     }
     if ((bytes === 0 && length > 0) || !credit.take(bytes)) return false;
     if (this.#state === 'dialling') this.#earlyBytes += bytes;
-    this.#tell(FrameKind.FRAME_KIND_DATA, piece.head, bytes === length ? piece.data : piece.data.subarray(0, bytes));
+    const data = bytes === length ? piece.data : piece.data.subarray(0, bytes);
+    const frame = makeFrame(this.#id, FrameKind.FRAME_KIND_DATA, piece.head, data);
+    if (bytes === length && piece.release !== undefined) frame.release = piece.release;
+    this.#options.session.send(frame);
     if (bytes === length) this.#queue.shift();
     else piece.data = piece.data.subarray(bytes);
     this.#handlers.onSent(bytes);

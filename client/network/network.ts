@@ -1,10 +1,10 @@
 // Answers what the supervisor asks about connections of the local process, and carries them: each socket is a flow, by the
 // id of the question that began it. Where a peer is reached is the policy's matter; how, the flow's.
 
-import type { Socket } from 'node:net';
 import { ERRNO } from '#proto/errno.ts';
 import { AppError } from '#proto/errors.ts';
 import { type Address, addressText, type InternetAddress } from '#proto/socket-address.ts';
+import { type Descriptor, StreamSocket } from '#proto/sockets/stream-socket.ts';
 import { WireError, type WireFrame, WireKind, WireTransport } from '#proto/wire.ts';
 import { replyResult } from '#proto/wire-client.ts';
 import {
@@ -68,7 +68,8 @@ export class Network implements FlowHost {
   #handsOver = false;
   /** Flows that lead nowhere, before their sockets are here, and those. */
   readonly #mocked = new Set<bigint>();
-  readonly #swallowed = new Set<Socket>();
+  readonly #ignored = Buffer.allocUnsafe(16 * 1024);
+  readonly #swallowed = new Set<StreamSocket>();
   #onEmpty: (() => void) | null = null;
   #lostDatagrams = 0;
 
@@ -85,12 +86,12 @@ export class Network implements FlowHost {
   }
 
   /** The supervisor hands a flow's socket to us. */
-  adopt(id: bigint, socket: Socket): void {
+  adopt(id: bigint, descriptor: Descriptor): void {
     const flow = this.#flows.get(id);
-    if (flow instanceof SocketFlow) flow.adopt(socket);
-    else if (this.#mocked.delete(id)) this.#swallow(socket);
+    if (flow instanceof SocketFlow) flow.adopt(descriptor);
+    else if (this.#mocked.delete(id)) this.#swallow(descriptor);
     // Was given up meanwhile.
-    else socket.destroy();
+    else descriptor.close(false);
   }
 
   get link(): FlowLink {
@@ -175,7 +176,8 @@ export class Network implements FlowHost {
   close(): void {
     for (const flow of [...this.#flows.values()]) flow.linkClosed();
     for (const one of this.#deciding.values()) one.isWanted = false;
-    for (const socket of this.#swallowed) socket.destroy();
+    for (const socket of this.#swallowed) socket.close();
+    this.#swallowed.clear();
   }
 
   /** After `close`: resolves when all of it is with the session, or after some seconds, when the rest is given up. */
@@ -247,10 +249,19 @@ export class Network implements FlowHost {
     this.link.send(replyConnected(id, peer, peer));
   }
 
-  #swallow(socket: Socket): void {
+  #swallow(descriptor: Descriptor): void {
+    const over = () => {
+      socket.close();
+      this.#swallowed.delete(socket);
+    };
+    const socket: StreamSocket = new StreamSocket(descriptor, {
+      room: () => this.#ignored,
+      onBytes: () => undefined,
+      onTaken: () => undefined,
+      onReadEnd: over,
+      onFailed: over,
+    });
     this.#swallowed.add(socket);
-    socket.on('error', () => socket.destroy());
-    socket.on('close', () => this.#swallowed.delete(socket));
     socket.resume();
   }
 

@@ -5,11 +5,12 @@
 // supervisor's handshake with the local process. The supervisor keeps a descriptor of the socket and closes it when told:
 // FLOW_HALF_CLOSE after an orderly end, FLOW_RESET for one that the local process must hear of.
 
-import type { Socket } from 'node:net';
 import { ReceiveCredit } from '#proto/credits.ts';
 import { ERRNO } from '#proto/errno.ts';
 import { AppError } from '#proto/errors.ts';
 import type { Address } from '#proto/socket-address.ts';
+import { BULK_READ_BYTES, ReadRoom } from '#proto/sockets/read-buffers.ts';
+import { type Descriptor, type StreamHandlers, StreamSocket } from '#proto/sockets/stream-socket.ts';
 import { WireError, type WireTransport } from '#proto/wire.ts';
 import { replyResult } from '#proto/wire-client.ts';
 import { flowHalfClose, flowReset, replyConnected } from '#proto/wire-net.ts';
@@ -19,30 +20,31 @@ import type { StreamTap } from './stream-tap.ts';
 
 /** Read from the local process and not sent yet: above it we stop reading, below half of it we go on. */
 const FULL_BYTES = 256 * 1024;
-const NO_BYTES = Buffer.alloc(0);
 /** How long the local process may leave the last bytes before a reset unread. */
 const RESET_MS = 5_000;
 
-export class SocketFlow implements Flow, ConnectionHandlers {
+export class SocketFlow implements Flow, ConnectionHandlers, StreamHandlers {
+  readonly keepsNothing = true;
   readonly #id: bigint;
   readonly #host: FlowHost;
   readonly #peer: Address;
   readonly #connection: AgentConnection;
   readonly #tap: StreamTap | null;
-  #socket: Socket | null = null;
+  readonly #room = new ReadRoom(BULK_READ_BYTES);
+  #socket: StreamSocket | null = null;
   #credit: ReceiveCredit | null = null;
   #local: Address | null = null;
   #state: 'dialling' | 'meeting' | 'open' | 'over' = 'dialling';
   /** Came before the socket did; at most the agent's credit. */
   #early: Buffer[] = [];
   #unsentBytes = 0;
-  #unwrittenBytes = 0;
+  /** Of what waits to be written: ours, under no credit. */
+  #answerBytes = 0;
   #hasPeerEnded = false;
   #hasEnded = false;
   /** Why the connection is over while the local process still has bytes to take. */
   #failure: AppError | null = null;
   #resetTimer: NodeJS.Timeout | undefined;
-  #isClosed = false;
   #isLast = false;
 
   constructor(id: bigint, host: FlowHost, transport: WireTransport, peer: Address, tap: StreamTap | null = null) {
@@ -55,24 +57,19 @@ export class SocketFlow implements Flow, ConnectionHandlers {
   }
 
   /** Our end of the local process's connection. */
-  adopt(socket: Socket): void {
+  adopt(descriptor: Descriptor): void {
     if (this.#state !== 'meeting') {
-      socket.destroy();
+      descriptor.close(false);
       return;
     }
     this.#state = 'open';
-    this.#socket = socket;
-    socket.allowHalfOpen = true;
-    socket.setNoDelay(true);
-    socket.on('data', (chunk: Buffer) => this.#onChunk(this.#tap === null ? chunk : this.#tap.up(chunk)));
+    this.#socket = new StreamSocket(descriptor, this);
     this.#tap?.attach((answer) => this.#answer(answer));
-    socket.on('end', () => this.#onLocalEnd());
-    socket.on('error', () => this.#onLocalError());
-    socket.on('close', () => this.#onClosed());
     for (const data of this.#early) this.#write(data);
     this.#early = [];
     if (this.#failure !== null) this.#resetWhenWritten();
-    else if (this.#hasPeerEnded) socket.end();
+    else if (this.#hasPeerEnded) this.#socket.end();
+    this.#socket.resume();
   }
 
   receive(): void {
@@ -126,6 +123,7 @@ export class SocketFlow implements Flow, ConnectionHandlers {
   onHalfClose(): void {
     this.#hasPeerEnded = true;
     this.#socket?.end();
+    this.#endWhenBothDid();
   }
 
   onError(error: AppError): void {
@@ -135,7 +133,7 @@ export class SocketFlow implements Flow, ConnectionHandlers {
 
   onSent(bytes: number): void {
     this.#unsentBytes -= bytes;
-    if (this.#unsentBytes * 2 <= FULL_BYTES && this.#socket?.isPaused()) this.#socket.resume();
+    if (this.#unsentBytes * 2 <= FULL_BYTES) this.#socket?.resume();
   }
 
   onEndSent(): void {
@@ -155,65 +153,68 @@ export class SocketFlow implements Flow, ConnectionHandlers {
     if (this.#state === 'open') this.#resetWhenWritten();
   }
 
-  #onChunk(chunk: Buffer): void {
-    if (this.#state !== 'open' || chunk.length === 0) return;
-    this.#unsentBytes += chunk.length;
-    this.#connection.send(chunk);
+  // ---- from the local process's socket
+
+  room(): Uint8Array {
+    return this.#room.take();
+  }
+
+  onBytes(count: number): void {
+    const { data, release } = this.#room.took(count);
+    const rest = this.#tap === null ? data : this.#tap.up(data);
+    if (rest.length === 0) return;
+    this.#unsentBytes += rest.length;
+    this.#connection.send(rest, null, rest === data ? release : undefined);
     if (this.#unsentBytes > FULL_BYTES) this.#socket?.pause();
   }
 
-  /** libuv tells of a reset right behind data as of an end (uv__stream_io, POLLHUP). An empty write knows the difference. */
-  #onLocalEnd(): void {
-    const socket = this.#socket as Socket;
-    if (socket.writableEnded || socket.writableLength > 0) this.#localEnded();
-    else socket.write(NO_BYTES, (error) => (error ? undefined : this.#localEnded()));
-  }
-
-  #localEnded(): void {
+  onReadEnd(): void {
     this.#hasEnded = true;
     this.#connection.end();
+    this.#endWhenBothDid();
+  }
+
+  onTaken(bytes: number): void {
+    const answered = Math.min(bytes, this.#answerBytes);
+    this.#answerBytes -= answered;
+    this.#written(bytes - answered);
   }
 
   /** Reset by the local process, or nobody is left to take what comes. */
-  #onLocalError(): void {
+  onFailed(): void {
     this.#connection.reset();
     this.#end(flowHalfClose(this.#id));
   }
 
-  /** Both directions have ended here, and all is written. */
-  #onClosed(): void {
-    this.#isClosed = true;
-    this.#endWhenBothDid();
-  }
-
+  /** Both directions have ended, the kernel has all that came and the session all that went. */
   #endWhenBothDid(): void {
-    if (this.#isClosed && this.#connection.hasSentEnd) this.#end(flowHalfClose(this.#id));
+    const isWritten = this.#hasPeerEnded && this.#socket?.waitingBytes === 0;
+    if (this.#hasEnded && isWritten && this.#connection.hasSentEnd) this.#end(flowHalfClose(this.#id));
   }
 
   /** Of ours, not the agent's: no credit of it is due to anybody. */
   #answer(data: Buffer): void {
-    if (this.#state === 'open' && this.#socket?.writable) this.#socket.write(data);
+    if (this.#state !== 'open' || this.#hasPeerEnded || this.#socket === null) return;
+    this.#answerBytes += data.length - this.#socket.write([data]);
   }
 
   #write(data: Uint8Array): void {
-    const socket = this.#socket as Socket;
-    // What waits for long must not hold on to the batch that it came in.
-    const isSmall = data.length * 2 < data.buffer.byteLength;
-    this.#unwrittenBytes += data.length;
-    socket.write(socket.writableLength > 0 && isSmall ? Buffer.from(data) : data, () => this.#written(data.length));
+    this.#written((this.#socket as StreamSocket).write([data], true));
   }
 
   #written(bytes: number): void {
-    this.#unwrittenBytes -= bytes;
     if (this.#failure !== null) this.#resetWhenWritten();
-    else this.#connection.grant(this.#credit?.consumed(bytes) ?? 0);
+    else {
+      this.#connection.grant(this.#credit?.consumed(bytes) ?? 0);
+      this.#endWhenBothDid();
+    }
   }
 
   /** What came before the reset is the local process's, as it would be in the receive queue of a direct connection. */
   #resetWhenWritten(): void {
     if (this.#failure === null || this.#state !== 'open') return;
     const reset = flowReset(this.#id, resetErrno(this.#failure));
-    if (this.#unwrittenBytes === 0) this.#end(reset);
+    if (this.#socket?.waitingBytes === 0) this.#end(reset);
     else this.#resetTimer ??= setTimeout(() => this.#end(reset), RESET_MS);
   }
 
@@ -223,7 +224,8 @@ export class SocketFlow implements Flow, ConnectionHandlers {
     clearTimeout(this.#resetTimer);
     this.#early = [];
     // Before the supervisor hears of it: the last descriptor that is closed makes the end.
-    this.#socket?.destroy();
+    this.#socket?.close();
+    this.#room.close();
     if (last !== null) this.#host.link.send(last);
     this.#host.ended(this.#id);
   }

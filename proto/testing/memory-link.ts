@@ -77,7 +77,7 @@ export class MemoryLink {
     if (message === undefined) return false;
     const { peer } = from;
     if (peer === null || peer.isCut || from.isCut) return true;
-    new MessageReader((batch) => peer.owner?.receive(batch)).push(Buffer.from(message));
+    new MessageReader((batch) => peer.owner?.receive(batch) ?? false).push(Buffer.from(message));
     return true;
   }
 

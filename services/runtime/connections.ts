@@ -3,6 +3,7 @@
 
 import http2 from 'node:http2';
 import type { Socket } from 'node:net';
+import { CallConnection } from '#proto/call-connection.ts';
 import { http2Settings, SESSION_MEMORY_MB, windowBytes } from '#proto/grpc-tuning.ts';
 
 /** A connection without a call is cut after this: a call comes with its connection and ends with it. */
@@ -14,7 +15,7 @@ export const MAX_STRANGERS = 64;
 /** Beside the two that say who comes, a handful that tools add. */
 const MAX_HEADER_BYTES = 16 * 1024;
 
-type OnCall = (stream: http2.ServerHttp2Stream, headers: http2.IncomingHttpHeaders) => void;
+type OnCall = (stream: http2.ServerHttp2Stream, headers: http2.IncomingHttpHeaders, connection: CallConnection) => void;
 
 export class Connections {
   readonly #address: string;
@@ -33,7 +34,8 @@ export class Connections {
   }
 
   accept(socket: Socket): void {
-    const session = http2.performServerHandshake(socket, {
+    const connection = new CallConnection(socket, this.#address, 'server');
+    const session = http2.performServerHandshake(connection.duplex, {
       settings: { ...http2Settings(this.#address), maxHeaderListSize: MAX_HEADER_BYTES },
       maxSessionMemory: SESSION_MEMORY_MB,
     });
@@ -45,7 +47,7 @@ export class Connections {
     this.#makeRoom();
     this.#sessions.add(session);
     this.#strangers.add(session);
-    this.#cutWhenIdle(session);
+    this.#cutWhenIdle(session, connection);
     session.once('close', () => {
       this.#sessions.delete(session);
       this.#strangers.delete(session);
@@ -75,7 +77,7 @@ export class Connections {
     eldest.destroy();
   }
 
-  #cutWhenIdle(session: http2.ServerHttp2Session): void {
+  #cutWhenIdle(session: http2.ServerHttp2Session, connection: CallConnection): void {
     let calls = 0;
     const timer = setTimeout(() => {
       if (calls === 0) session.destroy();
@@ -85,12 +87,13 @@ export class Connections {
       calls += 1;
       stream.once('close', () => {
         calls -= 1;
+        connection.forget(stream.id ?? 0);
         timer.refresh();
       });
       stream.on('error', () => {
         // As of the session.
       });
-      this.#onCall(stream, headers);
+      this.#onCall(stream, headers, connection);
     });
     session.once('close', () => clearTimeout(timer));
   }

@@ -53,6 +53,8 @@ test('who has gone away again is not served', async () => {
         served.push(bytes.toString());
         socket.end('bye');
       });
+      // Sockets come paused.
+      socket.resume();
     }),
   );
   await once(stays, 'data');

@@ -2,6 +2,7 @@ import { closeSync, openSync } from 'node:fs';
 import net from 'node:net';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { ERRNO } from '#proto/errno.ts';
+import { WRITABLE, watchFd } from '#proto/sockets/addon.ts';
 import {
   connectTcp,
   internetNames,
@@ -11,7 +12,6 @@ import {
   sendDatagram,
   socketError,
 } from './internet-socket.ts';
-import { WRITABLE, watchFd } from './netns.ts';
 
 const LOOPBACK = Buffer.from([127, 0, 0, 1]);
 let namespaceFd: number;

@@ -17,9 +17,9 @@ export interface Listening {
 /** Of sun_path in unix(7), less the terminating zero. */
 const MAX_SOCKET_PATH_BYTES = 107;
 
-/** Throws CONFIG_INVALID for an address that is none, NOT_PERMITTED when the kernel refuses or another process listens. */
+/** Sockets come paused: Node has read nothing. Throws CONFIG_INVALID for an address that is none, NOT_PERMITTED when the kernel refuses or another process listens. */
 export async function listen(address: string, onConnection: (socket: net.Socket) => void): Promise<Listening> {
-  const server = net.createServer({ noDelay: true }, onConnection);
+  const server = net.createServer({ noDelay: true, pauseOnConnect: true }, onConnection);
   return address.startsWith('unix:') ? listenUnix(server, address.slice('unix:'.length)) : listenTcp(server, address);
 }
 

@@ -26,17 +26,6 @@ interface Addon {
   openUdp(namespaceFd: number, isV6: boolean, peer: Uint8Array, receiveBytes: number): number;
   receiveDatagram(fd: number, buffer: Uint8Array, from: Uint8Array): PacketResult;
   sendDatagram(fd: number, isV6: boolean, data: Uint8Array, to: Uint8Array): PacketResult;
-  FdPoll: new (fd: number, onReady: (status: number, events: number) => void) => FdPoll;
-}
-
-/** Watches a descriptor on this thread's event loop, and owns it. Held by its owner: a collected one is closed. */
-export interface FdPoll {
-  /** READABLE, WRITABLE, both, or 0 for nothing. */
-  start(events: number): void;
-  /** Closes the descriptor too. Idempotent, also inside the callback. The end of the thread does it as well. */
-  close(): void;
-  /** Ends the watch and gives the descriptor back; -1 after the end. */
-  detach(): number;
 }
 
 let loaded: Addon | null = null;

@@ -6,17 +6,8 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { ERRNO } from '#proto/errno.ts';
-import {
-  assertNetworkNamespace,
-  connectUnix,
-  type FdPoll,
-  openPidfd,
-  READABLE,
-  receivePacket,
-  sendPacket,
-  unixNames,
-  watchFd,
-} from './netns.ts';
+import { type FdPoll, READABLE, watchFd } from '#proto/sockets/addon.ts';
+import { assertNetworkNamespace, connectUnix, openPidfd, receivePacket, sendPacket, unixNames } from './netns.ts';
 
 const EBADF = -ERRNO.EBADF;
 

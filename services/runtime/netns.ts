@@ -3,12 +3,9 @@
 
 import { ERRNO } from '#proto/errno.ts';
 import { AppError } from '#proto/errors.ts';
-import { addon, type FdPoll, guarded, type PacketResult } from './netns-addon.ts';
+import { addon, guarded, type PacketResult } from './netns-addon.ts';
 
-export type { FdPoll, PacketResult } from './netns-addon.ts';
-
-export const READABLE = 1;
-export const WRITABLE = 2;
+export type { PacketResult } from './netns-addon.ts';
 
 /** Bytes of sun_path (unix(7)). */
 export const MAX_UNIX_ADDRESS_BYTES = 108;
@@ -92,9 +89,4 @@ export function listConnections(fd: number, port: number, most: number, isAny = 
 export function destroyConnection(fd: number, record: Uint8Array): number {
   if (record.length !== CONNECTION_RECORD_BYTES) throw new AppError('BUG', `${record.length} bytes are no connection`);
   return addon().destroyConnection(fd, record);
-}
-
-/** Takes the descriptor over, unless it throws. `onReady` is called with 0 or -errno, and a mask of READABLE and WRITABLE. */
-export function watchFd(fd: number, onReady: (status: number, events: number) => void): FdPoll {
-  return guarded('BUG', 'cannot watch a descriptor', () => new (addon().FdPoll)(fd, onReady));
 }

@@ -108,8 +108,8 @@ async function openDoor(
   open: (onSocket: (socket: Socket) => void) => Promise<Listening>,
 ): Promise<Door> {
   const longestMs = address.startsWith('unix:') ? 0 : graceMs;
-  const connections = new Connections(address, (stream, headers) => {
-    const call = new Call(stream, connections);
+  const connections = new Connections(address, (stream, headers, connection) => {
+    const call = new Call(stream, connection, connections);
     if (isSessionCall(headers, service)) admission.admit(call, headers, longestMs);
     else call.refuse(new AppError('UNSUPPORTED', `${headers[':method']} ${headers[':path']} is not served here`));
   });

@@ -1,6 +1,7 @@
 // The serving end of one attempt: its two calls, accepted or refused, and what they carry.
 
 import type { OutgoingHttpHeaders, ServerHttp2Stream } from 'node:http2';
+import type { CallConnection, OnPayload } from '#proto/call-connection.ts';
 import type { Carrier, CarrierOwner } from '#proto/carrier.ts';
 import { AppError } from '#proto/errors.ts';
 import type { Frame } from '#proto/frame.ts';
@@ -12,12 +13,15 @@ import type { Connections } from './connections.ts';
 /** One call of a peer: accepted, then ended with a status; or refused. */
 export class Call {
   readonly stream: ServerHttp2Stream;
+  /** Its DATA. */
+  readonly connection: CallConnection;
   readonly #connections: Connections;
   #status: AppError | null = null;
   #proof = '';
 
-  constructor(stream: ServerHttp2Stream, connections: Connections) {
+  constructor(stream: ServerHttp2Stream, connection: CallConnection, connections: Connections) {
     this.stream = stream;
+    this.connection = connection;
     this.#connections = connections;
   }
 
@@ -32,6 +36,10 @@ export class Call {
     this.stream.once('wantTrailers', () => this.stream.sendTrailers(statusHeaders(this.#status)));
     const headers = { ':status': 200, 'content-type': CONTENT_TYPE, [PROOF_KEY]: this.#proof, ...answer };
     this.stream.respond(headers, { waitForTrailers: true });
+  }
+
+  claim(onPayload: OnPayload): void {
+    this.connection.claim(this.stream.id ?? 0, onPayload);
   }
 
   end(): void {
@@ -68,7 +76,8 @@ export class ServedCarrier implements Carrier {
   constructor(up: Call, down: Call) {
     this.#up = up;
     this.#down = down;
-    this.#writer = new MessageWriter(down.stream, () => this.#owner?.transportDrained());
+    const { connection, stream } = down;
+    this.#writer = new MessageWriter(connection, stream, stream.id ?? 0, () => this.#owner?.transportDrained());
   }
 
   /** Answers the calls; before anything is written. */
@@ -83,14 +92,17 @@ export class ServedCarrier implements Carrier {
       else stream.once('close', () => owner.transportEnded(null));
     }
     const reader = new MessageReader((batch) => owner.receive(batch));
-    this.#up.stream.on('data', (chunk: Buffer) => {
+    this.#up.stream.once('end', () => owner.peerEnded());
+    this.#up.claim((payload) => {
       try {
-        reader.push(chunk);
+        return reader.push(payload);
       } catch (error) {
         owner.failed(AppError.from(error, 'BUG'));
+        return false;
       }
     });
-    this.#up.stream.once('end', () => owner.peerEnded());
+    this.#down.claim(() => true);
+    this.#up.stream.resume();
     this.#down.stream.resume();
   }
 
@@ -103,13 +115,14 @@ export class ServedCarrier implements Carrier {
   }
 
   end(): void {
-    this.#down.end();
+    this.#writer.end(() => this.#down.end());
     this.#up.end();
   }
 
   destroy(error: AppError | null): void {
     const reason = error ?? new AppError('CANCELLED', 'the session was cut');
-    for (const call of [this.#up, this.#down]) call.refuse(reason);
+    this.#up.refuse(reason);
+    this.#writer.end(() => this.#down.refuse(reason));
   }
 
   depart(lastWord: Message, error: AppError): void {

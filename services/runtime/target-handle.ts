@@ -2,7 +2,8 @@
 
 import { closeSync, constants, fstatSync, openSync, readFileSync, statSync } from 'node:fs';
 import { AppError } from '#proto/errors.ts';
-import { type FdPoll, openPidfd, READABLE, watchFd } from './netns.ts';
+import { type FdPoll, READABLE, watchFd } from '#proto/sockets/addon.ts';
+import { openPidfd } from './netns.ts';
 
 /** One process for good: ids are reused, ids with a start time (proc(5), stat field 22) are not. */
 export interface TargetIdentity {

@@ -2,7 +2,8 @@
 
 import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs';
 import { AppError } from '#proto/errors.ts';
-import { type FdPoll, openPidfd, READABLE, watchFd } from '#runtime/netns.ts';
+import { type FdPoll, READABLE, watchFd } from '#proto/sockets/addon.ts';
+import { openPidfd } from '#runtime/netns.ts';
 
 export interface SnifferTarget {
   readonly pid: number;

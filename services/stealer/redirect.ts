@@ -3,7 +3,7 @@
 
 import { closeSync, openSync } from 'node:fs';
 import { AppError } from '#proto/errors.ts';
-import { type FdPoll, READABLE, watchFd } from '#runtime/netns.ts';
+import { type FdPoll, READABLE, watchFd } from '#proto/sockets/addon.ts';
 import {
   type OlderConnection,
   olderConnections,

@@ -2,7 +2,7 @@
 // is left.
 
 import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
-import { mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
@@ -20,7 +20,10 @@ const room = path.join(import.meta.dirname, '../..');
 
 /** Bundles as scripts/build.mjs makes them, with the fake in the place of fs-env; in a folder that `dispose` removes. */
 export async function buildBundles(): Promise<{ directory: string; dispose(): void }> {
-  const directory = mkdtempSync(path.join(tmpdir(), 'agent-bundles-'));
+  const base = mkdtempSync(path.join(tmpdir(), 'agent-bundles-'));
+  const directory = path.join(base, 'dist');
+  // Where bundles look for their native parts.
+  symlinkSync(path.join(room, 'proto'), path.join(base, 'proto'));
   await build({
     entryPoints: [
       { in: path.join(room, 'services/agent/main.ts'), out: 'agent' },
@@ -40,7 +43,7 @@ export async function buildBundles(): Promise<{ directory: string; dispose(): vo
     banner: { js: "import{createRequire as __cr}from'node:module';const require=__cr(import.meta.url);" },
   });
   writeFileSync(path.join(directory, 'package.json'), '{"type":"module"}');
-  return { directory, dispose: () => rmSync(directory, { recursive: true, force: true }) };
+  return { directory, dispose: () => rmSync(base, { recursive: true, force: true }) };
 }
 
 export interface Agent {

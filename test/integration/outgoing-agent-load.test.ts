@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { Transport } from '../../proto/gen/v1/network.ts';
+import { BULK_READ_BYTES } from '../../proto/sockets/read-buffers.ts';
 import { can } from '../can.ts';
 import { BEYOND, startNetwork, type TargetNetwork } from '../fixtures/network.ts';
 import { internet, OutgoingClient, openOutgoing, type TestOutgoing } from '../fixtures/outgoing-client.ts';
@@ -50,7 +51,7 @@ describe.skipIf(!can.root.yes)(`many outgoing connections, and slow ones ${can.r
       }),
     );
     const full = (connection: (typeof stopped)[number]) =>
-      connection.receivedBytes > (connection.connected?.creditBytes ?? 0) - 64 * 1024;
+      connection.receivedBytes > (connection.connected?.creditBytes ?? 0) - BULK_READ_BYTES;
     await client.until(() => stopped.every(full));
     const before = process.memoryUsage().rss;
     const flowing = await client.connect({ to: internet(BEYOND, 7005) });
@@ -100,7 +101,7 @@ describe.skipIf(!can.root.yes)(`many outgoing connections, and slow ones ${can.r
     await client.until(() => received() > MB / 2);
     // When credit has come for so much, the others had every occasion to bring more.
     for (let count = 0; count < 128; count += 1) await sink.send(Buffer.alloc(64 * 1024));
-    expect(received()).toBeLessThanOrEqual(MB / 2 + 50 * 64 * 1024);
+    expect(received()).toBeLessThanOrEqual(MB / 2 + 50 * BULK_READ_BYTES);
     client.reopen();
     await client.until(() => connections.every((connection) => connection.receivedBytes > 0));
     for (const connection of connections) connection.abort();

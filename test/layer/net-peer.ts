@@ -2,7 +2,7 @@
 // address does is told by its port; 127.0.0.0/8 and ::1 stay on this machine.
 
 import { type ChildProcess, spawn } from 'node:child_process';
-import type { Socket } from 'node:net';
+import { Socket, type SocketConstructorOpts } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { setTimeout as delay } from 'node:timers/promises';
 import { type Address, internet } from '#proto/socket-address.ts';
@@ -97,8 +97,10 @@ export class NetPeer {
       env: { PATH: process.env['PATH'] ?? '', LC_ALL: 'C', ...options.variables },
     });
     this.#socket = this.child.stdio[3] as Duplex;
-    this.child.on('message', ({ flow }: { flow: string }, socket: Socket) => {
-      socket.allowHalfOpen = true;
+    this.child.on('message', ({ flow }: { flow: string }, handle: object) => {
+      // `handle` is what net.Socket itself makes its sockets of; its types do not have it.
+      const options: SocketConstructorOpts & { handle: object } = { handle, allowHalfOpen: true };
+      const socket = new Socket(options);
       socket.on('error', () => undefined);
       this.handed.set(BigInt(flow), socket);
     });

@@ -6,6 +6,7 @@ import { type Frame, makeFrame, NO_BYTES } from '#proto/frame.ts';
 import { ErrorDetail } from '#proto/gen/v1/error.ts';
 import { Credit, FrameKind } from '#proto/gen/v1/frame.ts';
 import { Connected, type SocketAddress } from '#proto/gen/v1/network.ts';
+import { BULK_READ_BYTES } from '#proto/sockets/read-buffers.ts';
 
 /** A dialled connection or socket. Frames that come for one that is over are dropped by the session. */
 export interface Connection {
@@ -39,7 +40,7 @@ export interface ConnectionHost {
 }
 
 /** Most connections carry bulk or little; both are well served by one size for the many and one for the fast. */
-export const FULL_READ_BYTES = 64 * 1024;
+export const FULL_READ_BYTES = BULK_READ_BYTES;
 export const SMALL_READ_BYTES = 16 * 1024;
 
 /** Never more than half the credit, or a client that grants in steps of half of it would wait for us for ever. */

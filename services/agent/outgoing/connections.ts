@@ -12,7 +12,7 @@ import { type Connection, type ConnectionHost, resetFrame, toConnectionError } f
 import { CreditBudget } from './credit-budget.ts';
 import { DATAGRAM_CREDIT_BYTES, DatagramSocket } from './datagram-socket.ts';
 import type { DenyList } from './deny-list.ts';
-import { assertUnixAddress, type Dialled, dialTcp, dialUnix, toStream } from './dial.ts';
+import { assertUnixAddress, type Dialled, dialTcp, dialUnix } from './dial.ts';
 import { Dialling } from './dialling.ts';
 import type { Downlink } from './downlink.ts';
 import { PacketConnection } from './packet-connection.ts';
@@ -170,6 +170,7 @@ export class Connections implements ConnectionHost {
   }
 
   #grant(frame: Frame, connection: Connection): void {
+    frame.isUsedUp = true;
     try {
       connection.grant(decodeHead(Credit.decode, frame.head).bytes);
     } catch (thrown) {
@@ -247,7 +248,7 @@ export class Connections implements ConnectionHost {
     } else {
       const stream = new StreamConnection({ id, host: this, creditBytes, name: dialled.name, firstBytes });
       this.#add(id, stream, creditBytes);
-      stream.start(toStream(dialled, stream.reading));
+      stream.start(dialled);
     }
     if (dialling.hasClientEnded) this.#byId.get(id)?.receive(makeFrame(id, FrameKind.FRAME_KIND_HALF_CLOSE));
   }

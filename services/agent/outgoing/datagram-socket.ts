@@ -12,6 +12,7 @@ import { type Frame, NO_BYTES } from '#proto/frame.ts';
 import { FrameKind } from '#proto/gen/v1/frame.ts';
 import { Datagram } from '#proto/gen/v1/network.ts';
 import { decodeHead } from '#proto/session-stream.ts';
+import { type FdPoll, READABLE, WRITABLE, watchFd } from '#proto/sockets/addon.ts';
 import {
   internetNames,
   lastSource,
@@ -20,7 +21,6 @@ import {
   sendDatagram,
   socketError,
 } from '#runtime/internet-socket.ts';
-import { type FdPoll, READABLE, WRITABLE, watchFd } from '#runtime/netns.ts';
 import { endpointText, fromEndpoint, fromKernel, type InternetEndpoint, toEndpoint } from './address.ts';
 import {
   type Connection,

@@ -2,15 +2,14 @@
 // abstract name. Nothing here resolves a name.
 
 import { closeSync } from 'node:fs';
-import net from 'node:net';
 import { errnoName } from '#proto/errno.ts';
 import { AppError } from '#proto/errors.ts';
 import type { SocketAddress } from '#proto/gen/v1/network.ts';
+import { WRITABLE, watchFd } from '#proto/sockets/addon.ts';
 import { connectTcp, internetNames, socketError } from '#runtime/internet-socket.ts';
-import { connectUnix, MAX_UNIX_ADDRESS_BYTES, unixNames, WRITABLE, watchFd } from '#runtime/netns.ts';
+import { connectUnix, MAX_UNIX_ADDRESS_BYTES, unixNames } from '#runtime/netns.ts';
 import { endpointText, fromEndpoint, fromKernel, fromUnixName, type InternetEndpoint } from './address.ts';
 import type { DenyList } from './deny-list.ts';
-import type { DialledStream, Reading } from './stream-connection.ts';
 
 /** A blocking connect(2) waits while the listener's queue is full; we look again this often. */
 const UNIX_RETRY_MS = 10;
@@ -131,32 +130,4 @@ function tryUnix({ namespaceFd, type, address, rootFd, denyList }: UnixDial): Di
 export function assertUnixAddress(address: Uint8Array): void {
   if (address.length > 0 && address.length <= MAX_UNIX_ADDRESS_BYTES) return;
   throw new AppError('CONNECTION_FAILED', `unix address of ${address.length} bytes`, { errno: 22 });
-}
-
-/** Takes the descriptor over. */
-export function toStream({ fd, local, peer }: Dialled, reading: Reading): DialledStream {
-  // `onread` is documented for the constructor (net.Socket options) and missing in its types.
-  const options: net.SocketConstructorOpts & { onread: Reading } = {
-    fd,
-    readable: true,
-    writable: true,
-    allowHalfOpen: true,
-    onread: reading,
-  };
-  const socket = new net.Socket(options);
-  return { socket, local, peer, reset: () => (isUnix(peer) ? socket.destroy() : resetTcp(socket)) };
-}
-
-/** A unix socket has no RST: unread bytes make the peer's next read ECONNRESET. */
-function isUnix(peer: SocketAddress): boolean {
-  return peer.address?.$case === 'unixPath';
-}
-
-/**
- * While our end is on its way libuv refuses a reset (uv_tcp_close_reset: EINVAL), and Node takes the handle for closed all
- * the same: it would stay open for ever. A close is what is left; the kernel answers RST to whatever the peer still sends.
- */
-function resetTcp(socket: net.Socket): void {
-  if (socket.writableEnded && !socket.writableFinished) socket.destroy();
-  else socket.resetAndDestroy();
 }

@@ -6,15 +6,8 @@ import { errnoName } from '#proto/errno.ts';
 import { AppError } from '#proto/errors.ts';
 import { type Frame, MAX_DATA_BYTES } from '#proto/frame.ts';
 import { FrameKind } from '#proto/gen/v1/frame.ts';
-import {
-  type FdPoll,
-  READABLE,
-  receivePacket,
-  sendPacket,
-  shutdownWriting,
-  WRITABLE,
-  watchFd,
-} from '#runtime/netns.ts';
+import { type FdPoll, READABLE, WRITABLE, watchFd } from '#proto/sockets/addon.ts';
+import { receivePacket, sendPacket, shutdownWriting } from '#runtime/netns.ts';
 import {
   type Connection,
   type ConnectionHost,

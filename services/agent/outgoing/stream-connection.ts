@@ -4,25 +4,23 @@
 // side, RST included (RESET towards the client); the session closing. In every one
 // `#end` releases what is held, once.
 
-import type { Socket } from 'node:net';
 import { ReceiveCredit, SendCredit } from '#proto/credits.ts';
+import { errnoName } from '#proto/errno.ts';
 import { AppError } from '#proto/errors.ts';
-import type { Frame } from '#proto/frame.ts';
+import { type Frame, makeFrame, NO_BYTES } from '#proto/frame.ts';
 import { FrameKind } from '#proto/gen/v1/frame.ts';
 import type { SocketAddress } from '#proto/gen/v1/network.ts';
+import { ReadRoom } from '#proto/sockets/read-buffers.ts';
+import { ownDescriptor, type StreamHandlers, StreamSocket } from '#proto/sockets/stream-socket.ts';
 import {
   type Connection,
   type ConnectionHost,
   connectedFrame,
   creditFrame,
-  dataFrame,
-  FULL_READ_BYTES,
   halfCloseFrame,
   readSizeFor,
   resetFrame,
-  toConnectionError,
 } from './connection.ts';
-import { WriteQueue } from './write-queue.ts';
 
 export interface StreamOptions {
   readonly id: number;
@@ -34,40 +32,31 @@ export interface StreamOptions {
   readonly firstBytes: Uint8Array;
 }
 
-/** `onread` of a socket: where it reads to, and who takes it. */
-export interface Reading {
-  readonly buffer: () => Uint8Array;
-  readonly callback: (count: number, buffer: Uint8Array) => boolean;
-}
-
 export interface DialledStream {
-  readonly socket: Socket;
+  /** Connected; the connection's from here on. */
+  readonly fd: number;
   readonly local: SocketAddress;
   readonly peer: SocketAddress;
-  /** RST where the transport has one. */
-  reset(): void;
 }
 
-/** All connections that bring little read into it, and what they brought is copied. */
-const sharedBuffer = Buffer.allocUnsafeSlow(FULL_READ_BYTES);
 /** A connection that brings less is not the one that fills the way to the client: it goes on. */
 const LIGHT_BYTES = 16 * 1024;
+/** For the peer's own end, when the session closes. */
+const LINGER_MS = 200;
 
-export class StreamConnection implements Connection {
+export class StreamConnection implements Connection, StreamHandlers {
   readonly #options: StreamOptions;
   readonly #sendCredit: SendCredit;
   readonly #receiveCredit: ReceiveCredit;
   readonly #readBytes: number;
-  readonly #queue = new WriteQueue();
+  readonly #room: ReadRoom;
   readonly #resume = () => this.#updateReading();
-  #dialled: DialledStream | null = null;
+  #socket: StreamSocket | null = null;
   #state: 'new' | 'open' | 'ended' = 'new';
   /** Read since the way to the client was full. */
   #whileFullBytes = 0;
-  #isWriting = false;
-  #isPaused = false;
-  /** What came last filled at least half of the buffer. */
-  #isBulk = false;
+  /** Of what waits: came with CONNECT, under no credit. */
+  #firstBytes = 0;
   /** The client's direction has ended. */
   #hasClientEnded = false;
   #hasPeerEnded = false;
@@ -75,43 +64,30 @@ export class StreamConnection implements Connection {
   #isReleased = false;
   /** The session is closing: end when all is written. */
   #isFinishing = false;
+  #lingering: NodeJS.Timeout | undefined;
 
   constructor(options: StreamOptions) {
     this.#options = options;
     this.#sendCredit = new SendCredit(options.creditBytes);
     this.#receiveCredit = new ReceiveCredit(options.creditBytes);
     this.#readBytes = readSizeFor(options.creditBytes);
+    this.#room = new ReadRoom(this.#readBytes);
   }
 
-  /** One who fills buffers gets a fresh one each time, which goes on as it is: thousands of others need none of their own. */
-  readonly reading: Reading = {
-    buffer: () => {
-      if (this.#isBulk) return Buffer.allocUnsafeSlow(this.#readBytes);
-      return sharedBuffer.subarray(0, this.#readBytes);
-    },
-    callback: (count, buffer) => {
-      this.#onBytes(count, buffer);
-      return true;
-    },
-  };
-
   /** Once, right after construction. */
-  start(dialled: DialledStream): void {
+  start({ fd, local, peer }: DialledStream): void {
     const { id, host, creditBytes, firstBytes } = this.#options;
-    const { socket, local, peer } = dialled;
-    this.#dialled = dialled;
     this.#state = 'open';
-    socket.on('error', (error) => this.#fail(toConnectionError(this.#options.name, error)));
-    socket.on('end', () => this.#onPeerEnd());
-    socket.on('close', () => this.#end());
+    this.#socket = new StreamSocket(ownDescriptor(fd), this);
     host.send(connectedFrame(id, local, peer, creditBytes));
-    if (firstBytes.length > 0) this.#write(firstBytes, false);
+    if (firstBytes.length > 0) this.#firstBytes = firstBytes.length - this.#socket.write([firstBytes], true);
     this.#updateReading();
   }
 
   receive(frame: Frame): void {
     switch (frame.kind) {
       case FrameKind.FRAME_KIND_DATA:
+        frame.isUsedUp = true;
         this.#onClientData(frame.data);
         return;
       case FrameKind.FRAME_KIND_HALF_CLOSE:
@@ -119,7 +95,7 @@ export class StreamConnection implements Connection {
         return;
       default:
         this.#release();
-        if (this.#state === 'open') this.#dialled?.reset();
+        if (this.#state === 'open') this.#socket?.reset();
         this.#end();
     }
   }
@@ -132,7 +108,13 @@ export class StreamConnection implements Connection {
   finish(): void {
     this.#release();
     this.#isFinishing = true;
-    if (this.#state !== 'open' || !this.#isWriting) this.#end();
+    if (this.#state !== 'open') {
+      this.#end();
+      return;
+    }
+    this.#socket?.end();
+    this.#socket?.resume();
+    this.#finishWhenWritten();
   }
 
   destroy(): void {
@@ -140,16 +122,48 @@ export class StreamConnection implements Connection {
     this.#end();
   }
 
-  #onBytes(count: number, buffer: Uint8Array): void {
-    const isOwn = buffer.buffer !== sharedBuffer.buffer;
-    this.#isBulk = count * 2 >= this.#readBytes;
+  // ---- from the socket
+
+  room(): Uint8Array {
+    return this.#room.take();
+  }
+
+  onBytes(count: number): void {
     if (this.#isReleased || this.#state !== 'open') return;
+    const { id, host } = this.#options;
     this.#sendCredit.take(count);
-    this.#whileFullBytes = this.#options.host.isFull ? this.#whileFullBytes + count : 0;
-    const data = buffer.subarray(0, count);
-    this.#options.host.send(dataFrame(this.#options.id, isOwn && this.#isBulk ? data : Buffer.from(data)));
+    this.#whileFullBytes = host.isFull ? this.#whileFullBytes + count : 0;
+    const { data, release } = this.#room.took(count);
+    const frame = makeFrame(id, FrameKind.FRAME_KIND_DATA, NO_BYTES, data);
+    if (release !== undefined) frame.release = release;
+    host.send(frame);
     this.#updateReading();
   }
+
+  onReadEnd(): void {
+    if (this.#hasPeerEnded || this.#state !== 'open') return;
+    this.#hasPeerEnded = true;
+    if (!this.#isReleased) {
+      this.#options.host.send(halfCloseFrame(this.#options.id));
+      if (this.#hasClientEnded) this.#release();
+    }
+    if (this.#isFinishing) this.#finishWhenWritten();
+    else this.#endWhenBothDid();
+  }
+
+  onTaken(bytes: number): void {
+    const first = Math.min(bytes, this.#firstBytes);
+    this.#firstBytes -= first;
+    this.#giveCredit(bytes - first);
+    if (this.#isFinishing) this.#finishWhenWritten();
+    else this.#endWhenBothDid();
+  }
+
+  onFailed({ errno }: AppError): void {
+    this.#fail(new AppError('CONNECTION_FAILED', `${this.#options.name}: ${errnoName(errno)}`, { errno }));
+  }
+
+  // ---- from the client
 
   #onClientData(data: Uint8Array): void {
     if (this.#hasClientEnded) {
@@ -162,24 +176,7 @@ export class StreamConnection implements Connection {
       this.#fail(AppError.from(thrown, 'PROTOCOL_VIOLATION'));
       return;
     }
-    if (this.#isWriting) this.#queue.push(data);
-    else if (data.length > 0) this.#write(data, true);
-  }
-
-  #write(data: Uint8Array, isUnderCredit: boolean): void {
-    this.#isWriting = true;
-    // A small piece of a batch would hold on to all of it while the peer is slow.
-    const owned = data.length * 2 >= data.buffer.byteLength ? data : Buffer.from(data);
-    this.#dialled?.socket.write(owned, (error) => {
-      this.#isWriting = false;
-      // 'error' tells what happened.
-      if (error || this.#state === 'ended') return;
-      if (isUnderCredit) this.#giveCredit(data.length);
-      const next = this.#queue.shift();
-      if (next !== null) this.#write(next, true);
-      else if (this.#isFinishing) this.#end();
-      else if (this.#hasClientEnded) this.#dialled?.socket.end();
-    });
+    if (data.length > 0 && this.#socket !== null) this.#giveCredit(this.#socket.write([data], true));
   }
 
   #giveCredit(bytes: number): void {
@@ -191,30 +188,32 @@ export class StreamConnection implements Connection {
   #onClientEnd(): void {
     if (this.#hasClientEnded) return;
     this.#hasClientEnded = true;
-    if (this.#state === 'open' && !this.#isWriting) this.#dialled?.socket.end();
+    if (this.#state === 'open') this.#socket?.end();
     if (this.#hasPeerEnded) this.#release();
+    this.#endWhenBothDid();
   }
 
-  #onPeerEnd(): void {
-    if (this.#hasPeerEnded || this.#state !== 'open') return;
-    this.#hasPeerEnded = true;
-    if (this.#isReleased) return;
-    this.#options.host.send(halfCloseFrame(this.#options.id));
-    if (this.#hasClientEnded) this.#release();
+  /** Closed with bytes unread, or before some that are on their way, it would be reset, and what we sent with it. */
+  #finishWhenWritten(): void {
+    if (this.#socket?.waitingBytes !== 0) return;
+    if (this.#hasPeerEnded) this.#end();
+    else this.#lingering ??= setTimeout(() => this.#end(), LINGER_MS);
+  }
+
+  /** The kernel has all of it: what it has not sent yet it sends without us. */
+  #endWhenBothDid(): void {
+    if (this.#hasPeerEnded && this.#hasClientEnded && this.#socket?.waitingBytes === 0) this.#end();
   }
 
   /** Reads only while a whole buffer is within the credit and the way to the client has room. */
   #updateReading(): void {
-    const socket = this.#dialled?.socket;
-    if (socket === undefined || this.#state !== 'open') return;
+    const socket = this.#socket;
+    if (socket === null || this.#state !== 'open') return;
     const { host } = this.#options;
     const hasCredit = this.#sendCredit.availableBytes >= this.#readBytes;
     const isHeldUp = host.isFull && (this.#whileFullBytes > LIGHT_BYTES || host.isStuffed);
     if (hasCredit && isHeldUp) host.whenWritable(this.#resume);
-    const shouldPause = !hasCredit || isHeldUp;
-    if (shouldPause === this.#isPaused) return;
-    this.#isPaused = shouldPause;
-    if (shouldPause) socket.pause();
+    if (!hasCredit || isHeldUp) socket.pause();
     else socket.resume();
   }
 
@@ -223,7 +222,7 @@ export class StreamConnection implements Connection {
       this.#options.host.send(resetFrame(this.#options.id, error));
       this.#release();
     }
-    if (error.code === 'PROTOCOL_VIOLATION' && this.#state === 'open') this.#dialled?.reset();
+    if (error.code === 'PROTOCOL_VIOLATION' && this.#state === 'open') this.#socket?.reset();
     this.#end();
   }
 
@@ -236,10 +235,10 @@ export class StreamConnection implements Connection {
   #end(): void {
     if (this.#state === 'ended') return;
     this.#state = 'ended';
-    this.#queue.clear();
+    clearTimeout(this.#lingering);
     this.#options.host.forgetWriter(this.#resume);
-    const socket = this.#dialled?.socket;
-    if (socket !== undefined && !socket.destroyed) socket.destroy();
+    this.#room.close();
+    this.#socket?.close();
     if (!this.#isReleased) {
       // The socket closed without having said why: the client is not left waiting.
       this.#options.host.send(resetFrame(this.#options.id, new AppError('CONNECTION_FAILED', 'connection closed')));

@@ -34,7 +34,6 @@ static Napi::Object init(Napi::Env env, Napi::Object exports)
 	exports.Set("openSocketDiagnosis", Napi::Function::New(env, open_socket_diagnosis));
 	exports.Set("listConnections", Napi::Function::New(env, list_connections));
 	exports.Set("destroyConnection", Napi::Function::New(env, destroy_connection));
-	exports.Set("FdPoll", define_fd_poll(env));
 	return exports;
 }
 

@@ -39,7 +39,4 @@ Napi::Value open_socket_diagnosis(const Napi::CallbackInfo &info);
 Napi::Value list_connections(const Napi::CallbackInfo &info);
 Napi::Value destroy_connection(const Napi::CallbackInfo &info);
 
-/* fd_poll.cc */
-Napi::Function define_fd_poll(Napi::Env env);
-
 #endif

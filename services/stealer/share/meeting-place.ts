@@ -5,7 +5,7 @@ import { closeSync } from 'node:fs';
 import { Socket } from 'node:net';
 import { errnoName } from '#proto/errno.ts';
 import { AppError } from '#proto/errors.ts';
-import { type FdPoll, READABLE, watchFd } from '#runtime/netns.ts';
+import { type FdPoll, READABLE, watchFd } from '#proto/sockets/addon.ts';
 import { stealerAddon } from '../native/index.ts';
 import { assertIsStealer } from './peer.ts';
 

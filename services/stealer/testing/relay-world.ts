@@ -6,8 +6,8 @@ import { createServer as createHttpServer, type RequestListener } from 'node:htt
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
 import type { BodyLimits, FilteredRequest } from '#http-filter/http-filter.ts';
 import type { RequestBody } from '#http-filter/request-body.ts';
+import { type FdPoll, READABLE, watchFd } from '#proto/sockets/addon.ts';
 import { Http1Request } from '#runtime/http/http1-request.ts';
-import { type FdPoll, READABLE, watchFd } from '#runtime/netns.ts';
 import { stealerAddon } from '../native/index.ts';
 import { type Decision, type Taker, Undecided } from '../relay/decision.ts';
 import { Http1Relay } from '../relay/http1-relay.ts';

@@ -2,7 +2,7 @@
 // from its beginning. The target is listened to as well: if it speaks first, it speaks no TLS.
 
 import { closeSync } from 'node:fs';
-import { READABLE, watchFd } from '#runtime/netns.ts';
+import { READABLE, watchFd } from '#proto/sockets/addon.ts';
 import { stealerAddon } from '../native/index.ts';
 import type { Dialled } from '../redirect.ts';
 import { FIRST_HEAD_MS } from '../relay/times.ts';

@@ -1,0 +1,99 @@
+/* The system calls of the data path of streams. */
+#include "sockets.h"
+
+#include <cerrno>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+int sockets_open()
+{
+	int fd = epoll_create1(EPOLL_CLOEXEC);
+
+	return fd < 0 ? -errno : fd;
+}
+
+int sockets_add(int epoll_fd, int fd, uint32_t id)
+{
+	struct epoll_event event = {};
+	int yes = 1;
+
+	/* Other streams than TCP have no such thing; one that was reset already tells so when it is read. */
+	if (setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes) < 0 && errno == EBADF)
+		return -errno;
+	event.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
+	event.data.u32 = id;
+	return epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0 ? -errno : 0;
+}
+
+int sockets_remove(int epoll_fd, int fd)
+{
+	return epoll_ctl(epoll_fd, EPOLL_CTL_DEL, fd, nullptr) < 0 ? -errno : 0;
+}
+
+int sockets_ready(int epoll_fd, uint32_t ready[SOCKETS_PER_WAIT * 2])
+{
+	struct epoll_event events[SOCKETS_PER_WAIT];
+	int count;
+
+	do {
+		count = epoll_wait(epoll_fd, events, SOCKETS_PER_WAIT, 0);
+	} while (count < 0 && errno == EINTR);
+	if (count < 0)
+		return -errno;
+	for (int i = 0; i < count; i++) {
+		uint32_t said = events[i].events;
+		uint32_t mask = 0;
+
+		if ((said & EPOLLIN) != 0)
+			mask |= SOCKET_READABLE;
+		if ((said & EPOLLOUT) != 0)
+			mask |= SOCKET_WRITABLE;
+		if ((said & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0)
+			mask |= SOCKET_READABLE | SOCKET_ENDS;
+		ready[i * 2] = events[i].data.u32;
+		ready[i * 2 + 1] = mask;
+	}
+	return count;
+}
+
+int64_t socket_read(int fd, uint8_t *bytes, size_t size)
+{
+	ssize_t count;
+
+	do {
+		count = recv(fd, bytes, size, MSG_DONTWAIT);
+	} while (count < 0 && errno == EINTR);
+	return count < 0 ? -errno : count;
+}
+
+int64_t socket_write(int fd, struct iovec *pieces, size_t count)
+{
+	struct msghdr message = {};
+	ssize_t taken;
+
+	message.msg_iov = pieces;
+	message.msg_iovlen = count;
+	do {
+		taken = sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+	} while (taken < 0 && errno == EINTR);
+	if (taken < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
+		return 0;
+	return taken < 0 ? -errno : taken;
+}
+
+int socket_end(int fd)
+{
+	return shutdown(fd, SHUT_WR) < 0 ? -errno : 0;
+}
+
+void socket_close(int fd, bool is_reset)
+{
+	struct linger at_once = {1, 0};
+
+	if (is_reset)
+		setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+	close(fd);
+}

@@ -1,0 +1,43 @@
+/*
+ * Connected streams that are read and written when an epoll descriptor says so. Edge-triggered: a socket is put in once and
+ * never changed, so that who reads until there is no more, and writes until no more is taken, is told of all that follows.
+ *
+ * Functions return >= 0 or -errno; nothing here knows of Node.
+ */
+#ifndef MIRRORD_SOCKETS_H
+#define MIRRORD_SOCKETS_H
+
+#include <cstddef>
+#include <cstdint>
+#include <sys/uio.h>
+
+/* What a socket is ready for, as a sum. */
+enum : uint32_t {
+	SOCKET_READABLE = 1,
+	SOCKET_WRITABLE = 2,
+	/* The peer's end, or an error, is behind the bytes that can be read. */
+	SOCKET_ENDS = 4,
+};
+
+/* At most so many at once; those beyond are told by the next call. */
+static constexpr int SOCKETS_PER_WAIT = 256;
+/* Pieces of one write; those beyond wait for the next. */
+static constexpr int PIECES_PER_WRITE = 64;
+
+int sockets_open();
+/* Also sends small segments at once. The descriptor stays the caller's; closing the last of it takes it out. */
+int sockets_add(int epoll_fd, int fd, uint32_t id);
+int sockets_remove(int epoll_fd, int fd);
+/* Does not wait. `ready` takes an id and a mask for each of the sockets; returns their number. */
+int sockets_ready(int epoll_fd, uint32_t ready[SOCKETS_PER_WAIT * 2]);
+
+/* Bytes, 0 at the peer's end, -EAGAIN when nothing is there. */
+int64_t socket_read(int fd, uint8_t *bytes, size_t size);
+/* Bytes that the kernel took: fewer than there are, or 0, when it takes no more just now. */
+int64_t socket_write(int fd, struct iovec *pieces, size_t count);
+/* FIN behind what was written. */
+int socket_end(int fd);
+/* Closes the descriptor; by RST, and without what was not sent yet, if `is_reset`. */
+void socket_close(int fd, bool is_reset);
+
+#endif

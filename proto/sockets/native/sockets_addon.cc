@@ -1,0 +1,130 @@
+/* The class Sockets: one epoll descriptor, and the calls on what is in it. */
+#include "addon.h"
+#include "sockets.h"
+
+#include <algorithm>
+#include <cerrno>
+
+namespace
+{
+
+class Sockets : public Napi::ObjectWrap<Sockets> {
+public:
+	explicit Sockets(const Napi::CallbackInfo &info);
+	Napi::Value add(const Napi::CallbackInfo &info);
+	Napi::Value remove(const Napi::CallbackInfo &info);
+	Napi::Value ready(const Napi::CallbackInfo &info);
+	Napi::Value read(const Napi::CallbackInfo &info);
+	Napi::Value write(const Napi::CallbackInfo &info);
+	Napi::Value end(const Napi::CallbackInfo &info);
+	Napi::Value close(const Napi::CallbackInfo &info);
+
+private:
+	static int to_int(const Napi::Value &value) { return value.As<Napi::Number>().Int32Value(); }
+	static size_t to_size(const Napi::Value &value) { return value.As<Napi::Number>().Uint32Value(); }
+	static Napi::Value to_value(const Napi::CallbackInfo &info, int64_t number)
+	{
+		return Napi::Number::New(info.Env(), static_cast<double>(number));
+	}
+
+	int epoll_fd_ = -1;
+	/* Held, so that its memory stays. */
+	Napi::ObjectReference ready_object_;
+	uint32_t *ready_ = nullptr;
+};
+
+/* (ready: Uint32Array): `epollFd` is the caller's, who watches and closes it. */
+Sockets::Sockets(const Napi::CallbackInfo &info) : Napi::ObjectWrap<Sockets>(info)
+{
+	Napi::Uint32Array ready = info[0].As<Napi::Uint32Array>();
+
+	epoll_fd_ = ready.ElementLength() < SOCKETS_PER_WAIT * 2 ? -EINVAL : sockets_open();
+	if (epoll_fd_ < 0) {
+		errno = -epoll_fd_;
+		fail(info.Env(), "epoll_create1");
+		return;
+	}
+	ready_object_ = Napi::Persistent(ready.As<Napi::Object>());
+	ready_ = ready.Data();
+	info.This().As<Napi::Object>().Set("epollFd", Napi::Number::New(info.Env(), epoll_fd_));
+}
+
+/* (fd, id): 0 or -errno. */
+Napi::Value Sockets::add(const Napi::CallbackInfo &info)
+{
+	return to_value(info, sockets_add(epoll_fd_, to_int(info[0]), info[1].As<Napi::Number>().Uint32Value()));
+}
+
+/* (fd): 0 or -errno. */
+Napi::Value Sockets::remove(const Napi::CallbackInfo &info)
+{
+	return to_value(info, sockets_remove(epoll_fd_, to_int(info[0])));
+}
+
+/* (): how many have become ready; their ids and masks lie in `ready`. */
+Napi::Value Sockets::ready(const Napi::CallbackInfo &info)
+{
+	return to_value(info, sockets_ready(epoll_fd_, ready_));
+}
+
+/* (fd, room: Uint8Array, at, most): how many bytes lie in `room` from `at` on, or -errno. */
+Napi::Value Sockets::read(const Napi::CallbackInfo &info)
+{
+	Napi::Uint8Array room = info[1].As<Napi::Uint8Array>();
+	size_t at = std::min(to_size(info[2]), room.ByteLength());
+	size_t most = std::min(to_size(info[3]), room.ByteLength() - at);
+
+	return to_value(info, socket_read(to_int(info[0]), room.Data() + at, most));
+}
+
+/* (fd, pieces: Uint8Array[], skip): how many bytes beyond the first `skip` the kernel took, or -errno. */
+Napi::Value Sockets::write(const Napi::CallbackInfo &info)
+{
+	Napi::Array pieces = info[1].As<Napi::Array>();
+	size_t skip = to_size(info[2]);
+	struct iovec parts[PIECES_PER_WRITE];
+	uint32_t length = pieces.Length();
+	size_t count = 0;
+
+	for (uint32_t i = 0; i < length && count < PIECES_PER_WRITE; i++) {
+		Napi::Uint8Array piece = pieces.Get(i).As<Napi::Uint8Array>();
+		size_t size = piece.ByteLength();
+
+		if (skip >= size) {
+			skip -= size;
+			continue;
+		}
+		parts[count++] = {piece.Data() + skip, size - skip};
+		skip = 0;
+	}
+	return to_value(info, count == 0 ? 0 : socket_write(to_int(info[0]), parts, count));
+}
+
+/* (fd) */
+Napi::Value Sockets::end(const Napi::CallbackInfo &info)
+{
+	return to_value(info, socket_end(to_int(info[0])));
+}
+
+/* (fd, isReset) */
+Napi::Value Sockets::close(const Napi::CallbackInfo &info)
+{
+	socket_close(to_int(info[0]), info[1].ToBoolean());
+	return info.Env().Undefined();
+}
+
+} // namespace
+
+Napi::Function define_sockets(Napi::Env env)
+{
+	return Sockets::DefineClass(env, "Sockets",
+	                            {
+	                                    Sockets::InstanceMethod<&Sockets::add>("add"),
+	                                    Sockets::InstanceMethod<&Sockets::remove>("remove"),
+	                                    Sockets::InstanceMethod<&Sockets::ready>("ready"),
+	                                    Sockets::InstanceMethod<&Sockets::read>("read"),
+	                                    Sockets::InstanceMethod<&Sockets::write>("write"),
+	                                    Sockets::InstanceMethod<&Sockets::end>("end"),
+	                                    Sockets::InstanceMethod<&Sockets::close>("close"),
+	                            });
+}

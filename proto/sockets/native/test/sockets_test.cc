@@ -1,0 +1,186 @@
+/* The parts of the addon that know nothing of Node, under ASAN and UBSAN. TAP. */
+#include "sockets.h"
+
+#include <arpa/inet.h>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <sys/socket.h>
+#include <unistd.h>
+#include <vector>
+
+static int number;
+static int failures;
+static bool is_failing;
+
+static void check(bool holds, const char *what, int line)
+{
+	if (holds)
+		return;
+	is_failing = true;
+	printf("# line %d: %s\n", line, what);
+}
+
+#define CHECK(expression) check(expression, #expression, __LINE__)
+
+static void test(const char *name, void (*body)())
+{
+	is_failing = false;
+	body();
+	failures += is_failing;
+	printf("%sok %d - %s\n", is_failing ? "not " : "", ++number, name);
+}
+
+/* Two connected ends in one epoll descriptor, under the ids 0 and 1. */
+struct pair {
+	int epoll_fd, ends[2];
+};
+
+static struct pair tcp_pair()
+{
+	struct sockaddr_in at = {};
+	socklen_t length = sizeof at;
+	struct pair pair = {sockets_open(), {-1, -1}};
+	int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	at.sin_family = AF_INET;
+	at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	CHECK(bind(listener, reinterpret_cast<struct sockaddr *>(&at), length) == 0 && listen(listener, 1) == 0);
+	getsockname(listener, reinterpret_cast<struct sockaddr *>(&at), &length);
+	pair.ends[0] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	CHECK(connect(pair.ends[0], reinterpret_cast<struct sockaddr *>(&at), length) == 0);
+	pair.ends[1] = accept4(listener, nullptr, nullptr, SOCK_CLOEXEC);
+	close(listener);
+	for (uint32_t id = 0; id < 2; id++)
+		CHECK(sockets_add(pair.epoll_fd, pair.ends[id], id) == 0);
+	return pair;
+}
+
+static void close_pair(struct pair pair)
+{
+	for (int fd : pair.ends)
+		if (fd >= 0)
+			socket_close(fd, false);
+	close(pair.epoll_fd);
+}
+
+/* The mask of one id, 0 where it is not told of. */
+static uint32_t mask_of(struct pair pair, uint32_t id)
+{
+	uint32_t ready[SOCKETS_PER_WAIT * 2];
+	int count = sockets_ready(pair.epoll_fd, ready);
+
+	for (int i = 0; i < count; i++)
+		if (ready[i * 2] == id)
+			return ready[i * 2 + 1];
+	return 0;
+}
+
+static int64_t write_text(int fd, const char *first, const char *second)
+{
+	struct iovec pieces[] = {{const_cast<char *>(first), strlen(first)}, {const_cast<char *>(second), strlen(second)}};
+
+	return socket_write(fd, pieces, 2);
+}
+
+static void pieces_arrive_in_order()
+{
+	struct pair pair = tcp_pair();
+	uint8_t bytes[16] = {};
+
+	CHECK(mask_of(pair, 1) == SOCKET_WRITABLE);
+	CHECK(write_text(pair.ends[0], "abc", "def") == 6);
+	CHECK((mask_of(pair, 1) & SOCKET_READABLE) != 0);
+	CHECK(socket_read(pair.ends[1], bytes, 4) == 4);
+	CHECK(socket_read(pair.ends[1], bytes + 4, 12) == 2);
+	CHECK(memcmp(bytes, "abcdef", 6) == 0);
+	CHECK(socket_read(pair.ends[1], bytes, 16) == -EAGAIN);
+	CHECK(mask_of(pair, 1) == 0);
+	close_pair(pair);
+}
+
+static void a_full_peer_takes_no_more_and_says_when()
+{
+	struct pair pair = tcp_pair();
+	std::vector<uint8_t> block(1 << 20);
+	struct iovec piece = {block.data(), block.size()};
+	int64_t sent = 0, taken;
+
+	mask_of(pair, 0);
+	while ((taken = socket_write(pair.ends[0], &piece, 1)) > 0)
+		sent += taken;
+	CHECK(taken == 0 && sent > 0);
+	CHECK((mask_of(pair, 0) & SOCKET_WRITABLE) == 0);
+	while (sent > 0 && (taken = socket_read(pair.ends[1], block.data(), block.size())) > 0)
+		sent -= taken;
+	CHECK((mask_of(pair, 0) & SOCKET_WRITABLE) != 0);
+	close_pair(pair);
+}
+
+static void an_end_comes_after_what_was_written()
+{
+	struct pair pair = tcp_pair();
+	uint8_t bytes[4];
+
+	CHECK(write_text(pair.ends[0], "x", "") == 1);
+	CHECK(socket_end(pair.ends[0]) == 0);
+	CHECK((mask_of(pair, 1) & SOCKET_ENDS) != 0);
+	CHECK(socket_read(pair.ends[1], bytes, sizeof bytes) == 1);
+	CHECK(socket_read(pair.ends[1], bytes, sizeof bytes) == 0);
+	CHECK(write_text(pair.ends[1], "back", "") == 4);
+	CHECK(socket_read(pair.ends[0], bytes, sizeof bytes) == 4);
+	close_pair(pair);
+}
+
+static void a_reset_is_told_after_what_came_before_it()
+{
+	struct pair pair = tcp_pair();
+	uint8_t bytes[4];
+
+	CHECK(write_text(pair.ends[0], "last", "") == 4);
+	socket_close(pair.ends[0], true);
+	pair.ends[0] = -1;
+	CHECK((mask_of(pair, 1) & SOCKET_ENDS) != 0);
+	CHECK(socket_read(pair.ends[1], bytes, sizeof bytes) == 4);
+	CHECK(socket_read(pair.ends[1], bytes, sizeof bytes) == -ECONNRESET);
+	CHECK(write_text(pair.ends[1], "x", "") == -EPIPE);
+	close_pair(pair);
+}
+
+static void one_that_was_taken_out_is_not_told_of()
+{
+	struct pair pair = tcp_pair();
+
+	mask_of(pair, 1);
+	CHECK(sockets_remove(pair.epoll_fd, pair.ends[1]) == 0);
+	CHECK(sockets_remove(pair.epoll_fd, pair.ends[1]) == -ENOENT);
+	CHECK(write_text(pair.ends[0], "x", "y") == 2);
+	CHECK(mask_of(pair, 1) == 0);
+	close_pair(pair);
+}
+
+static void a_unix_stream_is_one_too()
+{
+	struct pair pair = {sockets_open(), {-1, -1}};
+	uint8_t bytes[4];
+
+	CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair.ends) == 0);
+	CHECK(sockets_add(pair.epoll_fd, pair.ends[1], 1) == 0);
+	CHECK(write_text(pair.ends[0], "ab", "cd") == 4);
+	CHECK((mask_of(pair, 1) & SOCKET_READABLE) != 0);
+	CHECK(socket_read(pair.ends[1], bytes, sizeof bytes) == 4);
+	CHECK(sockets_add(pair.epoll_fd, -1, 2) == -EBADF);
+	close_pair(pair);
+}
+
+int main()
+{
+	test("pieces arrive in order, whatever is read at once", pieces_arrive_in_order);
+	test("a full peer takes no more and says when it does", a_full_peer_takes_no_more_and_says_when);
+	test("an end comes after what was written, and the other direction goes on", an_end_comes_after_what_was_written);
+	test("a reset is told after what came before it", a_reset_is_told_after_what_came_before_it);
+	test("one that was taken out is not told of", one_that_was_taken_out_is_not_told_of);
+	test("a unix stream is one too", a_unix_stream_is_one_too);
+	printf("1..%d\n", number);
+	return failures > 0;
+}

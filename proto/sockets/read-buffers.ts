@@ -1,0 +1,56 @@
+// Memory that bulk is read into, used again as soon as its bytes have gone their way: fresh memory costs page faults, a cold
+// cache and the collector as much as the copy into it. Who never gives a buffer back costs a fresh one, and nothing else.
+
+/** Of one read. */
+export const BULK_READ_BYTES = 128 * 1024;
+/** Kept for the next: what two sessions have on their way. */
+const MAX_KEPT = 64;
+
+const kept: Buffer[] = [];
+
+export function takeReadBuffer(): Buffer {
+  return kept.pop() ?? Buffer.allocUnsafeSlow(BULK_READ_BYTES);
+}
+
+/** Nobody has a view into it any more. */
+export function giveReadBuffer(buffer: Buffer): void {
+  if (kept.length < MAX_KEPT) kept.push(buffer);
+}
+
+const shared = Buffer.allocUnsafeSlow(BULK_READ_BYTES);
+
+/**
+ * Where one stream reads to: who fills buffers gets one of its own each time, which goes on as it is; thousands of others share
+ * one, and what they bring is copied.
+ */
+export class ReadRoom {
+  readonly #readBytes: number;
+  #own: Buffer | null = null;
+
+  constructor(readBytes: number) {
+    this.#readBytes = readBytes;
+  }
+
+  take(): Buffer {
+    return (this.#own ?? shared).subarray(0, this.#readBytes);
+  }
+
+  /** The bytes as they may be kept, and what to call when nobody keeps them any more. */
+  took(count: number): { data: Buffer; release?: () => void } {
+    const own = this.#own;
+    const isBulk = count * 2 >= this.#readBytes;
+    if (own === null || !isBulk) {
+      const data = Buffer.from((own ?? shared).subarray(0, count));
+      if (isBulk) this.#own = takeReadBuffer();
+      else this.close();
+      return { data };
+    }
+    this.#own = takeReadBuffer();
+    return { data: own.subarray(0, count), release: () => giveReadBuffer(own) };
+  }
+
+  close(): void {
+    if (this.#own !== null) giveReadBuffer(this.#own);
+    this.#own = null;
+  }
+}

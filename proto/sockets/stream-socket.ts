@@ -1,0 +1,224 @@
+// A connected stream by its descriptor: read into memory that its owner names, written from where the bytes lie. What the
+// kernel does not take waits here, and its owner, who knows how much that is, stops.
+//
+// It ends by one of: `close` or `reset` of its owner; a failure, which is told once. Then the descriptor is closed.
+
+import { errnoName } from '../errno.ts';
+import { AppError } from '../errors.ts';
+import { PIECES_PER_WRITE, SOCKET_ENDS, SOCKET_READABLE, SOCKET_WRITABLE } from './addon.ts';
+import { type PoolMember, type SocketPool, socketPool } from './socket-pool.ts';
+
+/** Who keeps the descriptor open. */
+export interface Descriptor {
+  readonly fd: number;
+  /** By RST, where there is one, if `isReset`. */
+  close(isReset: boolean): void;
+}
+
+/** Nobody else closes it. */
+export function ownDescriptor(fd: number): Descriptor {
+  return { fd, close: (isReset) => socketPool().native.close(fd, isReset) };
+}
+
+export interface StreamHandlers {
+  /** Memory to read into: of any size but none. */
+  room(): Uint8Array;
+  /** So many bytes lie at the start of it. */
+  onBytes(count: number, room: Uint8Array): void;
+  /** The peer's direction has ended. */
+  onReadEnd(): void;
+  /** So many bytes that had waited are the kernel's now. */
+  onTaken(bytes: number): void;
+  /** CONNECTION_FAILED with the kernel's errno: it is closed, nothing comes after it. */
+  onFailed(error: AppError): void;
+}
+
+/** Reads of one socket before it is another's turn. */
+const READS_PER_TURN = 4;
+const EAGAIN = 11;
+
+export class StreamSocket implements PoolMember {
+  readonly #pool: SocketPool;
+  readonly #descriptor: Descriptor;
+  readonly #handlers: StreamHandlers;
+  readonly #id: number;
+  #isReading = false;
+  /** Something may be there to be read. */
+  #isReadable = false;
+  /** Not to be taken for read out before the end has been read. */
+  #hasEnd = false;
+  #hasReadEnd = false;
+  #isInRead = false;
+  #waiting: Uint8Array[] = [];
+  /** Of the first that waits. */
+  #skip = 0;
+  #waitingBytes = 0;
+  #isEnding = false;
+  #isClosed = false;
+
+  /** Reads nothing before `resume`. */
+  constructor(descriptor: Descriptor, handlers: StreamHandlers, pool = socketPool()) {
+    this.#pool = pool;
+    this.#descriptor = descriptor;
+    this.#handlers = handlers;
+    this.#id = pool.add(descriptor.fd, this);
+    if (this.#id < 0) this.#failSoon('epoll', this.#id);
+  }
+
+  /** Bytes that the kernel has not taken. */
+  get waitingBytes(): number {
+    return this.#waitingBytes;
+  }
+
+  get isClosed(): boolean {
+    return this.#isClosed;
+  }
+
+  resume(): void {
+    if (this.#isReading || this.#isClosed || this.#hasReadEnd) return;
+    this.#isReading = true;
+    if (this.#isReadable && !this.#isInRead) this.#pool.turnSoon(this);
+  }
+
+  pause(): void {
+    this.#isReading = false;
+  }
+
+  /**
+   * In order after what was written before. Returns the bytes that the kernel took at once; `onTaken` tells of the others. They
+   * stay where they are until then, or are copied, if `isBorrowed`: then the memory is the caller's again when this returns.
+   */
+  write(pieces: readonly Uint8Array[], isBorrowed = false): number {
+    if (this.#isClosed || this.#isEnding) return 0;
+    let taken = 0;
+    if (this.#waitingBytes === 0) {
+      taken = this.#writeNow(pieces);
+      if (taken < 0) {
+        this.#failSoon('write', taken);
+        return 0;
+      }
+    }
+    let skip = taken;
+    for (const piece of pieces) {
+      if (skip >= piece.length) {
+        skip -= piece.length;
+        continue;
+      }
+      const rest = skip === 0 ? piece : piece.subarray(skip);
+      skip = 0;
+      this.#waiting.push(isBorrowed ? Buffer.from(rest) : rest);
+      this.#waitingBytes += rest.length;
+    }
+    return taken;
+  }
+
+  /** All, or until the kernel takes no more: only then it tells when it does again. */
+  #writeNow(pieces: readonly Uint8Array[]): number {
+    const { native } = this.#pool;
+    const { fd } = this.#descriptor;
+    let taken = native.write(fd, pieces, 0);
+    for (let more = taken; more > 0 && pieces.length > PIECES_PER_WRITE; taken += more) {
+      more = Math.max(0, native.write(fd, pieces, taken));
+    }
+    return taken;
+  }
+
+  /** Our direction ends when all is written. */
+  end(): void {
+    if (this.#isClosed || this.#isEnding) return;
+    this.#isEnding = true;
+    if (this.#waitingBytes === 0) this.#pool.native.end(this.#descriptor.fd);
+  }
+
+  /** What waits is dropped. */
+  close(): void {
+    this.#release(false);
+  }
+
+  reset(): void {
+    this.#release(true);
+  }
+
+  // ---- from the pool
+
+  onReady(mask: number): void {
+    if ((mask & SOCKET_WRITABLE) !== 0 && this.#waitingBytes > 0) this.#writeWaiting();
+    if ((mask & SOCKET_ENDS) !== 0) this.#hasEnd = true;
+    if ((mask & SOCKET_READABLE) === 0) return;
+    this.#isReadable = true;
+    this.#read();
+  }
+
+  onTurn(): void {
+    this.#read();
+  }
+
+  #read(): void {
+    if (this.#isInRead) return;
+    this.#isInRead = true;
+    for (let reads = 0; reads < READS_PER_TURN && this.#isReading && this.#isReadable && !this.#isClosed; reads++) {
+      const room = this.#handlers.room();
+      const count = this.#pool.native.read(this.#descriptor.fd, room, 0, room.length);
+      // What comes after a short read is told anew; an end that was told already is not.
+      if (count <= 0 || (count < room.length && !this.#hasEnd)) this.#isReadable = false;
+      if (count > 0) this.#handlers.onBytes(count, room);
+      else if (count === 0) {
+        this.#isReading = false;
+        this.#hasReadEnd = true;
+        this.#handlers.onReadEnd();
+      } else if (count !== -EAGAIN) this.#fail('read', count);
+    }
+    this.#isInRead = false;
+    if (this.#isReadable && this.#isReading && !this.#isClosed) this.#pool.turnSoon(this);
+  }
+
+  #writeWaiting(): void {
+    let sum = 0;
+    while (this.#waitingBytes > 0) {
+      const taken = this.#pool.native.write(this.#descriptor.fd, this.#waiting, this.#skip);
+      if (taken < 0) {
+        this.#fail('write', taken);
+        return;
+      }
+      if (taken === 0) break;
+      sum += taken;
+      this.#waitingBytes -= taken;
+      this.#drop(taken);
+    }
+    if (this.#waitingBytes === 0 && this.#isEnding) this.#pool.native.end(this.#descriptor.fd);
+    if (sum > 0) this.#handlers.onTaken(sum);
+  }
+
+  #drop(taken: number): void {
+    let skip = this.#skip + taken;
+    let count = 0;
+    for (const piece of this.#waiting) {
+      if (piece.length > skip) break;
+      skip -= piece.length;
+      count += 1;
+    }
+    if (count > 0) this.#waiting.splice(0, count);
+    this.#skip = skip;
+  }
+
+  /** Not within a call of its owner's. */
+  #failSoon(what: string, negative: number): void {
+    queueMicrotask(() => this.#fail(what, negative));
+  }
+
+  #fail(what: string, negative: number): void {
+    if (this.#isClosed) return;
+    this.#release(false);
+    const error = new AppError('CONNECTION_FAILED', `${what}: ${errnoName(-negative)}`, { errno: -negative });
+    this.#handlers.onFailed(error);
+  }
+
+  #release(isReset: boolean): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    this.#waiting = [];
+    this.#waitingBytes = 0;
+    if (this.#id >= 0) this.#pool.remove(this.#id, this.#descriptor.fd);
+    this.#descriptor.close(isReset);
+  }
+}
