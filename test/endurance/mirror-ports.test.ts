@@ -175,6 +175,22 @@ describe.skipIf(!can.root.yes)('several processes behind one port', () => {
   );
 
   test(
+    'by workers that are forked before: every connection is heard by one of them, also when one was replaced',
+    async () => {
+      const run = start(['python3', fixture('shared_port.py'), 'prefork', `${ECHO}`]);
+      const workers = () => [...run.stdout().matchAll(/^worker (\d+)$/gm)].map(([, pid]) => Number(pid));
+      await until('both workers are there', () => workers().length === 2);
+      await hears(run, await send(ECHO, 20));
+      process.kill(workers()[0] as number, 'SIGKILL');
+      await until('another worker is there', () => workers().length === 3);
+      await hears(run, await send(ECHO, 20));
+      expect(heard(run)).toHaveLength(40);
+      await stopAll(run);
+    },
+    DEADLINE_MS,
+  );
+
+  test(
     'by node:cluster: every connection is heard by one of them',
     async () => {
       const program = `const cluster = require('node:cluster');
