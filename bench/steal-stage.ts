@@ -21,7 +21,7 @@ const ENDING_SIGNALS = { SIGINT: 2, SIGTERM: 15, SIGHUP: 1 } as const;
 export const HOST = '10.99.0.1';
 
 /** Someone in between: its port, and its process where its CPU counts. */
-export type Way = Readonly<{ port: number; pid: number | null }>;
+export type Way = Readonly<{ port: number; pid: number | null; scheme?: 'https' }>;
 export type Sample = Readonly<{ perSecond: number; cpuMicros: number; p50: number; p99: number }>;
 
 export function cpuTicks(pid: number): number {
@@ -146,10 +146,16 @@ backend stolen
    * `mirrord exec` that steals a port with the header filter "X-User: alice".
    *
    * @param server a program of Node's that listens on the port and says `serving`
+   * @param more keys of feature.network.incoming
    * @returns the stealer's process
    */
-  async steal(port: number, server: string, variables: Record<string, string> = {}): Promise<number> {
-    const { harness } = await this.startSession(port, server, variables);
+  async steal(
+    port: number,
+    server: string,
+    variables: Record<string, string> = {},
+    more: object = {},
+  ): Promise<number> {
+    const { harness } = await this.startSession(port, server, variables, more);
     const stealer = harness.process('dist/stealer.js');
     await promisify(execFile)('taskset', ['-a', '-c', '-p', '1', String(stealer)]);
     return stealer;
@@ -160,9 +166,10 @@ backend stolen
     port: number,
     server: string,
     variables: Record<string, string>,
+    more: object = {},
   ): Promise<Readonly<{ harness: ExecHarness; stop: () => Promise<void> }>> {
     const harness = new ExecHarness();
-    const incoming = { mode: 'steal', http_filter: { header_filter: '^x-user: alice$' } };
+    const incoming = { mode: 'steal', http_filter: { header_filter: '^x-user: alice$' }, ...more };
     const config = this.file('mirrord.json', JSON.stringify({ feature: { network: { incoming } } }));
     const words = ['exec', '-f', config, '-t', `pid/${this.network.target.pid}`, '--', process.execPath, '-e', server];
     const run = harness.start(words, { variables });
@@ -187,7 +194,7 @@ backend stolen
   async wrk(way: Way, seconds: number, at: string, args: readonly string[]): Promise<Sample> {
     const before = way.pid === null ? 0 : cpuTicks(way.pid);
     const stdout = await this.load([
-      ...['wrk', '-t1', `-d${seconds}s`, '--latency', ...args, `http://${HOST}:${way.port}${at}`],
+      ...['wrk', '-t1', `-d${seconds}s`, '--latency', ...args, `${way.scheme ?? 'http'}://${HOST}:${way.port}${at}`],
     ]);
     const used = way.pid === null ? 0 : cpuTicks(way.pid) - before;
     const requests = Number(/(\d+) requests in/.exec(stdout)?.[1] ?? 0);
@@ -203,7 +210,9 @@ backend stolen
   /** `h2load`, whose latencies are mean and maximum, not percentiles. */
   async h2load(way: Way, seconds: number, at: string, args: readonly string[]): Promise<Sample> {
     const before = way.pid === null ? 0 : cpuTicks(way.pid);
-    const stdout = await this.load([...['h2load', '-t1', `-D${seconds}`, ...args, `http://${HOST}:${way.port}${at}`]]);
+    const stdout = await this.load([
+      ...['h2load', '-t1', `-D${seconds}`, ...args, `${way.scheme ?? 'http'}://${HOST}:${way.port}${at}`],
+    ]);
     const used = way.pid === null ? 0 : cpuTicks(way.pid) - before;
     const requests = Number(/(\d+) succeeded/.exec(stdout)?.[1] ?? 0);
     if (requests === 0 || !/ 0 failed, 0 errored/.test(stdout)) throw new Error(`the load failed:\n${stdout}`);
