@@ -7,6 +7,7 @@ import { ERRNO, errnoName } from '#proto/errno.ts';
 import { AppError } from '#proto/errors.ts';
 import { WireCan, WireLogLevel } from '#proto/wire.ts';
 import type { Incoming } from './incoming/incoming.ts';
+import type { KernelAnswers } from './layer/kernel-answers.ts';
 import { LayerLink, type LinkHandlers, type Setup } from './layer/link.ts';
 import type { Log } from './log.ts';
 import type { Network } from './network/network.ts';
@@ -20,7 +21,8 @@ export interface LaunchOptions {
   env: Record<string, string>;
   cwd: string;
   setup: Setup;
-  files: Pick<LinkHandlers, 'answer' | 'release'> & { close(): void };
+  /** A descriptor of /dev/fuse in `kernel` is the supervisor's too. */
+  files: Pick<LinkHandlers, 'answer' | 'release'> & { close(): void; kernel: Pick<KernelAnswers, 'descriptor'> | null };
   /** null: connections of the local process are its own. */
   network: Network | null;
   /** null: sockets that listen are its own. */
@@ -47,10 +49,11 @@ const LAST_WORDS_MS = 2_000;
 /** Resolves when the supervisor has ended; rejects when the local process could not be started for a reason of ours. */
 export async function launch(options: LaunchOptions): Promise<Outcome> {
   const { supervisorFile, command, env, cwd } = options;
+  const { kernel } = options.files;
   const child = spawn(supervisorFile, ['--', ...command], {
     cwd,
     env,
-    stdio: ['inherit', 'inherit', 'inherit', 'pipe', 'ipc'],
+    stdio: ['inherit', 'inherit', 'inherit', 'pipe', 'ipc', ...(kernel === null ? [] : [kernel.descriptor])],
   });
   return new Launch(child, options).ended;
 }

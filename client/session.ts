@@ -306,8 +306,10 @@ export class Session implements FileSession, NetworkSession {
       case FrameKind.FRAME_KIND_FILE_REPLY: {
         const pending = this.#take(frame);
         const answer = new ReceivedAnswer(decodeHead(FileReply.decode, frame.head), frame);
-        if (pending.settle === null) this.#discard(answer);
-        else pending.settle.resolve(answer);
+        const { settle } = pending;
+        pending.settle = null;
+        if (settle === null) this.#discard(answer);
+        else settle.resolve(answer);
         return undefined;
       }
       case FrameKind.FRAME_KIND_ERROR:

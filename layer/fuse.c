@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
@@ -19,6 +20,7 @@
 
 static int root_fd = -1;
 static dev_t device;
+static bool has_client_device; /* FUSE_CLIENT_FD is one */
 
 /*
  * Has the kernel ask for one FLUSH, and learn that it need not. Otherwise a supervisor that is
@@ -36,6 +38,33 @@ static void unlearn_flush(void)
 		close(fd);
 }
 
+void fuse_take_client_device(void)
+{
+	struct stat st;
+
+	has_client_device = fstat(FUSE_CLIENT_FD, &st) == 0 && S_ISCHR(st.st_mode) && st.st_rdev == makedev(10, 229) &&
+			    fcntl(FUSE_CLIENT_FD, F_SETFD, FD_CLOEXEC) == 0;
+}
+
+void fuse_drop_client_device(void)
+{
+	if (has_client_device)
+		close(FUSE_CLIENT_FD);
+	has_client_device = false;
+}
+
+/* The client's descriptor of the device, of no connection yet, becomes one of ours that both of us hold (fuse.h). */
+static void share_device(struct fuse_mount *mount)
+{
+	uint32_t device = (uint32_t)mount->device;
+
+	if (!has_client_device || ioctl(FUSE_CLIENT_FD, FUSE_DEV_IOC_CLONE, &device) != 0)
+		return;
+	close(mount->device);
+	mount->device = FUSE_CLIENT_FD;
+	fuse_device_is_shared = true;
+}
+
 enum fuse_way fuse_start(char *why, size_t why_len)
 {
 	struct fuse_mount mount;
@@ -46,6 +75,7 @@ enum fuse_way fuse_start(char *why, size_t why_len)
 
 	if (fuse_mount(&mount, why, why_len) != 0)
 		return FUSE_NONE;
+	share_device(&mount);
 	fuse_device_fd = mount.device;
 	fuse_set_way(mount.way);
 	failed = fuse_handshake(why, why_len);

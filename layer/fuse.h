@@ -17,6 +17,14 @@
 #include "moved_path.h"
 #include "wire.h"
 
+/* Where the client may have left a descriptor of /dev/fuse for both of us. */
+#define FUSE_CLIENT_FD 5
+
+/* It is nobody's but ours: not the local process's. */
+void fuse_take_client_device(void);
+/* Of who does not serve: the connection must end with those who do. */
+void fuse_drop_client_device(void);
+
 enum fuse_way {
 	FUSE_NONE = 0,
 	FUSE_MOUNT_NAMESPACE,  /* CAP_SYS_ADMIN: unshare(CLONE_NEWNS) */

@@ -21,6 +21,7 @@
 	 FUSE_PARALLEL_DIROPS | FUSE_ASYNC_DIO | FUSE_INIT_EXT | DIRECT_IO_ALLOW_MMAP)
 
 int fuse_device_fd = -1;
+bool fuse_device_is_shared;
 
 int fuse_answer_parts(uint64_t unique, struct iovec *parts, int count)
 {

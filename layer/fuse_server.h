@@ -18,6 +18,8 @@
 /* One piece of a read or write on the wire; the largest the kernel hands us is FUSE_IO_MAX. */
 #define FUSE_PIECE 262144u
 #define FUSE_IO_MAX (1u << 20)
+/* Of a read: shorter ones are not worth a system call of the client's. */
+#define FUSE_WORTH 16384u
 #define FUSE_ATTR_SECONDS 1
 #define FUSE_ENTRY_SECONDS 86400
 
@@ -45,7 +47,6 @@ struct call {
 		struct {
 			uint64_t offset;
 			uint32_t size;
-			int room; /* of room.h, while the client may write there */
 		} range;
 	};
 	struct call *next, *prev;
@@ -60,6 +61,8 @@ int fuse_mount(struct fuse_mount *mount, char *why, size_t why_len);
 
 /* fuse_device.c */
 extern int fuse_device_fd;
+/* The client holds it too, and answers WIRE_READ_FOR there. */
+extern bool fuse_device_is_shared;
 /* Answers the kernel's INIT. 0 or -errno; why says what is wrong. */
 int fuse_handshake(char *why, size_t why_len);
 void *fuse_serve(void *unused);
@@ -77,6 +80,8 @@ void call_put(struct call *call);
 void call_send(struct call *call, uint16_t kind, const void *body, size_t len, const void *bulk, size_t bulk_len,
 	       link_done done);
 void call_answer(struct call *call, int error, const void *data, size_t len);
+/* By the client. */
+void call_was_answered(struct call *call);
 /* parts[0] is left free for the header. */
 void call_answer_parts(struct call *call, struct iovec *parts, int count);
 void call_interrupt(uint64_t unique);

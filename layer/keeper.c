@@ -2,6 +2,7 @@
 #include "keeper.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -120,6 +121,8 @@ void keeper_run(pid_t worker, int socket)
 		pid = waitpid(worker, &status, 0);
 	while (pid < 0 && errno == EINTR);
 	if (!shared->is_done) {
+		/* It holds the device too (fuse.h): one that is stopped would keep the kernel's readers waiting. */
+		kill(getppid(), SIGCONT);
 		take_over(socket);
 		worker_wait_for_all(NULL);
 	}

@@ -14,7 +14,7 @@
 #include "keeper.h"
 #include "launch.h"
 #include "net_hand.h"
-#include "room.h"
+#include "fuse.h"
 #include "shared.h"
 #include "worker.h"
 
@@ -30,10 +30,10 @@ int main(int argc, char **argv)
 		return 126;
 	}
 	net_hand_take_channel();
+	fuse_take_client_device();
 	launch_ignore_signals();
 	launch_forbid_core();
 	bypass_find();
-	room_create();
 	prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
 	if (shared_create() != 0 || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0) {
 		perror("mirrord-supervisor");
@@ -50,6 +50,7 @@ int main(int argc, char **argv)
 	}
 	close(pair[1]);
 	close(CLIENT_FD);
+	fuse_drop_client_device();
 	net_hand_drop_channel();
 	keeper_run(worker, pair[0]);
 }

@@ -28,8 +28,8 @@ static bool is_known_kind(uint16_t kind)
 {
 	return (kind >= WIRE_HELLO && kind <= WIRE_FAILED) || kind == WIRE_ENDED ||
 	       (kind >= WIRE_SETUP && kind <= WIRE_REPLY) ||
-	       (kind >= WIRE_OPEN && kind <= WIRE_SHARE) ||
-	       (kind >= WIRE_READ && kind <= WIRE_READ_INTO) ||
+	       (kind >= WIRE_OPEN && kind <= WIRE_DECIDE) ||
+	       (kind >= WIRE_READ && kind <= WIRE_READ_FOR) ||
 	       (kind >= WIRE_CONNECT && kind <= WIRE_FLOW_ADDRESS) ||
 	       (kind >= WIRE_FLOW_DATA && kind <= WIRE_FLOW_DIALING) ||
 	       (kind >= WIRE_BIND && kind <= WIRE_LISTEN_CLOSED) ||

@@ -47,7 +47,6 @@ enum wire_kind {
 	WIRE_LINK = 42,     /* u32 flags, str from, str to */
 	WIRE_SETATTR = 43,  /* u32 flags (AT_SYMLINK_NOFOLLOW), setattr, str path -> stat */
 	WIRE_DECIDE = 44,   /* u8 is_write, str path -> u8 verdict, str path (of verdict MAPPED) : ASK for calls that stay local */
-	WIRE_SHARE = 45,    /* u32 pid, u32 descriptor of it, u32 bytes: memory for WIRE_READ_INTO -> nothing; an errno: do without */
 
 	/* ---- the same on an open handle: raised by FUSE ---- */
 	WIRE_READ = 64,     /* u32 handle, u64 offset, u32 length -> the bytes, to the end of the body */
@@ -58,8 +57,8 @@ enum wire_kind {
 	WIRE_READDIR = 69,  /* u32 handle, u64 cookie, u32 entries -> u64 next, u8 is_last, u32 count, count x dirent */
 	WIRE_FSTATFS = 70,  /* u32 handle -> statfs */
 	WIRE_RELEASE = 71,  /* u32 handle; no REPLY */
-	WIRE_READ_INTO = 72, /* u32 handle, u64 offset, u32 length, u64 place -> as READ; or a result above 0 and nothing: so many
-				bytes lie at that place of the shared memory */
+	WIRE_READ_FOR = 72, /* u32 handle, u64 offset, u32 length, u64 unique -> as READ; or a result above 0 and nothing: the
+			       client has answered the kernel's request of that number itself, with so many bytes */
 
 	/* ---- supervisor to client, each answered by one REPLY: connections of the local process ---- */
 	WIRE_CONNECT = 96,      /* u32 pid, u8 transport (WIRE_TRANSPORT_*), u8 is_nonblocking, addr peer -> connected.

@@ -22,7 +22,6 @@
 #include "notify.h"
 #include "place.h"
 #include "probe.h"
-#include "room.h"
 #include "shared.h"
 #include "stops.h"
 
@@ -155,8 +154,6 @@ static void start(struct launch *state, int keeper)
 	if (failed)
 		link_log(0, "network: not redirected, because there is no loopback (errno %d)", -failed);
 	failed = link_start();
-	if (!failed && state->has_fuse)
-		room_offer();
 	if (!failed)
 		failed = notify_start(state->listener, state->has_fuse);
 	if (!failed)

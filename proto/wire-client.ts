@@ -41,9 +41,8 @@ export type WireRequest =
   | { kind: typeof WireKind.LINK; flags: number; from: Buffer; to: Buffer }
   | { kind: typeof WireKind.SETATTR; flags: number; set: WireSetAttributes; path: Buffer }
   | { kind: typeof WireKind.DECIDE; isWrite: boolean; path: Buffer }
-  | { kind: typeof WireKind.SHARE; pid: number; descriptor: number; bytes: number }
   | { kind: typeof WireKind.READ; handle: number; offset: bigint; length: number }
-  | { kind: typeof WireKind.READ_INTO; handle: number; offset: bigint; length: number; place: bigint }
+  | { kind: typeof WireKind.READ_FOR; handle: number; offset: bigint; length: number; unique: bigint }
   | { kind: typeof WireKind.WRITE; handle: number; offset: bigint; data: Buffer }
   | { kind: typeof WireKind.FSTAT; handle: number }
   | { kind: typeof WireKind.FSETATTR; handle: number; set: WireSetAttributes }
@@ -112,8 +111,6 @@ function readPath(kind: WireKind, reader: BodyReader): WireRequest {
       return { kind, flags: reader.u32(), set: reader.setAttributes(), path: reader.str() };
     case WireKind.DECIDE:
       return { kind, isWrite: reader.u8() !== 0, path: reader.str() };
-    case WireKind.SHARE:
-      return { kind, pid: reader.u32(), descriptor: reader.u32(), bytes: reader.u32() };
     default:
       throw new WireError(`kind ${kind} is not for the client`);
   }
@@ -124,8 +121,8 @@ function readHandle(kind: WireKind, reader: BodyReader): WireRequest {
   switch (kind) {
     case WireKind.READ:
       return { kind, handle, offset: reader.u64(), length: reader.u32() };
-    case WireKind.READ_INTO:
-      return { kind, handle, offset: reader.u64(), length: reader.u32(), place: reader.u64() };
+    case WireKind.READ_FOR:
+      return { kind, handle, offset: reader.u64(), length: reader.u32(), unique: reader.u64() };
     case WireKind.WRITE:
       return { kind, handle, offset: reader.u64(), data: reader.rest() };
     case WireKind.FSTAT:

@@ -71,9 +71,6 @@ function writePath(request: WireRequest, body: BodyWriter): void {
     case WireKind.DECIDE:
       body.u8(request.isWrite ? 1 : 0).str(request.path);
       return;
-    case WireKind.SHARE:
-      body.u32(request.pid).u32(request.descriptor).u32(request.bytes);
-      return;
   }
 }
 
@@ -82,8 +79,8 @@ function writeHandle(request: WireRequest, body: BodyWriter): void {
     case WireKind.READ:
       body.u32(request.handle).u64(request.offset).u32(request.length);
       return;
-    case WireKind.READ_INTO:
-      body.u32(request.handle).u64(request.offset).u32(request.length).u64(request.place);
+    case WireKind.READ_FOR:
+      body.u32(request.handle).u64(request.offset).u32(request.length).u64(request.unique);
       return;
     case WireKind.FSTAT:
     case WireKind.FSTATFS:

@@ -172,9 +172,11 @@ async function loadParts() {
       import('../network/name-files.ts'),
       import('../incoming/open-incoming.ts'),
       import('../follow-target.ts'),
+      import('../layer/kernel-answers.ts'),
     ]);
-  const [network, names, incoming, follow] = others;
-  return { dial, Session, launch, Files, FileRules, buildEnvironment, ...network, ...names, ...incoming, ...follow };
+  const [network, names, incoming, follow, { KernelAnswers }] = others;
+  const files = { Files, FileRules, KernelAnswers };
+  return { dial, Session, launch, ...files, buildEnvironment, ...network, ...names, ...incoming, ...follow };
 }
 
 export type Parts = Awaited<ReturnType<typeof loadParts>>;
@@ -284,7 +286,7 @@ function ruleContext({ terminal: { env, cwd }, executable }: Run) {
 
 async function runWithFiles(run: Run, session: RunSession, parts: Parts, rules: FileRules): Promise<Outcome> {
   const { config, terminal, progress, signals, log } = run;
-  const { launch, Files } = parts;
+  const { launch, Files, KernelAnswers } = parts;
   const { fs } = config.feature;
   const inlineBytes = Math.min(fs.readonly_file_buffer, MAX_INLINE_BYTES);
   const env = await localEnvironment(run, session, parts);
@@ -303,7 +305,7 @@ async function runWithFiles(run: Run, session: RunSession, parts: Parts, rules: 
       inlineBytes,
       rules: rules.toWire(),
     },
-    files: new Files({ session, rules, inlineBytes }),
+    files: new Files({ session, rules, inlineBytes, kernel: KernelAnswers.open() }),
     network,
     incoming,
     signals,

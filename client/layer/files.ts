@@ -15,6 +15,7 @@ import {
 } from '#proto/wire-client.ts';
 import type { FileOperation, FileSession } from '../session.ts';
 import { HandleQuestions } from './handles.ts';
+import type { KernelAnswers } from './kernel-answers.ts';
 import type { Question } from './link.ts';
 import { answerMapped, answerMappedPair } from './mapped.ts';
 import { OpenFiles } from './open-files.ts';
@@ -22,19 +23,19 @@ import { commonPlace, isWriteAccess, isWriteOpen, type PathRules, placeOf } from
 import { ReadAheadBudget } from './read-ahead.ts';
 import { expectOpened, expectStat, expectStatFs } from './replies.ts';
 import { attributesOf } from './set-attributes.ts';
-import { SharedMemory } from './shared-memory.ts';
 import { StatCache } from './stat-cache.ts';
 
 type PairQuestion = Extract<Question, { from: Buffer }>;
 type HandleQuestion = Extract<Question, { handle: number }>;
-type ShareQuestion = Extract<Question, { kind: typeof WireKind.SHARE }>;
-export type PathQuestion = Exclude<Question, PairQuestion | HandleQuestion | ShareQuestion>;
+export type PathQuestion = Exclude<Question, PairQuestion | HandleQuestion>;
 
 export interface FilesOptions {
   session: FileSession;
   rules: PathRules;
   /** Small read-only files come whole with their open up to this size; 0: never. At most 256 KiB. */
   inlineBytes: number;
+  /** Where reads are answered when the supervisor asks for it; closed with us. */
+  kernel?: KernelAnswers | null;
 }
 
 const O_DIRECTORY = 0o200000;
@@ -47,12 +48,14 @@ export class Files {
   readonly #openFiles = new OpenFiles(new ReadAheadBudget());
   readonly #stats = new StatCache();
   readonly #handles: HandleQuestions;
+  readonly kernel: KernelAnswers | null;
 
   constructor(options: FilesOptions) {
     this.#session = options.session;
     this.#rules = options.rules;
     this.#inlineBytes = options.inlineBytes;
-    this.#handles = new HandleQuestions(options.session, this.#openFiles, this.#stats);
+    this.#handles = new HandleQuestions(options.session, this.#openFiles, this.#stats, options.kernel ?? null);
+    this.kernel = options.kernel ?? null;
   }
 
   get openFiles(): number {
@@ -67,7 +70,6 @@ export class Files {
       return this.#handles.answer(id, question, signal);
     }
     if ('from' in question) return this.#answerPair(id, question);
-    if (question.kind === WireKind.SHARE) return this.#share(id, question);
     return this.#answerPath(id, question, signal);
   }
 
@@ -76,15 +78,7 @@ export class Files {
   }
 
   close(): void {
-    this.#handles.memory?.close();
-    this.#handles.memory = null;
-  }
-
-  /** Where it cannot be opened answers are sent, which is only slower. */
-  #share(id: bigint, { pid, descriptor, bytes }: ShareQuestion): Buffer[] {
-    if (this.#handles.memory !== null) return replyResult(id, -ERRNO.EALREADY);
-    this.#handles.memory = SharedMemory.open(pid, descriptor, bytes);
-    return replyResult(id, 0);
+    this.kernel?.close();
   }
 
   /** chmod and utimens of a descriptor need no permission to write, but the rules' leave. */

@@ -7,18 +7,18 @@ import type { DirectoryEntry } from '#proto/gen/v1/fs_env.ts';
 import { encodeFrame, WireKind } from '#proto/wire.ts';
 import { replyReadDir, replyResult, replyStat, replyStatFs } from '#proto/wire-client.ts';
 import type { FileOperation, FileSession } from '../session.ts';
+import type { KernelAnswers } from './kernel-answers.ts';
 import type { Question } from './link.ts';
 import type { OpenFile, OpenFiles } from './open-files.ts';
 import type { Fetched, ReadResult } from './read-ahead.ts';
 import { expectDirectory, expectStat, expectStatFs, expectWritten } from './replies.ts';
 import { attributesOf } from './set-attributes.ts';
-import type { SharedMemory } from './shared-memory.ts';
 import type { StatCache } from './stat-cache.ts';
 import type { StreamReader } from './stream-reader.ts';
 
 export type HandleQuestion = Extract<Question, { handle: number }>;
 type Asked<Kind> = Extract<Question, { kind: Kind }>;
-type ReadQuestion = Asked<typeof WireKind.READ> | Asked<typeof WireKind.READ_INTO>;
+type ReadQuestion = Asked<typeof WireKind.READ> | Asked<typeof WireKind.READ_FOR>;
 
 /** Of one ReadDir (fs_env.proto). */
 const MAX_ENTRIES = 1_000;
@@ -29,13 +29,14 @@ export class HandleQuestions {
   readonly #session: FileSession;
   readonly #openFiles: OpenFiles;
   readonly #stats: StatCache;
-  /** Where answers to READ_INTO are laid. */
-  memory: SharedMemory | null = null;
+  /** Where READ_FOR is answered. */
+  readonly #kernel: KernelAnswers | null;
 
-  constructor(session: FileSession, openFiles: OpenFiles, stats: StatCache) {
+  constructor(session: FileSession, openFiles: OpenFiles, stats: StatCache, kernel: KernelAnswers | null) {
     this.#session = session;
     this.#openFiles = openFiles;
     this.#stats = stats;
+    this.#kernel = kernel;
   }
 
   answer(id: bigint, question: HandleQuestion, signal: AbortSignal): Promise<Buffer[]> | Buffer[] {
@@ -43,7 +44,7 @@ export class HandleQuestions {
     if (file === null) return replyResult(id, -ERRNO.EBADF);
     switch (question.kind) {
       case WireKind.READ:
-      case WireKind.READ_INTO:
+      case WireKind.READ_FOR:
         return file.stream === null
           ? this.#read(id, file, question)
           : this.#readStream(id, file.stream, question, signal);
@@ -81,8 +82,9 @@ export class HandleQuestions {
 
   #replyRead(id: bigint, question: ReadQuestion, { errno, chunks, bytes }: ReadResult): Buffer[] {
     if (errno !== 0) return replyResult(id, -errno);
-    const isLaid = question.kind === WireKind.READ_INTO && bytes > 0 && this.memory?.lay(question.place, chunks);
-    return isLaid ? replyResult(id, bytes) : replyChunks(id, bytes, chunks);
+    const isGiven =
+      question.kind === WireKind.READ_FOR && bytes > 0 && this.#kernel?.give(question.unique, bytes, chunks) === true;
+    return isGiven ? replyResult(id, bytes) : replyChunks(id, bytes, chunks);
   }
 
   async #readFar(id: bigint, file: OpenFile, question: ReadQuestion): Promise<Buffer[]> {

@@ -66,12 +66,15 @@ export class ReadAheadBudget {
 interface Piece {
   readonly start: number;
   readonly end: number;
-  readonly answer: Promise<Fetched>;
+  /** GONE once it is dropped: who still has the piece, a dead list that the collector has not come to, has not its bytes. */
+  answer: Promise<Fetched>;
   /** Of the budget; 0 for what a reader waits for. */
   readonly chargedBytes: number;
   readonly maxAgeMs: number;
   arrivedMs: number | null;
   isDropped: boolean;
+  /** Handed to readers; what has all been is not kept. */
+  givenBytes: number;
 }
 
 export class ReadAhead {
@@ -103,7 +106,9 @@ export class ReadAhead {
     if (isSequential) this.#runAhead(end, nowMs);
     const result = await collect(needed, offset, end);
     if (result.bytes === length) this.#sizeBytes = Math.max(this.#sizeBytes, end);
-    this.#dropWhere((piece) => piece.end <= this.#nextOffset - toleranceBytes(length));
+    for (const piece of needed) piece.givenBytes += Math.min(end, piece.end) - Math.max(offset, piece.start);
+    const least = this.#nextOffset - toleranceBytes(length);
+    this.#dropWhere((piece) => piece.end <= least || piece.givenBytes >= piece.end - piece.start);
     return result;
   }
 
@@ -112,7 +117,7 @@ export class ReadAhead {
     const nowMs = this.#now();
     if (data.length >= PIECE_BYTES || !this.#budget.take(data.length, nowMs)) return;
     const answer = Promise.resolve({ errno: 0, pieces: [data], bytes: data.length });
-    const times = { maxAgeMs: MAX_AGE_OF_WHOLE_MS, arrivedMs: nowMs, isDropped: false };
+    const times = { maxAgeMs: MAX_AGE_OF_WHOLE_MS, arrivedMs: nowMs, isDropped: false, givenBytes: 0 };
     this.#insert([{ start: 0, end: PIECE_BYTES, answer, chargedBytes: data.length, ...times }]);
   }
 
@@ -186,7 +191,8 @@ export class ReadAhead {
 
   #begin(start: number, end: number, chargedBytes: number): Piece {
     const answer = this.#fetch(start, end - start);
-    const piece: Piece = { start, end, answer, chargedBytes, maxAgeMs: MAX_AGE_MS, arrivedMs: null, isDropped: false };
+    const times = { maxAgeMs: MAX_AGE_MS, arrivedMs: null, isDropped: false, givenBytes: 0 };
+    const piece: Piece = { start, end, answer, chargedBytes, ...times };
     const arrived = () => {
       piece.arrivedMs = this.#now();
       if (piece.isDropped) this.#budget.give(chargedBytes);
@@ -216,6 +222,7 @@ export class ReadAhead {
     this.#pieces = this.#pieces.filter((piece) => {
       if (!isUnwanted(piece)) return true;
       piece.isDropped = true;
+      piece.answer = GONE;
       // One still on its way is paid for until it is here.
       if (piece.arrivedMs !== null) this.#budget.give(piece.chargedBytes);
       return false;
@@ -223,15 +230,17 @@ export class ReadAhead {
   }
 }
 
+const GONE: Promise<Fetched> = Promise.resolve({ errno: 0, pieces: [], bytes: 0 });
+
 function toleranceBytes(length: number): number {
   return Math.max(TOLERANCE_BYTES, 2 * length);
 }
 
-async function collect(pieces: Piece[], offset: number, end: number): Promise<ReadResult> {
+async function collect(needed: Piece[], offset: number, end: number): Promise<ReadResult> {
   const chunks: Uint8Array[] = [];
   let at = offset;
-  for (const piece of pieces) {
-    const { errno, pieces: parts, bytes } = await piece.answer;
+  for (const { piece, answer } of needed.map((piece) => ({ piece, answer: piece.answer }))) {
+    const { errno, pieces: parts, bytes } = await answer;
     if (errno !== 0) return at === offset ? { errno, chunks: [], bytes: 0 } : { errno: 0, chunks, bytes: at - offset };
     let start = piece.start;
     for (const part of parts) {

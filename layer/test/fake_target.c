@@ -14,7 +14,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "../room.h"
+#include "../fuse_server.h"
 #include "fake_link.h"
 
 #define HANDLES 4096
@@ -247,17 +247,20 @@ static int32_t serve_io(uint16_t kind, struct wire_reader *r, struct wire_writer
 
 int32_t target_lie;
 
-/* As the client, but into our own memory: the place is what counts. */
-static int32_t serve_into_room(struct wire_reader *r)
+/* As the client: the bytes are the kernel's. */
+static int32_t serve_for_kernel(struct wire_reader *r)
 {
+	static _Alignas(4096) uint8_t data[FUSE_IO_MAX];
 	int fd = handle_fd(r);
 	off_t offset = (off_t)wire_get_u64(r);
 	uint32_t len = wire_get_u32(r);
-	uint64_t place = wire_get_u64(r);
-	ssize_t done = pread(fd, room_memory((int)(place / ROOM_BYTES)) + place % ROOM_BYTES, len, offset);
+	uint64_t unique = wire_get_u64(r);
+	ssize_t done = pread(fd, data, len, offset);
 
 	if (target_lie)
 		return target_lie;
+	if (done > 0)
+		fuse_answer(unique, 0, data, (size_t)done);
 	return done < 0 ? -errno : (int32_t)done;
 }
 
@@ -300,10 +303,8 @@ int32_t target_serve(uint16_t kind, struct wire_reader *r, struct wire_writer *w
 	case WIRE_STAT:
 	case WIRE_SETATTR:
 		return serve_path(kind, r, w);
-	case WIRE_SHARE:
-		return 0;
-	case WIRE_READ_INTO:
-		return serve_into_room(r);
+	case WIRE_READ_FOR:
+		return serve_for_kernel(r);
 	case WIRE_READ:
 	case WIRE_WRITE:
 		return serve_io(kind, r, w);

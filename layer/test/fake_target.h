@@ -6,7 +6,7 @@
 
 #include "../wire.h"
 
-/* Not 0: the result of every READ_INTO. */
+/* Not 0: the result of every READ_FOR, without an answer to the kernel. */
 extern int32_t target_lie;
 
 void target_set_root(const char *folder);

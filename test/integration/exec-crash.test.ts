@@ -116,6 +116,17 @@ describe.skipIf(!can.root.yes)(`when a part of a run is killed (${can.root.why})
       expect(await exited).not.toEqual({ code: null, signal: null });
     },
   );
+
+  test('killed supervisor beside a client that is stopped: errors all the same, and the client ends', async () => {
+    const { run, askUntil, end } = await start();
+    const exited = new Promise((resolve) => run.child.once('exit', (code, signal) => resolve({ code, signal })));
+    const supervisors = harness.processes().filter(({ command }) => command.includes('mirrord-supervisor'));
+    process.kill(run.pid, 'SIGSTOP');
+    await killed(supervisors.map(({ pid }) => pid).sort((a, b) => a - b)[1] ?? 0);
+    await askUntil(/^E[A-Z]+, E[A-Z]+$/);
+    end();
+    expect(await exited).not.toEqual({ code: null, signal: null });
+  });
 });
 
 /** The signal has done its work: the process is gone, or a zombie. */

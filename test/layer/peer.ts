@@ -23,7 +23,7 @@ import {
   type WireRule,
 } from '#proto/wire-client.ts';
 
-import { SharedMemory } from '../../client/layer/shared-memory.ts';
+import { KernelAnswers } from '../../client/layer/kernel-answers.ts';
 
 export const SUPERVISOR = new URL('../../layer/bin/mirrord-supervisor', import.meta.url).pathname;
 
@@ -66,16 +66,16 @@ export class Peer {
   readonly #said = { stdout: '', stderr: '' };
   readonly #handles = new Map<number, { fd: number; names: fs.Dirent<Buffer>[] | undefined; path: string }>();
   #nextHandle = 1;
-  #memory: SharedMemory | null = null;
-  /** Reads that were answered by way of shared memory. */
-  laid = 0;
+  readonly #kernel = KernelAnswers.open();
+  /** Reads that the kernel was answered from here. */
+  given = 0;
   #onStarted: (pid: number) => void = () => undefined;
 
   constructor(command: readonly string[], options: PeerOptions) {
     this.#options = options;
     const [file = '', ...rest] = [...(options.prefix ?? []), SUPERVISOR, '--', ...command];
     this.child = spawn(file, rest, {
-      stdio: ['ignore', 'pipe', 'pipe', 'pipe'],
+      stdio: ['ignore', 'pipe', 'pipe', 'pipe', 'pipe', ...(this.#kernel === null ? [] : [this.#kernel.descriptor])],
       env: { PATH: process.env['PATH'] ?? '', LC_ALL: 'C', ...options.variables },
       cwd: options.cwd,
     });
@@ -96,6 +96,7 @@ export class Peer {
     });
     const decoder = new WireDecoder();
     this.#socket.on('error', () => undefined);
+    this.#socket.once('close', () => this.#kernel?.close());
     this.#socket.on('data', (chunk: Buffer) => {
       for (const frame of decoder.push(chunk)) void this.#receive(frame.id, decodeRequest(frame.kind, frame.body));
     });
@@ -129,10 +130,6 @@ export class Peer {
           rules: rules(this.#options.alsoRemote),
         }),
       );
-    } else if (request.kind === WireKind.SHARE) {
-      this.#memory = SharedMemory.open(request.pid, request.descriptor, request.bytes);
-      this.#socket.once('close', () => this.#memory?.close());
-      this.#write(replyResult(id, 0));
     } else if (request.kind === WireKind.STARTED) this.#onStarted(request.pid);
     else if (request.kind === WireKind.FAILED) this.failed = request;
     else if (request.kind === WireKind.ENDED) this.left = request;
@@ -248,12 +245,12 @@ export class Peer {
         const data = Buffer.alloc(request.length);
         return replyRead(id, data.subarray(0, fs.readSync(open.fd, data, 0, data.length, Number(request.offset))));
       }
-      case WireKind.READ_INTO: {
+      case WireKind.READ_FOR: {
         const data = Buffer.alloc(request.length);
         const bytes = fs.readSync(open.fd, data, 0, data.length, Number(request.offset));
-        if (bytes > 0 && this.#memory?.lay(request.place, [data.subarray(0, bytes)]) !== true)
-          throw new Error('no room');
-        this.laid += 1;
+        if (bytes > 0 && this.#kernel?.give(request.unique, bytes, [data.subarray(0, bytes)]) !== true)
+          return replyRead(id, data.subarray(0, bytes));
+        this.given += 1;
         return replyResult(id, bytes);
       }
       case WireKind.WRITE:

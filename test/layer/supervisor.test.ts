@@ -79,7 +79,7 @@ describe('files', () => {
     const running = run(['cat', '/remote/large'], { inlineBytes: 0 });
     const ended = await running;
     expect(ended).toMatchObject({ code: 0, stderr: '', stdout: 'x'.repeat(300_000) });
-    expect(running.peer.laid).toBeGreaterThan(0);
+    expect(running.peer.given).toBeGreaterThan(0);
   });
 
   it('changes the target', async () => {
