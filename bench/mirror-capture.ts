@@ -17,8 +17,8 @@ const CONNECTIONS = 32;
 /** So many that one in a hundred is some. */
 const MANY_CONNECTIONS = 400;
 const PER_MILLION = 10_000;
-/** A sniffer lives for minutes: what it takes to compile its code is no part of what a request costs. */
-const WARM_UP_SECONDS = 1;
+/** A sniffer lives for minutes: what it takes to compile its code, and to find its place, is no part of a request. */
+const WARM_UP_SECONDS = 2;
 const WANTED: HttpFilter = { conditions: [{ condition: { $case: 'path', value: '^/wanted' } }], isAny: false };
 
 interface Load {
