@@ -32,7 +32,7 @@ const suites = [
   },
   {
     name: 'stealer-c',
-    command: ['make', '--no-print-directory', '-s', '-C', 'services/stealer/native', 'test'],
+    command: ['make', '--no-print-directory', '-s', '-C', 'services/stealer/native', 'test', 'fuzz-briefly'],
     counts: 'tap',
   },
   {
