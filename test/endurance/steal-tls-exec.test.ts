@@ -8,7 +8,8 @@ import { promisify } from 'node:util';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
 import { CertificateFolder, type Pair } from '../fixtures/certificates.ts';
 import { startNetwork, type TargetNetwork } from '../fixtures/network.ts';
-import { ExecHarness, type Run } from './exec-harness.ts';
+import { descendantsOf } from '../fixtures/processes.ts';
+import { ExecHarness, type Run } from '../integration/exec-harness.ts';
 
 const PORT = 8443;
 const NAME = 'shop.test';
@@ -145,6 +146,39 @@ test('a key that the target itself may not read is named before anything starts'
     expect.stringContaining(`${key} cannot be read in the target: EACCES`),
   ]);
 });
+
+test.each(['the client', 'the stealer'])(
+  '%s is killed under load: the target answers at once, with its own certificate',
+  DEADLINE,
+  async (who) => {
+    const run = await start({ tls: [IN_TARGET], http_filter: ALICE }, [...serveTls, ownPair.certificate, ownPair.key]);
+    const alice = () => curl('/k', '-H', 'x-user: alice');
+    const asked = Array.from({ length: 8 }, () => alice().catch(String));
+    expect(await alice()).toContain('local');
+    const local = descendantsOf(run.pid).filter((pid) => commandOf(pid).startsWith('node '));
+    const victim =
+      who === 'the client' ? run.pid : descendantsOf(run.pid).find((pid) => /stealer\.js/.test(commandOf(pid)));
+    process.kill(victim as number, 'SIGKILL');
+    await Promise.all(asked);
+    expect(await curl('/after', '-H', 'x-user: bob', '--retry', '3', '--retry-all-errors')).toContain(
+      'target HTTP/2.0 GET /after',
+    );
+    // A stealer is started again, and has the key again.
+    const next = who === 'the client' ? 'target' : 'local';
+    await expect.poll(() => alice().catch(String), { timeout: 20_000 }).toContain(`${next} HTTP/2.0 GET /k`);
+    if (who === 'the client') for (const pid of local) process.kill(pid, 'SIGKILL');
+    else await stop(run);
+    await run.outcome;
+  },
+);
+
+function commandOf(pid: number): string {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ');
+  } catch {
+    return '';
+  }
+}
 
 async function stop(run: Run): Promise<{ stdout: string; stderr: string }> {
   run.child.kill('SIGTERM');
