@@ -1,9 +1,12 @@
 import { once } from 'node:events';
 import net from 'node:net';
-import { afterEach, expect, test } from 'vitest';
+import { afterEach, expect, test, vi } from 'vitest';
 import type { AppError } from '../errors.ts';
 import { BULK_READ_BYTES, giveReadBuffer, ReadRoom, takeReadBuffer } from './read-buffers.ts';
 import { StreamSocket } from './stream-socket.ts';
+
+// Megabytes through a machine where much else runs.
+vi.setConfig({ testTimeout: 20_000 });
 
 const open: { destroy(): void }[] = [];
 
