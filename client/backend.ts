@@ -30,6 +30,8 @@ export interface Backend {
   readonly isEmbedded: boolean;
   /** Private to this run, and removed after it however it ends; null where nothing was started. */
   readonly folder: string | null;
+  /** Ports of the target that the local process stands for, for whoever lists sessions elsewhere. */
+  readonly tellPorts?: (ports: readonly number[]) => Promise<void>;
   /** Who has ended the session, where somebody else can; null for nobody. */
   readonly endedBy?: () => Promise<string | null>;
   /** Ends what we started and removes its files. Idempotent. */

@@ -21,7 +21,7 @@ import { isStatus } from './kube/status.ts';
 import { type ClusterTarget, formatClusterTarget } from './kube/target.ts';
 import type { Log } from './log.ts';
 import type { Progress } from './progress.ts';
-import { annotationsOf, STOPPED_BY_ANNOTATION, sessionFacts } from './sessions/facts.ts';
+import { annotationsOf, PORTS_ANNOTATION, STOPPED_BY_ANNOTATION, sessionFacts } from './sessions/facts.ts';
 
 export interface ClusterOptions {
   readonly target: ClusterTarget;
@@ -107,6 +107,7 @@ async function reachWith(options: ClusterOptions, api: KubeApi): Promise<Backend
     target: ephemeral === null ? { kind: 'container', name: containerIdOf(stand) } : ephemeralTarget(ephemeral),
     isEmbedded: false,
     folder: null,
+    ...(ephemeral === null ? { tellPorts: (ports) => tellPorts(api, namespace, name, ports) } : {}),
     endedBy: () => endedBy(api, namespace, ephemeral === null ? name : null),
     close: () => close(pod, api, progress, log),
     agentLog: () => pod.readLog(),
@@ -178,6 +179,11 @@ async function reportedPod(
 /** Without the runtime's prefix. */
 function containerIdOf({ containerId }: Stand): string {
   return containerId.slice(containerId.lastIndexOf('/') + 1);
+}
+
+async function tellPorts(api: KubeApi, namespace: string, job: string, ports: readonly number[]): Promise<void> {
+  const metadata = { annotations: { [PORTS_ANNOTATION]: ports.join(',') } };
+  await api.patch(`/apis/batch/v1/namespaces/${namespace}/jobs/${job}`, 'merge', { metadata });
 }
 
 /** Who ended the session, as `mirrord session stop` writes it on the job; null for nobody we know of. */

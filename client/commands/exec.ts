@@ -200,7 +200,8 @@ async function runWith(run: Run): Promise<Outcome> {
     followed = new parts.FollowedTarget({ backend, session }, { ...run, open: openNext(run, loading, onGone) });
     signals.announceStopsTo(followed.session);
     if (backend.onOpened !== undefined) progress.info(await backend.onOpened(session));
-    record = SessionRecord.open(run.terminal.env, session.sessionId, sessionFacts(formatTarget(target), run.config));
+    const facts = sessionFacts(formatTarget(target), run.config);
+    record = SessionRecord.open(run.terminal.env, session.sessionId, facts, backend.tellPorts);
     return await runProcess({ ...run, record }, followed.session, backend.folder, parts);
   } catch (error) {
     log.attach('agent', await (followed ?? backend).agentLog());

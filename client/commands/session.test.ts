@@ -20,6 +20,7 @@ beforeEach(async () => {
   const annotations = {
     'mirrord.dev/target': 'deployment/shop',
     'mirrord.dev/from': 'alice@\u0007lap',
+    'mirrord.dev/ports': '80,8080,x,0',
     'mirrord.dev/incoming': 'steal {"header_filter":"^x-user: alice$"}',
   };
   const metadata = {
@@ -59,13 +60,39 @@ test('sessions of this machine and of the namespace are listed: who, what, since
     expect.stringMatching(
       /^local1 {2}pid\/4711 {2}steal everything on 8080 {2}since 20\S+ {2}from bob@desk {2}\(process \d+\)$/,
     ),
-    'abc1  deployment/shop  steal {"header_filter":"^x-user: alice$"}  since 2026-01-01T00:00:00.000Z  from alice@\\u0007lap  (job/agent-1 in shop)',
+    'abc1  deployment/shop  steal {"header_filter":"^x-user: alice$"} on 80, 8080  since 2026-01-01T00:00:00.000Z  from alice@\\u0007lap  (job/agent-1 in shop)',
     '',
   ]);
   expect(JSON.parse((await run('list', '--json')).out)).toMatchObject([
     { id: 'local1', ports: [8080] },
     { id: 'abc1' },
   ]);
+});
+
+test('ports are told to others one after the other, the last time all of them, and a refusal is no fault', async () => {
+  const told: string[] = [];
+  let go = () => {};
+  const tell = async (ports: readonly number[]) => {
+    told.push(ports.join());
+    await new Promise<void>((resolve) => {
+      go = resolve;
+    });
+    if (told.length === 3) throw new Error('no');
+  };
+  record = SessionRecord.open(here(), 'local3', FACTS, tell);
+  for (const port of [8080, 80, 443, 80]) record?.addPort(port);
+  expect(told).toEqual(['8080']);
+  go();
+  await expect.poll(() => told).toEqual(['8080', '80,443,8080']);
+  go();
+  await new Promise(setImmediate);
+  record?.addPort(1);
+  expect(told[2]).toBe('1,80,443,8080');
+  go();
+  await new Promise(setImmediate);
+  record?.addPort(2);
+  expect(told).toHaveLength(4);
+  go();
 });
 
 test('a record whose client is gone is no session, and goes', async () => {

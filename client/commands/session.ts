@@ -62,11 +62,11 @@ function describe({ id, target, incoming, ports, from, startedAt, where }: Liste
   return `${id}  ${target}  ${incoming}${on}  since ${startedAt}  from ${from}  (${where})`;
 }
 
-function listedJob({ session: id, kind, name, namespace, createdAtMs, facts }: Leftover): Listed {
+function listedJob({ session: id, kind, name, namespace, createdAtMs, facts, ports }: Leftover): Listed {
   return {
     id: id ?? name,
     ...facts,
-    ports: [],
+    ports,
     startedAt: Number.isNaN(createdAtMs) ? '?' : new Date(createdAtMs).toISOString(),
     where: `${kind}/${name} in ${namespace}`,
   };

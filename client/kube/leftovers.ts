@@ -2,7 +2,7 @@
 // in use shows from whether it runs: an agent ends itself soon after its client has gone.
 
 import { SESSION_LABEL } from '../agent-pod/template.ts';
-import { FACT_ANNOTATIONS, type SessionFacts } from '../sessions/facts.ts';
+import { FACT_ANNOTATIONS, PORTS_ANNOTATION, type SessionFacts } from '../sessions/facts.ts';
 import type { KubeApi } from './api.ts';
 import { objectPath } from './kinds.ts';
 import type { ObjectMeta } from './objects.ts';
@@ -19,6 +19,8 @@ export interface Leftover {
   readonly createdAtMs: number;
   /** In the words of its client; `?` where it said none. */
   readonly facts: SessionFacts;
+  /** Of the target, that its local process stands for. */
+  readonly ports: readonly number[];
 }
 
 interface OwnedObject {
@@ -62,6 +64,8 @@ export async function* findLeftovers(
   }
 }
 
+const isPort = (port: number): boolean => Number.isInteger(port) && port > 0 && port < 65_536;
+
 function leftover(kind: Leftover['kind'], { metadata, status = {} }: OwnedObject): Leftover {
   const hasEnded = status.conditions?.some(
     ({ type, status: value }) => (type === 'Complete' || type === 'Failed') && value === 'True',
@@ -77,6 +81,7 @@ function leftover(kind: Leftover['kind'], { metadata, status = {} }: OwnedObject
     isRunning,
     isGoing: metadata.deletionTimestamp !== undefined,
     createdAtMs: Date.parse(metadata.creationTimestamp ?? ''),
+    ports: (metadata.annotations?.[PORTS_ANNOTATION] ?? '').split(',').map(Number).filter(isPort),
     facts: { target: fact('target'), from: fact('from'), incoming: fact('incoming') },
   };
 }

@@ -18,6 +18,8 @@ export const FACT_ANNOTATIONS = {
   incoming: 'mirrord.dev/incoming',
 } as const satisfies Record<keyof SessionFacts, string>;
 
+/** Ports of the target that the local process stands for by now, `8080,9090`. */
+export const PORTS_ANNOTATION = 'mirrord.dev/ports';
 /** Who ended the session of a job. */
 export const STOPPED_BY_ANNOTATION = 'mirrord.dev/stopped-by';
 

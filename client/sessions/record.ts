@@ -16,6 +16,8 @@ export interface RunningSession extends SessionFacts {
   readonly ports: readonly number[];
 }
 
+export type TellPorts = (ports: readonly number[]) => Promise<void>;
+
 /** A client's record; `stop` beside it bears who asked it to end. */
 const NAME = /^mirrord-session-([0-9]+)-([0-9]+)-([a-z0-9-]{1,64})\.json$/;
 const MAX_BYTES = 64 * 1024;
@@ -23,21 +25,27 @@ const MAX_BYTES = 64 * 1024;
 export class SessionRecord {
   readonly #path: string;
   readonly #ports = new Set<number>();
+  readonly #tell: TellPorts | undefined;
   #session: RunningSession;
+  #isTelling = false;
 
-  private constructor(path: string, session: RunningSession) {
+  private constructor(path: string, session: RunningSession, tell: TellPorts | undefined) {
     this.#path = path;
     this.#session = session;
+    this.#tell = tell;
   }
 
-  /** Null where no file can be made: the run does not depend on it. */
-  static open(env: NodeJS.ProcessEnv, id: string, facts: SessionFacts): SessionRecord | null {
+  /**
+   * @param tell where others than this user look
+   * @returns null where no file can be made: the run does not depend on it
+   */
+  static open(env: NodeJS.ProcessEnv, id: string, facts: SessionFacts, tell?: TellPorts): SessionRecord | null {
     const session = { ...facts, id, pid: process.pid, startedAt: new Date().toISOString(), ports: [] };
     for (const parent of parentsOf(env)) {
       const path = join(parent, `mirrord-session-${process.pid}-${startTicksOf('self') ?? '0'}-${id}.json`);
       try {
         write(path, session);
-        return new SessionRecord(path, session);
+        return new SessionRecord(path, session, tell);
       } catch {
         // XDG_RUNTIME_DIR may be that of another user, under sudo.
       }
@@ -53,6 +61,22 @@ export class SessionRecord {
       write(this.#path, this.#session);
     } catch {
       // What is listed is older then.
+    }
+    if (!this.#isTelling) void this.#tellOthers();
+  }
+
+  /** One telling after the other, each of what is so by then. */
+  async #tellOthers(): Promise<void> {
+    this.#isTelling = true;
+    try {
+      for (let told = 0; told < this.#ports.size; ) {
+        told = this.#ports.size;
+        await this.#tell?.(this.#session.ports);
+      }
+    } catch {
+      // Who may not write there, or ends meanwhile: what others see is older then.
+    } finally {
+      this.#isTelling = false;
     }
   }
 

@@ -117,13 +117,17 @@ test('two filters on one pod, while others ask all the time and who holds the po
 test('sessions of others are listed, and ended with a word to their owner', async () => {
   const alice = await stealing('alice');
   const bob = await stealing('bob');
-  const { stdout } = await mirrord('admin', 'session', 'list');
+  let stdout = '';
   const about = (user: string) =>
     new RegExp(
-      `^(\\S+) {2}deployment/shop {2}steal \\{"header_filter":"\\^x-user: ${user}\\$"\\} {2}since 20\\S+ {2}from \\S+@`,
+      `^(\\S+) {2}deployment/shop {2}steal \\{"header_filter":"\\^x-user: ${user}\\$"\\} on 8080 {2}since 20\\S+ {2}from \\S+@`,
       'm',
     );
-  expect(stdout).toMatch(about('bob'));
+  // The ports are told when somebody listens, and not waited for.
+  await untilTrue(async () => {
+    stdout = (await mirrord('admin', 'session', 'list')).stdout;
+    return about('alice').test(stdout) && about('bob').test(stdout);
+  }, 'both are listed with their port');
   const [, id = ''] = about('alice').exec(stdout) ?? [];
   expect(await mirrord('admin', 'session', 'stop', id)).toMatchObject({ code: 0, stderr: '' });
   await alice.run.says('stderr', /it was ended by \S+@\S+, with mirrord session stop/);
