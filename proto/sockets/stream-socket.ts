@@ -33,8 +33,8 @@ export interface StreamHandlers {
   onFailed(error: AppError): void;
 }
 
-/** Reads of one socket before it is another's turn. */
-const READS_PER_TURN = 4;
+/** Reads of one socket before it is another's turn. With four a question beside bulk took 4.4 ms, with one 1.4; bulk is the same. */
+const READS_PER_TURN = 1;
 const EAGAIN = 11;
 
 export class StreamSocket implements PoolMember {
