@@ -112,18 +112,13 @@ async function prepare(given: {
     cwd,
   });
   for (const warning of warnings) progress.warn(warning);
+  if (config.feature.network.incoming.mode === 'steal') {
+    await (await import('../incoming/open-incoming.ts')).checkIncomingTls(config, cwd);
+  }
   const target = parseTarget(config.target.path ?? (await askForTarget(config, terminal, signals)));
   const executable = requireExecutable(command, pathAfterOverrides(config, env), cwd);
-  return {
-    terminal,
-    command: args.words,
-    config: configFor(target, config),
-    target,
-    executable,
-    progress,
-    log,
-    signals,
-  };
+  const parts = { terminal, target, executable, progress, log, signals };
+  return { ...parts, command: args.words, config: configFor(target, config) };
 }
 
 /** Nothing arrives where there is no target. */

@@ -26,6 +26,12 @@ export async function loadIncomingTls({ feature }: Config, sources: TlsSources):
   return await IncomingTls.load(tls, tls_delivery ?? https_delivery, sources);
 }
 
+/** What of that lies on this machine, before anything is started. Rejects with CONFIG_INVALID. */
+export async function checkIncomingTls({ feature }: Config, cwd: string): Promise<void> {
+  const { mode, tls, tls_delivery, https_delivery } = feature.network.incoming;
+  if (mode === 'steal') await IncomingTls.check(tls, tls_delivery ?? https_delivery, cwd);
+}
+
 export interface OpenIncomingOptions {
   readonly config: Config;
   readonly session: RunSession;

@@ -100,6 +100,14 @@ test.each([
   expect(String(error)).not.toContain(made.server.key.toString().split('\n')[1]);
 });
 
+test('what lies on this machine is looked at without a session, what lies in the target is not', async () => {
+  await IncomingTls.check([BARE, { ...BARE, from: 'target', certificate: '/none', key: '/none' }], null, folder);
+  const wrong = IncomingTls.check([{ ...BARE, key: 'client.key' }], null, folder);
+  await expect(wrong).rejects.toThrow('client.key is not the key of server.crt');
+  const untrusted = { protocol: 'tls' as const, server_name: null, trust_roots: ['none'], server_cert: null };
+  await expect(IncomingTls.check([], untrusted, folder)).rejects.toThrow('none cannot be read on this machine: ENOENT');
+});
+
 test('trust roots are files, or what lies in a folder', async () => {
   await load({}, { trust_roots: ['ca.crt', '.'] });
   await expect(load({}, { trust_roots: ['none'] })).rejects.toThrow('none cannot be read on this machine: ENOENT');

@@ -48,9 +48,24 @@ export class IncomingTls {
   ): Promise<IncomingTls> {
     const loaded: Loaded[] = [];
     for (const config of identities) {
-      loaded.push({ ports: config.ports, identity: await loadIdentity(config, sources) });
+      const read = config.from === 'local' ? readLocal : (file: string) => readTarget(file, sources);
+      loaded.push({ ports: config.ports, identity: await loadIdentity(config, read, sources) });
     }
     return new IncomingTls(loaded, await loadDelivery(delivery, sources), sources.onTrouble);
+  }
+
+  /** What lies on this machine, looked at before anything is started for it; rejects as `load` does. */
+  static async check(
+    identities: readonly TlsIdentityConfig[],
+    delivery: TlsDeliveryConfig | null,
+    cwd: string,
+  ): Promise<void> {
+    for (const config of identities) {
+      if (config.from !== 'local') continue;
+      const { key, targetKey } = await loadIdentity(config, readLocal, { cwd, onTrouble: () => {} });
+      for (const secret of [key, targetKey]) secret.fill(0);
+    }
+    await loadDelivery(delivery, { cwd });
   }
 
   /** Who the stealer may be on a port of the target. */
@@ -87,14 +102,12 @@ export class IncomingTls {
   }
 }
 
-async function loadIdentity(config: TlsIdentityConfig, sources: TlsSources): Promise<TlsIdentity> {
-  const { from } = config;
-  const read = async (file: string | null) =>
-    file === null
-      ? Buffer.alloc(0)
-      : from === 'local'
-        ? await readLocal(file, sources.cwd)
-        : await readTarget(file, sources);
+async function loadIdentity(
+  config: TlsIdentityConfig,
+  readFrom: (file: string, cwd: string) => Promise<Buffer>,
+  { cwd, onTrouble }: Omit<TlsSources, 'session'>,
+): Promise<TlsIdentity> {
+  const read = async (file: string | null) => (file === null ? Buffer.alloc(0) : await readFrom(file, cwd));
   const identity: TlsIdentity = {
     certificate: await read(config.certificate),
     key: await read(config.key),
@@ -116,12 +129,12 @@ async function loadIdentity(config: TlsIdentityConfig, sources: TlsSources): Pro
   }
   const end = new Date(certificateOf(config.certificate, identity.certificate).validTo);
   if (end.getTime() < Date.now()) {
-    sources.onTrouble(`${config.certificate} has expired at ${end.toISOString()}: clients that look will turn away`);
+    onTrouble(`${config.certificate} has expired at ${end.toISOString()}: clients that look will turn away`);
   }
   return identity;
 }
 
-async function loadDelivery(config: TlsDeliveryConfig | null, { cwd }: TlsSources): Promise<TlsDelivery> {
+async function loadDelivery(config: TlsDeliveryConfig | null, { cwd }: Pick<TlsSources, 'cwd'>): Promise<TlsDelivery> {
   if (config === null) return new TlsDelivery({ protocol: 'tls', serverName: null, trustRoots: [], pinned: null });
   const roots: Buffer[] = [];
   for (const place of config.trust_roots) {

@@ -32,6 +32,11 @@ describe.skipIf(!can.root.yes)(`messages of a run (${can.root.why})`, () => {
       at('filter.json'),
       `{ "feature": { "network": { "incoming": {\n  "mode": "steal",\n  "http_filter": ${filter} } } } }`,
     );
+    writeFileSync(
+      at('tls.json'),
+      `{ "feature": { "network": { "incoming": {
+  "mode": "steal", "tls": [{ "from": "local", "certificate": "/no/crt", "key": "/no/key" }] } } } }`,
+    );
     writeFileSync(at('plain'), 'no program');
     writeFileSync(at('lost'), '#!/no/such/interpreter\n');
     chmodSync(at('lost'), 0o755);
@@ -72,6 +77,13 @@ describe.skipIf(!can.root.yes)(`messages of a run (${can.root.why})`, () => {
       agent('127.0.0.1:1', 'key'),
       2,
       /filter\.json: \S+path_filter \(line 3\): look-around is not offered[\s\S]*\n +\^\/cart\(\?=\/\)\n +\^{3}\n +instead: /,
+    ],
+    [
+      'a certificate of this machine that is not there, before any agent is asked',
+      ['-f', 'tls.json', ...ON, '--', 'true'],
+      agent('127.0.0.1:1', 'key'),
+      2,
+      /feature\.network\.incoming: \/no\/crt cannot be read on this machine: ENOENT/,
     ],
     ['no configuration', ['-f', 'none.json', '--', 'true'], {}, 2, /none\.json: cannot read it: there is no such file/],
     ['an unknown command', [...ON, '--', 'no-such'], {}, 127, /no-such: command not found/],
