@@ -105,7 +105,9 @@ static bool tell_name(struct flow *flow, const struct seccomp_notif *n, int fd)
 	return true;
 }
 
-void net_name(const struct seccomp_notif *n)
+/* Asks `tell` where the call's socket is a flow's; false of it, as any other socket: the kernel knows. */
+static void tell_of_flow(const struct seccomp_notif *n,
+			 bool (*tell)(struct flow *, const struct seccomp_notif *, int fd))
 {
 	struct net_socket socket;
 	struct flow *flow;
@@ -118,11 +120,16 @@ void net_name(const struct seccomp_notif *n)
 	net_lock();
 	flow = flow_of_inode(socket.inode);
 	if (flow)
-		is_done = tell_name(flow, n, socket.fd);
+		is_done = tell(flow, n, socket.fd);
 	net_unlock();
 	if (!is_done)
 		(void)answer_continue(n->id);
 	close(socket.fd);
+}
+
+void net_name(const struct seccomp_notif *n)
+{
+	tell_of_flow(n, tell_name);
 }
 
 /* False: the kernel knows. */
@@ -155,20 +162,5 @@ static bool tell_error(struct flow *flow, const struct seccomp_notif *n, int fd)
 
 void net_error(const struct seccomp_notif *n)
 {
-	struct net_socket socket;
-	struct flow *flow;
-	bool is_done = false;
-
-	if (flow_count() == 0 || net_socket_take(n, (int)n->data.args[0], &socket) != 0) {
-		(void)answer_continue(n->id);
-		return;
-	}
-	net_lock();
-	flow = flow_of_inode(socket.inode);
-	if (flow)
-		is_done = tell_error(flow, n, socket.fd);
-	net_unlock();
-	if (!is_done)
-		(void)answer_continue(n->id);
-	close(socket.fd);
+	tell_of_flow(n, tell_error);
 }

@@ -5,7 +5,8 @@ import net from 'node:net';
 import type { Duplex } from 'node:stream';
 import { errnoName } from './errno.ts';
 import type { AppError } from './errors.ts';
-import { StreamSocket } from './sockets/stream-socket.ts';
+import { socketPool } from './sockets/socket-pool.ts';
+import { ownDescriptor, StreamSocket } from './sockets/stream-socket.ts';
 
 export interface RawHandlers {
   /** Memory to read into. */
@@ -33,7 +34,8 @@ export interface RawSocket {
 /** Reads nothing before `resume`. */
 export function rawSocket(socket: Duplex, handlers: RawHandlers): RawSocket {
   const fd = descriptorOf(socket);
-  return fd === null ? new PlainStream(socket, handlers) : byDescriptor(socket as net.Socket, fd, handlers);
+  const shared = fd === null ? -1 : socketPool().native.share(fd);
+  return shared < 0 ? new PlainStream(socket, handlers) : byDescriptor(socket, shared, handlers);
 }
 
 /** Null for one that is read by Node already, or that changes its bytes on their way. */
@@ -45,10 +47,20 @@ function descriptorOf(socket: Duplex): number | null {
   return typeof fd === 'number' && fd >= 0 ? fd : null;
 }
 
-/** The socket keeps the descriptor open, and does nothing else with it. */
-function byDescriptor(socket: net.Socket, fd: number, handlers: RawHandlers): RawSocket {
+/**
+ * The descriptor is one of our own: node's is closed in the very call that destroys the socket, whoever makes it, and its
+ * number may be another connection's before anybody hears of that.
+ */
+function byDescriptor(socket: Duplex, fd: number, handlers: RawHandlers): RawSocket {
+  const own = ownDescriptor(fd);
   const stream: StreamSocket = new StreamSocket(
-    { fd, close: () => socket.destroy() },
+    {
+      fd,
+      close: (isReset) => {
+        own.close(isReset);
+        socket.destroy();
+      },
+    },
     {
       room: () => handlers.room(),
       onBytes: (count) => handlers.onBytes(count),

@@ -15,6 +15,8 @@ export const SOCKET_READABLE = 1;
 export const SOCKET_WRITABLE = 2;
 /** The peer's end, or an error, is behind what can be read. */
 export const SOCKET_ENDS = 4;
+/** What lies in the array for each that is ready: its descriptor, its id, what it is ready for. */
+export const WORDS_PER_SOCKET = 3;
 /** Sockets that one call of `ready` tells of. */
 export const SOCKETS_PER_WAIT = 256;
 /** Pieces of which one call of `write` takes some. */
@@ -36,8 +38,10 @@ export interface NativeSockets {
   readonly epollFd: number;
   add(fd: number, id: number): number;
   remove(fd: number): number;
-  /** How many have become ready: as many pairs of id and mask lie in the array that was given to the constructor. */
+  /** How many have become ready: WORDS_PER_SOCKET of each lie in the array that was given to the constructor. */
   ready(): number;
+  /** Another descriptor of the same socket, the caller's: who closes `fd` leaves it alone. */
+  share(fd: number): number;
   /** Into `room` from `at` on. 0 is the peer's end, -EAGAIN says that nothing is there. */
   read(fd: number, room: Uint8Array, at: number, most: number): number;
   /** How many bytes beyond the first `skip` of the pieces the kernel took. */

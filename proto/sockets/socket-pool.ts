@@ -1,7 +1,15 @@
 // The sockets of this process that are read and written by descriptor: one epoll descriptor on the event loop, from which each
 // is told what it is ready for.
 
-import { type FdPoll, type NativeSockets, nativeSockets, READABLE, SOCKETS_PER_WAIT, watchFd } from './addon.ts';
+import {
+  type FdPoll,
+  type NativeSockets,
+  nativeSockets,
+  READABLE,
+  SOCKETS_PER_WAIT,
+  WORDS_PER_SOCKET,
+  watchFd,
+} from './addon.ts';
 
 export interface PoolMember {
   /** A sum of SOCKET_READABLE, SOCKET_WRITABLE and SOCKET_ENDS. */
@@ -12,7 +20,7 @@ export interface PoolMember {
 
 export class SocketPool {
   readonly native: NativeSockets;
-  readonly #ready = new Uint32Array(SOCKETS_PER_WAIT * 2);
+  readonly #ready = new Uint32Array(SOCKETS_PER_WAIT * WORDS_PER_SOCKET);
   readonly #members = new Map<number, PoolMember>();
   readonly #poll: FdPoll;
   #lastId = 0;
@@ -57,9 +65,9 @@ export class SocketPool {
   }
 
   #onReady(): void {
-    const count = this.native.ready();
-    for (let at = 0; at < count; at++) {
-      this.#members.get(this.#ready[at * 2] as number)?.onReady(this.#ready[at * 2 + 1] as number);
+    const words = this.native.ready() * WORDS_PER_SOCKET;
+    for (let at = 0; at < words; at += WORDS_PER_SOCKET) {
+      this.#members.get(this.#ready[at + 1] as number)?.onReady(this.#ready[at + 2] as number);
     }
   }
 

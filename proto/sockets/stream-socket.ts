@@ -8,7 +8,7 @@ import { AppError } from '../errors.ts';
 import { PIECES_PER_WRITE, SOCKET_ENDS, SOCKET_READABLE, SOCKET_WRITABLE } from './addon.ts';
 import { type PoolMember, type SocketPool, socketPool } from './socket-pool.ts';
 
-/** Who keeps the descriptor open. */
+/** Who keeps the descriptor open until `close`, which nobody but the stream calls: a number that is free is soon another's. */
 export interface Descriptor {
   readonly fd: number;
   /** By RST, where there is one, if `isReset`. */
@@ -42,6 +42,8 @@ export class StreamSocket implements PoolMember {
   readonly #descriptor: Descriptor;
   readonly #handlers: StreamHandlers;
   readonly #id: number;
+  /** -1 once it is closed. */
+  #fd: number;
   #isReading = false;
   /** Something may be there to be read. */
   #isReadable = false;
@@ -61,7 +63,8 @@ export class StreamSocket implements PoolMember {
     this.#pool = pool;
     this.#descriptor = descriptor;
     this.#handlers = handlers;
-    this.#id = pool.add(descriptor.fd, this);
+    this.#fd = descriptor.fd;
+    this.#id = pool.add(this.#fd, this);
     if (this.#id < 0) this.#failSoon('epoll', this.#id);
   }
 
@@ -115,10 +118,9 @@ export class StreamSocket implements PoolMember {
   /** All, or until the kernel takes no more: only then it tells when it does again. */
   #writeNow(pieces: readonly Uint8Array[]): number {
     const { native } = this.#pool;
-    const { fd } = this.#descriptor;
-    let taken = native.write(fd, pieces, 0);
+    let taken = native.write(this.#fd, pieces, 0);
     for (let more = taken; more > 0 && pieces.length > PIECES_PER_WRITE; taken += more) {
-      more = Math.max(0, native.write(fd, pieces, taken));
+      more = Math.max(0, native.write(this.#fd, pieces, taken));
     }
     return taken;
   }
@@ -127,7 +129,7 @@ export class StreamSocket implements PoolMember {
   end(): void {
     if (this.#isClosed || this.#isEnding) return;
     this.#isEnding = true;
-    if (this.#waitingBytes === 0) this.#pool.native.end(this.#descriptor.fd);
+    if (this.#waitingBytes === 0) this.#pool.native.end(this.#fd);
   }
 
   /** What waits is dropped. */
@@ -158,7 +160,7 @@ export class StreamSocket implements PoolMember {
     this.#isInRead = true;
     for (let reads = 0; reads < READS_PER_TURN && this.#isReading && this.#isReadable && !this.#isClosed; reads++) {
       const room = this.#handlers.room();
-      const count = this.#pool.native.read(this.#descriptor.fd, room, 0, room.length);
+      const count = this.#pool.native.read(this.#fd, room, 0, room.length);
       // What comes after a short read is told anew; an end that was told already is not.
       if (count <= 0 || (count < room.length && !this.#hasEnd)) this.#isReadable = false;
       if (count > 0) this.#handlers.onBytes(count, room);
@@ -175,7 +177,7 @@ export class StreamSocket implements PoolMember {
   #writeWaiting(): void {
     let sum = 0;
     while (this.#waitingBytes > 0) {
-      const taken = this.#pool.native.write(this.#descriptor.fd, this.#waiting, this.#skip);
+      const taken = this.#pool.native.write(this.#fd, this.#waiting, this.#skip);
       if (taken < 0) {
         this.#fail('write', taken);
         return;
@@ -185,7 +187,7 @@ export class StreamSocket implements PoolMember {
       this.#waitingBytes -= taken;
       this.#drop(taken);
     }
-    if (this.#waitingBytes === 0 && this.#isEnding) this.#pool.native.end(this.#descriptor.fd);
+    if (this.#waitingBytes === 0 && this.#isEnding) this.#pool.native.end(this.#fd);
     if (sum > 0) this.#handlers.onTaken(sum);
   }
 
@@ -218,7 +220,8 @@ export class StreamSocket implements PoolMember {
     this.#isClosed = true;
     this.#waiting = [];
     this.#waitingBytes = 0;
-    if (this.#id >= 0) this.#pool.remove(this.#id, this.#descriptor.fd);
+    if (this.#id >= 0) this.#pool.remove(this.#id, this.#fd);
+    this.#fd = -1;
     this.#descriptor.close(isReset);
   }
 }

@@ -2,6 +2,7 @@
 #include "sockets.h"
 
 #include <cerrno>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/epoll.h>
@@ -24,7 +25,7 @@ int sockets_add(int epoll_fd, int fd, uint32_t id)
 	if (setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes) < 0 && errno == EBADF)
 		return -errno;
 	event.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
-	event.data.u32 = id;
+	event.data.u64 = static_cast<uint64_t>(static_cast<uint32_t>(fd)) << 32 | id;
 	return epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0 ? -errno : 0;
 }
 
@@ -33,7 +34,7 @@ int sockets_remove(int epoll_fd, int fd)
 	return epoll_ctl(epoll_fd, EPOLL_CTL_DEL, fd, nullptr) < 0 ? -errno : 0;
 }
 
-int sockets_ready(int epoll_fd, uint32_t ready[SOCKETS_PER_WAIT * 2])
+int sockets_ready(int epoll_fd, struct ready_socket ready[SOCKETS_PER_WAIT])
 {
 	struct epoll_event events[SOCKETS_PER_WAIT];
 	int count;
@@ -53,23 +54,64 @@ int sockets_ready(int epoll_fd, uint32_t ready[SOCKETS_PER_WAIT * 2])
 			mask |= SOCKET_WRITABLE;
 		if ((said & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0)
 			mask |= SOCKET_READABLE | SOCKET_ENDS;
-		ready[i * 2] = events[i].data.u32;
-		ready[i * 2 + 1] = mask;
+		ready[i].fd = static_cast<int32_t>(events[i].data.u64 >> 32);
+		ready[i].id = static_cast<uint32_t>(events[i].data.u64);
+		ready[i].mask = mask;
 	}
 	return count;
 }
 
-int64_t socket_read(int fd, uint8_t *bytes, size_t size)
+int socket_share(int fd)
+{
+	int other = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+
+	return other < 0 ? -errno : other;
+}
+
+static int64_t receive(int fd, uint8_t *bytes, size_t size, int flags)
 {
 	ssize_t count;
 
 	do {
-		count = recv(fd, bytes, size, MSG_DONTWAIT);
+		count = recv(fd, bytes, size, MSG_DONTWAIT | flags);
 	} while (count < 0 && errno == EINTR);
 	return count < 0 ? -errno : count;
 }
 
-int64_t socket_write(int fd, struct iovec *pieces, size_t count)
+int64_t socket_read(int fd, uint8_t *bytes, size_t size)
+{
+	return receive(fd, bytes, size, 0);
+}
+
+int64_t socket_peek(int fd, uint8_t *bytes, size_t size)
+{
+	return receive(fd, bytes, size, MSG_PEEK);
+}
+
+int socket_wake_at(int fd, int bytes)
+{
+	return setsockopt(fd, SOL_SOCKET, SO_RCVLOWAT, &bytes, sizeof bytes) < 0 ? -errno : 0;
+}
+
+/* Of a send that ended so. */
+static int64_t taken_of(ssize_t taken)
+{
+	if (taken < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
+		return 0;
+	return taken < 0 ? -errno : taken;
+}
+
+int64_t socket_write(int fd, const uint8_t *bytes, size_t size)
+{
+	ssize_t taken;
+
+	do {
+		taken = send(fd, bytes, size, MSG_DONTWAIT | MSG_NOSIGNAL);
+	} while (taken < 0 && errno == EINTR);
+	return taken_of(taken);
+}
+
+int64_t socket_write_pieces(int fd, struct iovec *pieces, size_t count)
 {
 	struct msghdr message = {};
 	ssize_t taken;
@@ -79,9 +121,7 @@ int64_t socket_write(int fd, struct iovec *pieces, size_t count)
 	do {
 		taken = sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
 	} while (taken < 0 && errno == EINTR);
-	if (taken < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
-		return 0;
-	return taken < 0 ? -errno : taken;
+	return taken_of(taken);
 }
 
 int socket_end(int fd)

@@ -1,6 +1,7 @@
 /*
  * Connected streams that are read and written when an epoll descriptor says so. Edge-triggered: a socket is put in once and
  * never changed, so that who reads until there is no more, and writes until no more is taken, is told of all that follows.
+ * sockets.node and stealer.node are both made of it.
  *
  * Functions return >= 0 or -errno; nothing here knows of Node.
  */
@@ -24,17 +25,32 @@ static constexpr int SOCKETS_PER_WAIT = 256;
 /* Pieces of one write; those beyond wait for the next. */
 static constexpr int PIECES_PER_WRITE = 64;
 
+/* One that has become ready: its descriptor, the id it was put in with, and the sum. */
+struct ready_socket {
+	int32_t fd;
+	uint32_t id;
+	uint32_t mask;
+};
+
 int sockets_open();
 /* Also sends small segments at once. The descriptor stays the caller's; closing the last of it takes it out. */
 int sockets_add(int epoll_fd, int fd, uint32_t id);
 int sockets_remove(int epoll_fd, int fd);
-/* Does not wait. `ready` takes an id and a mask for each of the sockets; returns their number. */
-int sockets_ready(int epoll_fd, uint32_t ready[SOCKETS_PER_WAIT * 2]);
+/* Does not wait; returns how many are ready. */
+int sockets_ready(int epoll_fd, struct ready_socket ready[SOCKETS_PER_WAIT]);
 
+/* Another descriptor of the same socket, the caller's: whoever closes the first one does not close it. */
+int socket_share(int fd);
 /* Bytes, 0 at the peer's end, -EAGAIN when nothing is there. */
 int64_t socket_read(int fd, uint8_t *bytes, size_t size);
-/* Bytes that the kernel took: fewer than there are, or 0, when it takes no more just now. */
-int64_t socket_write(int fd, struct iovec *pieces, size_t count);
+/* The same, and the bytes stay to be read. */
+int64_t socket_peek(int fd, uint8_t *bytes, size_t size);
+/* Readable is, from here on, a socket with so many bytes, or whose peer has ended: for who looks and leaves them there. */
+int socket_wake_at(int fd, int bytes);
+/* Bytes that the kernel took: fewer than `size`, or 0, when it takes no more just now. */
+int64_t socket_write(int fd, const uint8_t *bytes, size_t size);
+/* The same of several pieces, in order. */
+int64_t socket_write_pieces(int fd, struct iovec *pieces, size_t count);
 /* FIN behind what was written. */
 int socket_end(int fd);
 /* Closes the descriptor; by RST, and without what was not sent yet, if `is_reset`. */

@@ -14,6 +14,7 @@ public:
 	Napi::Value add(const Napi::CallbackInfo &info);
 	Napi::Value remove(const Napi::CallbackInfo &info);
 	Napi::Value ready(const Napi::CallbackInfo &info);
+	Napi::Value share(const Napi::CallbackInfo &info);
 	Napi::Value read(const Napi::CallbackInfo &info);
 	Napi::Value write(const Napi::CallbackInfo &info);
 	Napi::Value end(const Napi::CallbackInfo &info);
@@ -30,22 +31,25 @@ private:
 	int epoll_fd_ = -1;
 	/* Held, so that its memory stays. */
 	Napi::ObjectReference ready_object_;
-	uint32_t *ready_ = nullptr;
+	struct ready_socket *ready_ = nullptr;
 };
+
+/* As addon.ts has it. */
+static_assert(sizeof(struct ready_socket) == 3 * sizeof(uint32_t), "three words for each");
 
 /* (ready: Uint32Array): `epollFd` is the caller's, who watches and closes it. */
 Sockets::Sockets(const Napi::CallbackInfo &info) : Napi::ObjectWrap<Sockets>(info)
 {
 	Napi::Uint32Array ready = info[0].As<Napi::Uint32Array>();
 
-	epoll_fd_ = ready.ElementLength() < SOCKETS_PER_WAIT * 2 ? -EINVAL : sockets_open();
+	epoll_fd_ = ready.ElementLength() < SOCKETS_PER_WAIT * 3 ? -EINVAL : sockets_open();
 	if (epoll_fd_ < 0) {
 		errno = -epoll_fd_;
 		fail(info.Env(), "epoll_create1");
 		return;
 	}
 	ready_object_ = Napi::Persistent(ready.As<Napi::Object>());
-	ready_ = ready.Data();
+	ready_ = reinterpret_cast<struct ready_socket *>(ready.Data());
 	info.This().As<Napi::Object>().Set("epollFd", Napi::Number::New(info.Env(), epoll_fd_));
 }
 
@@ -61,10 +65,16 @@ Napi::Value Sockets::remove(const Napi::CallbackInfo &info)
 	return to_value(info, sockets_remove(epoll_fd_, to_int(info[0])));
 }
 
-/* (): how many have become ready; their ids and masks lie in `ready`. */
+/* (): how many have become ready; what is told of each lies in `ready`. */
 Napi::Value Sockets::ready(const Napi::CallbackInfo &info)
 {
 	return to_value(info, sockets_ready(epoll_fd_, ready_));
+}
+
+/* (fd): another one, or -errno. */
+Napi::Value Sockets::share(const Napi::CallbackInfo &info)
+{
+	return to_value(info, socket_share(to_int(info[0])));
 }
 
 /* (fd, room: Uint8Array, at, most): how many bytes lie in `room` from `at` on, or -errno. */
@@ -97,7 +107,7 @@ Napi::Value Sockets::write(const Napi::CallbackInfo &info)
 		parts[count++] = {piece.Data() + skip, size - skip};
 		skip = 0;
 	}
-	return to_value(info, count == 0 ? 0 : socket_write(to_int(info[0]), parts, count));
+	return to_value(info, count == 0 ? 0 : socket_write_pieces(to_int(info[0]), parts, count));
 }
 
 /* (fd) */
@@ -122,6 +132,7 @@ Napi::Function define_sockets(Napi::Env env)
 	                                    Sockets::InstanceMethod<&Sockets::add>("add"),
 	                                    Sockets::InstanceMethod<&Sockets::remove>("remove"),
 	                                    Sockets::InstanceMethod<&Sockets::ready>("ready"),
+	                                    Sockets::InstanceMethod<&Sockets::share>("share"),
 	                                    Sockets::InstanceMethod<&Sockets::read>("read"),
 	                                    Sockets::InstanceMethod<&Sockets::write>("write"),
 	                                    Sockets::InstanceMethod<&Sockets::end>("end"),

@@ -68,7 +68,8 @@ interface Waiting {
 
 export class DatagramSocket implements Connection {
   readonly #options: DatagramOptions;
-  readonly #fd: number;
+  /** -1 once it is closed: the number is soon another's. */
+  #fd: number;
   readonly #poll: FdPoll;
   readonly #sendCredit: SendCredit;
   readonly #receiveCredit: ReceiveCredit;
@@ -280,6 +281,7 @@ export class DatagramSocket implements Connection {
     clearTimeout(this.#idleTimer);
     this.#release();
     this.#waiting = [];
+    this.#fd = -1;
     this.#poll.close();
     this.#options.host.ended(this.#options.id, this);
   }

@@ -41,7 +41,8 @@ export interface PacketOptions {
 
 export class PacketConnection implements Connection {
   readonly #options: PacketOptions;
-  readonly #fd: number;
+  /** -1 once it is closed: the number is soon another's. */
+  #fd: number;
   readonly #poll: FdPoll;
   readonly #sendCredit: SendCredit;
   readonly #receiveCredit: ReceiveCredit;
@@ -215,6 +216,7 @@ export class PacketConnection implements Connection {
     this.#isEnded = true;
     this.#waiting = [];
     this.#options.host.forgetWriter(this.#resume);
+    this.#fd = -1;
     this.#poll.close();
     this.#options.host.ended(this.#options.id, this);
   }

@@ -47,7 +47,8 @@ export interface PoolMember {
 
 /** What the pool knows of one socket. */
 export type Membership = {
-  readonly fd: number;
+  /** -1 once it is closed: the number is soon another's. */
+  fd: number;
   readonly id: number;
   readonly member: PoolMember;
   /** Something may be there to be read. */
@@ -123,6 +124,7 @@ export class SocketPool {
     membership.isClosed = true;
     this.#members.delete(membership.id);
     this.#native.close(membership.fd, isReset);
+    membership.fd = -1;
     if (this.#members.size === 0) this.#native.watch(false);
   }
 

@@ -5,6 +5,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <fcntl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 #include <vector>
@@ -67,12 +68,12 @@ static void close_pair(struct pair pair)
 /* The mask of one id, 0 where it is not told of. */
 static uint32_t mask_of(struct pair pair, uint32_t id)
 {
-	uint32_t ready[SOCKETS_PER_WAIT * 2];
+	struct ready_socket ready[SOCKETS_PER_WAIT];
 	int count = sockets_ready(pair.epoll_fd, ready);
 
 	for (int i = 0; i < count; i++)
-		if (ready[i * 2] == id)
-			return ready[i * 2 + 1];
+		if (ready[i].id == id)
+			return ready[i].fd == pair.ends[id] ? ready[i].mask : 0;
 	return 0;
 }
 
@@ -80,7 +81,7 @@ static int64_t write_text(int fd, const char *first, const char *second)
 {
 	struct iovec pieces[] = {{const_cast<char *>(first), strlen(first)}, {const_cast<char *>(second), strlen(second)}};
 
-	return socket_write(fd, pieces, 2);
+	return socket_write_pieces(fd, pieces, 2);
 }
 
 static void pieces_arrive_in_order()
@@ -103,11 +104,10 @@ static void a_full_peer_takes_no_more_and_says_when()
 {
 	struct pair pair = tcp_pair();
 	std::vector<uint8_t> block(1 << 20);
-	struct iovec piece = {block.data(), block.size()};
 	int64_t sent = 0, taken;
 
 	mask_of(pair, 0);
-	while ((taken = socket_write(pair.ends[0], &piece, 1)) > 0)
+	while ((taken = socket_write(pair.ends[0], block.data(), block.size())) > 0)
 		sent += taken;
 	CHECK(taken == 0 && sent > 0);
 	CHECK((mask_of(pair, 0) & SOCKET_WRITABLE) == 0);
@@ -173,6 +173,24 @@ static void a_unix_stream_is_one_too()
 	close_pair(pair);
 }
 
+static void who_shares_one_keeps_it_when_the_other_is_closed()
+{
+	struct pair pair = tcp_pair();
+	int shared = socket_share(pair.ends[1]);
+	uint8_t bytes[4];
+
+	CHECK(shared >= 0 && shared != pair.ends[1] && (fcntl(shared, F_GETFD) & FD_CLOEXEC) != 0);
+	close(pair.ends[1]);
+	/* Another's from here on. */
+	CHECK(dup2(pair.ends[0], pair.ends[1]) == pair.ends[1]);
+	CHECK(write_text(pair.ends[0], "ab", "cd") == 4);
+	CHECK(socket_read(pair.ends[1], bytes, sizeof bytes) == -EAGAIN);
+	CHECK(socket_read(shared, bytes, sizeof bytes) == 4 && memcmp(bytes, "abcd", 4) == 0);
+	socket_close(shared, false);
+	CHECK(socket_share(-1) == -EBADF);
+	close_pair(pair);
+}
+
 int main()
 {
 	test("pieces arrive in order, whatever is read at once", pieces_arrive_in_order);
@@ -180,6 +198,7 @@ int main()
 	test("an end comes after what was written, and the other direction goes on", an_end_comes_after_what_was_written);
 	test("a reset is told after what came before it", a_reset_is_told_after_what_came_before_it);
 	test("one that was taken out is not told of", one_that_was_taken_out_is_not_told_of);
+	test("who shares one keeps it when the other descriptor is closed", who_shares_one_keeps_it_when_the_other_is_closed);
 	test("a unix stream is one too", a_unix_stream_is_one_too);
 	printf("1..%d\n", number);
 	return failures > 0;
