@@ -61,7 +61,7 @@ try {
   const none = await measured(anew);
   const proxies = await stage.startProxies(PORT);
   const ways: Array<[string, Sample]> = [['nobody steals', { ...none, cpuMicros: 0 }]];
-  for (const redirect of ['sk_lookup', 'nftables'] as const)
+  for (const redirect of ['sk_lookup', 'nftables', 'iptables-legacy'] as const)
     ways.push([redirect, await withFilters(1, redirect, anew)]);
   for (const [name, way] of Object.entries(proxies)) ways.push([name, await measured(anew, way)]);
   printTable(

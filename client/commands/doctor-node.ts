@@ -63,7 +63,7 @@ export function judgeNode(name: string, { status = {} }: Node, image: string): F
   } else if (isOlder(kernelVersion, OLDEST_FOR_REDIRECT)) {
     add(
       'warn',
-      `${where} redirects by nf_tables`,
+      `${where} redirects by nf_tables or ip_tables`,
       `from ${OLDEST_FOR_REDIRECT.join('.')} on the kernel itself undoes a redirect.`,
     );
   } else add('ok', `${where} has what the agent needs`);

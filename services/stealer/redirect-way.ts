@@ -8,12 +8,13 @@ import {
   type NativeEndpoint,
   type NativeNat,
   type NativeRedirect,
+  type NatKind,
   stealerAddon,
   stealerAddonPath,
 } from './native/index.ts';
 
-/** `nftables-guarded` is what kernels before 5.12 make of `nftables`. */
-export const WAYS = ['auto', 'sk_lookup', 'nftables', 'nftables-guarded'] as const;
+/** In the order in which they are tried; `nftables-guarded` is what kernels before 5.12 make of `nftables`. */
+export const WAYS = ['auto', 'sk_lookup', 'nftables', 'nftables-guarded', 'iptables-legacy'] as const;
 export type Way = (typeof WAYS)[number];
 
 export interface RedirectWay {
@@ -37,17 +38,25 @@ export interface RedirectWay {
  */
 export function openWay(way: Way, namespaceFd: number, listenerFd: number): RedirectWay {
   sweep(namespaceFd);
-  if (way === 'nftables' || way === 'nftables-guarded') {
-    return new Translation(namespaceFd, listenerFd, way === 'nftables', 'the settings say so');
+  if (way !== 'auto' && way !== 'sk_lookup') {
+    return new Translation(namespaceFd, listenerFd, HOW[way], 'the settings say so');
   }
+  let reason: string;
   try {
     return new Lookup(namespaceFd, listenerFd);
   } catch (thrown) {
     const error = toLookupError(thrown);
     if (way === 'sk_lookup' || error.code === 'LIMIT_REACHED') throw error;
-    return new Translation(namespaceFd, listenerFd, true, error.message);
+    reason = error.message;
+  }
+  try {
+    return new Translation(namespaceFd, listenerFd, 'owned', reason);
+  } catch (thrown) {
+    return new Translation(namespaceFd, listenerFd, 'legacy', AppError.from(thrown, 'BUG').message);
   }
 }
+
+const HOW = { nftables: 'owned', 'nftables-guarded': 'guarded', 'iptables-legacy': 'legacy' } as const;
 
 /** A link in the kernel that goes with this process. Addresses stay what they were. */
 class Lookup implements RedirectWay {
@@ -80,26 +89,27 @@ class Lookup implements RedirectWay {
   }
 }
 
-/** Tables of nf_tables, which go with this process where the kernel can do that, and are removed by a guard where not. */
+/** Tables of nf_tables, which go with this process where the kernel can do that; they, or a chain of ip_tables, are removed by a guard where not. */
 class Translation implements RedirectWay {
   readonly method: string;
   readonly notes: readonly string[];
   readonly #native: NativeNat;
   readonly #guard: ChildProcess | null;
 
-  constructor(namespaceFd: number, listenerFd: number, mayOwn: boolean, reason: string) {
-    const table = `mirrord-steal-${process.pid}-${randomBytes(4).toString('hex')}`;
+  constructor(namespaceFd: number, listenerFd: number, how: NatKind, reason: string) {
+    // Of 28 characters at most, as the name of a chain may have.
+    const name = `mirrord-steal-${process.pid}-${randomBytes(3).toString('hex')}`;
     // First, so that there is no moment without one.
-    const guard = mayOwn ? null : startGuard(namespaceFd, table);
+    const guard = how === 'owned' ? null : startGuard(namespaceFd, name);
     try {
-      this.#native = new (stealerAddon().Nat)(namespaceFd, listenerFd, table, mayOwn);
+      this.#native = new (stealerAddon().Nat)(namespaceFd, listenerFd, name, how);
     } catch (thrown) {
       guard?.kill();
-      throw toTranslationError(thrown, reason);
+      throw toTranslationError(thrown, how, reason);
     }
     const isOwned = this.#native.isOwned();
-    this.#guard = isOwned ? null : (guard ?? startGuard(namespaceFd, table));
-    this.method = isOwned ? 'nftables' : 'nftables-guarded';
+    this.#guard = isOwned ? null : (guard ?? startGuard(namespaceFd, name));
+    this.method = how === 'legacy' ? 'iptables-legacy' : isOwned ? 'nftables' : 'nftables-guarded';
     this.notes = [
       `connections are redirected by translating addresses: ${reason}`,
       ...(this.#native.hasIpv6() ? [] : ['connections over IPv6 are not stolen: this kernel does not translate them']),
@@ -132,8 +142,8 @@ class Translation implements RedirectWay {
 const GUARD = `const stealer = require(process.argv[1]);
 process.stdin.resume().once('end', () => { stealer.sweep(3, process.argv[2]); process.exit(); });`;
 
-function startGuard(namespaceFd: number, table: string): ChildProcess {
-  const guard = spawn(process.execPath, ['-e', GUARD, stealerAddonPath(), table], {
+function startGuard(namespaceFd: number, name: string): ChildProcess {
+  const guard = spawn(process.execPath, ['-e', GUARD, stealerAddonPath(), name], {
     stdio: ['pipe', 'ignore', 'ignore', namespaceFd],
     cwd: '/',
     env: {},
@@ -176,12 +186,13 @@ function toLookupError(thrown: unknown): AppError {
   );
 }
 
-function toTranslationError(thrown: unknown, reason: string): AppError {
+function toTranslationError(thrown: unknown, how: NatKind, reason: string): AppError {
   const name = nameOf(thrown);
+  const said = `${how === 'legacy' ? 'ip_tables' : 'nf_tables'} (CAP_NET_ADMIN) says ${name}`;
   const isRefused = name === 'EPERM' || name === 'EACCES';
   return new AppError(
     isRefused ? 'NOT_PERMITTED' : 'UNSUPPORTED',
-    `connections cannot be redirected: ${reason}; and nf_tables (CAP_NET_ADMIN) says ${name}`,
+    how === 'legacy' ? `connections cannot be redirected: ${reason}; ${said}` : `${reason}; ${said}`,
     { cause: thrown },
   );
 }

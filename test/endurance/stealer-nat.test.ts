@@ -8,6 +8,7 @@ import type { AddressInfo } from 'node:net';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import type { Way } from '../../services/stealer/redirect-way.ts';
 import { startNetwork, type TargetNetwork } from '../fixtures/network.ts';
 import { descendantsOf } from '../fixtures/processes.ts';
 import { ExecHarness, type Run } from '../integration/exec-harness.ts';
@@ -53,7 +54,7 @@ afterEach(async () => {
   expect(await curl(`${TARGET}/after`)).toContain('hello');
 });
 
-async function open(way: 'nftables' | 'nftables-guarded'): Promise<StealClient> {
+async function open(way: Way): Promise<StealClient> {
   stealer ??= await startStealer(way);
   const client = await StealClient.open(stealer, network.identity, (local.address() as AddressInfo).port);
   clients.push(client);
@@ -67,11 +68,15 @@ async function curlIn(pid: number, url: string, ...args: string[]): Promise<stri
   return (await run('nsenter', words)).stdout;
 }
 
+/** Of every kind. Tables of ip_tables that are not there yet are made by who lists them. */
 async function ruleset(): Promise<string> {
-  return network.run(network.target, 'nft list ruleset');
+  const commands = ['nft list ruleset', 'iptables-legacy-save -c -t nat', 'ip6tables-legacy-save -c -t nat'];
+  const texts: string[] = [];
+  for (const command of commands) texts.push(await network.run(network.target, command));
+  return texts.join('');
 }
 
-describe.each(['nftables', 'nftables-guarded'] as const)('by %s', (way) => {
+describe.each(['nftables', 'nftables-guarded', 'iptables-legacy'] as const)('by %s', (way) => {
   test('both families and loopback are stolen, and the session sees who came and where to', async () => {
     const client = await open(way);
     expect(client.facts?.method).toBe(way);
@@ -144,27 +149,35 @@ function commandOf(pid: number): string {
   }
 }
 
-test('stealer, guard and agent are killed at once: what they leave is swept by the next steal, and the target answers', async () => {
-  const program = `require('http').createServer((q,a)=>a.end('local\\n')).listen(${PORT},()=>console.log('serving'))`;
-  const words = ['exec', '--steal', '-t', `pid/${network.target.pid}`, '--', process.execPath, '-e', program];
-  session = harness.start(words, { variables: { MIRRORD_STEALER_REDIRECT: 'nftables-guarded' } });
-  await session.complained(`stealing port ${PORT}`);
-  // Stopped first, none of them sees the others go.
-  const victims = descendantsOf(session.pid).filter((pid) =>
-    /^\S*node (\S*(agent|stealer)\.js $|-e .*stealer\.node mirrord-steal-)/s.test(commandOf(pid)),
-  );
-  expect(victims).toHaveLength(3);
-  for (const pid of victims) process.kill(pid, 'SIGSTOP');
-  for (const pid of victims) process.kill(pid, 'SIGKILL');
-  session.child.kill('SIGTERM');
-  await session.outcome;
-  expect(await ruleset()).toContain('mirrord-steal-');
-  await expect(curl(`${TARGET}/dead`, '--connect-timeout', '2')).rejects.toThrow();
-  const client = await open('nftables');
-  await client.steal(onlyAlice);
-  expect(await curl(`${TARGET}/a`, '-H', 'x-user: alice')).toBe('local /a\n');
-  expect(await curl(`${TARGET}/b`)).toContain('hello');
-}, 60_000);
+test.each([
+  ['nftables-guarded', 'nftables'],
+  ['iptables-legacy', 'iptables-legacy'],
+  ['iptables-legacy', 'sk_lookup'],
+] as const)(
+  '%s: stealer, guard and agent are killed at once; what they leave is swept by the next steal, by %s, and the target answers',
+  async (way, next) => {
+    const program = `require('http').createServer((q,a)=>a.end('local\\n')).listen(${PORT},()=>console.log('serving'))`;
+    const words = ['exec', '--steal', '-t', `pid/${network.target.pid}`, '--', process.execPath, '-e', program];
+    session = harness.start(words, { variables: { MIRRORD_STEALER_REDIRECT: way } });
+    await session.complained(`stealing port ${PORT}`);
+    // Stopped first, none of them sees the others go.
+    const victims = descendantsOf(session.pid).filter((pid) =>
+      /^\S*node (\S*(agent|stealer)\.js $|-e .*stealer\.node mirrord-steal-)/s.test(commandOf(pid)),
+    );
+    expect(victims).toHaveLength(3);
+    for (const pid of victims) process.kill(pid, 'SIGSTOP');
+    for (const pid of victims) process.kill(pid, 'SIGKILL');
+    session.child.kill('SIGTERM');
+    await session.outcome;
+    expect(await ruleset()).toContain('mirrord-steal-');
+    await expect(curl(`${TARGET}/dead`, '--connect-timeout', '2')).rejects.toThrow();
+    const client = await open(next);
+    await client.steal(onlyAlice);
+    expect(await curl(`${TARGET}/a`, '-H', 'x-user: alice')).toBe('local /a\n');
+    expect(await curl(`${TARGET}/b`)).toContain('hello');
+  },
+  60_000,
+);
 
 const NFT_SIDECAR = [
   'nft add table ip sidecar',
@@ -187,26 +200,124 @@ test('what a stealer and its guard have left is removed by the next one', async 
   expect(await ruleset()).toContain('of-somebody');
 });
 
-test.each([
-  ['nft', NFT_SIDECAR, ['nft delete table ip sidecar']],
-  ['iptables-nft', iptablesSidecar('iptables-nft', '-A'), iptablesSidecar('iptables-nft', '-D')],
-  ['iptables-legacy', iptablesSidecar('iptables-legacy', '-A'), iptablesSidecar('iptables-legacy', '-D')],
-])(
-  "behind a sidecar's redirect by %s the plaintext is stolen, and the rest stays the sidecar's",
-  async (_, rules, undo) => {
-    for (const rule of rules) await network.run(network.target, rule);
-    const sidecar = await network.serve(network.target, [
-      ...[process.execPath, '-e'],
-      `require('net').createServer((c)=>{const o=require('net').connect(${PORT},'127.0.0.1');c.pipe(o).pipe(c);o.on('error',()=>0);c.on('error',()=>0)}).listen(${PORT + 3},()=>console.log('ready'))`,
-    ]);
-    const client = await open('nftables');
-    await client.steal(onlyAlice);
-    await client.steal({ ...onlyAlice, port: PORT + 2 });
-    const through = `http://10.99.0.1:${PORT + 2}`;
-    expect(await curl(`${through}/a`, '-H', 'x-user: alice')).toBe('local /a\n');
-    expect(client.peers).toEqual([expect.stringMatching(/^127\.0\.0\.1:/)]);
-    expect(await curl(`${through}/b`)).toContain('hello');
-    await sidecar.stop();
-    for (const rule of undo) await network.run(network.target, rule);
-  },
-);
+describe.each(['nftables', 'iptables-legacy'] as const)('by %s', (way) => {
+  test.each([
+    ['nft', NFT_SIDECAR, ['nft delete table ip sidecar']],
+    ['iptables-nft', iptablesSidecar('iptables-nft', '-A'), iptablesSidecar('iptables-nft', '-D')],
+    ['iptables-legacy', iptablesSidecar('iptables-legacy', '-A'), iptablesSidecar('iptables-legacy', '-D')],
+  ])(
+    "behind a sidecar's redirect by %s the plaintext is stolen, and the rest stays the sidecar's",
+    async (_, rules, undo) => {
+      for (const rule of rules) await network.run(network.target, rule);
+      const sidecar = await network.serve(network.target, [
+        ...[process.execPath, '-e'],
+        `require('net').createServer((c)=>{const o=require('net').connect(${PORT},'127.0.0.1');c.pipe(o).pipe(c);o.on('error',()=>0);c.on('error',()=>0)}).listen(${PORT + 3},()=>console.log('ready'))`,
+      ]);
+      const client = await open(way);
+      await client.steal(onlyAlice);
+      await client.steal({ ...onlyAlice, port: PORT + 2 });
+      const through = `http://10.99.0.1:${PORT + 2}`;
+      expect(await curl(`${through}/a`, '-H', 'x-user: alice')).toBe('local /a\n');
+      expect(client.peers).toEqual([expect.stringMatching(/^127\.0\.0\.1:/)]);
+      expect(await curl(`${through}/b`)).toContain('hello');
+      await sidecar.stop();
+      for (const rule of undo) await network.run(network.target, rule);
+    },
+  );
+});
+
+/** As meshes and nodes have them: chains in chains, goto, rules without a target, answers in the middle, negations. */
+const RULES_OF_OTHERS = `*nat
+:INBOUND - [0:0]
+:TO_PROXY - [0:0]
+:EMPTY - [0:0]
+-A PREROUTING -p tcp -j INBOUND
+-A PREROUTING -p udp -m udp --dport 53
+-A PREROUTING -p tcp -m tcp --dport 1 -g EMPTY
+-A INBOUND -p tcp -m tcp --dport 15008 -j RETURN
+-A INBOUND -p tcp -m tcp --dport 15020 -j TO_PROXY
+-A TO_PROXY -p tcp -j REDIRECT --to-ports 15006
+-A OUTPUT -p tcp -m owner --uid-owner 1337 -m comment --comment "not to itself" -j RETURN
+-A OUTPUT ! -o lo -p tcp -m tcp --dport 15001
+-A POSTROUTING -p tcp -m mark --mark 0x77 -j ACCEPT
+COMMIT
+`;
+
+describe('rules of ip_tables that are there already', () => {
+  const saved = async () => {
+    const texts: string[] = [];
+    for (const command of ['iptables-legacy-save -c -t nat', 'ip6tables-legacy-save -c -t nat'])
+      texts.push(await network.run(network.target, command));
+    return texts.join('').replace(/^#.*\n/gm, '');
+  };
+  const restore = async (rules: string) => {
+    for (const program of ['iptables-legacy-restore', 'ip6tables-legacy-restore']) {
+      const child = run('nsenter', ['-t', String(network.target.pid), '-n', program]);
+      child.child.stdin?.end(rules);
+      await child;
+    }
+  };
+  beforeEach(() => restore(RULES_OF_OTHERS));
+  afterEach(() => restore('*nat\nCOMMIT\n'));
+
+  test('stay as they are, with their counters, beside ours and after them', async () => {
+    await curl(`${TARGET}/counted`);
+    await curl(`http://[fd99::1]:${PORT}/counted`);
+    const before = await saved();
+    expect(before).toMatch(/^\[[1-9]\d*:\d+\] -A PREROUTING -p tcp -j INBOUND$/m);
+    const client = await open('iptables-legacy');
+    const { id } = await client.steal(onlyAlice);
+    await client.steal({ ...onlyAlice, port: PORT + 1 });
+    const lines = (await saved()).split('\n');
+    expect(lines.filter((line) => !line.includes('mirrord')).join('\n')).toBe(before);
+    const own = lines
+      .filter((line) => line.includes('-A') && line.includes('mirrord'))
+      .map((line) => line.replace(/mirrord-steal-\w+-\w+/g, 'OURS').replace(/^\[.*?\] |\d+$/g, ''));
+    const jump =
+      '-p tcp -m tcp --tcp-flags FIN,SYN,RST,ACK SYN -m mark ! --mark 0x6d72646d -m addrtype --dst-type LOCAL -j OURS';
+    const rules = [
+      `-A PREROUTING ${jump}`,
+      `-A OUTPUT ${jump}`,
+      ...[PORT, PORT + 1].map((port) => `-A OURS -p tcp -m tcp --dport ${port} -j REDIRECT --to-ports `),
+    ];
+    expect(own).toEqual([...rules, ...rules]);
+    expect(await curl(`${TARGET}/a`, '-H', 'x-user: alice')).toBe('local /a\n');
+    await client.unsubscribe(id);
+    expect(await saved()).not.toContain(`--dport ${PORT} `);
+    client.vanish();
+    await expect.poll(saved, { timeout: 20_000 }).not.toContain('mirrord');
+    const bare = (text: string) => text.replace(/\[.*?\]/g, '');
+    expect(bare(await saved())).toBe(bare(before));
+  });
+
+  test('that somebody changes at the same time are not lost, nor are ours', async () => {
+    const client = await open('iptables-legacy');
+    // The kernel refuses whoever was late (4), who then tries again, as we do.
+    const again = 'until iptables-legacy -w 20 -t nat "$@" 2>/dev/null; do [ $? = 4 ] || exit 1; done';
+    const inTarget = ['-t', String(network.target.pid), '-n', 'sh', '-c', again, 'sh'];
+    const added = Array.from({ length: 40 }, (_, at) =>
+      run('nsenter', [...inTarget, ...`-A EMPTY -p tcp --dport ${20_000 + at} -j RETURN`.split(' ')]),
+    );
+    for (let port = 21_000; port < 21_040; port++) await client.steal({ ...onlyAlice, port });
+    await Promise.all(added);
+    const text = await saved();
+    for (let at = 0; at < 40; at++) {
+      expect(text).toContain(`--dport ${20_000 + at} -j RETURN`);
+      expect(text).toContain(`--dport ${21_000 + at} -j REDIRECT`);
+    }
+  });
+});
+
+test('where the kernel has neither sk_lookup nor nf_tables, ip_tables does it, and the user is told why', async () => {
+  const program = `require('http').createServer((q,a)=>a.end('local\\n')).listen(${PORT},()=>console.log('serving'))`;
+  const older = path.join(import.meta.dirname, '../fixtures/older_kernel.py');
+  session = harness.start(
+    ['exec', '--steal', '-t', `pid/${network.target.pid}`, '--', process.execPath, '-e', program],
+    { under: ['python3', older] },
+  );
+  await session.complained(`stealing port ${PORT}`);
+  await session.complained('no sk_lookup');
+  await session.complained('nf_tables (CAP_NET_ADMIN) says EPROTONOSUPPORT');
+  expect(await curl(`${TARGET}/a`)).toBe('local\n');
+  expect(await network.run(network.target, 'iptables-legacy-save -t nat')).toContain('mirrord-steal-');
+});

@@ -111,7 +111,7 @@ export const agent = section(
       status: noEffect('a connection that is not stolen always goes on to the address it was made to'),
     }),
     nftables: key(optional(bool), null, 'Use nftables; found out by default.', {
-      status: noEffect('connections are redirected by BPF (sk_lookup), without nftables and iptables'),
+      status: noEffect('the kernel is asked for sk_lookup, nf_tables and ip_tables, in this order'),
     }),
     dns: section(
       'Its name lookups.',
@@ -142,7 +142,7 @@ export const agent = section(
     security_context: key(objects, null, 'AppArmor and seccomp profiles of its pod.'),
     clean_iptables_on_start: key(optional(bool), null, 'Remove what an earlier agent left.', {
       env: ['MIRRORD_AGENT_CLEAN_IPTABLES_ON_START'],
-      status: noEffect('nothing of a session is in iptables'),
+      status: noEffect('a stealer always removes what earlier ones left'),
     }),
     disable_mesh_sidecar_injection: key(bool, true, 'Keep service meshes out of its pod.'),
     jaq_time_limit: key(u64, 1, 'Seconds that a jq filter may take.', {

@@ -70,6 +70,9 @@ export interface NativeSockets {
   close(fd: number, isReset: boolean): void;
 }
 
+/** Tables of nf_tables that are bound to this process, where the kernel can do that, or are not; or a chain of ip_tables. */
+export type NatKind = 'owned' | 'guarded' | 'legacy';
+
 export interface NativeNat extends Omit<NativeRedirect, 'forget'> {
   /** What was made in the kernel goes with this process; else it has to be removed by name. */
   isOwned(): boolean;
@@ -95,15 +98,15 @@ export interface StealerAddon {
   peek(fd: number, bytes: Uint8Array): number;
   /** The socket is readable with so many bytes, or at its peer's end. 0 or -errno. */
   wakeAt(fd: number, bytes: number): number;
-  /** By translation of addresses, in tables whose name begins with `mirrord-steal-`; `mayOwn`: bound to this process, where the kernel can. */
+  /** By translation of addresses, in tables, or a chain, whose name begins with `mirrord-steal-`. */
   Nat: new (
     namespaceFd: number,
     listenerFd: number,
-    table: string,
-    mayOwn: boolean,
+    name: string,
+    how: NatKind,
   ) => NativeNat;
-  /** Removes a table, or with '' all that stealers have left; EPERM when one is there that owns its own. */
-  sweep(namespaceFd: number, table: string): void;
+  /** Removes tables and chains of a name, or with '' all that stealers have left; EPERM when one is there that owns its own. */
+  sweep(namespaceFd: number, name: string): void;
   /** Where an accepted connection was meant to go; null when no translation brought it. */
   originalDestination(acceptedFd: number): NativeEndpoint | null;
   /** `namespaceFd` -1 is this process's own. */

@@ -38,6 +38,22 @@ int socket_in(int namespace_fd, int family, int type, int protocol)
 	return fd;
 }
 
+int file_in(int namespace_fd, const char *name)
+{
+	const std::string path = std::string("/proc/thread-self/net/") + name;
+	int own = own_namespace();
+
+	if (own < 0 || setns(namespace_fd, CLONE_NEWNET) < 0)
+		return -errno;
+	int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		fd = -errno;
+	if (setns(own, CLONE_NEWNET) < 0)
+		abort();
+	return fd;
+}
+
 static bool is_mapped(const struct endpoint &endpoint)
 {
 	return memcmp(endpoint.address, mapped_prefix, sizeof mapped_prefix) == 0;

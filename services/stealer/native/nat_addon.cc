@@ -7,7 +7,7 @@
 /* A redirect by translation of addresses. */
 class Nat : public Napi::ObjectWrap<Nat> {
 public:
-	/* (namespaceFd, listenerFd, table, mayOwn): the descriptors stay the caller's. */
+	/* (namespaceFd, listenerFd, name, how): by nf_tables, 'owned' or 'guarded', or by ip_tables, 'legacy'. The descriptors stay the caller's. */
 	explicit Nat(const Napi::CallbackInfo &info) : Napi::ObjectWrap<Nat>(info)
 	{
 		struct sockaddr_storage address;
@@ -17,12 +17,15 @@ public:
 			fail(info.Env(), -errno, "getsockname");
 			return;
 		}
-		const std::string table = info[2].As<Napi::String>().Utf8Value();
-		int error = nat_open(info[0].As<Napi::Number>().Int32Value(), table.c_str(), to_endpoint(address).port,
-		                     info[3].ToBoolean(), &nat_);
+		const int namespace_fd = info[0].As<Napi::Number>().Int32Value();
+		const uint16_t port = to_endpoint(address).port;
+		const std::string name = info[2].As<Napi::String>().Utf8Value();
+		const std::string how = info[3].As<Napi::String>().Utf8Value();
+		int error = how == "legacy" ? legacy_open(namespace_fd, name.c_str(), port, &legacy_)
+		                            : nat_open(namespace_fd, name.c_str(), port, how == "owned", &nat_);
 
 		if (error < 0)
-			fail(info.Env(), error, "nf_tables");
+			fail(info.Env(), error, how == "legacy" ? "ip_tables" : "nf_tables");
 	}
 
 	~Nat() override { release(); }
@@ -31,10 +34,15 @@ public:
 	Napi::Value set_port(const Napi::CallbackInfo &info)
 	{
 		uint32_t port = info[0].As<Napi::Number>().Uint32Value();
-		int error = nat_ == nullptr ? -EBADF : nat_port(nat_, static_cast<uint16_t>(port), info[1].ToBoolean());
+		bool is_stolen = info[1].ToBoolean();
+		int error = -EBADF;
 
+		if (legacy_ != nullptr)
+			error = legacy_port(legacy_, static_cast<uint16_t>(port), is_stolen);
+		else if (nat_ != nullptr)
+			error = nat_port(nat_, static_cast<uint16_t>(port), is_stolen);
 		if (error < 0)
-			fail(info.Env(), error, "nf_tables");
+			fail(info.Env(), error, legacy_ != nullptr ? "ip_tables" : "nf_tables");
 		return info.Env().Undefined();
 	}
 
@@ -69,7 +77,7 @@ public:
 
 	Napi::Value has_ipv6(const Napi::CallbackInfo &info)
 	{
-		return Napi::Boolean::New(info.Env(), nat_ != nullptr && nat_has_ipv6(nat_));
+		return Napi::Boolean::New(info.Env(), legacy_ != nullptr ? legacy_has_ipv6(legacy_) : nat_ != nullptr && nat_has_ipv6(nat_));
 	}
 
 	Napi::Value close(const Napi::CallbackInfo &info)
@@ -83,19 +91,27 @@ private:
 	{
 		if (nat_ != nullptr)
 			nat_close(nat_);
+		if (legacy_ != nullptr)
+			legacy_close(legacy_);
 		nat_ = nullptr;
+		legacy_ = nullptr;
 	}
 
+	/* One of both. */
 	struct nat *nat_ = nullptr;
+	struct legacy_nat *legacy_ = nullptr;
 };
 
-/* (namespaceFd, table): all of ours when it is empty. */
+/* (namespaceFd, name): all of ours when it is empty, of both kinds. */
 static Napi::Value sweep(const Napi::CallbackInfo &info)
 {
-	int error = nat_sweep(info[0].As<Napi::Number>().Int32Value(), info[1].As<Napi::String>().Utf8Value());
+	const int namespace_fd = info[0].As<Napi::Number>().Int32Value();
+	const std::string name = info[1].As<Napi::String>().Utf8Value();
+	int legacy_error = legacy_sweep(namespace_fd, name);
+	int error = nat_sweep(namespace_fd, name);
 
-	if (error < 0)
-		fail(info.Env(), error, "nf_tables");
+	if (error < 0 || legacy_error < 0)
+		fail(info.Env(), error < 0 ? error : legacy_error, error < 0 ? "nf_tables" : "ip_tables");
 	return info.Env().Undefined();
 }
 

@@ -33,6 +33,9 @@ int connect_to(int fd, const struct endpoint &peer);
 /* A socket of the namespace, of our own for -1. Nothing else happens in there: the thread's event loop must not. */
 int socket_in(int namespace_fd, int family, int type = SOCK_STREAM, int protocol = 0);
 
+/* A file of /proc/net of the namespace, for reading. */
+int file_in(int namespace_fd, const char *name);
+
 /* peers.cc: names that one process at a time can have in a namespace, and who has them. */
 
 struct peer {
@@ -79,5 +82,16 @@ int nat_port(struct nat *nat, uint16_t port, bool is_stolen);
 void nat_close(struct nat *nat);
 /* Removes a table, or all that stealers have left; -EPERM when one is there that owns it. */
 int nat_sweep(int namespace_fd, const std::string &table);
+
+/* legacy_nat.cc: the same by ip_tables, in a chain whose name begins as a table's of nat.cc does, of 28 characters at most. */
+
+struct legacy_nat;
+
+int legacy_open(int namespace_fd, const char *chain, uint16_t listener_port, struct legacy_nat **opened);
+bool legacy_has_ipv6(const struct legacy_nat *nat);
+int legacy_port(struct legacy_nat *nat, uint16_t port, bool is_stolen);
+void legacy_close(struct legacy_nat *nat);
+/* Removes a chain, or all that stealers have left. */
+int legacy_sweep(int namespace_fd, const std::string &chain);
 
 #endif
