@@ -4,14 +4,17 @@
 import { defineConfig } from 'vitest/config';
 
 const common = { restoreMocks: true, globals: false } as const;
+/** For tests that run what is compiled and bundled. */
+const built = { ...common, globalSetup: ['scripts/built.mjs'] };
 
 export default defineConfig({
   test: {
     projects: [
       {
         test: {
-          ...common,
+          ...built,
           name: 'unit',
+          maxWorkers: 2,
           include: [
             'proto/**/*.test.ts',
             'http-filter/**/*.test.ts',
@@ -25,8 +28,9 @@ export default defineConfig({
       { test: { ...common, name: 'tidy', include: ['test/tidy.test.ts'] } },
       {
         test: {
-          ...common,
+          ...built,
           name: 'layer',
+          maxWorkers: 2,
           include: ['test/layer/**/*.test.ts'],
           testTimeout: 30_000,
           hookTimeout: 60_000,
@@ -34,7 +38,7 @@ export default defineConfig({
       },
       {
         test: {
-          ...common,
+          ...built,
           name: 'integration',
           include: ['test/integration/**/*.test.ts'],
           testTimeout: 60_000,
@@ -44,7 +48,7 @@ export default defineConfig({
       },
       {
         test: {
-          ...common,
+          ...built,
           name: 'programs',
           include: ['test/programs/**/*.test.ts'],
           testTimeout: 120_000,
@@ -54,7 +58,7 @@ export default defineConfig({
       },
       {
         test: {
-          ...common,
+          ...built,
           name: 'peers',
           include: ['test/peers/**/*.test.ts'],
           testTimeout: 120_000,
@@ -64,7 +68,7 @@ export default defineConfig({
       },
       {
         test: {
-          ...common,
+          ...built,
           name: 'endurance',
           include: ['test/endurance/**/*.test.ts'],
           testTimeout: 300_000,
@@ -74,11 +78,11 @@ export default defineConfig({
       },
       {
         test: {
-          ...common,
+          ...built,
           name: 'cluster',
           include: ['test/cluster/**/*.test.ts'],
           exclude: ['test/cluster/**/*.alone.test.ts'],
-          globalSetup: ['test/cluster/setup.ts'],
+          globalSetup: [...built.globalSetup, 'test/cluster/setup.ts'],
           testTimeout: 300_000,
           hookTimeout: 300_000,
           maxWorkers: 2,
@@ -86,10 +90,10 @@ export default defineConfig({
       },
       {
         test: {
-          ...common,
+          ...built,
           name: 'cluster-alone',
           include: ['test/cluster/**/*.alone.test.ts'],
-          globalSetup: ['test/cluster/setup.ts'],
+          globalSetup: [...built.globalSetup, 'test/cluster/setup.ts'],
           testTimeout: 300_000,
           hookTimeout: 300_000,
           maxWorkers: 1,

@@ -2,7 +2,7 @@
 // dist/fs-env.js ...): a bundle starts several times faster than the modules it is made of. Does nothing when no input has
 // changed since the last time. `node scripts/build.mjs services` leaves the command line out.
 import { execFileSync } from 'node:child_process';
-import { existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -47,8 +47,20 @@ const common = {
   minify: true,
   keepNames: true,
   metafile: true,
+  write: false,
   logLevel: 'warning',
 };
+
+/** Each file in its place whole, and those that others import first: who starts meanwhile has the former or the next. */
+function put({ outputFiles }) {
+  mkdirSync('dist', { recursive: true });
+  const isEntry = ({ path }) => !basename(path).startsWith('chunk-');
+  for (const { path, contents } of outputFiles.sort((a, b) => isEntry(a) - isEntry(b))) {
+    writeFileSync(`${path}.new`, contents);
+    renameSync(`${path}.new`, path);
+  }
+}
+
 const define = { MIRRORD_VERSION: JSON.stringify(version) };
 const servicesBuilt = await build({
   ...common,
@@ -60,6 +72,7 @@ const servicesBuilt = await build({
   // CommonJS dependencies ask for Node's own modules by `require`, which an ES module does not have.
   banner: { js: "import{createRequire as __cr}from'node:module';const require=__cr(import.meta.url);" },
 });
+put(servicesBuilt);
 const clientBuilt = withClient ? await buildClient() : { metafile: { inputs: {}, outputs: {} } };
 
 /**
@@ -79,8 +92,11 @@ async function buildClient() {
     banner: { js: "(function(require,module,__file){const __url=require('node:url').pathToFileURL(__file).href;" },
     footer: { js: '})' },
   });
+  // Code of another script must never be found beside this one.
   rmSync('dist/cli.code', { force: true });
-  execFileSync(process.execPath, ['scripts/compile.mjs', 'dist/cli.cjs', 'dist/cli.code'], { stdio: 'inherit' });
+  put(built);
+  execFileSync(process.execPath, ['scripts/compile.mjs', 'dist/cli.cjs', 'dist/cli.code.new'], { stdio: 'inherit' });
+  renameSync('dist/cli.code.new', 'dist/cli.code');
   built.metafile.outputs['dist/cli.code'] = {};
   return built;
 }

@@ -97,8 +97,9 @@ export class ExecHarness {
   processes(): { pid: number; command: string }[] {
     return readdirSync('/proc')
       .filter((name) => /^[0-9]+$/.test(name))
-      .filter((pid) => read(`/proc/${pid}/environ`).includes(this.folder))
-      .map((pid) => ({ pid: Number(pid), command: read(`/proc/${pid}/cmdline`).split('\0').join(' ').trim() }))
+      .map(Number)
+      .filter((pid) => this.#isOurs(pid))
+      .map((pid) => ({ pid, command: read(`/proc/${pid}/cmdline`).split('\0').join(' ').trim() }))
       .filter(({ command }) => command !== '');
   }
 
@@ -128,12 +129,18 @@ export class ExecHarness {
 
   /** Every process of every run, together: some end by themselves as soon as another has. */
   killAll(): void {
-    for (const { pid } of this.processes()) kill(pid);
+    for (const { pid } of this.processes()) if (this.#isOurs(pid)) kill(pid);
+  }
+
+  /** Looked at right before a signal: a number whose process has ended may be a stranger's. */
+  #isOurs(pid: number): boolean {
+    return read(`/proc/${pid}/environ`).includes(this.folder);
   }
 
   close(): void {
     this.killAll();
-    for (const { child } of this.#runs) if (child.exitCode === null && child.pid !== undefined) kill(child.pid);
+    // By the child and not by its number, which is another's once it has ended, by a signal too.
+    for (const { child } of this.#runs) child.kill('SIGKILL');
     rmSync(this.folder, { recursive: true, force: true });
   }
 }

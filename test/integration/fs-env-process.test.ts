@@ -1,4 +1,4 @@
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import net from 'node:net';
@@ -32,7 +32,6 @@ async function ended(child: ChildProcess): Promise<number | null> {
 
 describe.skipIf(!required.yes)(`the fs-env process (${required.why})`, () => {
   test('is found over NATS, serves on a socket of its own, logs no value and ends with its parent', async () => {
-    execFileSync(process.execPath, ['scripts/build.mjs'], { cwd: checkout });
     const folder = mkdtempSync(path.join(tmpdir(), 'mirrord-fs-env-'));
     const port = await freePort();
     const nats = spawn('nats-server', ['-a', '127.0.0.1', '-p', String(port)], { stdio: 'ignore' });

@@ -23,7 +23,6 @@ function compile(source: string, name: string, compiler: string, ...flags: strin
 }
 
 beforeAll(() => {
-  execFileSync('make', ['-s', '-C', new URL('../../layer', import.meta.url).pathname], { stdio: 'pipe' });
   work = fs.mkdtempSync(path.join(os.tmpdir(), 'mirrord-layer-'));
   fs.chmodSync(work, 0o755);
   folder = path.join(work, 'target');

@@ -148,7 +148,9 @@ export class InPeer {
     this.#socket.destroy();
     this.child.stdin?.destroy();
     // A supervisor ends nobody: what still serves, and what it forked, would outlive the test.
-    for (const pid of descendantsOf(this.child.pid ?? 0).reverse()) {
+    // Once it has been waited for, its number may be a stranger's, with children of his.
+    const isThere = this.child.exitCode === null && this.child.signalCode === null;
+    for (const pid of isThere ? descendantsOf(this.child.pid ?? 0).reverse() : []) {
       try {
         process.kill(pid, 'SIGKILL');
       } catch {

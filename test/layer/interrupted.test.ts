@@ -13,7 +13,6 @@ let work: string;
 let folder: string;
 
 beforeAll(() => {
-  execFileSync('make', ['-s', '-C', new URL('../../layer', import.meta.url).pathname], { stdio: 'pipe' });
   work = fs.mkdtempSync(path.join(os.tmpdir(), 'mirrord-layer-'));
   folder = path.join(work, 'target');
   fs.mkdirSync(folder);

@@ -11,10 +11,6 @@ export class Workshop {
   readonly folder = fs.mkdtempSync(path.join(os.tmpdir(), 'mirrord-net-'));
   readonly #peers: NetPeer[] = [];
 
-  constructor() {
-    execFileSync('make', ['-s', '-C', new URL('../../layer', import.meta.url).pathname], { stdio: 'pipe' });
-  }
-
   run(command: readonly string[], options: NetPeerOptions = {}): Promise<Ended> & { peer: NetPeer } {
     const peer = new NetPeer(command, options);
     this.#peers.push(peer);

@@ -12,7 +12,6 @@ let work: string;
 let folder: string;
 
 beforeAll(() => {
-  execFileSync('make', ['-s', '-C', new URL('../../layer', import.meta.url).pathname], { stdio: 'pipe' });
   work = fs.mkdtempSync(path.join(os.tmpdir(), 'mirrord-layer-'));
   fs.chmodSync(work, 0o755);
   folder = path.join(work, 'target');

@@ -45,7 +45,7 @@ describe.skipIf(!machine.yes)(`resolvers of this machine ${machine.why}`, () => 
 
   afterEach(async () => {
     harness?.close();
-    if (here !== undefined && here.exitCode === null) {
+    if (here !== undefined && here.exitCode === null && here.signalCode === null) {
       here.kill('SIGKILL');
       await once(here, 'exit');
     }

@@ -1,4 +1,3 @@
-import { execFileSync } from 'node:child_process';
 import {
   constants,
   lstatSync,
@@ -263,12 +262,3 @@ test('two threads of one process use it side by side, and one may end while call
   }
   expect(errnoOf(await native.statPath(target, Buffer.from('/'), false))).toBe(0);
 });
-
-test('the parts without Node pass their tests under the sanitizers', () => {
-  const output = execFileSync('make', ['--no-print-directory', '-s', '-C', import.meta.dirname, 'test'], {
-    encoding: 'utf8',
-    env: { ...process.env, ASAN_OPTIONS: 'detect_leaks=1:exitcode=99' },
-  });
-  expect(output).toMatch(/^1\.\.\d+$/m);
-  expect(output).not.toMatch(/^not ok/m);
-}, 180_000);
