@@ -75,7 +75,7 @@ struct passed Exchanges::forward(int fd, uint32_t asked, const uint8_t *bytes, s
 {
 	struct one_side &side = sides_[static_cast<size_t>(fd)];
 	struct one_side &client = side.is_client ? side : sides_[static_cast<size_t>(side.other)];
-	int64_t written = socket_write(side.other, bytes, count);
+	int64_t written = streams_.write(side.other, bytes, count);
 	size_t start = written > 0 ? static_cast<size_t>(written) : 0;
 
 	client.asked = asked;
@@ -88,15 +88,15 @@ struct passed Exchanges::forward(int fd, uint32_t asked, const uint8_t *bytes, s
 struct passed Exchanges::pass(int fd, uint8_t *bytes, size_t size)
 {
 	const struct one_side &side = sides_[static_cast<size_t>(fd)];
-	int64_t got = socket_read(fd, bytes, size);
+	int64_t got = streams_.read(fd, bytes, size);
 	size_t count = got > 0 ? static_cast<size_t>(got) : 0;
 	struct plain_message message;
 	uint32_t asked;
 
 	if (got == -EAGAIN)
 		return {0, 0, 0};
-	/* A read that fills the memory may have left something. */
-	if (count > 0 && count < size) {
+	/* A read that fills the memory may have left something, and an end is told with what precedes it. */
+	if (count > 0 && count < size && !streams_.has_end(fd)) {
 		if (side.is_client && side.asked == 0 && is_free_request(side, bytes, count, &asked)) {
 			screens_[side.screen].count++;
 			return forward(fd, asked, bytes, count);

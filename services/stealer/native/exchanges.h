@@ -13,6 +13,7 @@
 
 #include "screen.h"
 #include "sockets.h"
+#include "tls.h"
 
 /* Beside what a socket is ready for (sockets.h), as a sum. */
 enum : uint32_t {
@@ -49,6 +50,9 @@ struct passed {
 class Exchanges
 {
       public:
+	/* Whose sockets they are; outlives this. */
+	explicit Exchanges(const Streams &streams) : streams_(streams) {}
+
 	/* What is looked for in the requests of a port; nothing passes before it is said. */
 	void set_screen(uint32_t screen, const std::optional<std::vector<std::string>> &texts);
 	/* Requests that were passed on since this was called last. */
@@ -85,6 +89,7 @@ class Exchanges
 	struct passed forward(int fd, uint32_t asked, const uint8_t *bytes, size_t count);
 	bool is_free_request(const struct one_side &client, const uint8_t *bytes, size_t count, uint32_t *asked) const;
 
+	const Streams &streams_;
 	/* By descriptor. */
 	std::vector<one_side> sides_;
 	std::vector<one_screen> screens_;

@@ -50,6 +50,18 @@ export interface NativeSockets {
   /** Whether the event loop waits for the sockets, and lives as long as it does. Not at first. */
   watch(isOn: boolean): void;
   add(fd: number, id: number): number;
+  /**
+   * It is in TLS from here on: to be called before anything is read or written, which go on with its plaintext.
+   *
+   * @param protocols of ALPN, each behind a character that is its length; a server's at most one
+   */
+  secure(fd: number, context: NativeTlsContext, serverName: string, protocols: string): void;
+  /** Whenever it is ready: 1 when both ends know each other, -EAGAIN while they do not, -EPROTO when they will not. */
+  handshake(fd: number): number;
+  /** Of one in TLS: a read would tell its end, or its failure, without that the kernel says so. */
+  hasEnd(fd: number): boolean;
+  /** Null when it is not in TLS. */
+  agreed(fd: number): NativeAgreed | null;
   /** After TOLD_MORE: goes on with the others that are ready. As `onTold`. */
   more(): number;
   /** The two are at rest: all is read and written. False when nothing was ever said of the screen. */
@@ -73,6 +85,21 @@ export interface NativeSockets {
 /** Tables of nf_tables that are bound to this process, where the kernel can do that, or are not; or a chain of ip_tables. */
 export type NatKind = 'owned' | 'guarded' | 'legacy';
 
+/** What many connections have in common in TLS. */
+export type NativeTlsContext = Readonly<{ readonly isTlsContext?: never }>;
+
+/** What the two ends said of themselves in a handshake that has ended, or failed. */
+export type NativeAgreed = Readonly<{
+  /** Empty: none. */
+  protocol: string;
+  /** The server wants a certificate of its clients, or would like one. */
+  asksWhoWeAre: boolean;
+  /** The peer has said anything at all. */
+  hasHeard: boolean;
+  /** In OpenSSL's words, for -EPROTO. */
+  fault: string;
+}>;
+
 export interface NativeNat extends Omit<NativeRedirect, 'forget'> {
   /** What was made in the kernel goes with this process; else it has to be removed by name. */
   isOwned(): boolean;
@@ -91,6 +118,14 @@ export interface StealerAddon {
     told: Uint32Array,
     onTold: (count: number) => void,
   ) => NativeSockets;
+  /** PEM, which it copies; empty for what there is none of. Throws an Error that says why. */
+  TlsContext: new (
+    isServer: boolean,
+    certificate: Uint8Array,
+    key: Uint8Array,
+    roots: Uint8Array,
+    ciphers: string,
+  ) => NativeTlsContext;
   /** What sockets that are joined pass on: for the test that holds it against the readers of services/runtime/http. */
   isPlainRequest(bytes: Uint8Array): boolean;
   isPlainResponse(bytes: Uint8Array, isToHead: boolean): boolean;

@@ -2,6 +2,7 @@
 #include "addon.h"
 #include "exchanges.h"
 #include "sockets.h"
+#include "tls_addon.h"
 #include "uv_poll.h"
 
 #include <algorithm>
@@ -23,6 +24,10 @@ public:
 	~Sockets() override { release(); }
 	Napi::Value watch(const Napi::CallbackInfo &info);
 	Napi::Value add(const Napi::CallbackInfo &info);
+	Napi::Value secure(const Napi::CallbackInfo &info);
+	Napi::Value handshake(const Napi::CallbackInfo &info);
+	Napi::Value has_end(const Napi::CallbackInfo &info);
+	Napi::Value agreed(const Napi::CallbackInfo &info);
 	Napi::Value more(const Napi::CallbackInfo &info);
 	Napi::Value set_screen(const Napi::CallbackInfo &info);
 	Napi::Value take_count(const Napi::CallbackInfo &info);
@@ -61,7 +66,8 @@ private:
 	struct ready_socket ready_[SOCKETS_PER_WAIT] = {};
 	size_t ready_count_ = 0;
 	size_t next_ = 0;
-	Exchanges exchanges_;
+	Streams streams_;
+	Exchanges exchanges_{streams_};
 };
 
 /* As index.ts has it. */
@@ -139,6 +145,12 @@ void Sockets::on_ready(uv_poll_s *poll, int, int)
 	ready = sockets_ready(self->epoll_fd_, self->ready_);
 	self->ready_count_ = ready > 0 ? static_cast<size_t>(ready) : 0;
 	self->next_ = 0;
+	for (size_t at = 0; at < self->ready_count_; at++) {
+		TlsStream *stream = self->streams_.tls_of(self->ready_[at].fd);
+
+		if (stream != nullptr)
+			stream->on_ready(self->ready_[at].mask);
+	}
 	count = self->turn();
 	if (count == 0)
 		return;
@@ -162,6 +174,39 @@ Napi::Value Sockets::watch(const Napi::CallbackInfo &info)
 Napi::Value Sockets::add(const Napi::CallbackInfo &info)
 {
 	return to_value(info, sockets_add(epoll_fd_, to_int(info[0]), info[1].As<Napi::Number>().Uint32Value()));
+}
+
+/* (fd, context, serverName, protocols): it is in TLS from here on, and its handshake to be made. */
+Napi::Value Sockets::secure(const Napi::CallbackInfo &info)
+{
+	int fd = to_int(info[0]);
+	std::string name = info[2].As<Napi::String>().Utf8Value();
+	std::string protocols = info[3].As<Napi::String>().Utf8Value();
+
+	streams_.secure(fd, std::make_unique<TlsStream>(fd, context_of(info[1]), name, protocols));
+	return info.Env().Undefined();
+}
+
+/* (fd): as TlsStream::handshake. */
+Napi::Value Sockets::handshake(const Napi::CallbackInfo &info)
+{
+	TlsStream *stream = streams_.tls_of(to_int(info[0]));
+
+	return to_value(info, stream == nullptr ? -EINVAL : stream->handshake());
+}
+
+/* (fd): as Streams::has_end. */
+Napi::Value Sockets::has_end(const Napi::CallbackInfo &info)
+{
+	return Napi::Boolean::New(info.Env(), streams_.has_end(to_int(info[0])));
+}
+
+/* (fd): what was said in the handshake, as index.ts has it. */
+Napi::Value Sockets::agreed(const Napi::CallbackInfo &info)
+{
+	TlsStream *stream = streams_.tls_of(to_int(info[0]));
+
+	return stream == nullptr ? info.Env().Null() : to_agreed(info.Env(), *stream);
 }
 
 uint32_t Sockets::turn()
@@ -220,7 +265,7 @@ Napi::Value Sockets::part(const Napi::CallbackInfo &info)
 /* (fd, most): how many bytes lie in `bytes`, or -errno. */
 Napi::Value Sockets::read(const Napi::CallbackInfo &info)
 {
-	return to_value(info, socket_read(to_int(info[0]), bytes_, std::min(to_size(info[1]), size_)));
+	return to_value(info, streams_.read(to_int(info[0]), bytes_, std::min(to_size(info[1]), size_)));
 }
 
 /* (fd, start, length): writes what lies in `bytes`. How many bytes the kernel took, or -errno. */
@@ -228,7 +273,7 @@ Napi::Value Sockets::write_read(const Napi::CallbackInfo &info)
 {
 	size_t start = std::min(to_size(info[1]), size_);
 
-	return to_value(info, socket_write(to_int(info[0]), bytes_ + start, std::min(to_size(info[2]), size_ - start)));
+	return to_value(info, streams_.write(to_int(info[0]), bytes_ + start, std::min(to_size(info[2]), size_ - start)));
 }
 
 /* (fd, other: Uint8Array) */
@@ -236,13 +281,13 @@ Napi::Value Sockets::write(const Napi::CallbackInfo &info)
 {
 	Napi::Uint8Array other = info[1].As<Napi::Uint8Array>();
 
-	return to_value(info, socket_write(to_int(info[0]), other.Data(), other.ByteLength()));
+	return to_value(info, streams_.write(to_int(info[0]), other.Data(), other.ByteLength()));
 }
 
 /* (fd) */
 Napi::Value Sockets::end(const Napi::CallbackInfo &info)
 {
-	return to_value(info, socket_end(to_int(info[0])));
+	return to_value(info, streams_.end(to_int(info[0])));
 }
 
 /* (fd, isReset) */
@@ -251,6 +296,7 @@ Napi::Value Sockets::close(const Napi::CallbackInfo &info)
 	int fd = to_int(info[0]);
 
 	exchanges_.part(fd);
+	streams_.forget(fd);
 	socket_close(fd, info[1].ToBoolean());
 	return info.Env().Undefined();
 }
@@ -285,6 +331,10 @@ Napi::Function define_sockets(Napi::Env env)
 	return Sockets::DefineClass(env, "Sockets",
 	                            {
 	                                    Sockets::InstanceMethod<&Sockets::add>("add"),
+	                                    Sockets::InstanceMethod<&Sockets::secure>("secure"),
+	                                    Sockets::InstanceMethod<&Sockets::handshake>("handshake"),
+	                                    Sockets::InstanceMethod<&Sockets::agreed>("agreed"),
+	                                    Sockets::InstanceMethod<&Sockets::has_end>("hasEnd"),
 	                                    Sockets::InstanceMethod<&Sockets::watch>("watch"),
 	                                    Sockets::InstanceMethod<&Sockets::more>("more"),
 	                                    Sockets::InstanceMethod<&Sockets::set_screen>("setScreen"),

@@ -3,8 +3,16 @@
 
 import { ERRNO } from '#proto/errno.ts';
 import type { AppError } from '#proto/errors.ts';
+import type { NativeAgreed } from '../native/index.ts';
 import type { Endpoint, EndpointEvents, JoinEvents } from './endpoint.ts';
-import { type Membership, type PoolMember, type SocketPool, socketError, socketPool } from './socket-pool.ts';
+import {
+  type Membership,
+  type PoolMember,
+  type Secure,
+  type SocketPool,
+  socketError,
+  socketPool,
+} from './socket-pool.ts';
 
 /** How long a socket whose own direction has ended may wait for its peer's end, in ms. Like the kernel's tcp_fin_timeout. */
 export const HALF_CLOSED_MS = 60_000;
@@ -13,10 +21,14 @@ const JOINED_BYTES = 16 * 1024;
 
 export type PoolEndpointOptions = Readonly<{
   pool?: SocketPool;
-  /** The socket is being connected, which may take so long, in ms. */
+  /** The socket is being connected, or in its handshake, which may take so long, in ms. */
   dialMs?: number;
   /** It is connected, or never will be. Called once. */
   onDialled?: () => void;
+  /** Its peer speaks TLS; needs `dialMs`. */
+  secure?: Secure;
+  /** Told of its handshake, once, before the connection's end if it failed. Null: it is over without one. */
+  onAgreed?: (agreed: NativeAgreed | null, error: AppError | undefined) => void;
 }>;
 
 export class PoolEndpoint implements Endpoint, PoolMember {
@@ -36,23 +48,28 @@ export class PoolEndpoint implements Endpoint, PoolMember {
   #isEnding = false;
   #hasEnded = false;
   #isOver = false;
+  /** It is over, and nobody has listened. */
+  #isUntold = false;
   #onDialled: (() => void) | undefined;
+  #onAgreed: PoolEndpointOptions['onAgreed'];
   #timer: NodeJS.Timeout | undefined;
 
   /** @param from a descriptor, the endpoint's from here on; an error when there is none: it is told as the connection's */
-  constructor(from: number | AppError, { pool = socketPool(), dialMs, onDialled }: PoolEndpointOptions = {}) {
+  constructor(from: number | AppError, options: PoolEndpointOptions = {}) {
+    const { pool = socketPool(), dialMs, onDialled, secure, onAgreed } = options;
     this.#pool = pool;
     this.#onDialled = onDialled;
+    this.#onAgreed = onAgreed;
     this.#isDialling = dialMs !== undefined;
     if (typeof from !== 'number') this.#failure = from;
-    else this.#join(from);
+    else this.#join(from, secure);
     if (this.#failure !== undefined) this.#failSoon(this.#failure);
     else if (dialMs !== undefined) this.#startTimer(dialMs, () => this.#fail(socketError('connect', -ERRNO.ETIMEDOUT)));
   }
 
-  #join(fd: number): void {
+  #join(fd: number, secure: Secure | undefined): void {
     try {
-      this.#membership = this.#pool.add(fd, this);
+      this.#membership = this.#pool.add(fd, this, secure);
     } catch (thrown) {
       this.#failure = thrown as AppError;
     }
@@ -64,6 +81,8 @@ export class PoolEndpoint implements Endpoint, PoolMember {
 
   listen(events: EndpointEvents): void {
     this.#events = events;
+    if (this.#isUntold) queueMicrotask(() => events.onClosed(this.#failure));
+    this.#isUntold = false;
     this.#readSoon();
   }
 
@@ -154,6 +173,12 @@ export class PoolEndpoint implements Endpoint, PoolMember {
     if (hadToWait) this.#events?.onDrain();
   }
 
+  onAgreed(agreed: NativeAgreed, error: AppError | undefined): void {
+    const tell = this.#onAgreed;
+    this.#onAgreed = undefined;
+    tell?.(agreed, error);
+  }
+
   onRead(bytes: Buffer): void {
     this.#timer?.refresh();
     this.#events?.onData(bytes);
@@ -223,7 +248,9 @@ export class PoolEndpoint implements Endpoint, PoolMember {
 
   #fail(error: AppError): void {
     if (this.#isOver) return;
+    this.#failure = error;
     this.#release(false);
+    this.#isUntold = this.#events === undefined;
     this.#events?.onClosed(error);
   }
 
@@ -240,6 +267,14 @@ export class PoolEndpoint implements Endpoint, PoolMember {
     this.#dropWaiting();
     if (this.#membership !== undefined) this.#pool.close(this.#membership, isReset);
     this.#endDialling();
+    const tell = this.#onAgreed;
+    this.#onAgreed = undefined;
+    tell?.(null, this.#failure);
+  }
+
+  /** It is not what it should be: over, and told so. */
+  fail(error: AppError): void {
+    this.#fail(error);
   }
 
   #endDialling(): void {

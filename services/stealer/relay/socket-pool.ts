@@ -6,7 +6,9 @@
 import { ERRNO, errnoName } from '#proto/errno.ts';
 import { AppError } from '#proto/errors.ts';
 import {
+  type NativeAgreed,
   type NativeSockets,
+  type NativeTlsContext,
   PAIR_ASKED,
   PAIR_ASKED_HEAD,
   PAIR_PARTED,
@@ -43,7 +45,18 @@ export interface PoolMember {
   readonly isReading: boolean;
   /** Gives the kernel what was written meanwhile. */
   flush(): void;
+  /** Of one in TLS: the handshake has ended. An error is told as the connection's as well, by `onReadEnd`. */
+  onAgreed?(agreed: NativeAgreed, error: AppError | undefined): void;
 }
+
+/** TLS over a socket of which nothing has been read or written. */
+export type Secure = Readonly<{
+  context: NativeTlsContext;
+  /** Empty: none is named. */
+  serverName: string;
+  /** What we offer as a client; as a server the only one that its client may agree to. */
+  protocols: readonly string[];
+}>;
 
 /** What the pool knows of one socket. */
 export type Membership = {
@@ -59,6 +72,9 @@ export type Membership = {
   isFlushDue: boolean;
   isClosed: boolean;
   joined: Joined | undefined;
+  /** In TLS: an end may have been read with what preceded it, and the kernel does not tell of it again. */
+  readonly isSecure: boolean;
+  isInHandshake: boolean;
 };
 
 type Joined = Readonly<{ client: Membership; origin: Membership; events: JoinEvents }>;
@@ -100,17 +116,22 @@ export class SocketPool {
   }
 
   /** @param fd the pool's from here on. @throws AppError CONNECTION_FAILED, and has closed it */
-  add(fd: number, member: PoolMember): Membership {
+  add(fd: number, member: PoolMember, secure?: Secure): Membership {
     do this.#lastId = (this.#lastId + 1) >>> 0;
     while (this.#members.has(this.#lastId));
     const membership: Membership = {
       ...{ fd, id: this.#lastId, member, isReadable: false, hasEnd: false },
       ...{ isWaitingForTurn: false, isFlushDue: false, isClosed: false, joined: undefined },
+      ...{ isSecure: secure !== undefined, isInHandshake: secure !== undefined },
     };
     const error = this.#native.add(fd, membership.id);
     if (error < 0) {
       this.#native.close(fd, false);
       throw socketError('a connection cannot be watched', error);
+    }
+    if (secure !== undefined) {
+      const protocols = secure.protocols.map((name) => String.fromCharCode(name.length) + name).join('');
+      this.#native.secure(fd, secure.context, secure.serverName, protocols);
     }
     // The event loop lives as long as a member does.
     if (this.#members.size === 0) this.#native.watch(true);
@@ -259,11 +280,34 @@ export class SocketPool {
       this.#onReadAlready(membership, count);
       return;
     }
+    if (membership.isInHandshake) {
+      this.#shakeHands(membership);
+      return;
+    }
     if ((mask & SOCKET_WRITABLE) !== 0) membership.member.onWritable();
     if ((mask & SOCKET_ENDS) !== 0) membership.hasEnd = true;
     if ((mask & SOCKET_READABLE) !== 0) membership.isReadable = true;
     if (membership.isReadable && !membership.isWaitingForTurn) this.#read(membership);
     else this.#flushAll();
+  }
+
+  #shakeHands(membership: Membership): void {
+    const { fd, member } = membership;
+    const result = this.#native.handshake(fd);
+    const agreed = result === -ERRNO.EAGAIN ? null : this.#native.agreed(fd);
+    if (agreed === null) return;
+    membership.isInHandshake = false;
+    const error = result < 0 ? socketError('handshake', result) : undefined;
+    member.onAgreed?.(agreed, error);
+    if (error !== undefined) {
+      if (!membership.isClosed) member.onReadEnd(error);
+      return;
+    }
+    // What was read in the last step of it is not told anew.
+    membership.isReadable = true;
+    if (!membership.isClosed) member.onWritable();
+    if (!membership.isWaitingForTurn) this.#read(membership);
+    this.#flushAll();
   }
 
   /** The read that parted it from the other one. */
@@ -272,7 +316,7 @@ export class SocketPool {
       this.#onNothing(membership, count);
       return;
     }
-    membership.isReadable = count === READ_BYTES;
+    membership.isReadable = count === READ_BYTES || this.#hasMore(membership);
     membership.member.onRead(this.#memory.subarray(0, count));
     this.#endUse(count);
     if (membership.isReadable && !membership.isWaitingForTurn) this.#addTurn(membership);
@@ -295,11 +339,16 @@ export class SocketPool {
         return;
       }
       // What comes after a short read is told anew; an end that was told already is not.
-      if (count < most && !membership.hasEnd) membership.isReadable = false;
+      if (count < most && !membership.hasEnd) membership.isReadable = this.#hasMore(membership);
       member.onRead(this.#memory.subarray(0, count));
       this.#endUse(count);
     }
     if (membership.isReadable && !membership.isWaitingForTurn) this.#addTurn(membership);
+  }
+
+  /** Behind a read that was short. */
+  #hasMore({ fd, isSecure }: Membership): boolean {
+    return isSecure && this.#native.hasEnd(fd);
   }
 
   #onNothing(membership: Membership, count: number): void {

@@ -1,11 +1,12 @@
 // Who the stealer is in TLS: a certificate and its key for some names, given by a session for as long as it steals. Keys are in
 // memory only: OpenSSL's own, and what we were sent is overwritten as soon as that has it.
 
-import { constants, createPrivateKey, X509Certificate } from 'node:crypto';
-import type { Socket } from 'node:net';
+import { createPrivateKey, X509Certificate } from 'node:crypto';
 import tls from 'node:tls';
 import { AppError } from '#proto/errors.ts';
 import type { TlsIdentity } from '#proto/gen/v1/incoming.ts';
+import { type NativeTlsContext, stealerAddon } from '../native/index.ts';
+import type { Secure } from '../relay/socket-pool.ts';
 
 /** Of one PEM text: chains are shorter, and the bundle of all the web's authorities is not meant. */
 export const MAX_PEM_BYTES = 64 * 1024;
@@ -14,17 +15,13 @@ export const MAX_NAMES = 100;
 /** What is agreed to besides no ALPN at all; a connection of another protocol is not for filters. */
 export const HTTP_PROTOCOLS: readonly string[] = ['h2', 'http/1.1', 'http/1.0'];
 
-type Handshake = Readonly<{ resolve: (secure: tls.TLSSocket) => void; reject: (error: Error) => void }>;
-
 export class Identity {
   /** It has a certificate for a target that asks. */
   readonly hasOwnForTarget: boolean;
   readonly #serverNames: readonly string[];
   readonly #certificate: X509Certificate;
-  /** By what they agree to. None of them listens: connections are handed to them. */
-  readonly #servers = new Map<string, tls.Server>();
-  readonly #handshakes = new Map<string, Handshake>();
-  readonly #towardsTarget: tls.ConnectionOptions;
+  readonly #towardsClient: NativeTlsContext;
+  readonly #towardsTarget: NativeTlsContext;
 
   /**
    * @param wanted its keys are overwritten
@@ -45,16 +42,17 @@ export class Identity {
       if (!guarded(port, 'the key', () => this.#certificate.checkPrivateKey(createPrivateKey(keys[0])))) {
         throw refused(port, 'the key is not the one of the certificate');
       }
-      guarded(port, 'the certificate and its key', () =>
-        this.#openServers(toBuffer(certificate), keys[0], clientRoots),
+      const { TlsContext } = stealerAddon();
+      this.#towardsClient = guarded(
+        port,
+        'the certificate and its key',
+        () => new TlsContext(true, certificate, keys[0], clientRoots, tls.DEFAULT_CIPHERS),
       );
-      this.#towardsTarget = guarded(port, "the target's side", () => ({
-        secureContext: tls.createSecureContext({
-          ...(targetCertificate.length > 0 ? { cert: toBuffer(targetCertificate), key: keys[1] } : {}),
-          ...(targetRoots.length > 0 ? { ca: toBuffer(targetRoots) } : {}),
-        }),
-        rejectUnauthorized: targetRoots.length > 0,
-      }));
+      this.#towardsTarget = guarded(
+        port,
+        "the target's side",
+        () => new TlsContext(false, targetCertificate, keys[1], targetRoots, tls.DEFAULT_CIPHERS),
+      );
     } finally {
       for (const secret of [...keys, key, targetKey]) secret.fill(0);
     }
@@ -79,54 +77,15 @@ export class Identity {
     return this.#serverNames.length > 0 ? this.#serverNames : namesOf(this.#certificate);
   }
 
-  /**
-   * @param raw a connection of which nothing has been read, with `allowHalfOpen`
-   * @param protocol of HTTP_PROTOCOLS, or empty
-   * @returns resolves when both ends know each other; rejects when they will not
-   */
-  accept(raw: Socket, protocol: string): Promise<tls.TLSSocket> {
-    return new Promise((resolve, reject) => {
-      const name = nameOf(raw);
-      this.#handshakes.set(name, { resolve, reject });
-      raw.once('close', () => {
-        this.#handshakes.delete(name);
-        reject(new AppError('CONNECTION_FAILED', 'the client left in mid-handshake'));
-      });
-      this.#servers.get(protocol)?.emit('connection', raw);
-    });
+  /** For a connection of a client's. @param protocol of HTTP_PROTOCOLS, or empty */
+  towardsClient(protocol: string): Secure {
+    return { context: this.#towardsClient, serverName: '', protocols: protocol === '' ? [] : [protocol] };
   }
 
   /** For a connection to the target in the client's name. */
-  towardsTarget(serverName: string, protocols: readonly string[]): tls.ConnectionOptions {
-    return {
-      ...this.#towardsTarget,
-      ...(serverName === '' ? { checkServerIdentity: () => undefined } : { servername: serverName }),
-      ...(protocols.length === 0 ? {} : { ALPNProtocols: [...protocols] }),
-    };
+  towardsTarget(serverName: string, protocols: readonly string[]): Secure {
+    return { context: this.#towardsTarget, serverName, protocols };
   }
-
-  #openServers(cert: Buffer, key: Buffer, clientRoots: Uint8Array): void {
-    for (const protocol of ['', ...HTTP_PROTOCOLS]) {
-      const server = tls.createServer({
-        cert,
-        key,
-        ...(clientRoots.length > 0 ? { ca: toBuffer(clientRoots), requestCert: true, rejectUnauthorized: true } : {}),
-        ...(protocol === '' ? {} : { ALPNProtocols: [protocol] }),
-        secureOptions: constants.SSL_OP_NO_RENEGOTIATION,
-      });
-      server.on('secureConnection', (secure) => this.#handshakes.get(nameOf(secure))?.resolve(secure));
-      server.on('tlsClientError', (error, secure) => {
-        this.#handshakes.get(nameOf(secure))?.reject(error);
-        secure.destroy();
-      });
-      this.#servers.set(protocol, server);
-    }
-  }
-}
-
-/** Both ends: no other connection has them at the same time. */
-function nameOf({ remoteAddress, remotePort, localAddress, localPort }: Socket): string {
-  return `${remoteAddress} ${remotePort} ${localAddress} ${localPort}`;
 }
 
 function toBuffer(bytes: Uint8Array): Buffer {

@@ -2,7 +2,6 @@
 // names. Then we speak TLS to both sides, to the target in the client's name, and what the target chooses of the client's
 // protocols is what the client is told. Everything else is left as it came.
 
-import { Socket } from 'node:net';
 import { AppError } from '#proto/errors.ts';
 import type { TlsFacts } from '#proto/gen/v1/incoming.ts';
 import { type Accepted, type Dialled, endpointOf, type Redirect } from '../redirect.ts';
@@ -11,11 +10,7 @@ import { PoolEndpoint } from '../relay/pool-endpoint.ts';
 import type { ClientHello } from './client-hello.ts';
 import { awaitFirstWords, type FirstWords } from './first-words.ts';
 import { HTTP_PROTOCOLS, type Identity } from './identity.ts';
-import { TlsEndpoint } from './tls-endpoint.ts';
-import { secureOrigin } from './tls-origin.ts';
-
-/** How long a client may take for its handshake, in ms. */
-const HANDSHAKE_MS = 10_000;
+import { secureClient, secureOrigin } from './secure-endpoint.ts';
 
 /** Both sides of a client connection, as plaintext where we are in between. */
 export type Way = Readonly<{
@@ -43,7 +38,7 @@ export type TlsIntakeOptions = Readonly<{
   onClosed: () => void;
 }>;
 
-type First = Readonly<{ endpoint: TlsEndpoint | null; protocol: string }>;
+type First = Readonly<{ endpoint: PoolEndpoint | null; protocol: string }>;
 
 /** Its connection is its owner's no more, until one of its three ends is told. */
 export class TlsIntake {
@@ -105,22 +100,17 @@ export class TlsIntake {
 
   async #accept(identity: Identity, { serverName }: ClientHello, { endpoint, protocol }: First): Promise<void> {
     const { accepted, onWay, onClosed } = this.#options;
-    const raw = new Socket({ fd: accepted.fd, allowHalfOpen: true });
-    // Told by the handshake, or by the endpoint.
-    raw.on('error', () => undefined);
-    const late = setTimeout(() => raw.destroy(), HANDSHAKE_MS).unref();
+    const client = secureClient(identity, protocol, accepted.fd);
     try {
-      const client = new TlsEndpoint(await identity.accept(raw, protocol), raw);
-      const ways = origins(endpoint, () => this.#connectOrigin(identity, serverName, protocol));
-      onWay({ client, ...ways, tls: { serverName, alpn: protocol } });
+      await client.agreed;
     } catch {
       // Its client has been told by an alert.
-      setImmediate(() => raw.destroy());
       endpoint?.destroy();
       onClosed();
-    } finally {
-      clearTimeout(late);
+      return;
     }
+    const ways = origins(endpoint, () => this.#connectOrigin(identity, serverName, protocol));
+    onWay({ client: client.endpoint, ...ways, tls: { serverName, alpn: protocol } });
   }
 
   /** For a client that has been told the protocol. */
@@ -131,7 +121,8 @@ export class TlsIntake {
       const origin = secureOrigin(identity, serverName, protocols, redirect.dialFd(accepted));
       origin.agreed.then(
         ({ protocol: chosen }) =>
-          chosen === protocol || origin.endpoint.fail(new Error(`the target speaks ${chosen}, not ${protocol}`)),
+          chosen === protocol ||
+          origin.endpoint.fail(new AppError('UNSUPPORTED', `the target speaks ${chosen}, not ${protocol}`)),
         () => undefined,
       );
       return origin.endpoint;

@@ -180,7 +180,8 @@ static void screens()
 
 /* Two connections, joined, and their far ends. */
 struct world {
-	Exchanges exchanges;
+	Streams streams;
+	Exchanges exchanges{streams};
 	uint8_t memory[65536];
 	int client = -1;
 	int origin = -1;
