@@ -10,8 +10,9 @@ import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest
 import type { AppError } from '../../proto/errors.ts';
 import { ConflictPolicy, EndReason } from '../../proto/gen/v1/incoming.ts';
 import { newSessionId } from '../../proto/token.ts';
+import { VERSION } from '../../proto/version.ts';
 import { Redirect } from '../../services/stealer/redirect.ts';
-import { joinHolder } from '../../services/stealer/share/peer-door.ts';
+import { joinHolder, PEER_VERSION } from '../../services/stealer/share/peer-door.ts';
 import { type Peer, startNetwork, type TargetNetwork } from '../fixtures/network.ts';
 import { StealClient, type Stealer, startStealer } from '../integration/stealer-harness.ts';
 
@@ -177,15 +178,19 @@ test('a stealer that has no name and redirects already is not fought with', asyn
   await open();
 });
 
-test('a stealer of another version is told both, and who holds the target goes on', async () => {
+test.each([
+  ['older', PEER_VERSION - 1],
+  ['newer', PEER_VERSION + 1],
+])('a stealer of an %s version is told both, and who holds the target goes on', async (_, version) => {
   await (await open()).steal(only('alice'));
   const attach = { ...network.identity, containerId: '', wantsEnvironment: false, wantsFiles: false };
   const namespaceFd = openSync(`/proc/${network.target.pid}/ns/net`, 'r');
   const refused = new Promise<AppError | null>((resolve, reject) => {
     const handlers = { onFrame: () => undefined, onClosed: resolve };
-    joinHolder({ namespaceFd, sessionId: newSessionId(), attach, nextId: 0, version: 2, ...handlers }).catch(reject);
+    joinHolder({ namespaceFd, sessionId: newSessionId(), attach, nextId: 0, version, ...handlers }).catch(reject);
   });
-  expect((await refused)?.message).toMatch(/speaks version 1 with its like; this one, of mirrord \S+, speaks 2/);
+  const said = `speaks version ${PEER_VERSION} with its like; this one, of mirrord ${VERSION}, speaks ${version}: use the same`;
+  expect((await refused)?.message).toContain(said);
   closeSync(namespaceFd);
   expect(await as('alice')).toBe('local alice\n');
 });
