@@ -43,11 +43,6 @@ export class Child {
     return this.#process?.pid;
   }
 
-  /** At once; it is started anew. */
-  kill(): void {
-    this.#process?.kill('SIGKILL');
-  }
-
   /** SIGTERM, then SIGKILL; resolves when it has ended. */
   async close(): Promise<void> {
     this.#isClosing = true;

@@ -87,7 +87,7 @@ type Settings = SettingsOf<typeof SETTINGS>;
 const NATS_DEADLINE_MS = 10_000;
 /** Containers beside ours start after it. */
 const SERVICE_DEADLINE_MS = 30_000;
-const LOOKUP_MS = 2_000;
+const LOOKUP_MS = 1_000;
 const SESSION_OPENING_MS = 10_000;
 const SESSION_DRAINING_MS = 4_000;
 
@@ -143,7 +143,7 @@ async function start(settings: Settings, logger: Logger, shutdown: Shutdown): Pr
     besides: [...settings.withServices, ...settings.servicesBeside],
     mainPath,
     settings: childSettings,
-    lookup: async (service) => (await lookupService(bus, settings.nodeName, service, LOOKUP_MS)).address,
+    lookup: (service) => lookupService(bus, settings.nodeName, service, LOOKUP_MS),
     logger,
   });
   shutdown.onClose('services that were wanted', () => children.close());

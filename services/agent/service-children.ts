@@ -6,6 +6,7 @@ import { AppError } from '#proto/errors.ts';
 import type { ServiceName } from '#proto/subjects.ts';
 import type { Child } from './child.ts';
 import { type ServiceChildOptions, serviceBundle, startService } from './service-child.ts';
+import { type Found, ServiceWatch } from './service-watch.ts';
 
 export interface ServiceChildrenOptions extends Omit<ServiceChildOptions, 'service'> {
   /** Those that are ours to start. */
@@ -13,7 +14,7 @@ export interface ServiceChildrenOptions extends Omit<ServiceChildOptions, 'servi
   /** Those that start beside us, and may not be there yet. */
   readonly besides: readonly ServiceName[];
   /** Rejects with SERVICE_UNAVAILABLE while nobody answers. */
-  lookup(service: ServiceName): Promise<string>;
+  lookup(service: ServiceName): Promise<Found>;
 }
 
 const START_DEADLINE_MS = 10_000;
@@ -24,8 +25,7 @@ const ASK_AGAIN_MS = 20;
 export class ServiceChildren {
   readonly #options: ServiceChildrenOptions;
   readonly #children = new Map<ServiceName, Child>();
-  /** The process of each that was found last. */
-  readonly #answered = new Map<ServiceName, number | undefined>();
+  readonly #watches = new Map<ServiceName, ServiceWatch>();
   #isClosing = false;
 
   constructor(options: ServiceChildrenOptions) {
@@ -36,37 +36,31 @@ export class ServiceChildren {
   async find(service: ServiceName): Promise<string> {
     const { services, besides } = this.#options;
     const isOurs = services.includes(service);
-    if (!isOurs && !besides.includes(service)) return this.#options.lookup(service);
+    if (!isOurs && !besides.includes(service)) return (await this.#options.lookup(service)).address;
     if (isOurs) this.#start(service);
-    let deadlineMs = performance.now() + (isOurs ? START_DEADLINE_MS : BESIDE_DEADLINE_MS);
+    const deadlineMs = performance.now() + (isOurs ? START_DEADLINE_MS : BESIDE_DEADLINE_MS);
     for (;;) {
       try {
-        const address = await this.#options.lookup(service);
-        this.#answered.set(service, this.#children.get(service)?.pid);
-        return address;
+        const found = await this.#options.lookup(service);
+        this.#watch(service, found);
+        return found.address;
       } catch (error) {
-        if (this.#isClosing) throw error;
-        if (performance.now() > deadlineMs) {
-          if (!this.#endSilent(service)) throw error;
-          deadlineMs = performance.now() + START_DEADLINE_MS;
-        }
+        if (this.#isClosing || performance.now() > deadlineMs) throw error;
         await new Promise((resolve) => setTimeout(resolve, ASK_AGAIN_MS));
       }
     }
   }
 
-  /** A child that has answered before, and now does not, stands still: whatever it holds of targets is dead until it ends. */
-  #endSilent(service: ServiceName): boolean {
-    const child = this.#children.get(service);
-    if (child?.pid === undefined || this.#answered.get(service) !== child.pid) return false;
-    this.#answered.delete(service);
-    this.#options.logger.warn({ service }, 'a service answers nothing and is killed, to be started anew');
-    child.kill();
-    return true;
+  #watch(service: ServiceName, found: Found): void {
+    if (this.#watches.has(service) || this.#isClosing) return;
+    const { lookup, logger } = this.#options;
+    const watch = ServiceWatch.of(found, { service, lookup: () => lookup(service), logger });
+    if (watch !== null) this.#watches.set(service, watch);
   }
 
   async close(): Promise<void> {
     this.#isClosing = true;
+    for (const watch of this.#watches.values()) watch.close();
     await Promise.all([...this.#children.values()].map((child) => child.close()));
   }
 

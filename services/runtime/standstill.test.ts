@@ -1,9 +1,9 @@
 import { expect, test } from 'vitest';
-import { type Look, standsStill } from './silent-holder.ts';
+import { type Look, standsStill } from './standstill.ts';
 
 const look = (state: string, ticks: number, atMs: number): Look => ({
   pid: 1,
-  name: 'process 1 (node)',
+  startTicks: '5',
   state,
   ticks,
   atMs,
@@ -16,6 +16,6 @@ test.each([
   ['slow, and does something', 'S', 'S', 2, false],
   ['running in circles', 'R', 'R', 300, true],
   ['kept from running by others', 'R', 'R', 10, false],
-])('a holder that is %s', (_, before, now, ticks, isStill) => {
+])('a process that is %s', (_, before, now, ticks, isStill) => {
   expect(standsStill(look(before, 1_000, 0), look(now, 1_000 + ticks, 3_500))).toBe(isStill);
 });

@@ -13,13 +13,14 @@ import { AttachTarget } from '#proto/gen/v1/fs_env.ts';
 import { IncomingFacts, JoinTarget } from '#proto/gen/v1/incoming.ts';
 import { decodeHead, type SessionHandlers, type SessionStream } from '#proto/session-stream.ts';
 import { VERSION } from '#proto/version.ts';
+import type { Look } from '#runtime/standstill.ts';
 import { TargetHandle } from '#runtime/target-handle.ts';
 import { StealSession } from './session.ts';
 import { takenText } from './share/meeting-place.ts';
 import { ownerOfName } from './share/name-owner.ts';
 import { Passage } from './share/passage.ts';
 import { joinHolder, PEER_VERSION } from './share/peer-door.ts';
-import { endSilentHolder, type Look, lookAtHolder } from './share/silent-holder.ts';
+import { endSilentHolder, lookAtHolder } from './share/silent-holder.ts';
 import type { StolenTarget, StolenTargets } from './stolen-target.ts';
 
 /** For somebody to hold the target: its holder is going, or another one is coming. The agent waits for 10 s. */
