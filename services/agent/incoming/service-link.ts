@@ -52,6 +52,8 @@ export class ServiceLink {
   #state: 'idle' | 'attaching' | 'attached' | 'closed' = 'idle';
   #retry: NodeJS.Timeout | undefined;
   #isSuspended = false;
+  /** While it was attached: before its first word, or right behind it. */
+  #endedEarly: AppError | null = null;
 
   constructor(options: ServiceLinkOptions) {
     this.#options = options;
@@ -124,8 +126,10 @@ export class ServiceLink {
     this.#state = 'attaching';
     const isAgain = [...this.#subscriptions.values()].some(({ isActive }) => isActive);
     try {
+      this.#endedEarly = null;
       const facts = await this.#dial();
       if (this.#isClosed()) return;
+      if (this.#endedEarly !== null) throw this.#endedEarly;
       this.#state = 'attached';
       if (this.#isSuspended) {
         this.suspend();
@@ -203,8 +207,9 @@ export class ServiceLink {
   #streamClosed(error: AppError | null): void {
     const { service } = this.#options;
     const reason = error ?? new AppError('SERVICE_UNAVAILABLE', `the ${service} has ended`);
-    if (this.#settleFacts !== null) {
-      this.#settleFacts.reject(reason);
+    if (this.#state === 'attaching') {
+      this.#endedEarly = reason;
+      this.#settleFacts?.reject(reason);
       return;
     }
     if (this.#state !== 'attached') return;
