@@ -102,6 +102,25 @@ test('a record whose client is gone is no session, and goes', async () => {
   expect(existsSync(left)).toBe(false);
 });
 
+test('a record that is damaged hides no other, and what it says of its process is not believed', async () => {
+  const own = startTicksOf('self');
+  const damaged = path.join(server.folder, `mirrord-session-${process.pid}-${own}-half1.json`);
+  const lying = path.join(server.folder, `mirrord-session-${process.pid}-${own}-liar1.json`);
+  writeFileSync(damaged, '{"id":"half1"', { mode: 0o600 });
+  writeFileSync(lying, JSON.stringify({ ...FACTS, id: 'liar1', pid: 1, startedAt: '', ports: [] }), { mode: 0o600 });
+  expect((await run('list')).out).toMatch(new RegExp(`^liar1 {2}pid/4711 .*\\(process ${process.pid}\\)\nabc1 .*\n$`));
+  expect(existsSync(damaged)).toBe(false);
+});
+
+test('sessions of this machine are shown before the cluster has answered', async () => {
+  record = SessionRecord.open(here(), 'local4', FACTS);
+  const kubeconfig = await server.writeKubeconfig({ context: { namespace: 'shop' } });
+  const terminal = keepTerminal(server.folder, { KUBECONFIG: kubeconfig, ...here() });
+  const listed = session(parseArguments(findCommand('session'), ['list']), terminal);
+  expect(terminal.outText).toMatch(/^local4 /);
+  await listed;
+});
+
 test('a session of the cluster is stopped by its job, on which its owner finds who did it', async () => {
   expect((await run('stop', 'abc1')).out).toBe('stopped abc1, job/agent-1 in shop\n');
   const changes = server.seen.filter(({ method }) => method !== 'GET');

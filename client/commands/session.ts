@@ -38,10 +38,16 @@ export async function session(args: ParsedArguments, terminal: Terminal): Promis
 }
 
 async function list(args: ParsedArguments, terminal: Terminal): Promise<Outcome> {
-  const local = runningSessions(terminal.env).map(({ pid, path: _, ...known }) => ({
+  const local = runningSessions(terminal.env).map(({ pid, path: _, startTicks: __, ...known }) => ({
     ...known,
     where: `process ${pid}`,
   }));
+  const isJson = args.flags['json'] !== undefined;
+  const show = (sessions: readonly Listed[]) => {
+    if (!isJson) for (const one of sessions) terminal.out(printable(`${describe(one)}\n`));
+  };
+  // Those of this machine need not wait for a cluster, which may not answer.
+  show(local);
   const known = new Set(local.map(({ id }) => id));
   const others = await inCluster(args, terminal, async (api, namespace) => {
     const found: Listed[] = [];
@@ -50,10 +56,10 @@ async function list(args: ParsedArguments, terminal: Terminal): Promise<Outcome>
     }
     return found;
   });
+  show(others ?? []);
   const all: Listed[] = [...local, ...(others ?? [])];
-  if (args.flags['json'] !== undefined) terminal.out(`${JSON.stringify(all, null, 2)}\n`);
+  if (isJson) terminal.out(`${JSON.stringify(all, null, 2)}\n`);
   else if (all.length === 0) terminal.err('mirrord: no session runs\n');
-  else for (const one of all) terminal.out(printable(`${describe(one)}\n`));
   return exit(0);
 }
 

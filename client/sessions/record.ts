@@ -90,9 +90,15 @@ export class SessionRecord {
   }
 }
 
+export interface RecordedSession extends RunningSession {
+  readonly path: string;
+  /** With the number it tells its client from a later process of that number. */
+  readonly startTicks: string;
+}
+
 /** Of this user, on this machine. Records of clients that are gone are removed. */
-export function runningSessions(env: NodeJS.ProcessEnv): (RunningSession & { readonly path: string })[] {
-  const found = new Map<string, RunningSession & { readonly path: string }>();
+export function runningSessions(env: NodeJS.ProcessEnv): RecordedSession[] {
+  const found = new Map<string, RecordedSession>();
   for (const parent of parentsOf(env)) {
     for (const name of namesIn(parent)) {
       const [, pid, ticks, id] = NAME.exec(name) ?? [];
@@ -100,7 +106,9 @@ export function runningSessions(env: NodeJS.ProcessEnv): (RunningSession & { rea
       const path = join(parent, name);
       const text = readOwn(path);
       if (text === null) continue;
-      if (startTicksOf(pid) === ticks) found.set(id, { ...(JSON.parse(text) as RunningSession), path });
+      const session = startTicksOf(pid) === ticks ? parse(text) : null;
+      // Whose it is says its name, and nothing in it: a signal goes to nobody else.
+      if (session !== null) found.set(id, { ...session, id, pid: Number(pid), startTicks: ticks, path });
       else for (const left of [path, stopPath(path)]) rmSync(left, { force: true });
     }
   }
@@ -108,10 +116,22 @@ export function runningSessions(env: NodeJS.ProcessEnv): (RunningSession & { rea
 }
 
 /** Its client passes the signal on to the local process, as if its user had sent it, and says who asked. */
-export function askToStop({ path, pid }: { readonly path: string; readonly pid: number }, by: string): void {
+export function askToStop({ path, pid, startTicks }: RecordedSession, by: string): void {
   rmSync(stopPath(path), { force: true });
   writeFileSync(stopPath(path), by, { mode: 0o600, flag: 'wx' });
-  process.kill(pid, 'SIGTERM');
+  if (startTicksOf(String(pid)) === startTicks) process.kill(pid, 'SIGTERM');
+}
+
+/** Null for what is no record of ours. */
+function parse(text: string): RunningSession | null {
+  try {
+    const session = Object(JSON.parse(text)) as RunningSession;
+    const { target, from, incoming, startedAt, ports } = session;
+    const isWhole = [target, from, incoming, startedAt].every((one) => typeof one === 'string');
+    return isWhole && Array.isArray(ports) ? session : null;
+  } catch {
+    return null;
+  }
 }
 
 function parentsOf(env: NodeJS.ProcessEnv): string[] {
