@@ -5,16 +5,9 @@
 // On a machine where others work, the processor time of all processes together says more than the clock: both are shown,
 // and of both what the same run costs with nothing to read is taken off.
 
-import { type ChildProcess, fork } from 'node:child_process';
-import { once } from 'node:events';
-import { closeSync, ftruncateSync, mkdirSync, openSync, readFileSync } from 'node:fs';
-import path from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { Session } from '../client/session.ts';
-import { dial } from '../proto/dial.ts';
-import { mintToken, newSessionId, parseSessionKey } from '../proto/token.ts';
 import { Whole } from '../test/fixtures/whole.ts';
 import { startDelayRelay } from './delay-relay.ts';
+import { isPlainReader, orderOf, readPlain, readThroughLayer } from './large-file-readers.ts';
 import { cpuMsOf } from './processor.ts';
 import { median, printTable, ratios } from './table.ts';
 
@@ -24,16 +17,6 @@ const ROUNDS = Number(process.argv[3] ?? 3);
 const FAR_MIB = Math.min(MIB, 128);
 /** `large-file 512 3 0` leaves the distances out. */
 const FAR_MS = process.argv[4] === '0' ? [] : [20, 100];
-const FILE = '/srv/large.bin';
-const READ_BYTES = 256 * 1024;
-const READS_IN_FLIGHT = 12;
-
-interface Order {
-  readonly address: string;
-  readonly keyFile: string;
-  readonly pid: number;
-  readonly bytes: number;
-}
 
 async function main(): Promise<void> {
   const rows: (string | number)[][] = [];
@@ -62,13 +45,7 @@ async function main(): Promise<void> {
 }
 
 async function compare(whole: Whole, hop: string, address: string, mib: number): Promise<(string | number)[][]> {
-  const bytes = mib * 2 ** 20;
-  const file = path.join(whole.target.root, FILE);
-  mkdirSync(path.dirname(file), { recursive: true });
-  const fd = openSync(file, 'w');
-  ftruncateSync(fd, bytes);
-  closeSync(fd);
-  const order: Order = { address, keyFile: path.join(whole.base, 'key'), pid: whole.target.pid, bytes };
+  const order = orderOf(whole, address, mib * 2 ** 20);
   const layer: Cost[] = [];
   const plain: Cost[] = [];
   const layerStarts: number[] = [];
@@ -127,67 +104,4 @@ async function costOf(whole: Whole, read: () => Promise<number>): Promise<Cost> 
   return { ms, cpuMs: cpuMsOf(whole.agent.pid ?? 0) - before };
 }
 
-/** By the reader's own clock: the start of mirrord is not in it. */
-async function readThroughLayer(whole: Whole, { address, bytes }: Order): Promise<number> {
-  const count = `count=${bytes / READ_BYTES}`;
-  const { code, stdout, stderr } = await whole.exec(['dd', `if=${FILE}`, 'of=/dev/null', 'bs=256K', count], {
-    variables: { MIRRORD_AGENT_ADDRESS: address, LC_ALL: 'C' },
-    deadlineMs: 600_000,
-  });
-  const [, copied, seconds] = /^(\d+) bytes.* copied, ([\d.e+-]+) s/m.exec(stderr) ?? [];
-  if (code !== 0 || Number(copied) !== bytes) throw new Error(`dd ended with ${code}: ${stdout}${stderr}`);
-  return Number(seconds) * 1000;
-}
-
-async function readPlain(order: Order): Promise<number> {
-  const child: ChildProcess = fork(fileURLToPath(import.meta.url), {
-    env: { ...process.env, BENCH_ORDER: JSON.stringify(order) },
-  });
-  const [ms] = (await once(child, 'message')) as [number];
-  if (child.exitCode === null) await once(child, 'exit');
-  return ms;
-}
-
-async function runPlain({ address, keyFile, pid, bytes }: Order): Promise<void> {
-  const key = parseSessionKey(readFileSync(keyFile, 'utf8'));
-  const session = await Session.open({
-    dial,
-    address,
-    token: mintToken(key, newSessionId(), 60),
-    target: { kind: 'pid', pid },
-    wantsEnvironment: false,
-    wantsFiles: true,
-    deadlineMs: 10_000,
-    onEvent: () => {},
-    onLost: () => {},
-  });
-  const startedAt = performance.now();
-  await copy(session, bytes);
-  process.send?.(performance.now() - startedAt);
-  await session.close();
-  process.disconnect();
-}
-
-async function copy(session: Session, bytes: number): Promise<void> {
-  const open = { path: Buffer.from(FILE), flags: 0, mode: 0, inlineBytes: 0 };
-  const { reply } = await session.request({ $case: 'open', value: open });
-  if (reply.result?.$case !== 'opened') throw new Error(`open: errno ${reply.errno}`);
-  const { handle } = reply.result.value;
-  let offset = 0;
-  let received = 0;
-  const readOn = async () => {
-    while (offset < bytes) {
-      const value = { handle, offset: BigInt(offset), length: READ_BYTES };
-      offset += READ_BYTES;
-      const { data } = await session.request({ $case: 'read', value });
-      received += data.length;
-    }
-  };
-  await Promise.all(Array.from({ length: READS_IN_FLIGHT }, readOn));
-  session.tell({ $case: 'close', value: { handle } });
-  if (received !== bytes) throw new Error(`received ${received} bytes`);
-}
-
-const order = process.env['BENCH_ORDER'];
-if (order === undefined) await main();
-else await runPlain(JSON.parse(order) as Order);
+if (!(await isPlainReader())) await main();

@@ -1,6 +1,6 @@
 // The answer to a request about files, its data as the frame holds it.
 
-import { dataPieces, type Frame } from '#proto/frame.ts';
+import { dataBytes, dataPieces, type Frame } from '#proto/frame.ts';
 import type { FileReply } from '#proto/gen/v1/fs_env.ts';
 
 export interface FileAnswer {
@@ -9,15 +9,26 @@ export interface FileAnswer {
   readonly data: Uint8Array;
   /** The same as it came (`dataPieces` of proto/frame.ts). */
   readonly pieces?: readonly Uint8Array[];
+  /** Nobody looks at reply or data any more: their memory may be used again. Who does not say so keeps it from that. */
+  giveBack?(): void;
 }
 
 export class ReceivedAnswer implements FileAnswer {
   readonly reply: FileReply;
   readonly #frame: Frame;
+  readonly #endHold: (() => void) | undefined;
 
+  /** Takes a hold of the frame's memory, for whoever takes the answer. */
   constructor(reply: FileReply, frame: Frame) {
     this.reply = reply;
     this.#frame = frame;
+    this.#endHold = frame.lease?.hold();
+    if (this.#endHold !== undefined) frame.isUsedUp = true;
+    if (holdsNothing(reply, frame)) this.giveBack();
+  }
+
+  giveBack(): void {
+    this.#endHold?.();
   }
 
   get data(): Uint8Array {
@@ -27,4 +38,10 @@ export class ReceivedAnswer implements FileAnswer {
   get pieces(): readonly Uint8Array[] {
     return dataPieces(this.#frame);
   }
+}
+
+/** An answer of numbers alone. */
+function holdsNothing({ result }: FileReply, frame: Frame): boolean {
+  const hasOnlyNumbers = result === undefined || result.$case === 'stat' || result.$case === 'written';
+  return hasOnlyNumbers && dataBytes(frame) === 0;
 }

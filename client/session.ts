@@ -347,6 +347,7 @@ export class Session implements FileSession, NetworkSession {
   /** The asker went away before the answer came: a handle in it belongs to nobody. */
   #discard(answer: FileAnswer): void {
     const { result } = answer.reply;
+    answer.giveBack?.();
     if (result?.$case === 'opened' && result.value.handle !== 0) {
       this.tell({ $case: 'close', value: { handle: result.value.handle } });
     }

@@ -2,7 +2,7 @@
 // goes past it: read where it lies, written from where it lies, with windows kept here. Costs a third of what it does in
 // there (docs/benchmarks.md); on the wire it is the same.
 //
-// Buffers: `room` of ROOM_BYTES where bulk comes; what waits to be written is MessageWriter's to bound; DATA that nobody has
+// Buffers: a block of memory where bulk comes, more while somebody holds on to what lies there (receive-blocks.ts); what waits to be written is MessageWriter's to bound; DATA that nobody has
 // claimed yet is within the window, because none of it is granted again before.
 
 import type { Duplex } from 'node:stream';
@@ -28,6 +28,7 @@ import {
   windowUpdate,
 } from './http2-frames.ts';
 import { type RawSocket, rawSocket } from './raw-socket.ts';
+import type { ReceiveBlock } from './receive-blocks.ts';
 import { ReceivedBytes } from './received-bytes.ts';
 
 /** Of HTTP/2, before anybody has said anything. */
@@ -39,8 +40,8 @@ const MAX_CALLS = 16;
 /** More than DATA is ever left waiting: answers to a peer that asks and does not read. */
 const MAX_WAITING_BYTES = 1280 * 1024;
 
-/** Takes what lies in `payload`; true: nothing of it is held on to. */
-export type OnPayload = (payload: Buffer) => boolean;
+/** Takes what lies in `payload`, a part of `block`; true: nothing of it is held on to but by a hold of the block. */
+export type OnPayload = (payload: Buffer, block?: ReceiveBlock) => boolean;
 
 interface CallState {
   readonly id: number;
@@ -263,14 +264,14 @@ export class CallConnection implements DataWay {
     if (!this.#isOwn(head, received.bytes.subarray(received.start + FRAME_HEAD_BYTES, received.start + frameBytes))) {
       return this.#passOn(frameBytes);
     }
-    received.used(frameBytes, true);
+    received.used(frameBytes);
     return true;
   }
 
   #passOn(bytes: number): boolean {
     const { start } = this.#received;
     const chunk = Buffer.from(this.#received.bytes.subarray(start, start + bytes));
-    this.#received.used(bytes, true);
+    this.#received.used(bytes);
     this.duplex.push(chunk);
     return true;
   }
@@ -326,8 +327,11 @@ export class CallConnection implements DataWay {
       return false;
     }
     if (call.onPayload === null) call.held.push(Buffer.from(payload));
-    const isUsedUp = call.onPayload === null || call.onPayload(payload);
-    this.#received.used(FRAME_HEAD_BYTES + length, isUsedUp);
+    const { block } = this.#received;
+    block.hold();
+    // What somebody keeps without a hold of his own is the collector's, and so is the block.
+    if (call.onPayload === null || call.onPayload(payload, block)) block.release();
+    this.#received.used(FRAME_HEAD_BYTES + length);
     this.#granted(call, this.#windowBytes / 4);
     if ((flags & END_STREAM) !== 0) {
       call.hasEnd = true;

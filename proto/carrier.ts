@@ -4,6 +4,7 @@
 import type { AppError } from './errors.ts';
 import type { BatchBytes, Frame } from './frame.ts';
 import type { Message } from './grpc-message.ts';
+import type { Lease } from './receive-blocks.ts';
 
 /** Carries batches. Its owner calls `receive`, `transportDrained`, `peerEnded` and `transportEnded` of the stream. */
 export interface FrameTransport {
@@ -19,8 +20,8 @@ export interface FrameTransport {
 
 /** Who is told what a carrier brings: a session stream, or the transport between. */
 export interface CarrierOwner {
-  /** True: nothing of it is held on to. */
-  receive(batch: BatchBytes): boolean;
+  /** As `OnMessage` has it. */
+  receive(batch: BatchBytes, lease?: Lease): boolean;
   transportDrained(): void;
   /** The peer will send nothing more. */
   peerEnded(): void;

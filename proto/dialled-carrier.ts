@@ -105,11 +105,11 @@ export class DialledCarrier implements Carrier {
   }
 
   #startReading(): void {
-    const reader = new MessageReader((batch) => this.#owner?.receive(batch) ?? false);
+    const reader = new MessageReader((batch, lease) => this.#owner?.receive(batch, lease) ?? false);
     setImmediate(() => {
-      this.#down.connection.claim(CALL_ID, (payload) => {
+      this.#down.connection.claim(CALL_ID, (payload, block) => {
         try {
-          return reader.push(payload);
+          return reader.push(payload, block);
         } catch (error) {
           this.#owner?.failed(AppError.from(error, 'BUG'));
           return false;

@@ -3,6 +3,7 @@
 
 import { type BatchBytes, BatchCursor, bytesOf, violation } from './batch-cursor.ts';
 import type { FrameKind } from './gen/v1/frame.ts';
+import type { Lease } from './receive-blocks.ts';
 
 export interface Frame {
   id: number;
@@ -15,8 +16,10 @@ export interface Frame {
   readonly pieces?: readonly Uint8Array[];
   /** Called once when nobody will look at `data` any more: it has been sent, and the peer has it. Never for what is dropped. */
   release?: () => void;
-  /** Set by who was given it: nothing of head or data is held on to. */
+  /** Set by who was given it: nothing of head or data is held on to, or only by a hold of `lease`. */
   isUsedUp?: boolean;
+  /** Of the memory that head and data lie in, where it can be given back. */
+  lease?: Lease;
 }
 
 /** 448 KiB: one frame with a full head and full `data`, and room for more. */
@@ -65,13 +68,13 @@ export function makeFrame(
 }
 
 /** Of the frame's data, whether in pieces or not. */
-export function dataBytes({ pieces, data }: FramedData): number {
-  return pieces === undefined ? data.length : bytesOf(pieces);
+export function dataBytes(framed: FramedData): number {
+  return framed.pieces === undefined ? framed.data.length : bytesOf(framed.pieces);
 }
 
-/** The frame's data without joining it. */
-export function dataPieces({ pieces, data }: FramedData): readonly Uint8Array[] {
-  return pieces ?? [data];
+/** The frame's data without joining it: to take `data` out of a frame, even to look at it no further, joins it. */
+export function dataPieces(framed: FramedData): readonly Uint8Array[] {
+  return framed.pieces ?? [framed.data];
 }
 
 /** Bytes the frame adds to a batch. */

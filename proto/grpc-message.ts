@@ -11,6 +11,7 @@ import {
   type Frame,
   MAX_BATCH_BYTES,
 } from './frame.ts';
+import { Lease, type ReceiveBlock } from './receive-blocks.ts';
 
 const PREFIX_BYTES = 5;
 /** What the stream may hold that the kernel has not taken: enough to keep it busy while we are woken. */
@@ -43,6 +44,12 @@ function releasesOf(batch: readonly Frame[]): readonly (() => void)[] {
 }
 
 /**
+ * True: nothing of it is held on to but by a hold of the lease, which ends it. Without a lease what is held on to is the
+ * collector's.
+ */
+export type OnMessage = (message: BatchBytes, lease?: Lease) => boolean;
+
+/**
  * Messages out of chunks of any size: views into the chunks, in one piece where a chunk holds it whole. Memory: the chunks
  * of one partial message; of one that comes in ever so small chunks a copy, allocated when its prefix is acceptable.
  */
@@ -54,27 +61,28 @@ export class MessageReader {
   #pieces: Buffer[] = [];
   /** Where more than MAX_PIECES were: all that is there, with room for the rest. */
   #copy: Buffer | null = null;
-  readonly #onMessage: (message: BatchBytes) => boolean;
+  /** Of the blocks that #pieces lie in. */
+  #lease: Lease | undefined;
+  readonly #onMessage: OnMessage;
   /** Nobody holds on to the chunk. */
   #isUsedUp = true;
 
-  /** @param onMessage true: nothing of it is held on to */
-  constructor(onMessage: (message: BatchBytes) => boolean) {
+  constructor(onMessage: OnMessage) {
     this.#onMessage = onMessage;
   }
 
   /**
    * Throws PROTOCOL_VIOLATION, after which the stream is of no use. Messages are views: chunks are left alone, unless it says
-   * true: nobody holds on to this one.
+   * true: nobody holds on to this one but by a hold of the block that it is a part of.
    */
-  push(chunk: Buffer): boolean {
+  push(chunk: Buffer, block?: ReceiveBlock): boolean {
     this.#isUsedUp = true;
     let at = 0;
-    while (at < chunk.length) at = this.#missing === 0 ? this.#begin(chunk, at) : this.#goOn(chunk, at);
+    while (at < chunk.length) at = this.#missing === 0 ? this.#begin(chunk, at, block) : this.#goOn(chunk, at, block);
     return this.#isUsedUp;
   }
 
-  #begin(chunk: Buffer, start: number): number {
+  #begin(chunk: Buffer, start: number, block: ReceiveBlock | undefined): number {
     const copied = chunk.copy(this.#prefix, this.#prefixFilled, start, start + PREFIX_BYTES - this.#prefixFilled);
     this.#prefixFilled += copied;
     if (this.#prefixFilled < PREFIX_BYTES) return start + copied;
@@ -86,22 +94,30 @@ export class MessageReader {
       throw new AppError('PROTOCOL_VIOLATION', `message of ${length} bytes is over ${MAX_BATCH_BYTES}`);
     }
     if (chunk.length - at >= length) {
-      if (!this.#onMessage(chunk.subarray(at, at + length))) this.#isUsedUp = false;
+      const lease = leaseOf(block);
+      if (this.#onMessage(chunk.subarray(at, at + length), lease)) lease?.end();
+      else if (lease === undefined) this.#isUsedUp = false;
       return at + length;
     }
     this.#missing = length;
     return at;
   }
 
-  #goOn(chunk: Buffer, at: number): number {
+  #goOn(chunk: Buffer, at: number, block: ReceiveBlock | undefined): number {
     const piece = chunk.subarray(at, at + this.#missing);
-    if (this.#copy === null) this.#isUsedUp = false;
     if (this.#copy !== null) piece.copy(this.#copy, this.#copy.length - this.#missing);
-    else if (this.#pieces.length < MAX_PIECES) this.#pieces.push(piece);
+    else if (this.#pieces.length < MAX_PIECES) this.#keep(piece, block);
     else this.#copy = this.#copyAll(piece);
     this.#missing -= piece.length;
     if (this.#missing === 0) this.#finish();
     return at + piece.length;
+  }
+
+  #keep(piece: Buffer, block: ReceiveBlock | undefined): void {
+    this.#pieces.push(piece);
+    if (block === undefined) this.#isUsedUp = false;
+    else if (this.#lease === undefined) this.#lease = leaseOf(block);
+    else this.#lease.add(block);
   }
 
   #copyAll(last: Buffer): Buffer {
@@ -109,15 +125,27 @@ export class MessageReader {
     const copy = Buffer.allocUnsafeSlow(had + this.#missing);
     let at = 0;
     for (const piece of [...this.#pieces, last]) at += piece.copy(copy, at);
+    this.#pieces = [];
+    this.#lease?.end();
+    this.#lease = undefined;
     return copy;
   }
 
   #finish(): void {
     const message = this.#copy ?? this.#pieces;
+    const lease = this.#lease;
     this.#copy = null;
     this.#pieces = [];
-    this.#onMessage(message);
+    this.#lease = undefined;
+    if (this.#onMessage(message, lease)) lease?.end();
   }
+}
+
+function leaseOf(block: ReceiveBlock | undefined): Lease | undefined {
+  if (block === undefined) return undefined;
+  const lease = new Lease();
+  lease.add(block);
+  return lease;
 }
 
 /** What carries the DATA of calls: a CallConnection. */

@@ -16,7 +16,7 @@ test('memory that nobody holds on to is used from its start again', () => {
   const received = new ReceivedBytes();
   bring(received, Buffer.alloc(100, 1));
   const first = received.bytes;
-  received.used(100, true);
+  received.used(100);
   bring(received, Buffer.alloc(50, 2));
   expect([received.bytes === first, received.start, received.length]).toEqual([true, 0, 50]);
 });
@@ -28,7 +28,8 @@ test('what somebody holds on to is left alone, whatever comes after it', () => {
     bring(received, Buffer.alloc(40_000, value));
     received.needs(40_000);
     held.push(rest(received));
-    received.used(40_000, false);
+    received.block.hold();
+    received.used(40_000);
   }
   for (const [at, bytes] of held.entries()) expect(bytes.equals(Buffer.alloc(40_000, at + 1))).toBe(true);
 });
@@ -39,8 +40,9 @@ test('a frame that begins anywhere finds room in one piece', () => {
     received.needs(475_000);
     bring(received, Buffer.alloc(475_000, value));
     expect(rest(received).equals(Buffer.alloc(475_000, value))).toBe(true);
-    received.used(475_000 - 7, value % 2 === 0);
+    if (value % 2 === 1) received.block.hold();
+    received.used(475_000 - 7);
     expect(received.length).toBe(7);
-    received.used(7, true);
+    received.used(7);
   }
 });

@@ -2,21 +2,25 @@
 // never moved but for the beginning of a frame whose end does not fit any more. The memory is used from its start again as
 // soon as nobody holds on to what lay there, so that bulk that is only passed on stays in the cache.
 
+import { BLOCK_BYTES, ReceiveBlock } from './receive-blocks.ts';
+
 /** For a connection that brings little. */
 const FIRST_BYTES = 16 * 1024;
-const ROOM_BYTES = 768 * 1024;
 /** Of one read; less than the whole, so that the end of a frame finds room behind its beginning. */
 const READ_BYTES = 256 * 1024;
 const LEAST_READ_BYTES = 8 * 1024;
 
 export class ReceivedBytes {
-  bytes: Buffer = Buffer.allocUnsafeSlow(FIRST_BYTES);
+  /** Who keeps a part of the bytes holds it. */
+  block = ReceiveBlock.small(FIRST_BYTES);
   /** Of what has not been used. */
   start = 0;
   #end = 0;
   #neededBytes = 0;
-  /** Somebody holds on to a part of it. */
-  #isHeld = false;
+
+  get bytes(): Buffer {
+    return this.block.bytes;
+  }
 
   get length(): number {
     return this.#end - this.start;
@@ -24,6 +28,7 @@ export class ReceivedBytes {
 
   /** Where the next bytes go. */
   room(): Buffer {
+    if (this.start === this.#end && !this.block.isHeld) this.#begin();
     const missing = Math.max(this.#neededBytes - this.length, LEAST_READ_BYTES);
     if (this.bytes.length - this.#end < missing) this.#move();
     return this.bytes.subarray(this.#end, Math.min(this.bytes.length, this.#end + READ_BYTES));
@@ -38,25 +43,24 @@ export class ReceivedBytes {
     this.#neededBytes = bytes;
   }
 
-  /** `isUsedUp`: nobody holds on to them. */
-  used(bytes: number, isUsedUp: boolean): void {
+  used(bytes: number): void {
     this.start += bytes;
     this.#neededBytes = 0;
-    if (!isUsedUp) this.#isHeld = true;
-    if (this.start < this.#end || this.#isHeld) return;
+  }
+
+  #begin(): void {
     this.start = 0;
     this.#end = 0;
   }
 
   #move(): void {
-    const rest = this.bytes.subarray(this.start, this.#end);
-    const isSmall = this.bytes.length < ROOM_BYTES;
-    if (this.#isHeld || isSmall) {
-      const next = Buffer.allocUnsafeSlow(ROOM_BYTES);
-      next.set(rest);
-      this.bytes = next;
-      this.#isHeld = false;
-    } else this.bytes.copyWithin(0, this.start, this.#end);
+    const { block, start } = this;
+    const rest = this.bytes.subarray(start, this.#end);
+    if (block.isHeld || block.bytes.length < BLOCK_BYTES) {
+      this.block = ReceiveBlock.take();
+      this.block.bytes.set(rest);
+      block.leave();
+    } else block.bytes.copyWithin(0, start, this.#end);
     this.start = 0;
     this.#end = rest.length;
   }

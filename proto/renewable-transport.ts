@@ -7,10 +7,11 @@
 import type { Carrier, CarrierOwner, FrameTransport } from './carrier.ts';
 import { SESSION_CREDIT_BYTES } from './credits.ts';
 import { AppError, toErrorDetail } from './errors.ts';
-import { type BatchBytes, decodeNumberedBatch, type Frame, makeFrame } from './frame.ts';
+import { type BatchBytes, dataPieces, decodeNumberedBatch, type Frame, makeFrame } from './frame.ts';
 import { ErrorDetail } from './gen/v1/error.ts';
 import { FrameKind } from './gen/v1/frame.ts';
 import { encodeMessage, type Message } from './grpc-message.ts';
+import type { Lease } from './receive-blocks.ts';
 import type { SessionStream } from './session-stream.ts';
 
 /** Data that is not acknowledged is within the session's credit; the rest is for heads. */
@@ -110,7 +111,7 @@ export class RenewableTransport implements FrameTransport {
     if (!this.#isNumbered) return this.#carrier?.write(batch) ?? true;
     this.#sent += 1;
     const message = encodeMessage(batch, { sequence: this.#sent, acknowledged: this.#received });
-    this.#keep(this.#sent, message);
+    this.#keep(this.#sent, message, batch);
     this.#unacknowledgedBytes = 0;
     if (this.#carrier !== null && !this.#carrier.writeMessage(message)) this.#isCarrierFull = true;
     this.#isStreamWaiting = this.#isFull;
@@ -163,7 +164,7 @@ export class RenewableTransport implements FrameTransport {
       if (this.#carrier === carrier) act();
     };
     return {
-      receive: (batch) => this.#carrier === carrier && this.#receive(batch),
+      receive: (batch, lease) => this.#carrier === carrier && this.#receive(batch, lease),
       transportDrained: () => whileOurs(() => this.#carrierDrained()),
       peerEnded: () => whileOurs(() => this.#peerEnded(carrier)),
       transportEnded: (error) => whileOurs(() => this.#ended(error)),
@@ -190,8 +191,8 @@ export class RenewableTransport implements FrameTransport {
     if (!this.renew(reason)) this.#stream?.transportEnded(error);
   }
 
-  #receive(batch: BatchBytes): boolean {
-    if (!this.#isNumbered) return this.#stream?.receive(batch) ?? false;
+  #receive(batch: BatchBytes, lease: Lease | undefined): boolean {
+    if (!this.#isNumbered) return this.#stream?.receive(batch, lease) ?? false;
     try {
       const { frames, sequence, acknowledged, bytes } = decodeNumberedBatch(batch);
       this.#acknowledged(acknowledged);
@@ -203,7 +204,7 @@ export class RenewableTransport implements FrameTransport {
         this.#received = sequence;
         this.#unacknowledgedBytes += bytes + BATCH_OVERHEAD_BYTES;
       }
-      const isUsedUp = this.#stream?.receiveFrames(() => frames) ?? false;
+      const isUsedUp = this.#stream?.receiveFrames(() => frames, lease) ?? false;
       if (this.#unacknowledgedBytes >= ACKNOWLEDGE_BYTES) this.#acknowledge();
       return isUsedUp;
     } catch (thrown) {
@@ -233,12 +234,11 @@ export class RenewableTransport implements FrameTransport {
     this.#stream?.transportDrained();
   }
 
-  #keep(sequence: number, { pieces, bytes, releases }: Message): void {
-    const own = pieces.map((piece) =>
-      piece.buffer.byteLength > Math.max(Buffer.poolSize, piece.length * MAX_BACKING_RATIO)
-        ? Buffer.from(piece)
-        : piece,
-    );
+  #keep(sequence: number, { pieces, bytes, releases }: Message, batch: readonly Frame[]): void {
+    const own = pieces.map((piece) => {
+      const isSmallPart = piece.buffer.byteLength > Math.max(Buffer.poolSize, piece.length * MAX_BACKING_RATIO);
+      return isSmallPart && !isGivenBack(piece, batch) ? Buffer.from(piece) : piece;
+    });
     this.#window.push({ sequence, message: { pieces: own, bytes, releases } });
     this.#keptBytes += bytes + BATCH_OVERHEAD_BYTES;
   }
@@ -257,6 +257,13 @@ export class RenewableTransport implements FrameTransport {
     this.#window = this.#window.slice(this.#windowHead);
     this.#windowHead = 0;
   }
+}
+
+/** Its memory waits for this very message: the parts of it are kept and given back in the order in which they came. */
+function isGivenBack(piece: Uint8Array, batch: readonly Frame[]): boolean {
+  return batch.some(
+    (frame) => frame.release !== undefined && dataPieces(frame).some(({ buffer }) => buffer === piece.buffer),
+  );
 }
 
 function assertLastWord(frames: readonly Frame[]): void {

@@ -14,6 +14,7 @@ import { assertFrameLimits, dataBytes, decodeBatch, encodedFrameBytes, makeFrame
 import { ErrorDetail } from './gen/v1/error.ts';
 import { Credit, FrameKind } from './gen/v1/frame.ts';
 import { LIVENESS_TIMES, Liveness, type LivenessTimes } from './liveness.ts';
+import type { Lease } from './receive-blocks.ts';
 import { SendWindow } from './send-window.ts';
 
 /**
@@ -183,12 +184,12 @@ export class SessionStream {
     this.#close(error);
   }
 
-  receive(batch: BatchBytes): boolean {
-    return this.receiveFrames(() => decodeBatch(batch));
+  receive(batch: BatchBytes, lease?: Lease): boolean {
+    return this.receiveFrames(() => decodeBatch(batch), lease);
   }
 
-  /** None at all is a sign of life too. True: nothing of them is held on to. */
-  receiveFrames(decode: () => readonly Frame[]): boolean {
+  /** None at all is a sign of life too. True as `OnMessage` has it. */
+  receiveFrames(decode: () => readonly Frame[], lease?: Lease): boolean {
     if (this.#state === 'closed') return false;
     this.#liveness.received(this.#now());
     let isUsedUp = true;
@@ -196,6 +197,7 @@ export class SessionStream {
     try {
       for (const frame of decode()) {
         if (this.isClosed) break;
+        if (lease !== undefined) frame.lease = lease;
         this.#receiveFrame(frame);
         isUsedUp &&= frame.isUsedUp === true;
       }
@@ -220,7 +222,6 @@ export class SessionStream {
     this.#options.onParked?.(true);
   }
 
-  /** There is another connection. */
   transportRenewed(isFull: boolean): void {
     this.#isParked = false;
     this.#isTransportFull = isFull;
@@ -264,7 +265,6 @@ export class SessionStream {
     }
   }
 
-  /** Handles the frames that are about the stream itself. */
   #isOwn(frame: Frame): boolean {
     switch (frame.kind) {
       case FrameKind.FRAME_KIND_CREDIT:

@@ -66,7 +66,10 @@ export class HandleQuestions {
   async fetch(handle: number, offset: number, length: number, hasNoDeadline = false): Promise<Fetched> {
     const value = { handle, offset: BigInt(offset), length };
     const answer = await this.#session.request({ $case: 'read', value }, { hasNoDeadline });
-    return { errno: answer.reply.errno, pieces: dataPieces(answer), bytes: dataBytes(answer) };
+    return {
+      ...{ errno: answer.reply.errno, pieces: dataPieces(answer), bytes: dataBytes(answer) },
+      giveBack: () => answer.giveBack?.(),
+    };
   }
 
   async #read(id: bigint, file: OpenFile, question: ReadQuestion): Promise<Buffer[]> {
@@ -80,11 +83,14 @@ export class HandleQuestions {
     return this.#replyRead(id, question, await stream.read(question.length, signal));
   }
 
-  #replyRead(id: bigint, question: ReadQuestion, { errno, chunks, bytes }: ReadResult): Buffer[] {
+  #replyRead(id: bigint, question: ReadQuestion, { errno, chunks, bytes, giveBack }: ReadResult): Buffer[] {
     if (errno !== 0) return replyResult(id, -errno);
     const isGiven =
       question.kind === WireKind.READ_FOR && bytes > 0 && this.#kernel?.give(question.unique, bytes, chunks) === true;
-    return isGiven ? replyResult(id, bytes) : replyChunks(id, bytes, chunks);
+    if (!isGiven) return replyChunks(id, bytes, chunks);
+    // The kernel has its copy.
+    giveBack?.();
+    return replyResult(id, bytes);
   }
 
   async #readFar(id: bigint, file: OpenFile, question: ReadQuestion): Promise<Buffer[]> {

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { PIECE_BYTES, ReadAhead, ReadAheadBudget } from './read-ahead.ts';
+import { PIECE_BYTES, ReadAhead, ReadAheadBudget, type ReadResult } from './read-ahead.ts';
 
 const KIB = 1024;
 const MIB = 1024 * KIB;
@@ -206,6 +206,66 @@ test('whatever is read, written and reordered, a read gives what the file holds 
       reader.close();
       await new Promise((resolve) => setImmediate(resolve));
       expect(budget.freeBytes).toBe(4 * MIB);
+    }),
+    { numRuns: 60 },
+  );
+});
+
+test('bytes are given back once and never while a reader has them, whatever the readers do', async () => {
+  const step = fc.record({
+    offset: fc.integer({ min: 0, max: 24 }),
+    length: fc.integer({ min: 1, max: 6 }),
+    act: fc.constantFrom('read', 'read', 'read', 'answer', 'use', 'invalidate', 'wait'),
+  });
+  await fc.assert(
+    fc.asyncProperty(fc.array(step, { minLength: 10, maxLength: 60 }), async (steps) => {
+      const file = fileOf(3 * MIB);
+      file.held = [];
+      let given = 0;
+      const fetch = async (offset: number, length: number) => {
+        const fetched = await file.fetch(offset, length);
+        let isGiven = false;
+        const giveBack = () => {
+          expect(isGiven).toBe(false);
+          isGiven = true;
+          given += 1;
+          for (const piece of fetched.pieces) piece.fill(0xdb);
+        };
+        return { ...fetched, giveBack };
+      };
+      const reader = new ReadAhead(fetch, new ReadAheadBudget(), file.content.length);
+      const results: { offset: number; length: number; result: ReadResult }[] = [];
+      const reads: Promise<unknown>[] = [];
+      const check = () => {
+        for (const { offset, length, result } of results) {
+          expect(Buffer.concat(result.chunks).equals(file.content.subarray(offset, offset + length))).toBe(true);
+        }
+      };
+      const answerAll = () => {
+        for (const answer of file.held?.splice(0) ?? []) answer();
+      };
+      let sequential = 0;
+      for (const { offset, length, act } of steps) {
+        const at = offset < 12 ? sequential : (offset - 12) * 256 * KIB;
+        if (act === 'read') {
+          sequential = at + length * 64 * KIB;
+          const asked = reader.read(at, length * 64 * KIB);
+          reads.push(asked.then((result) => results.push({ offset: at, length: length * 64 * KIB, result })));
+        } else if (act === 'answer') answerAll();
+        else if (act === 'use') results.shift()?.result.giveBack?.();
+        else if (act === 'invalidate') reader.invalidate();
+        else await new Promise((resolve) => setImmediate(resolve));
+        check();
+      }
+      answerAll();
+      file.held = null;
+      await Promise.all(reads);
+      check();
+      for (const { result } of results.splice(0)) result.giveBack?.();
+      reader.close();
+      // What nobody waited for comes as well.
+      await new Promise((resolve) => setImmediate(resolve));
+      expect(given).toBe(file.asked.length);
     }),
     { numRuns: 60 },
   );

@@ -9,6 +9,8 @@ export interface Fetched {
   pieces: readonly Uint8Array[];
   /** Of all pieces: fewer than asked for only at the end of the file. */
   bytes: number;
+  /** Nobody looks at the pieces any more. */
+  giveBack?: () => void;
 }
 
 export interface ReadResult {
@@ -16,6 +18,8 @@ export interface ReadResult {
   /** In order; together the bytes read. */
   chunks: Uint8Array[];
   bytes: number;
+  /** The chunks have been used, and nobody looks at them any more. Who cannot say so never calls it. */
+  giveBack?: () => void;
 }
 
 export type Fetch = (offset: number, length: number) => Promise<Fetched>;
@@ -75,6 +79,9 @@ interface Piece {
   isDropped: boolean;
   /** Handed to readers; what has all been is not kept. */
   givenBytes: number;
+  /** Readers that wait for it or have chunks of it, and ourselves while it is kept: then its bytes are given back. */
+  holders: number;
+  giveBack: (() => void) | undefined;
 }
 
 export class ReadAhead {
@@ -104,11 +111,17 @@ export class ReadAhead {
     const isSequential = this.#noteReader(offset, end);
     const needed = this.#cover(offset, end);
     if (isSequential) this.#runAhead(end, nowMs);
+    for (const piece of needed) piece.holders += 1;
     const result = await collect(needed, offset, end);
     if (result.bytes === length) this.#sizeBytes = Math.max(this.#sizeBytes, end);
     for (const piece of needed) piece.givenBytes += Math.min(end, piece.end) - Math.max(offset, piece.start);
     const least = this.#nextOffset - toleranceBytes(length);
     this.#dropWhere((piece) => piece.end <= least || piece.givenBytes >= piece.end - piece.start);
+    const giveBack = () => {
+      for (const piece of needed.splice(0)) letGo(piece);
+    };
+    if (result.bytes > 0) result.giveBack = giveBack;
+    else giveBack();
     return result;
   }
 
@@ -117,7 +130,14 @@ export class ReadAhead {
     const nowMs = this.#now();
     if (data.length >= PIECE_BYTES || !this.#budget.take(data.length, nowMs)) return;
     const answer = Promise.resolve({ errno: 0, pieces: [data], bytes: data.length });
-    const times = { maxAgeMs: MAX_AGE_OF_WHOLE_MS, arrivedMs: nowMs, isDropped: false, givenBytes: 0 };
+    const times = {
+      maxAgeMs: MAX_AGE_OF_WHOLE_MS,
+      arrivedMs: nowMs,
+      isDropped: false,
+      givenBytes: 0,
+      holders: 1,
+      giveBack: undefined,
+    };
     this.#insert([{ start: 0, end: PIECE_BYTES, answer, chargedBytes: data.length, ...times }]);
   }
 
@@ -191,7 +211,14 @@ export class ReadAhead {
 
   #begin(start: number, end: number, chargedBytes: number): Piece {
     const answer = this.#fetch(start, end - start);
-    const times = { maxAgeMs: MAX_AGE_MS, arrivedMs: null, isDropped: false, givenBytes: 0 };
+    const times = {
+      maxAgeMs: MAX_AGE_MS,
+      arrivedMs: null,
+      isDropped: false,
+      givenBytes: 0,
+      holders: 1,
+      giveBack: undefined,
+    };
     const piece: Piece = { start, end, answer, chargedBytes, ...times };
     const arrived = () => {
       piece.arrivedMs = this.#now();
@@ -200,6 +227,8 @@ export class ReadAhead {
     answer.then(
       (fetched) => {
         arrived();
+        if (piece.holders === 0) fetched.giveBack?.();
+        else piece.giveBack = fetched.giveBack;
         // The file's end is asked for anew each time: it may have grown.
         if (fetched.errno !== 0 || fetched.bytes < end - start) this.#dropWhere((other) => other === piece);
       },
@@ -225,12 +254,20 @@ export class ReadAhead {
       piece.answer = GONE;
       // One still on its way is paid for until it is here.
       if (piece.arrivedMs !== null) this.#budget.give(piece.chargedBytes);
+      letGo(piece);
       return false;
     });
   }
 }
 
 const GONE: Promise<Fetched> = Promise.resolve({ errno: 0, pieces: [], bytes: 0 });
+
+function letGo(piece: Piece): void {
+  piece.holders -= 1;
+  if (piece.holders > 0) return;
+  piece.giveBack?.();
+  piece.giveBack = undefined;
+}
 
 function toleranceBytes(length: number): number {
   return Math.max(TOLERANCE_BYTES, 2 * length);

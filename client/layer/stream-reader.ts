@@ -32,6 +32,7 @@ export class StreamReader {
       if (fetched.errno !== 0) return { errno: fetched.errno, chunks: [], bytes: 0 };
       // Kept for long perhaps: not a view into a batch.
       this.#left = Buffer.concat(fetched.pieces);
+      fetched.giveBack?.();
     }
     const chunk = this.#left.subarray(0, length);
     this.#left = this.#left.subarray(length);

@@ -1,6 +1,8 @@
 // Memory that bulk is read into, used again as soon as its bytes have gone their way: fresh memory costs page faults, a cold
 // cache and the collector as much as the copy into it. Who never gives a buffer back costs a fresh one, and nothing else.
 
+import { wipe } from '../receive-blocks.ts';
+
 /** Of one read. */
 export const BULK_READ_BYTES = 128 * 1024;
 /** Kept for the next: what two sessions have on their way. */
@@ -14,6 +16,7 @@ export function takeReadBuffer(): Buffer {
 
 /** Nobody has a view into it any more. */
 export function giveReadBuffer(buffer: Buffer): void {
+  wipe(buffer);
   if (kept.length < MAX_KEPT) kept.push(buffer);
 }
 

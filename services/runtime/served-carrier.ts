@@ -91,11 +91,11 @@ export class ServedCarrier implements Carrier {
       if (stream.closed || stream.destroyed) setImmediate(() => owner.transportEnded(null));
       else stream.once('close', () => owner.transportEnded(null));
     }
-    const reader = new MessageReader((batch) => owner.receive(batch));
+    const reader = new MessageReader((batch, lease) => owner.receive(batch, lease));
     this.#up.stream.once('end', () => owner.peerEnded());
-    this.#up.claim((payload) => {
+    this.#up.claim((payload, block) => {
       try {
-        return reader.push(payload);
+        return reader.push(payload, block);
       } catch (error) {
         owner.failed(AppError.from(error, 'BUG'));
         return false;
