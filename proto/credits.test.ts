@@ -33,6 +33,14 @@ describe('a receiver', () => {
     expect(credit.consumed(0)).toBe(0);
   });
 
+  test('grants early, half a step and no less, where something goes to the peer anyway', () => {
+    const credit = new ReceiveCredit(SESSION_CREDIT_BYTES);
+    credit.received(GRANT_STEP_BYTES);
+    expect([credit.consumed(GRANT_STEP_BYTES / 2 - 1), credit.due()]).toEqual([0, 0]);
+    expect([credit.consumed(1), credit.due(), credit.due()]).toEqual([0, GRANT_STEP_BYTES / 2, 0]);
+    expect(credit.consumed(GRANT_STEP_BYTES / 2)).toBe(0);
+  });
+
   test('refuses data beyond what it granted', () => {
     const credit = new ReceiveCredit(10);
     credit.received(10);

@@ -1,7 +1,9 @@
-// Byte credits of the session stream: what a sender may still send, and when a receiver gives more. Pure: frames are made
-// and read in session-stream.ts. One pair serves the whole session (id 0), and one each connection that has its own.
+// Byte credits of the session stream: what a sender may still send, and when a receiver gives more. One pair serves the whole
+// session (id 0), and one each connection that has its own.
 
 import { AppError } from './errors.ts';
+import { type Frame, makeFrame } from './frame.ts';
+import { Credit, FrameKind } from './gen/v1/frame.ts';
 
 /** Bytes of `data` in flight per direction before a grant: under the 4 MiB HTTP/2 window, so that ours is the one that acts. */
 export const SESSION_CREDIT_BYTES = 3 * 1024 * 1024;
@@ -69,10 +71,23 @@ export class ReceiveCredit {
   /** When the bytes have been handed on. Returns the bytes to grant now, 0 for not yet. */
   consumed(bytes: number): number {
     this.#consumedBytes += bytes;
-    if (this.#consumedBytes < this.#stepBytes) return 0;
+    return this.#consumedBytes < this.#stepBytes ? 0 : this.#grant();
+  }
+
+  /** The bytes to grant where something goes to the peer anyway, so that no message is made for them: 0 for none yet. */
+  due(): number {
+    return this.#consumedBytes * 2 < this.#stepBytes ? 0 : this.#grant();
+  }
+
+  #grant(): number {
     const grant = this.#consumedBytes;
     this.#consumedBytes = 0;
     this.#grantedBytes += grant;
     return grant;
   }
+}
+
+/** @param id of a connection, or 0 for the session */
+export function creditFrame(id: number, bytes: number): Frame {
+  return makeFrame(id, FrameKind.FRAME_KIND_CREDIT, Credit.encode({ bytes }).finish());
 }

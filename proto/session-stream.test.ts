@@ -153,6 +153,18 @@ describe('receiving', () => {
     expect(wire.frames.map(({ head }) => Credit.decode(head))).toEqual([{ bytes: GRANT_STEP_BYTES }]);
   });
 
+  test('credit that would have a message of its own soon goes with what is sent anyway', async () => {
+    const { stream, wire, feed } = open();
+    feed(request(2, GRANT_STEP_BYTES / 2));
+    await turn();
+    expect(wire.frames).toHaveLength(0);
+    stream.send(request(1));
+    stream.send(request(3));
+    await turn();
+    expect(wire.kinds()).toEqual([K.FRAME_KIND_FILE_REQUEST, K.FRAME_KIND_CREDIT, K.FRAME_KIND_FILE_REQUEST]);
+    expect(Credit.decode(wire.frames[1]?.head as Uint8Array)).toEqual({ bytes: GRANT_STEP_BYTES / 2 });
+  });
+
   test('a peer that sends beyond its credit is told and left', async () => {
     const { wire, ends, feed } = open({ creditBytes: 100, onFrame: () => new Promise<void>(() => undefined) });
     feed(request(2, 60));

@@ -5,7 +5,7 @@
 // own accord awaits `drained()`. What has been received and not yet handed on is bounded by the session credit.
 
 import type { FrameTransport } from './carrier.ts';
-import { ReceiveCredit, SESSION_CREDIT_BYTES } from './credits.ts';
+import { creditFrame, ReceiveCredit, SESSION_CREDIT_BYTES } from './credits.ts';
 import { decodeHead } from './decode-head.ts';
 import { AppError, type AppErrorCode, fromErrorDetail, toErrorDetail } from './errors.ts';
 import { FairQueue } from './fair-queue.ts';
@@ -310,9 +310,7 @@ export class SessionStream {
 
   #consumed(bytes: number): void {
     const grantBytes = bytes === 0 ? 0 : this.#receiveCredit.consumed(bytes);
-    if (grantBytes === 0) return;
-    const head = Credit.encode({ bytes: grantBytes }).finish();
-    this.#sendUrgent(makeFrame(0, FrameKind.FRAME_KIND_CREDIT, head));
+    if (grantBytes > 0) this.#sendUrgent(creditFrame(0, grantBytes));
   }
 
   #sendUrgent(frame: Frame): void {
@@ -362,6 +360,8 @@ export class SessionStream {
       frames.push(frame);
       batchBytes += encodedFrameBytes(frame);
     }
+    const grantBytes = frames.length === 0 ? 0 : this.#receiveCredit.due();
+    if (grantBytes > 0) frames.push(creditFrame(0, grantBytes));
     return frames;
   }
 

@@ -44,8 +44,9 @@ const common = {
   bundle: true,
   platform: 'node',
   target: 'node20.19',
-  minify: true,
-  keepNames: true,
+  // Not identifiers: short ones whose names are kept are given them anew at each evaluation, a closure for 0.3 µs.
+  minifyWhitespace: true,
+  minifySyntax: true,
   metafile: true,
   write: false,
   logLevel: 'warning',

@@ -4,7 +4,7 @@ import { CONNECTION_CREDIT_BYTES } from '#proto/credits.ts';
 import { AppError, toErrorDetail } from '#proto/errors.ts';
 import { type Frame, makeFrame, NO_BYTES } from '#proto/frame.ts';
 import { ErrorDetail } from '#proto/gen/v1/error.ts';
-import { Credit, FrameKind } from '#proto/gen/v1/frame.ts';
+import { FrameKind } from '#proto/gen/v1/frame.ts';
 import { Connected, type SocketAddress } from '#proto/gen/v1/network.ts';
 import { BULK_READ_BYTES } from '#proto/sockets/read-buffers.ts';
 
@@ -55,10 +55,6 @@ export function connectedFrame(id: number, local: SocketAddress, peer: SocketAdd
 
 export function dataFrame(id: number, data: Uint8Array, head: Uint8Array = NO_BYTES): Frame {
   return makeFrame(id, FrameKind.FRAME_KIND_DATA, head, data);
-}
-
-export function creditFrame(id: number, bytes: number): Frame {
-  return makeFrame(id, FrameKind.FRAME_KIND_CREDIT, Credit.encode({ bytes }).finish());
 }
 
 export function halfCloseFrame(id: number): Frame {

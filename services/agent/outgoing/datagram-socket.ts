@@ -5,7 +5,7 @@
 // much waiting for the way to the client, and what waits behind a full send buffer beyond MAX_WAITING. Each is counted. A socket that is silent in both directions for
 // `idleMs` ends.
 
-import { ReceiveCredit, SendCredit } from '#proto/credits.ts';
+import { creditFrame, ReceiveCredit, SendCredit } from '#proto/credits.ts';
 import { ERRNO, errnoName } from '#proto/errno.ts';
 import { AppError } from '#proto/errors.ts';
 import { type Frame, NO_BYTES } from '#proto/frame.ts';
@@ -26,7 +26,6 @@ import {
   type Connection,
   type ConnectionHost,
   connectedFrame,
-  creditFrame,
   dataFrame,
   errorFrame,
   halfCloseFrame,

@@ -1,7 +1,7 @@
 // A unix seqpacket connection: packets both ways, in order, none lost. Node has no socket of that type, so the addon's
 // descriptor is read and written here when the loop says it is ready.
 
-import { ReceiveCredit, SendCredit } from '#proto/credits.ts';
+import { creditFrame, ReceiveCredit, SendCredit } from '#proto/credits.ts';
 import { errnoName } from '#proto/errno.ts';
 import { AppError } from '#proto/errors.ts';
 import { type Frame, MAX_DATA_BYTES } from '#proto/frame.ts';
@@ -12,7 +12,6 @@ import {
   type Connection,
   type ConnectionHost,
   connectedFrame,
-  creditFrame,
   dataFrame,
   halfCloseFrame,
   resetFrame,

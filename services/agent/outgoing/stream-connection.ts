@@ -4,7 +4,7 @@
 // side, RST included (RESET towards the client); the session closing. In every one
 // `#end` releases what is held, once.
 
-import { ReceiveCredit, SendCredit } from '#proto/credits.ts';
+import { creditFrame, ReceiveCredit, SendCredit } from '#proto/credits.ts';
 import { errnoName } from '#proto/errno.ts';
 import { AppError } from '#proto/errors.ts';
 import { type Frame, makeFrame, NO_BYTES } from '#proto/frame.ts';
@@ -16,7 +16,6 @@ import {
   type Connection,
   type ConnectionHost,
   connectedFrame,
-  creditFrame,
   halfCloseFrame,
   readSizeFor,
   resetFrame,
