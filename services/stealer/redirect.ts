@@ -19,6 +19,8 @@ import { PoolEndpoint } from './relay/pool-endpoint.ts';
 const BACKLOG = 4_096;
 /** Connections taken in one turn of the loop, so that those we have are not starved. */
 const ACCEPTED_PER_TURN = 64;
+/** Where the process or the machine has no descriptor left: connections wait in the kernel until some have ended. */
+const SHORTAGE_PAUSE_MS = 100;
 /** How long the target's own listener may take; it is on the same machine. */
 export const DIAL_MS = 10_000;
 
@@ -66,7 +68,15 @@ export class Redirect {
       listenerFd = addon.listen(ownFd, BACKLOG);
       const way = openWay(wanted, ownFd, listenerFd);
       const accept = (): boolean => acceptSome(listenerFd, way, onAccepted);
-      const poll = watchFd(listenerFd, accept);
+      const poll: FdPoll = watchFd(listenerFd, () => {
+        try {
+          accept();
+        } catch {
+          // It would be ready again at once, and refused again. Nobody loses what he has.
+          poll.start(0);
+          setTimeout(() => poll.start(READABLE), SHORTAGE_PAUSE_MS).unref();
+        }
+      });
       poll.start(READABLE);
       return new Redirect(ownFd, way, poll, accept);
     } catch (thrown) {
@@ -127,7 +137,11 @@ export class Redirect {
     if (this.#isClosed) return;
     this.#isClosed = true;
     this.#way.close();
-    while (this.#accept());
+    try {
+      while (this.#accept());
+    } catch {
+      // No descriptor for the rest: the kernel resets it with the listener.
+    }
     this.#poll.close();
   }
 

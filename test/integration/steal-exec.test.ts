@@ -1,8 +1,10 @@
 // `mirrord exec --steal` as a user calls it: the target's peers are answered by a program of this machine.
 
-import { execFile } from 'node:child_process';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { execFile, execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
+import { createInterface } from 'node:readline';
 import { promisify } from 'node:util';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
 import { startNetwork, type TargetNetwork } from '../fixtures/network.ts';
@@ -164,6 +166,41 @@ test.each(['the client', 'the agent', 'the stealer'])(
     await run.outcome;
   },
 );
+
+const CROWD = 40;
+/** As many connections at once, all held until it is told to go on; prints how many were answered at all. */
+const CROWD_CLIENT = `
+import socket, sys
+def ask(s):
+    try:
+        s.settimeout(10); s.sendall(b'GET /crowd HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n'); return b'hello' in s.recv(4096)
+    except OSError:
+        return False
+all = [socket.create_connection(('10.99.0.1', ${PORT})) for _ in range(${CROWD})]
+print('first', ask(all[0]), flush=True)
+sys.stdin.readline()
+for s in all[1:]: s.sendall(b'GET /crowd HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n')
+print('again', ask(all[0]), flush=True)
+sys.stdin.read()`;
+
+test('a stealer without a free descriptor keeps the connections that it has, and takes new ones when it can', async () => {
+  const filter = { feature: { network: { incoming: { http_filter: { header_filter: '^x-user: nobody$' } } } } };
+  const run = await start(filter, [process.execPath, '-e', NODE_SERVER]);
+  const stealer = processOf(run, 'stealer.js $');
+  const limit = (most: number) => execFileSync('prlimit', ['--pid', String(stealer), `--nofile=${most}:`]);
+  limit(readdirSync(`/proc/${stealer}/fd`).length + 10);
+  const words = ['-t', String(network.beyond.pid), '-n', 'python3', '-c', CROWD_CLIENT];
+  const crowd = spawn('nsenter', words, { stdio: ['pipe', 'pipe', 'inherit'] });
+  const lines = createInterface({ input: crowd.stdout })[Symbol.asyncIterator]();
+  expect((await lines.next()).value).toBe('first True');
+  crowd.stdin.write('\n');
+  expect((await lines.next()).value).toBe('again True');
+  crowd.stdin.end();
+  await once(crowd, 'exit');
+  await expect.poll(() => curl('/new').catch(String), { timeout: 20_000 }).toContain('hello');
+  expect(processOf(run, 'stealer.js $')).toBe(stealer);
+  await stop(run);
+});
 
 /** The one of a run with such a command. */
 function processOf(run: Run, command: string): number {

@@ -12,6 +12,8 @@ import { assertIsStealer } from './peer.ts';
 export const NAME = 'mirrord-steal';
 /** Taken in one turn of the loop: who connects for nothing must not starve the target's connections. */
 const ACCEPTED_PER_TURN = 8;
+/** Where there is no descriptor left: who comes waits in the kernel. */
+const SHORTAGE_PAUSE_MS = 100;
 
 /** The name is ours: what comes to it is handed on when it is a stealer, and closed unread when it is not. */
 export class Claim {
@@ -54,7 +56,12 @@ export class Claim {
         if (fd === null) return;
         assertIsStealer(fd);
       } catch (thrown) {
-        if (fd !== null) closeSync(fd);
+        if (fd === null) {
+          this.#poll?.start(0);
+          setTimeout(() => this.#poll?.start(READABLE), SHORTAGE_PAUSE_MS).unref();
+          return;
+        }
+        closeSync(fd);
         onStranger(AppError.from(thrown, 'BUG'));
         continue;
       }

@@ -4,6 +4,7 @@
 import { createHash } from 'node:crypto';
 import type { Logger } from 'pino';
 import { dial } from '#proto/dial.ts';
+import type { AppError } from '#proto/errors.ts';
 import { makeFrame } from '#proto/frame.ts';
 import { FrameKind } from '#proto/gen/v1/frame.ts';
 import type { AttachTarget } from '#proto/gen/v1/fs_env.ts';
@@ -27,6 +28,7 @@ const KEY = createHash('sha256').update('stealers of one target').digest();
 const TOKEN_S = 60;
 /** Of all stealers of a target together; each limits its own. */
 const MAX_SESSIONS = 1_000;
+const TELL_EVERY_MS = 10_000;
 
 /** Serves what comes to the claimed name until the claim is closed. @returns what closes it, and cuts whoever is there */
 export function openPeerDoor(
@@ -46,20 +48,17 @@ export function openPeerDoor(
     open: async (onSocket) => {
       const server = { maxConnections: 0 };
       let open = 0;
-      claim.listen(
-        (socket) => {
-          if (isClosed || open >= server.maxConnections) {
-            socket.destroy();
-            return;
-          }
-          open += 1;
-          socket.once('close', () => {
-            open -= 1;
-          });
-          onSocket(socket);
-        },
-        ({ message }) => logger.warn({ reason: message }, 'turned away from the name of the stealers'),
-      );
+      claim.listen((socket) => {
+        if (isClosed || open >= server.maxConnections) {
+          socket.destroy();
+          return;
+        }
+        open += 1;
+        socket.once('close', () => {
+          open -= 1;
+        });
+        onSocket(socket);
+      }, tellSometimes(logger));
       return { server, address: ADDRESS, close: () => claim.close() };
     },
   });
@@ -68,6 +67,22 @@ export function openPeerDoor(
     // At once: the next one may have the name before our peers hear of the end.
     claim.close();
     void serving.then((server) => server.close());
+  };
+}
+
+/** A process of the target may knock as often as it likes: it fills no log. */
+function tellSometimes(logger: Logger): (error: AppError) => void {
+  let toldMs = Number.NEGATIVE_INFINITY;
+  let untold = 0;
+  return ({ message }) => {
+    const nowMs = performance.now();
+    if (nowMs - toldMs < TELL_EVERY_MS) {
+      untold += 1;
+      return;
+    }
+    logger.warn({ reason: message, othersSince: untold }, 'turned away from the name of the stealers');
+    toldMs = nowMs;
+    untold = 0;
   };
 }
 
