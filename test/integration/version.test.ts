@@ -1,5 +1,6 @@
 import { spawnSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { cpSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { expect, test } from 'vitest';
 
@@ -19,4 +20,19 @@ test('the version is told without opening anything of ours but the command and p
   const opened = [...stderr.matchAll(/open(?:at)?\(.*?"([^"]+)".*= \d+$/gm)].map(([, file]) => file as string);
   const ours = opened.filter((file) => file.startsWith(checkout)).map((file) => path.relative(checkout, file));
   expect([...new Set(ours)].sort()).toEqual(['bin/mirrord', 'bin/package.json', 'package.json']);
+});
+
+test('a checkout that is not built says so, and what builds it', () => {
+  const fresh = mkdtempSync(path.join(tmpdir(), 'mirrord-fresh-'));
+  try {
+    for (const name of ['bin', 'package.json'])
+      cpSync(path.join(checkout, name), path.join(fresh, name), { recursive: true });
+    const { status, stderr } = spawnSync(path.join(fresh, 'bin/mirrord'), ['exec', '--', 'true'], { encoding: 'utf8' });
+    expect({ status, stderr }).toEqual({
+      status: 2,
+      stderr: `mirrord: ${fresh} is not built: \`npm run setup\` there does it\n`,
+    });
+  } finally {
+    rmSync(fresh, { recursive: true });
+  }
 });
