@@ -109,7 +109,7 @@ describe.skipIf(!can.root.yes)(`a whole mirror of HTTP/2 (${can.root.why})`, () 
   test(
     'says at the end how many there were, and loses nothing',
     async () => {
-      process.kill(run.pid, 'SIGTERM');
+      run.child.kill('SIGTERM');
       const { stderr } = await run.outcome;
       expect(stderr).toMatch(new RegExp(`port ${PORT}: 4 connections with 461 requests,`));
       expect(stderr).not.toContain('lost');

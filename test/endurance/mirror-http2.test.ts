@@ -118,7 +118,7 @@ describe.skipIf(!can.root.yes)(`a filtered mirror of HTTP/2 (${can.root.why})`, 
   test(
     'says at the end what matched, and loses nothing',
     async () => {
-      process.kill(run.pid, 'SIGTERM');
+      run.child.kill('SIGTERM');
       const { stderr } = await run.outcome;
       expect(stderr).toMatch(
         new RegExp(`port ${PORT}: \\d+ connections with 1509 requests \\(\\d+ more did not match\\)`),

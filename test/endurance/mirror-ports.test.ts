@@ -74,7 +74,7 @@ async function hears(run: Run, truth: readonly string[]): Promise<void> {
 }
 
 async function stop(run: Run): Promise<string> {
-  process.kill(run.pid, 'SIGTERM');
+  run.child.kill('SIGTERM');
   return (await run.outcome).stderr;
 }
 

@@ -54,7 +54,7 @@ async function ask(host: string, ...sizes: number[]): Promise<{ truth: string[];
 }
 
 async function stop(run: Run): Promise<string> {
-  process.kill(run.pid, 'SIGTERM');
+  run.child.kill('SIGTERM');
   return (await run.outcome).stderr;
 }
 

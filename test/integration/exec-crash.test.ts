@@ -121,7 +121,7 @@ describe.skipIf(!can.root.yes)(`when a part of a run is killed (${can.root.why})
     const { run, askUntil, end } = await start();
     const exited = new Promise((resolve) => run.child.once('exit', (code, signal) => resolve({ code, signal })));
     const supervisors = harness.processes().filter(({ command }) => command.includes('mirrord-supervisor'));
-    process.kill(run.pid, 'SIGSTOP');
+    run.child.kill('SIGSTOP');
     await killed(supervisors.map(({ pid }) => pid).sort((a, b) => a - b)[1] ?? 0);
     await askUntil(/^E[A-Z]+, E[A-Z]+$/);
     end();

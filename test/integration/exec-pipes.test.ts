@@ -77,7 +77,7 @@ describe.skipIf(!can.root.yes)(`pipes of the target (${can.root.why})`, () => {
     const run = harness.start([...words, '--', '/usr/bin/python3', '-c', READER]);
     await run.said('reading');
     const fd = await openOther(constants.O_WRONLY);
-    process.kill(run.pid, 'SIGINT');
+    run.child.kill('SIGINT');
     await run.said('interrupted');
     writeSync(fd, 'tea\n');
     await run.said('got tea');
@@ -88,7 +88,7 @@ describe.skipIf(!can.root.yes)(`pipes of the target (${can.root.why})`, () => {
   test('a wait that a signal ends lets the program go', async () => {
     const run = harness.start([...words, '--', '/usr/bin/python3', '-c', READER]);
     await run.said('reading');
-    process.kill(run.pid, 'SIGTERM');
+    run.child.kill('SIGTERM');
     expect(await run.outcome).toMatchObject({ code: 1, stderr: 'gave up\n' });
   });
 

@@ -38,7 +38,7 @@ describe.skipIf(!can.root.yes)(`signals of a run (${can.root.why})`, () => {
     async (signal) => {
       const run = harness.start([...words, 'bash', '-c', WAITS]);
       await run.said('ready');
-      process.kill(run.pid, signal);
+      run.child.kill(signal);
       await run.said(`got-${signal.slice(3)}`);
       run.child.stdin?.end();
       const { code, stdout } = await run.outcome;
@@ -50,7 +50,7 @@ describe.skipIf(!can.root.yes)(`signals of a run (${can.root.why})`, () => {
   test('a local process that dies of the signal takes the client with it the same way', async () => {
     const run = harness.start([...words, 'sh', '-c', 'echo ready; exec sleep 100']);
     await run.said('ready');
-    process.kill(run.pid, 'SIGTERM');
+    run.child.kill('SIGTERM');
     expect(await run.outcome).toMatchObject({ code: null, signal: 'SIGTERM' });
   });
 
@@ -70,7 +70,7 @@ describe.skipIf(!can.root.yes)(`signals of a run (${can.root.why})`, () => {
     await until('the agent is being started', () =>
       harness.processes().some(({ command }) => command.includes('agent.js')),
     );
-    process.kill(run.pid, 'SIGTERM');
+    run.child.kill('SIGTERM');
     const { signal, stdout } = await run.outcome;
     expect([signal, stdout]).toEqual(['SIGTERM', '']);
   });

@@ -67,7 +67,7 @@ async function same(run: Run, count: number): Promise<void> {
 }
 
 async function stop(run: Run): Promise<string> {
-  process.kill(run.pid, 'SIGTERM');
+  run.child.kill('SIGTERM');
   return (await run.outcome).stderr;
 }
 
@@ -214,7 +214,7 @@ describe.skipIf(!can.root.yes)('mirrord dump', () => {
       await run.complained('Ctrl-C ends it');
       await curl(`http://10.99.0.1:${HTTP}/size/3`);
       await run.said('Connection ID 1 closed');
-      process.kill(run.pid, 'SIGINT');
+      run.child.kill('SIGINT');
       const { stdout, stderr, code } = await run.outcome;
       await targetAccounts(1);
       expect(code).toBe(0);
@@ -237,7 +237,7 @@ describe.skipIf(!can.root.yes)('mirrord dump', () => {
       await run.complained('Ctrl-C ends it');
       await curl(`http://10.99.0.1:${HTTP}/`);
       await run.said('"closed"');
-      process.kill(run.pid, 'SIGTERM');
+      run.child.kill('SIGTERM');
       const events = (await run.outcome).stdout
         .trim()
         .split('\n')

@@ -65,7 +65,7 @@ describe.skipIf(!can.root.yes)(`connections that began before (${can.root.why})`
         const said = await network.run(network.target, `ss -Htn state established sport = :${ECHO}`);
         expect(said).toContain(`[::ffff:10.99.0.2]:${older.port}`);
       }
-      process.kill(run.pid, 'SIGTERM');
+      run.child.kill('SIGTERM');
       const { stderr } = await run.outcome;
       expect(stderr.includes(': closed 1 older connection')).toBe(renews);
     },
@@ -103,7 +103,7 @@ describe.skipIf(!can.root.yes)(`connections that began before (${can.root.why})`
         await run.complained('1 older connection could not be closed: a session steals this port');
         await passed.tell('text again');
         await passed.heard(12);
-        for (const one of [run, thief]) process.kill(one.pid, 'SIGTERM');
+        for (const one of [run, thief]) one.child.kill('SIGTERM');
         await Promise.all([run.outcome, thief.outcome]);
       } finally {
         own.close();
