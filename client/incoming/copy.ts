@@ -10,9 +10,10 @@ import { formatIp } from '#proto/socket-address.ts';
 import type { Answers } from './answers.ts';
 import { Arrival, type ArrivalOptions } from './arrival.ts';
 import { beginsHttp2 } from './http2-frames.ts';
-import { Http2Upload } from './http2-upload.ts';
+import { Http2Sockets } from './http2-sockets.ts';
+import type { LocalLoss } from './tally.ts';
 import type { Secure } from './tls-delivery.ts';
-import type { Ends } from './unread-bytes.ts';
+import type { Ends, UnreadBytes } from './unread-bytes.ts';
 
 export interface CopyOptions extends ArrivalOptions {
   /** Of a stolen connection: where the answers go. */
@@ -23,8 +24,9 @@ export interface CopyOptions extends ArrivalOptions {
   readonly mayBeHttp2?: boolean;
   /** So many bytes more, or less, wait for the local process. */
   holds(bytes: number): void;
-  /** Calls back when the local process has read everything: with false when it reads nothing more. */
-  whenRead(ends: Ends, act: (isRead: boolean) => void): void;
+  /** The local process takes no more on the connection that it has: `connect` is to be called for another one. */
+  again(): void;
+  readonly unread: UnreadBytes;
 }
 
 /** How long the local process may take to end a connection whose original has ended, while it says nothing. */
@@ -34,14 +36,20 @@ const COPIED_BYTES = 16 * 1024;
 /** Pieces, and bytes of each: a server says its SETTINGS and no more. */
 const MAX_EARLY_ANSWERS = 4;
 const MAX_EARLY_BYTES = 4 * 1024;
+/** What a request of HTTP/1 begins with (RFC 9112 section 3). */
+const REQUEST_LINE = /^[!#-'*+.0-9^-z|~A-Z-]{1,32} [!-~]+ HTTP\/1\.[01]\r\n/;
+/** A request line that is longer is taken for none. */
+const MAX_LINE_BYTES = 8 * 1024;
+/** Of a local process that says nothing more but reads on: how long that is taken for granted. */
+const OPEN_MS = 200;
 
 export class Copy extends Arrival<CopyOptions> {
   #socket: net.Socket | null = null;
   #ends: Ends | null = null;
   /** What `#socket` is, or lies over. */
   #raw: net.Socket | null = null;
-  /** null: the bytes go as they come. */
-  #upload: Http2Upload | null = null;
+  /** null: the bytes go as they come, to `#socket`. Otherwise that is the one that is being connected. */
+  #http2: Http2Sockets | null = null;
   #hasBegun = false;
   /** What the local process said before the first byte of the copy. */
   #earlyAnswers: Buffer[] = [];
@@ -49,11 +57,15 @@ export class Copy extends Arrival<CopyOptions> {
   #early: Buffer[] = [];
   #end: 'none' | 'half' | 'whole' | 'reset' = 'none';
   #linger: NodeJS.Timeout | undefined;
+  #isRefused = false;
   #isResetting = false;
   #isConnected = false;
+  /** The local process has said that it says nothing more: whether it reads what comes is known until then. */
+  #openUntilMs = Infinity;
+  #isDoubtful = false;
   #pendingBytes = 0;
 
-  /** Once. `from` is bound here; `onRefused` says that nobody listened, that the address was taken, or that TLS failed. */
+  /** Once, and when `again` was called. `from` is bound here; `onRefused` says that nobody listened, that the address was taken, or that TLS failed. */
   connect(from: InternetAddress, to: InternetAddress, onRefused: (code: string) => void): void {
     if (this.isClosed) return;
     this.#ends = { from, to };
@@ -81,14 +93,16 @@ export class Copy extends Arrival<CopyOptions> {
     if (ready !== null) {
       socket.once(ready, () => {
         if (socket.destroyed) return;
-        this.#isConnected = true;
+        if (this.#http2 === null) this.#isConnected = true;
+        else this.#attach(this.#http2, socket);
         for (const piece of this.#early.splice(0)) this.#write(piece);
         this.#applyEnd();
       });
     }
     socket.on('error', (error: NodeJS.ErrnoException) => {
       if (this.#socket !== socket) return;
-      if (this.#isConnected) this.#failed();
+      if (this.#isDoubtful) this.#judged(socket, false);
+      else if (this.#isConnected) this.#failed();
       else {
         this.#socket = null;
         onRefused(error.code ?? 'EIO');
@@ -100,7 +114,13 @@ export class Copy extends Arrival<CopyOptions> {
     });
     socket.on('timeout', () => socket.destroy());
     if (this.options.answers !== undefined) this.options.answers.from(socket);
-    else socket.on('data', (answer) => this.#answered(answer));
+    else {
+      socket
+        .on('data', (answer) => this.#answered(answer))
+        .on('end', () => {
+          if (this.#socket === socket) this.#openUntilMs = 0;
+        });
+    }
   }
 
   protected take(data: Uint8Array): void {
@@ -108,9 +128,11 @@ export class Copy extends Arrival<CopyOptions> {
     const piece =
       data.length < COPIED_BYTES ? Buffer.from(data) : Buffer.from(data.buffer, data.byteOffset, data.length);
     if (!this.#hasBegun) this.#begin(piece);
+    if (this.#openUntilMs < performance.now()) this.#doubt();
     this.#pendingBytes += piece.length;
     this.options.holds(piece.length);
-    if (this.#isConnected) this.#write(piece);
+    if (this.#http2 !== null) this.#http2.push(piece);
+    else if (this.#isConnected) this.#write(piece);
     else this.#early.push(piece);
   }
 
@@ -137,45 +159,105 @@ export class Copy extends Arrival<CopyOptions> {
     return this.#pendingBytes;
   }
 
+  /** Of a connection that is not the first the others go on to what they have begun. */
+  override refuse(why: LocalLoss): void {
+    if (this.isClosed) return;
+    if (this.#http2?.isClosed !== false) {
+      this.#isRefused = true;
+      super.refuse(why);
+      return;
+    }
+    const bytes = this.#http2.forsake();
+    this.options.lost(why, bytes);
+    this.#forget(bytes);
+    this.options.reset();
+    this.end();
+  }
+
   protected release(): void {
-    const heldBack = this.#upload?.waitingBytes ?? 0;
+    const heldBack = this.#isRefused ? 0 : (this.#http2?.waitingBytes ?? 0);
     if (heldBack > 0) this.options.lost('closed early', heldBack);
     this.#early = [];
     clearTimeout(this.#linger);
     this.#socket?.destroy();
+    this.#http2?.close(false);
     this.options.holds(-this.#pendingBytes);
   }
 
   #begin(first: Buffer): void {
     this.#hasBegun = true;
-    if (this.options.mayBeHttp2 === true && beginsHttp2(first)) {
-      this.#upload = new Http2Upload({
-        copied: (bytes) => this.#socket?.write(bytes, (error) => error ?? this.#taken(bytes.length)),
-        dropped: (bytes) => this.#taken(bytes),
-        own: (bytes) => {
-          if (this.#socket?.writable === true) this.#socket.write(bytes);
-        },
-        over: () => this.#failed(),
-      });
-      for (const answer of this.#earlyAnswers) this.#upload.answer(answer);
-    }
+    const said = this.#earlyAnswers;
     this.#earlyAnswers = [];
+    if (this.options.mayBeHttp2 !== true || !beginsHttp2(first)) return;
+    this.#http2 = new Http2Sockets({
+      taken: (bytes) => this.#taken(bytes),
+      lost: (bytes) => {
+        this.options.lost('closed early', bytes);
+        this.#forget(bytes);
+      },
+      again: () => this.options.again(),
+      keeps: (bytes) => this.options.holds(bytes),
+      progress: () => this.#applyEnd(),
+    });
+    if (this.#isConnected && this.#socket !== null) this.#attach(this.#http2, this.#socket, said);
+  }
+
+  /** From here on its ends are not ours to see. */
+  #attach(http2: Http2Sockets, socket: net.Socket, said: readonly Buffer[] = []): void {
+    this.#leave();
+    http2.attach(socket, this.#ends as Ends, said);
   }
 
   /** Read, so that the local process is not held up by it, and thrown away. */
   #answered(answer: Buffer): void {
-    if (this.#upload !== null) {
-      this.#upload.answer(answer);
-      this.#applyEnd();
-    } else if (!this.#hasBegun && this.options.mayBeHttp2 === true) {
-      const isFew = this.#earlyAnswers.length < MAX_EARLY_ANSWERS && answer.length <= MAX_EARLY_BYTES;
-      if (isFew) this.#earlyAnswers.push(answer);
-    }
+    if (this.#hasBegun || this.options.mayBeHttp2 !== true) return;
+    const isFew = this.#earlyAnswers.length < MAX_EARLY_ANSWERS && answer.length <= MAX_EARLY_BYTES;
+    if (isFew) this.#earlyAnswers.push(answer);
   }
 
   #write(piece: Buffer): void {
-    if (this.#upload !== null) this.#upload.push(piece);
-    else this.#socket?.write(piece, (error) => error ?? this.#taken(piece.length));
+    this.#socket?.write(piece, (error) => error ?? this.#taken(piece.length));
+  }
+
+  #leave(): void {
+    this.#socket = null;
+    this.#isConnected = false;
+    this.#isDoubtful = false;
+    this.#openUntilMs = Infinity;
+  }
+
+  /** A server ends a connection that was idle: nothing is written until it is clear that it does not read. */
+  #doubt(): void {
+    const socket = this.#socket;
+    if (socket === null || !this.#isConnected || this.#pendingBytes > 0) return;
+    this.#isConnected = false;
+    this.#isDoubtful = true;
+    this.options.unread.whetherOpen(this.#ends as Ends, (isOpen) => this.#judged(socket, isOpen));
+  }
+
+  #judged(socket: net.Socket, isOpen: boolean): void {
+    if (this.isClosed || this.#socket !== socket || !this.#isDoubtful) return;
+    if (isOpen) {
+      this.#isDoubtful = false;
+      this.#isConnected = true;
+      this.#openUntilMs = performance.now() + OPEN_MS;
+      for (const piece of this.#early.splice(0)) this.#write(piece);
+      this.#applyEnd();
+      return;
+    }
+    if (!REQUEST_LINE.test((this.#early[0] as Buffer).toString('latin1', 0, MAX_LINE_BYTES))) {
+      this.#failed();
+      return;
+    }
+    this.#leave();
+    socket.destroy();
+    this.options.again();
+  }
+
+  /** They are lost, and counted. */
+  #forget(bytes: number): void {
+    this.#pendingBytes -= bytes;
+    this.options.holds(-bytes);
   }
 
   /** By the local process's socket. */
@@ -189,23 +271,36 @@ export class Copy extends Arrival<CopyOptions> {
   }
 
   #applyEnd(): void {
-    const socket = this.#socket;
-    if (socket === null || !this.#isConnected || this.isClosed || this.#end === 'none') return;
-    if (this.#end === 'whole' || this.#end === 'reset') socket.setTimeout(LINGER_MS);
-    if (this.#end === 'reset') {
-      if (this.#pendingBytes === 0) this.#reset(socket);
+    if (this.isClosed || this.#end === 'none') return;
+    if (this.#http2 !== null) {
+      this.#applyHttp2End(this.#http2);
       return;
     }
-    // What the local process's windows hold back comes first, and its answers: the target has given its own.
-    if (this.#upload?.isDone ?? true) socket.end();
-    else if (this.#end === 'whole') this.#linger ??= setTimeout(() => this.close(), LINGER_MS).unref();
+    const socket = this.#socket;
+    if (socket === null || !this.#isConnected) return;
+    if (this.#end === 'half') socket.end();
+    else socket.setTimeout(LINGER_MS);
+    if (this.#end === 'whole') socket.end();
+    else if (this.#end === 'reset' && this.#pendingBytes === 0) this.#reset(socket);
+  }
+
+  /** What the local process's windows hold back comes first, and its answers: the target has given its own. */
+  #applyHttp2End(http2: Http2Sockets): void {
+    if (!http2.isDone) {
+      if (this.#end !== 'half') this.#linger ??= setTimeout(() => this.close(), LINGER_MS).unref();
+    } else if (http2.isClosed) this.close();
+    else if (this.#end !== 'reset') http2.end(LINGER_MS);
+    else if (!this.#isResetting) {
+      this.#isResetting = true;
+      http2.reset(this.options.unread);
+    }
   }
 
   #reset(socket: net.Socket): void {
     if (this.#isResetting) return;
     this.#isResetting = true;
     // What the kernel has it delivers, also behind a socket that is closed, but not behind a reset.
-    this.options.whenRead(this.#ends as Ends, (isRead) => {
+    this.options.unread.whenRead(this.#ends as Ends, (isRead) => {
       if (isRead) socket.resetAndDestroy();
       else socket.destroy();
     });
@@ -221,6 +316,7 @@ export class Copy extends Arrival<CopyOptions> {
 
   #abort(): void {
     this.#raw?.resetAndDestroy();
+    this.#http2?.close(true);
     this.close();
   }
 }

@@ -18,22 +18,23 @@ import {
 const MAX_READ_BYTES = 16_384;
 const READ_TYPES = [SETTINGS, PING, WINDOW_UPDATE, RST_STREAM, GOAWAY];
 
+export interface AnswersSeen {
+  frame(type: number, flags: number, streamId: number, payload: Buffer): void;
+  streamBegins(streamId: number): void;
+  streamEnds(streamId: number): void;
+}
+
 /** Of DATA the sum alone, of HEADERS nothing; both may end their stream. */
 export class AnswerFrames {
-  readonly #onFrame: (type: number, flags: number, streamId: number, payload: Buffer) => void;
-  readonly #onStreamEnd: (streamId: number) => void;
+  readonly #seen: AnswersSeen;
   #rest: Buffer = Buffer.alloc(0);
   /** Of a frame that is passed over. */
   #skip = 0;
   #dataBytes = 0;
   #isBroken = false;
 
-  constructor(
-    onFrame: (type: number, flags: number, streamId: number, payload: Buffer) => void,
-    onStreamEnd: (streamId: number) => void,
-  ) {
-    this.#onFrame = onFrame;
-    this.#onStreamEnd = onStreamEnd;
+  constructor(seen: AnswersSeen) {
+    this.#seen = seen;
   }
 
   takeDataBytes(): number {
@@ -54,8 +55,10 @@ export class AnswerFrames {
       const type = bytes[3] as number;
       const isRead = READ_TYPES.includes(type);
       if (type === DATA) this.#dataBytes += length;
-      const isEnd = (type === DATA || type === HEADERS) && ((bytes[4] as number) & END_STREAM) !== 0;
-      if (isEnd) this.#onStreamEnd(bytes.readUInt32BE(5) & 0x7fff_ffff);
+      const isOfStream = type === DATA || type === HEADERS;
+      const streamId = bytes.readUInt32BE(5) & 0x7fff_ffff;
+      if (isOfStream) this.#seen.streamBegins(streamId);
+      if (isOfStream && ((bytes[4] as number) & END_STREAM) !== 0) this.#seen.streamEnds(streamId);
       if (!isRead) {
         this.#skip = HEAD_BYTES + length;
         continue;
@@ -66,7 +69,7 @@ export class AnswerFrames {
       }
       if (bytes.length < HEAD_BYTES + length) break;
       const payload = bytes.subarray(HEAD_BYTES, HEAD_BYTES + length);
-      this.#onFrame(type, bytes[4] as number, bytes.readUInt32BE(5) & 0x7fff_ffff, payload);
+      this.#seen.frame(type, bytes[4] as number, streamId, payload);
       this.#skip = HEAD_BYTES + length;
     }
     this.#rest = this.#isBroken ? Buffer.alloc(0) : Buffer.from(bytes);

@@ -1,16 +1,14 @@
-// The client's side of HTTP/2 towards the local process, for a copy that holds streams of a connection: its frames go out as
-// far as the local process's windows and its number of streams reach, each stream's for itself, and what a client owes its server
-// is said: acknowledgements of its SETTINGS and PINGs, and the connection's window for its answers, which are not read. Pure:
-// bytes in, bytes out.
+// The client's side of one HTTP/2 connection to the local process, for streams of a copy: their frames go out as far as the local
+// process's windows and its number of streams reach, each stream's for itself, and what a client owes its server is said:
+// acknowledgements of its SETTINGS and PINGs, and the connection's window for its answers, which are not read. Pure: bytes in,
+// bytes out.
 //
-// Buffers: what the local process holds back, within the connection's credit; one frame of an answer that is read.
+// Buffers: what waits in the streams (http2-streams.ts); one frame of an answer that is read.
 
 import { AnswerFrames } from './http2-answers.ts';
 import {
   ACK,
-  CONTINUATION,
   DATA,
-  END_HEADERS,
   END_STREAM,
   frame,
   GOAWAY,
@@ -20,11 +18,12 @@ import {
   MAX_CONCURRENT_STREAMS,
   numberFrame,
   PING,
-  PREFACE,
+  REFUSED_STREAM,
   RST_STREAM,
   SETTINGS,
   WINDOW_UPDATE,
 } from './http2-frames.ts';
+import type { UploadStream } from './http2-stream.ts';
 
 const INITIAL_WINDOW_BYTES = 65_535;
 /** The window for answers is given back in steps of this. */
@@ -36,74 +35,99 @@ const FIRST_STREAMS = 1;
 export interface UploadWriter {
   /** The next bytes of the copy; nothing of it is held back longer. */
   copied(bytes: Buffer): void;
-  /** So many bytes of the copy will not go: their stream is given up. */
-  dropped(bytes: number): void;
-  /** Ours, between two frames. */
+  /** Ours, between two frames, or what has been copied before on another connection. */
   own(bytes: Buffer): void;
-  /** The local process takes no more streams: the next one belongs on another connection. */
-  over(): void;
 }
 
-interface Stream {
-  readonly id: number;
-  /** Whole frames that wait; a block of headers is one. */
-  readonly frames: Buffer[];
-  hasBegun: boolean;
-  /** What is left of its window, less the initial one. */
-  window: number;
-  hasOurEnd: boolean;
-  hasTheirEnd: boolean;
+export interface UploadStreams {
+  /** So many bytes of the copy will not go: their stream is given up. */
+  dropped(bytes: number): void;
+  /** It is over on both sides, or one of them has given it up. */
+  over(stream: UploadStream): void;
+  /** The local process has not looked at these, and will not: they belong on another connection. */
+  refused(streams: readonly UploadStream[]): void;
 }
 
 export class Http2Upload {
   readonly #out: UploadWriter;
-  /** Not a whole frame yet. */
-  #unread: Buffer = Buffer.alloc(0);
-  #waitingBytes = 0;
-  #hasOpened = false;
-  /** Of a block whose end has not come. */
-  #block: Buffer[] = [];
-  #goodbye: Buffer | null = null;
+  readonly #all: UploadStreams;
   #window = INITIAL_WINDOW_BYTES;
   #initialWindow = INITIAL_WINDOW_BYTES;
   #mostStreams = FIRST_STREAMS;
   #hasSettings = false;
   #isRefusing = false;
-  #lastStreamId = 0;
-  #begun = 0;
-  readonly #streams = new Map<number, Stream>();
+  #hasAnswered = false;
+  readonly #begun = new Map<number, UploadStream>();
   /** In their order, which is that of their numbers. */
-  readonly #unbegun = new Set<Stream>();
+  readonly #unbegun = new Set<UploadStream>();
   /** For a window. */
-  readonly #held = new Set<Stream>();
+  readonly #held = new Set<UploadStream>();
   readonly #answers: AnswerFrames;
   #owedBytes = 0;
   /** Ours, until the preface and the first SETTINGS have gone. */
   #early: Buffer[] | null = [];
 
-  constructor(out: UploadWriter) {
+  constructor(out: UploadWriter, all: UploadStreams) {
     this.#out = out;
-    this.#answers = new AnswerFrames(
-      (type, flags, streamId, payload) => this.#answered(type, flags, streamId, payload),
-      (streamId) => this.#ended(streamId, false),
-    );
+    this.#all = all;
+    this.#answers = new AnswerFrames({
+      frame: (type, flags, streamId, payload) => this.#answered(type, flags, streamId, payload),
+      streamBegins: (streamId) => {
+        this.#hasAnswered = true;
+        this.#begun.get(streamId)?.forget();
+      },
+      streamEnds: (streamId) => this.#ended(streamId, false),
+    });
   }
 
-  get waitingBytes(): number {
-    return this.#waitingBytes;
+  /** It takes no more streams: the next one belongs on another connection. */
+  get isRefusing(): boolean {
+    return this.#isRefusing;
   }
 
-  /** Everything has gone, and is answered. */
-  get isDone(): boolean {
-    return this.#waitingBytes === 0 && this.#streams.size === 0;
+  /** Of what it was asked, something. */
+  get hasAnswered(): boolean {
+    return this.#hasAnswered;
   }
 
-  push(bytes: Buffer): void {
-    this.#waitingBytes += bytes.length;
-    this.#unread = this.#unread.length === 0 ? bytes : Buffer.concat([this.#unread, bytes]);
-    while (this.#read());
+  /** Streams that are not over. */
+  get streams(): number {
+    return this.#begun.size + this.#unbegun.size;
+  }
+
+  /** The preface, then frames of the connection. */
+  open(bytes: Buffer, isCopied: boolean): void {
+    if (isCopied) this.#out.copied(bytes);
+    else this.#out.own(bytes);
+    if (bytes[3] !== SETTINGS) return;
+    for (const own of this.#early ?? []) this.#out.own(own);
+    this.#early = null;
+  }
+
+  add(stream: UploadStream): void {
+    stream.upload = this;
+    stream.window = 0;
+    this.#unbegun.add(stream);
     this.#beginNext();
-    this.#sayGoodbye();
+  }
+
+  /** It has more frames. */
+  more(stream: UploadStream): void {
+    if (this.#begun.has(stream.id)) this.#send(stream);
+  }
+
+  /** By the client of the original. */
+  cancel(stream: UploadStream, bytes: Buffer): void {
+    const hasBegun = this.#begun.has(stream.id);
+    this.#giveUp(stream);
+    if (hasBegun) this.#out.copied(bytes);
+    else this.#all.dropped(bytes.length);
+    this.#beginNext();
+  }
+
+  /** Behind everything else. */
+  say(goodbye: Buffer): void {
+    this.#out.copied(goodbye);
   }
 
   /** What the local process has written. */
@@ -116,149 +140,69 @@ export class Http2Upload {
     }
     for (const stream of [...this.#held]) this.#send(stream);
     this.#beginNext();
-    this.#sayGoodbye();
   }
 
-  /** The next whole frame. */
-  #read(): boolean {
-    if (!this.#hasOpened) {
-      if (this.#unread.length < PREFACE.length) return false;
-      this.#hasOpened = true;
-      this.#copied(this.#cut(PREFACE.length));
-      return true;
+  /** It will say nothing more. What it may have looked at is given up; @returns of how many a part has not gone, and how much. */
+  end(): { streams: number; bytes: number } {
+    this.#refuse(Infinity);
+    let [streams, bytes] = [0, 0];
+    for (const stream of [...this.#begun.values()]) {
+      if (!stream.hasOurEnd) streams += 1;
+      bytes += stream.waitingBytes;
+      this.#remove(stream);
     }
-    if (this.#unread.length < HEAD_BYTES) return false;
-    const length = HEAD_BYTES + this.#unread.readUIntBE(0, 3);
-    if (this.#unread.length < length) return false;
-    this.#take(this.#cut(length));
-    return true;
-  }
-
-  #cut(count: number): Buffer {
-    const bytes = this.#unread.subarray(0, count);
-    this.#unread = this.#unread.subarray(count);
-    return bytes;
-  }
-
-  #take(bytes: Buffer): void {
-    const type = bytes[3];
-    const flags = bytes[4] as number;
-    const streamId = bytes.readUInt32BE(5) & 0x7fff_ffff;
-    if (type === GOAWAY) {
-      this.#goodbye = this.#goodbye === null ? bytes : Buffer.concat([this.#goodbye, bytes]);
-    } else if (streamId === 0) {
-      this.#copied(bytes);
-      for (const own of this.#early ?? []) this.#out.own(own);
-      this.#early = null;
-    } else if (type === HEADERS || type === CONTINUATION) {
-      this.#block.push(bytes);
-      if ((flags & END_HEADERS) !== 0) this.#add(streamId, Buffer.concat(this.#block.splice(0)));
-    } else if (type === RST_STREAM) this.#cancel(streamId, bytes);
-    else this.#add(streamId, bytes);
-  }
-
-  #add(streamId: number, bytes: Buffer): void {
-    let stream = this.#streams.get(streamId);
-    if (stream === undefined) {
-      // Of one that the local process has given up, or that is over.
-      if (bytes[3] !== HEADERS || streamId <= this.#lastStreamId) {
-        this.#drop(bytes.length);
-        return;
-      }
-      this.#lastStreamId = streamId;
-      stream = { id: streamId, frames: [], hasBegun: false, window: 0, hasOurEnd: false, hasTheirEnd: false };
-      this.#streams.set(streamId, stream);
-      this.#unbegun.add(stream);
-    }
-    stream.frames.push(bytes);
-    if (stream.hasBegun) this.#send(stream);
-    else this.#beginNext();
+    return { streams, bytes };
   }
 
   #beginNext(): void {
     for (const stream of this.#unbegun) {
-      if (this.#isRefusing) {
-        this.#out.over();
-        return;
-      }
-      if (this.#begun >= this.#mostStreams) return;
+      if (this.#isRefusing || this.#begun.size >= this.#mostStreams) return;
       this.#unbegun.delete(stream);
-      stream.hasBegun = true;
-      this.#begun += 1;
+      this.#begun.set(stream.id, stream);
       this.#send(stream);
     }
   }
 
-  #send(stream: Stream): void {
+  #send(stream: UploadStream): void {
     this.#held.delete(stream);
-    for (let next = stream.frames[0]; next !== undefined; next = stream.frames[0]) {
+    for (let next = stream.next; next !== undefined; next = stream.next) {
       const isData = next[3] === DATA;
       if (isData && !this.#spend(stream, next.length - HEAD_BYTES)) {
         this.#held.add(stream);
         return;
       }
-      stream.frames.shift();
-      this.#copied(next);
+      if (stream.take()) this.#out.copied(next);
+      else this.#out.own(next);
       if ((isData || next[3] === HEADERS) && ((next[4] as number) & END_STREAM) !== 0) this.#ended(stream.id, true);
     }
   }
 
-  #spend(stream: Stream, length: number): boolean {
+  #spend(stream: UploadStream, length: number): boolean {
     if (length > 0 && (length > this.#initialWindow + stream.window || length > this.#window)) return false;
     this.#window -= length;
     stream.window -= length;
     return true;
   }
 
-  /** By the client of the original. */
-  #cancel(streamId: number, bytes: Buffer): void {
-    const stream = this.#streams.get(streamId);
-    if (stream === undefined) {
-      this.#drop(bytes.length);
-      return;
-    }
-    const { hasBegun } = stream;
-    this.#giveUp(stream);
-    if (hasBegun) this.#copied(bytes);
-    else this.#drop(bytes.length);
-    this.#beginNext();
-  }
-
-  #giveUp(stream: Stream): void {
-    for (const { length } of stream.frames.splice(0)) this.#drop(length);
+  #giveUp(stream: UploadStream): void {
+    const bytes = stream.waitingBytes;
     this.#remove(stream);
+    if (bytes > 0) this.#all.dropped(bytes);
   }
 
   #ended(streamId: number, isOurs: boolean): void {
-    const stream = this.#streams.get(streamId);
+    const stream = this.#begun.get(streamId);
     if (stream === undefined) return;
     if (isOurs) stream.hasOurEnd = true;
     else stream.hasTheirEnd = true;
     if (stream.hasOurEnd && stream.hasTheirEnd) this.#remove(stream);
   }
 
-  #remove(stream: Stream): void {
-    this.#streams.delete(stream.id);
+  #remove(stream: UploadStream): void {
+    this.#begun.delete(stream.id);
     this.#held.delete(stream);
-    if (!this.#unbegun.delete(stream)) this.#begun -= 1;
-  }
-
-  /** Behind everything else. */
-  #sayGoodbye(): void {
-    if (this.#goodbye === null || this.#waitingBytes > this.#goodbye.length) return;
-    const bytes = this.#goodbye;
-    this.#goodbye = null;
-    this.#copied(bytes);
-  }
-
-  #copied(bytes: Buffer): void {
-    this.#waitingBytes -= bytes.length;
-    this.#out.copied(bytes);
-  }
-
-  #drop(bytes: number): void {
-    this.#waitingBytes -= bytes;
-    this.#out.dropped(bytes);
+    this.#unbegun.delete(stream);
+    this.#all.over(stream);
   }
 
   #own(bytes: Buffer): void {
@@ -276,19 +220,43 @@ export class Http2Upload {
         return;
       case WINDOW_UPDATE: {
         const bytes = payload.readUInt32BE(0) & 0x7fff_ffff;
-        const stream = this.#streams.get(streamId);
+        const stream = this.#begun.get(streamId);
         if (streamId === 0) this.#window += bytes;
         else if (stream !== undefined) stream.window += bytes;
         return;
       }
       case GOAWAY:
-        this.#isRefusing = true;
+        this.#refuse(payload.readUInt32BE(0) & 0x7fff_ffff);
         return;
       case RST_STREAM: {
-        const stream = this.#streams.get(streamId);
-        if (stream !== undefined) this.#giveUp(stream);
+        const stream = this.#begun.get(streamId);
+        if (stream === undefined) return;
+        const isRefused = payload.readUInt32BE(0) === REFUSED_STREAM;
+        if (isRefused && stream.canBeRepeated && !stream.wasRefused) {
+          stream.wasRefused = true;
+          this.#handOver([stream]);
+        } else this.#giveUp(stream);
       }
     }
+  }
+
+  /** What came after this stream it has not looked at (RFC 9113 section 6.8). */
+  #refuse(lastStreamId: number): void {
+    this.#isRefusing = true;
+    const behind = [...this.#begun.values()].filter(({ id }) => id > lastStreamId);
+    const refused = [...behind.filter(({ canBeRepeated }) => canBeRepeated), ...this.#unbegun];
+    for (const stream of behind) if (!stream.canBeRepeated) this.#giveUp(stream);
+    if (refused.length > 0) this.#handOver(refused);
+  }
+
+  #handOver(streams: readonly UploadStream[]): void {
+    for (const stream of streams) {
+      this.#begun.delete(stream.id);
+      this.#held.delete(stream);
+      this.#unbegun.delete(stream);
+      stream.rewind();
+    }
+    this.#all.refused(streams);
   }
 
   #set(payload: Buffer): void {

@@ -314,7 +314,8 @@ export class Incoming {
       holds: (bytes: number) => {
         this.#heldBytes += bytes;
       },
-      whenRead: this.#unread.whenRead.bind(this.#unread),
+      unread: this.#unread,
+      again: () => this.#bring(copy, port, arrived),
     };
     const secure = arrived.tls === undefined ? null : this.#options.tls?.secureFor(Number(port), arrived.tls);
     const mayBeHttp2 = answers === undefined;
@@ -328,6 +329,10 @@ export class Incoming {
       copy.refuse('too much');
       return;
     }
+    this.#bring(copy, port, arrived);
+  }
+
+  #bring(copy: Arrival, port: PortName, arrived: Arrived): void {
     // The newest socket is the one that a reloading server means.
     const listener = [...this.#listeners.values()].filter((one) => nameOf(one) === port).at(-1);
     const peer = fromSocketAddress(arrived.peer);

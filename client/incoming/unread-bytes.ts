@@ -1,6 +1,6 @@
 // When the other end of a connection of this machine has read everything: a reset throws away what still waits in its sender's
-// kernel, and whoever answers to what he reads learns of it before he has read the rest. Nobody tells, so it is looked up
-// (proc(5), net/tcp), for all that wait at once.
+// kernel, and whoever answers to what he reads learns of it before he has read the rest. And whether it is closed, or only says
+// nothing more: both send the same end. Nobody tells, so it is looked up (proc(5), net/tcp), for all that wait at once.
 
 import { readFile } from 'node:fs/promises';
 import type { InternetAddress } from '#proto/socket-address.ts';
@@ -25,6 +25,9 @@ export class UnreadBytes {
   readonly #waiting = new Map<string, Waiting>();
   #pauseMs = FIRST_PAUSE_MS;
   #isLooking = false;
+  /** For the next look. */
+  #asked: { ends: Ends; act: (isOpen: boolean) => void }[] = [];
+  #isAsking = false;
 
   constructor(patienceMs: number) {
     this.#patienceMs = patienceMs;
@@ -35,6 +38,24 @@ export class UnreadBytes {
     this.#waiting.set(`${textOf(from)} ${textOf(to)}`, { left: Infinity, sinceMs: performance.now(), act });
     this.#pauseMs = FIRST_PAUSE_MS;
     if (!this.#isLooking) void this.#look();
+  }
+
+  /** Whether a process still has the other end's socket, as far as one can see. */
+  whetherOpen(ends: Ends, act: (isOpen: boolean) => void): void {
+    this.#asked.push({ ends, act });
+    if (!this.#isAsking) void this.#ask();
+  }
+
+  async #ask(): Promise<void> {
+    this.#isAsking = true;
+    while (this.#asked.length > 0) {
+      const asked = this.#asked.splice(0);
+      const open = new Set<string>();
+      for (const { local, remote, inode } of await connections())
+        if (inode !== NO_INODE) open.add(`${local} ${remote}`);
+      for (const { ends, act } of asked) act(open.has(`${textOf(ends.to)} ${textOf(ends.from)}`));
+    }
+    this.#isAsking = false;
   }
 
   async #look(): Promise<void> {
@@ -72,18 +93,25 @@ async function unreadBytes(): Promise<Map<string, number>> {
   const add = (ends: string, bytes: number) => {
     if (bytes > 0) unread.set(ends, (unread.get(ends) ?? 0) + bytes);
   };
-  for (const name of ['tcp', 'tcp6']) {
-    // A kernel without IPv6 has no such file.
-    const text = await readFile(`/proc/self/net/${name}`, 'latin1').catch(() => '');
-    for (const line of text.split('\n')) {
-      const [, near = '', far = '', state = '', queues = '', , , , , inode] = line.trim().split(/\s+/, 10);
-      const [local, remote] = [near, far].map(plain);
-      const [toSend = 0, toRead = 0] = queues.split(':').map((hex) => Number.parseInt(hex, 16));
-      add(`${local} ${remote}`, toSend);
-      add(`${remote} ${local}`, toRead + (inode === NO_INODE && OPEN_STATES.includes(state) ? 1 : 0));
-    }
+  for (const { local, remote, state, queues, inode } of await connections()) {
+    const [toSend = 0, toRead = 0] = queues.split(':').map((hex) => Number.parseInt(hex, 16));
+    add(`${local} ${remote}`, toSend);
+    add(`${remote} ${local}`, toRead + (inode === NO_INODE && OPEN_STATES.includes(state) ? 1 : 0));
   }
   return unread;
+}
+
+async function connections() {
+  const texts = ['tcp', 'tcp6'].map((name) =>
+    // A kernel without IPv6 has no such file.
+    readFile(`/proc/self/net/${name}`, 'latin1').catch(() => ''),
+  );
+  return (await Promise.all(texts)).flatMap((text) =>
+    text.split('\n').map((line) => {
+      const [, near = '', far = '', state = '', queues = '', , , , , inode = NO_INODE] = line.trim().split(/\s+/, 10);
+      return { local: plain(near), remote: plain(far), state, queues, inode };
+    }),
+  );
 }
 
 /** A socket of both families has the other end's IPv4 address mapped. */

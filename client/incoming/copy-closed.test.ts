@@ -1,0 +1,83 @@
+// A local process that closes a mirrored connection of HTTP/1 which goes on at the target, and one that only says nothing more.
+
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { at, LocalServer, ScriptedArrivals, type Served } from '../testing/scripted-arrivals.ts';
+
+let script: ScriptedArrivals;
+let server: LocalServer;
+
+beforeEach(async () => {
+  script = await ScriptedArrivals.open();
+  server = await LocalServer.open();
+  await script.listen(1n, at('0.0.0.0', 80), server.address);
+});
+afterEach(() => {
+  script.incoming.close();
+  server.close();
+});
+
+const served = async (index = 0): Promise<Served> => {
+  await script.until(() => server.connections.length > index);
+  return server.connections[index] as Served;
+};
+
+describe('a local process that', () => {
+  const request = (path: string) => `GET ${path} HTTP/1.1\r\nHost: a\r\n\r\n`;
+  /** The end has come here: loopback has no delay, and reads what is there in each turn. */
+  const turns = async () => {
+    for (let turn = 0; turn < 20; turn++) await new Promise((resolve) => setImmediate(resolve));
+  };
+  const heardOne = async () => {
+    script.arrive(2, request('/one'));
+    const one = await served();
+    await script.until(() => one.text === request('/one'));
+    return one;
+  };
+
+  test('closes one while it is idle gets the next request on another, and nothing is lost', async () => {
+    (await heardOne()).socket.destroy();
+    await turns();
+    script.data(2, 'GET /two HTTP/1.1\r\n');
+    script.data(2, 'Host: a\r\n\r\n');
+    const two = await served(1);
+    await script.until(() => two.text === request('/two'));
+    expect(script.arrivals.map(({ peer }) => peer)).toEqual([at('10.9.9.9', 4_000), at('10.9.9.9', 4_000)]);
+    script.end(2);
+    await script.until(() => two.hasEnded);
+    two.socket.end();
+    await script.until(() => script.incoming.connections === 0);
+    expect(script.resets).toEqual([]);
+    expect(script.incoming.tally.lines()).toEqual(['port 80: 1 connection, 60 bytes mirrored']);
+  });
+
+  test('closes one amid something else has what it did not get counted', async () => {
+    (await heardOne()).socket.destroy();
+    await turns();
+    script.data(2, 'the rest of an upload');
+    await script.until(() => script.resets.length === 1);
+    expect(script.incoming.tally.lines()).toEqual([
+      'port 80: 1 connection, 30 bytes mirrored',
+      'port 80: lost 21 bytes of 1 connection: the local process closed first',
+    ]);
+  });
+
+  test('says nothing more, but reads, gets the rest', async () => {
+    const one = await heardOne();
+    one.socket.end();
+    await turns();
+    for (const path of ['/two', '/three', '/four']) script.data(2, request(path));
+    script.end(2);
+    await script.until(() => one.hasEnded && script.incoming.connections === 0);
+    expect(one.text).toBe(['/one', '/two', '/three', '/four'].map(request).join(''));
+    expect(server.connections).toHaveLength(1);
+  });
+
+  test('closes one and listens no more has what comes counted', async () => {
+    (await heardOne()).socket.destroy();
+    server.close();
+    await turns();
+    script.data(2, request('/two'));
+    await script.until(() => script.resets.length === 1);
+    expect(script.incoming.tally.lines().join('\n')).toContain('lost 30 bytes of 1 connection: the local process did');
+  });
+});
