@@ -44,6 +44,7 @@ export class Redirect {
   readonly #poll: FdPoll;
   /** Takes some of what waits; false when nothing does. */
   readonly #accept: () => boolean;
+  #listeningFd: number | null = null;
   #isClosed = false;
 
   private constructor(namespaceFd: number, way: RedirectWay, poll: FdPoll, accept: () => boolean) {
@@ -103,6 +104,17 @@ export class Redirect {
     if (!this.#isClosed) this.#way.setPort(port, false);
   }
 
+  /** Ports that somebody of the target listens on; null where the kernel does not say. */
+  listening(): ReadonlySet<number> | null {
+    try {
+      this.#listeningFd ??= stealerAddon().openListening(this.#namespaceFd);
+      return new Set(stealerAddon().listening(this.#listeningFd));
+    } catch {
+      // Then a target that is down seems to be up, as one that hangs does.
+      return null;
+    }
+  }
+
   /** Those that a port has; ask before it is taken, for ours look the same. Throws NOT_PERMITTED, SERVICE_UNAVAILABLE. */
   olderConnections(port: number): OlderConnection[] {
     return olderConnections(this.#namespaceFd, port);
@@ -137,6 +149,8 @@ export class Redirect {
     if (this.#isClosed) return;
     this.#isClosed = true;
     this.#way.close();
+    if (this.#listeningFd !== null) closeSync(this.#listeningFd);
+    this.#listeningFd = null;
     try {
       while (this.#accept());
     } catch {

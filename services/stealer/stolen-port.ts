@@ -27,6 +27,10 @@ export class StolenPort {
   readonly #redirect: Redirect;
   readonly #standings = new Standings();
   readonly #connections = new Set<OpenConnection>();
+  #isTaken = false;
+  /** Of the target, as it was seen last. */
+  #isListening = true;
+  #hasListened = false;
   #older: readonly OlderConnection[] = [];
   readonly #onConnectionClosed: () => void;
   /** Looks through plain requests for whatever a filter in force must have. */
@@ -65,10 +69,8 @@ export class StolenPort {
     this.#setScreen();
     notes.push(...clashes);
     for (const one of lost) one.owner.lose(one, subscription.describe());
-    if (wasIdle) {
-      notes.push(...this.#lookAround());
-      this.#redirect.take(this.port);
-    }
+    if (wasIdle) notes.push(...this.#lookAround());
+    this.#settle();
     return notes;
   }
 
@@ -102,11 +104,31 @@ export class StolenPort {
 
   /** No more connections for it. Those it has are revoked by `revoke`. */
   remove(subscription: Subscription): void {
-    const wasIdle = this.isIdle;
     this.#countPassed();
     this.#standings.remove(subscription);
     this.#setScreen();
-    if (!wasIdle && this.isIdle) this.#redirect.giveBack(this.port);
+    this.#settle();
+  }
+
+  /** Whether the target listens at the port. */
+  targetListens(isListening: boolean): void {
+    this.#isListening = isListening;
+    this.#hasListened ||= isListening;
+    this.#settle();
+  }
+
+  /** The target has listened here, does not any more, and nobody answers in its stead: its kernel is to say so, to probes first. */
+  get isDown(): boolean {
+    return !this.isIdle && this.#hasListened && !this.#isListening && this.#whole === undefined;
+  }
+
+  /** A port is ours while somebody steals from it, and with filters only while there is somebody to pass on to. */
+  #settle(): void {
+    const isWanted = !this.isIdle && !this.isDown;
+    if (isWanted === this.#isTaken) return;
+    if (isWanted) this.#redirect.take(this.port);
+    else this.#redirect.giveBack(this.port);
+    this.#isTaken = isWanted;
   }
 
   /** Its session is gone: requests in flight get their 502, and whole connections are cut. */

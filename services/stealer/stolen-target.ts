@@ -12,10 +12,16 @@ import type { Subscription } from './subscription.ts';
 
 /** Ports that all sessions together may steal from one target; the kernel's map holds as many. */
 export const MAX_PORTS = 1_024;
+/** A probe of a target that is down sees a port that answers for so long. */
+const LOOK_MS = 200;
+/** Of a target that is down. A connection in this time after it is back goes to it with all its requests. */
+const FIRST_LOOK_FOR_RETURN_MS = 10;
 
 export class StolenTarget {
   readonly #redirect: Redirect;
   readonly #ports = new Map<number, StolenPort>();
+  #downSinceMs = Number.POSITIVE_INFINITY;
+  #lookTimer: NodeJS.Timeout | undefined;
   #isClosed = false;
   #isReleased = false;
 
@@ -46,6 +52,7 @@ export class StolenTarget {
       port = new StolenPort(subscription.port, this.#redirect, () => this.#releaseWhenIdle());
       this.#ports.set(subscription.port, port);
     }
+    this.#look();
     const notes = port.add(subscription);
     return { notes, older: port.older };
   }
@@ -65,8 +72,32 @@ export class StolenTarget {
   /** No session is left: new connections go to the target, and those that pass through us go on until they end. */
   close(): void {
     this.#isClosed = true;
+    clearTimeout(this.#lookTimer);
     this.#redirect.close();
     this.#releaseWhenIdle();
+  }
+
+  /** Whether somebody of the target listens where sessions steal. */
+  #look(): void {
+    clearTimeout(this.#lookTimer);
+    const listening = this.#redirect.listening();
+    if (listening === null) return;
+    for (const port of this.#ports.values()) {
+      try {
+        port.targetListens(listening.has(port.port));
+      } catch {
+        // The kernel was busy with the rules of somebody else (legacy_nat.cc): the next look tries again.
+      }
+    }
+    this.#lookTimer = setTimeout(() => this.#look(), this.#untilNextLook()).unref();
+  }
+
+  /** The longer a target has been down, the less often. */
+  #untilNextLook(): number {
+    const isAnyDown = [...this.#ports.values()].some((port) => port.isDown);
+    this.#downSinceMs = isAnyDown ? Math.min(this.#downSinceMs, performance.now()) : Number.POSITIVE_INFINITY;
+    if (!isAnyDown) return LOOK_MS;
+    return Math.min(LOOK_MS, Math.max(FIRST_LOOK_FOR_RETURN_MS, (performance.now() - this.#downSinceMs) / 100));
   }
 
   #releaseWhenIdle(): void {

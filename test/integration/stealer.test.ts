@@ -70,6 +70,15 @@ async function curlIn(pid: number, url: string, ...args: string[]): Promise<stri
   return (await run('nsenter', words, { maxBuffer: 1 << 27 })).stdout;
 }
 
+/** As a probe does that only connects: a node's, or a load balancer's. */
+async function isOpen(port: number): Promise<boolean> {
+  const words = ['-t', String(network.beyond.pid), '-n', 'bash', '-c', `exec 3<>/dev/tcp/10.99.0.1/${port}`];
+  return run('nsenter', words).then(
+    () => true,
+    () => false,
+  );
+}
+
 /** Connections to the port that a process's network has established. */
 function establishedIn(pid: number): number {
   const port = `:${PORT.toString(16).toUpperCase().padStart(4, '0')}`;
@@ -201,18 +210,22 @@ describe('ends', () => {
     expect(await slow).toBe(String(8 << 20));
   });
 
-  test('the target can start its server anew at once, with connections through us open and just over', async () => {
+  test('the target can start its server anew at once, with connections through us just over; between, its port is closed', async () => {
     const port = PORT + 9;
     const server = [process.execPath, path.join(import.meta.dirname, '../fixtures/web-server.mjs'), `:::${port}`];
     const before = await network.serve(network.target, server);
     const client = await open();
     await client.steal({ port, conditions: [header('^x-user: alice$')] });
     const url = `http://10.99.0.1:${port}/`;
+    expect(await isOpen(port)).toBe(true);
     // Ended by the server first: our side of it waits for a minute.
     for (const user of ['alice', 'bob']) await curl(url, '-H', `x-user: ${user}`, '-H', 'Connection: close');
     await before.stop();
+    // A probe that only connects hears it too.
+    await expect.poll(() => isOpen(port), { interval: 10, timeout: 20_000 }).toBe(false);
     const after = await network.serve(network.target, server);
     expect(await curl(url)).toContain('hello');
+    await expect.poll(() => curl(url, '-H', 'x-user: alice'), { timeout: 20_000 }).toContain('local');
     await after.stop();
   });
 

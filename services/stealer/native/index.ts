@@ -144,6 +144,10 @@ export interface StealerAddon {
   sweep(namespaceFd: number, name: string): void;
   /** Where an accepted connection was meant to go; null when no translation brought it. */
   originalDestination(acceptedFd: number): NativeEndpoint | null;
+  /** A descriptor to ask with what is listened on in the namespace; the caller closes it. */
+  openListening(namespaceFd: number): number;
+  /** Ports, each as often as it has a listener. */
+  listening(fd: number): readonly number[];
   /** `namespaceFd` -1 is this process's own. */
   listen(namespaceFd: number, backlog: number): number;
   /** A descriptor that is being connected. */

@@ -125,8 +125,37 @@ static Napi::Value original_destination(const Napi::CallbackInfo &info)
 	return to_object(info.Env(), original);
 }
 
+/* (namespaceFd): the caller closes it. */
+static Napi::Value open_listening_in(const Napi::CallbackInfo &info)
+{
+	int fd = open_listening(info[0].As<Napi::Number>().Int32Value());
+
+	if (fd < 0)
+		fail(info.Env(), fd, "sock_diag");
+	return Napi::Number::New(info.Env(), fd);
+}
+
+/* (fd) */
+static Napi::Value listening(const Napi::CallbackInfo &info)
+{
+	std::vector<uint16_t> ports;
+	int error = listening_ports(info[0].As<Napi::Number>().Int32Value(), &ports);
+
+	if (error < 0) {
+		fail(info.Env(), error, "sock_diag");
+		return info.Env().Undefined();
+	}
+	Napi::Array result = Napi::Array::New(info.Env(), ports.size());
+
+	for (size_t at = 0; at < ports.size(); at++)
+		result.Set(static_cast<uint32_t>(at), Napi::Number::New(info.Env(), ports[at]));
+	return result;
+}
+
 void define_nat(Napi::Env env, Napi::Object exports)
 {
+	exports.Set("openListening", Napi::Function::New(env, open_listening_in));
+	exports.Set("listening", Napi::Function::New(env, listening));
 	exports.Set("Nat", Nat::DefineClass(env, "Nat",
 	                                    {
 	                                            Nat::InstanceMethod<&Nat::set_port>("setPort"),

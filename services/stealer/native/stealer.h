@@ -9,6 +9,7 @@
 #include <netinet/in.h>
 #include <string>
 #include <sys/socket.h>
+#include <vector>
 
 /* namespace.cc: sockets of another network namespace, made by the calling thread, which is back in its own afterwards. */
 
@@ -35,6 +36,13 @@ int socket_in(int namespace_fd, int family, int type = SOCK_STREAM, int protocol
 
 /* A file of /proc/net of the namespace, for reading. */
 int file_in(int namespace_fd, const char *name);
+
+/* listening.cc: what of a namespace is listened on. */
+
+/* To ask with; -errno. */
+int open_listening(int namespace_fd);
+/* Of all listeners of both families, each as often as it is there. */
+int listening_ports(int fd, std::vector<uint16_t> *ports);
 
 /* peers.cc: names that one process at a time can have in a namespace, and who has them. */
 
