@@ -5,11 +5,17 @@
 #include <errno.h>
 #include <linux/audit.h>
 #include <linux/seccomp.h>
+#include <netinet/in.h>
 #include <stddef.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 
 #include "call_table.h"
+#include "wire.h"
+
+#ifndef IPPROTO_MPTCP
+#define IPPROTO_MPTCP 262
+#endif
 
 #define STMT(code, k) ((struct sock_filter)BPF_STMT(code, k))
 #define LOAD(field) STMT(BPF_LD | BPF_W | BPF_ABS, (uint32_t)offsetof(struct seccomp_data, field))
@@ -25,7 +31,8 @@ enum {
 	TAIL_ADDRESSED = TAIL_STATX + 3,
 	TAIL_ERROR = TAIL_ADDRESSED + 6,
 	TAIL_NAMED = TAIL_ERROR + 6,
-	TAIL_COOKIE = TAIL_NAMED + 6,
+	TAIL_PROTOCOL = TAIL_NAMED + 6,
+	TAIL_COOKIE = TAIL_PROTOCOL + 4,
 	COOKIE_FROM_STAT = TAIL_COOKIE - TAIL_STAT - 2,
 	COOKIE_FROM_STATX = TAIL_COOKIE - TAIL_STATX - 2,
 };
@@ -97,6 +104,11 @@ static size_t put_tail(struct sock_filter *out, uint64_t cookie)
 	out[n++] = JUMP(BPF_JEQ, 0, 0, 1);
 	out[n++] = STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
 	out[n++] = STMT(BPF_RET | BPF_K, SECCOMP_RET_USER_NOTIF);
+	/* socket of MPTCP. */
+	out[n++] = LOAD(args[2]);
+	out[n++] = JUMP(BPF_JEQ, IPPROTO_MPTCP, 0, 1);
+	out[n++] = STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPROTONOSUPPORT);
+	out[n++] = STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
 	/* The bypass has decided. Without one nothing leads here but stat, and no call is let pass. */
 	out[n++] = LOAD(args[5]);
 	out[n++] = JUMP(BPF_JEQ, (uint32_t)cookie, 0, 3);
@@ -116,6 +128,10 @@ size_t filter_build(uint32_t features, bool has_fuse, uint64_t cookie, struct so
 
 	numbers[trapped] = SYS_io_uring_setup;
 	tails[trapped++] = TAIL_ENOSYS;
+	if (features & (WIRE_FEATURE_NETWORK | WIRE_FEATURE_INCOMING)) {
+		numbers[trapped] = SYS_socket;
+		tails[trapped++] = TAIL_PROTOCOL;
+	}
 	for (size_t i = 0; i < count; i++) {
 		if (!(features & table[i].feature) || (has_fuse && (table[i].op == CALL_FSTAT || table[i].op == CALL_GETDENTS)))
 			continue;

@@ -1,7 +1,8 @@
 /*
  * The seccomp filter of the local process and its children. Only x86-64 calls are looked at: x32 and i386 programs run as
  * if we were not there. io_uring_setup fails with ENOSYS, because a ring would open files behind our back; every known
- * program falls back.
+ * program falls back. So do those that ask for sockets of MPTCP (Go, for each that listens), which would connect and listen past
+ * us: EPROTONOSUPPORT, as from a kernel without it.
  */
 #ifndef LAYER_FILTER_H
 #define LAYER_FILTER_H

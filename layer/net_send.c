@@ -42,16 +42,17 @@ static int bind_app(struct flow *flow, int fd)
 	return 0;
 }
 
-/* UDP_SEGMENT: the data is several datagrams of that size; 0: it is one. */
-static size_t segment_size(const struct net_message *m)
+/* UDP_SEGMENT, of the message or else of its socket: the data is several datagrams of that size; 0: it is one. */
+static size_t segment_size(const struct net_message *m, int fd)
 {
 	uint8_t control[256];
 	struct msghdr head = {.msg_control = control, .msg_controllen = m->control_len};
-	uint16_t size = 0;
+	int of_socket = net_socket_option(fd, IPPROTO_UDP, UDP_SEGMENT);
+	uint16_t size = of_socket > 0 ? (uint16_t)of_socket : 0;
 
 	if (m->control_len == 0 || m->control_len > sizeof(control) ||
 	    tracee_read(m->tid, m->control_at, control, m->control_len) != 0)
-		return 0;
+		return size;
 	for (struct cmsghdr *c = CMSG_FIRSTHDR(&head); c; c = CMSG_NXTHDR(&head, c)) {
 		if (c->cmsg_level == IPPROTO_UDP && c->cmsg_type == UDP_SEGMENT &&
 		    c->cmsg_len >= CMSG_LEN(sizeof(size)))
@@ -60,9 +61,9 @@ static size_t segment_size(const struct net_message *m)
 	return size;
 }
 
-static int64_t send_remote(struct flow *flow, const struct net_addr *to, const struct seccomp_notif *n)
+static int64_t send_remote(struct flow *flow, const struct net_addr *to, int fd, const struct seccomp_notif *n)
 {
-	size_t segment = segment_size(&message), at = 0;
+	size_t segment = segment_size(&message, fd), at = 0;
 	ssize_t len = net_message_gather(&message, data, sizeof(data));
 
 	if (len < 0 || len > DATAGRAM_MAX)
@@ -134,7 +135,7 @@ static int64_t send_one(const struct seccomp_notif *n, const struct net_socket *
 	if (flow && !flow->is_unconnected) {
 		if (!net_addr_equal(&flow->asked, &to))
 			return -EISCONN;
-		return flow->id ? send_remote(flow, NULL, n) : -ECONNREFUSED;
+		return flow->id ? send_remote(flow, NULL, socket->fd, n) : -ECONNREFUSED;
 	}
 	if (!flow) {
 		flow = flow_new(0, socket);
@@ -168,7 +169,7 @@ static int64_t send_one(const struct seccomp_notif *n, const struct net_socket *
 		if (peer->fd < 0)
 			peer->here.len = 0;
 	}
-	return failed ? failed : send_remote(flow, &to, n);
+	return failed ? failed : send_remote(flow, &to, socket->fd, n);
 }
 
 /* All messages of the call, or those before the first that has to wait or fails. */

@@ -13,7 +13,7 @@ export const WRITABLE = 2;
 /** Of `NativeSockets.ready`, as a sum. */
 export const SOCKET_READABLE = 1;
 export const SOCKET_WRITABLE = 2;
-/** The peer's end, or an error, is behind what can be read. */
+/** The peer's end, an error or urgent data is behind what can be read: a short read is not the last. */
 export const SOCKET_ENDS = 4;
 /** What lies in the array for each that is ready: its descriptor, its id, what it is ready for. */
 export const WORDS_PER_SOCKET = 3;

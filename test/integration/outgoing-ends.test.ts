@@ -52,6 +52,22 @@ except OSError as e: print(errno.errorcode[e.errno])`;
   await peer.line('ended ECONNRESET');
 });
 
+test('urgent data keeps its place among the other, both ways', async () => {
+  const server = `
+import socket
+l = socket.create_server(('', 7099)); print('ready', flush=True); c, _ = l.accept()
+c.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1); c.sendall(b'ab'); c.send(b'!', socket.MSG_OOB); c.sendall(b'cd')
+print('urgent', c.recv(5, socket.MSG_WAITALL).decode(), flush=True)`;
+  const urgent = await network.serve(network.beyond, ['/usr/bin/python3', '-c', server]);
+  const source = `
+s = dial(7099); s.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1); print(s.recv(5, socket.MSG_WAITALL))
+s.sendall(b'ef'); s.send(b'?', socket.MSG_OOB); s.sendall(b'gh')
+try: s.recv(1)
+except ConnectionResetError: pass`;
+  expect(await python(source)).toMatchObject({ code: 0, stdout: "b'ab!cd'\n" });
+  await urgent.line('urgent ef?gh');
+});
+
 test('a peer that does not read stops its own writer only, and holds up nobody’s end', async () => {
   const source = `
 s = dial(7004); s.setblocking(False); sent = 0; quiet = 0

@@ -73,6 +73,15 @@ int s=socket(AF_INET,SOCK_STREAM,0);int r=connect(s,(void*)&to,sizeof(to));print
     expect(running.peer.count(WireKind.CONNECT)).toBe(1);
   });
 
+  it('is no connect of MPTCP, which there is none of', async () => {
+    const ended = await shop.python(`${PRELUDE}
+for family in socket.AF_INET, socket.AF_INET6:
+    try: socket.socket(family, socket.SOCK_STREAM, 262)
+    except OSError as e: print(errno.errorcode[e.errno])
+s = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP); s.connect(('10.9.9.9', 7)); print(s.getpeername())`);
+    expect(ended.stdout).toBe("EPROTONOSUPPORT\nEPROTONOSUPPORT\n('10.9.9.9', 7)\n");
+  });
+
   it('works on sockets that are bound to a port, to every address and to one', async () => {
     const ended = await shop.python(`${PRELUDE}
 for host in '', '127.0.0.1', '0.0.0.0':

@@ -122,6 +122,14 @@ printf("%d\\n",ok);return 0;}`,
     expect((await shop.run([binary])).stdout).toBe('5\n');
   });
 
+  it('is cut into several where the socket or the message says so', async () => {
+    const ended = await shop.python(`${PRELUDE}
+SEGMENT = 103
+u = udp(); u.sendmsg([b'x' * 2500], [(17, SEGMENT, b'\\xe8\\x03')], 0, ('10.9.9.9', 5000)); print([len(u.recv(9000)) for i in range(3)])
+u.setsockopt(17, SEGMENT, 1200); u.sendto(b'x' * 2500, ('10.9.9.9', 5000)); print([len(u.recv(9000)) for i in range(3)])`);
+    expect(ended.stdout).toBe('[1000, 1000, 500]\n[1200, 1200, 100]\n');
+  });
+
   it('is refused what the client refuses', async () => {
     const ended = await shop.python(`${PRELUDE}
 u = udp()

@@ -22,9 +22,11 @@ int sockets_add(int epoll_fd, int fd, uint32_t id)
 	int yes = 1;
 
 	/* Other streams than TCP have no such thing; one that was reset already tells so when it is read. */
-	if (setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes) < 0 && errno == EBADF)
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
+	/* Else it would be left out. */
+	if (setsockopt(fd, SOL_SOCKET, SO_OOBINLINE, &yes, sizeof yes) < 0)
 		return -errno;
-	event.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
+	event.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLPRI | EPOLLET;
 	event.data.u64 = static_cast<uint64_t>(static_cast<uint32_t>(fd)) << 32 | id;
 	return epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0 ? -errno : 0;
 }
@@ -52,7 +54,7 @@ int sockets_ready(int epoll_fd, struct ready_socket ready[SOCKETS_PER_WAIT])
 			mask |= SOCKET_READABLE;
 		if ((said & EPOLLOUT) != 0)
 			mask |= SOCKET_WRITABLE;
-		if ((said & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0)
+		if ((said & (EPOLLRDHUP | EPOLLHUP | EPOLLERR | EPOLLPRI)) != 0)
 			mask |= SOCKET_READABLE | SOCKET_ENDS;
 		ready[i].fd = static_cast<int32_t>(events[i].data.u64 >> 32);
 		ready[i].id = static_cast<uint32_t>(events[i].data.u64);

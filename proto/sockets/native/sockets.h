@@ -16,7 +16,8 @@
 enum : uint32_t {
 	SOCKET_READABLE = 1,
 	SOCKET_WRITABLE = 2,
-	/* The peer's end, or an error, is behind the bytes that can be read. */
+	/* The peer's end, an error or urgent data is behind the bytes that can be read: a short read does not say that there
+	 * is no more. */
 	SOCKET_ENDS = 4,
 };
 
@@ -33,7 +34,7 @@ struct ready_socket {
 };
 
 int sockets_open();
-/* Also sends small segments at once. The descriptor stays the caller's; closing the last of it takes it out. */
+/* Also sends small segments at once, and has urgent data in its place between the others. The descriptor stays the caller's; closing the last of it takes it out. */
 int sockets_add(int epoll_fd, int fd, uint32_t id);
 int sockets_remove(int epoll_fd, int fd);
 /* Does not wait; returns how many are ready. */

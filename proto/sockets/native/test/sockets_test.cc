@@ -147,6 +147,24 @@ static void a_reset_is_told_after_what_came_before_it()
 	close_pair(pair);
 }
 
+static void urgent_data_is_in_its_place_and_what_is_behind_it_is_read()
+{
+	struct pair pair = tcp_pair();
+	uint8_t bytes[16] = {};
+	int64_t had = 0, count;
+
+	mask_of(pair, 1);
+	CHECK(write_text(pair.ends[0], "ab", "") == 2 && send(pair.ends[0], "!", 1, MSG_OOB) == 1);
+	CHECK(write_text(pair.ends[0], "cd", "") == 2);
+	CHECK((mask_of(pair, 1) & SOCKET_ENDS) != 0);
+	while ((count = socket_read(pair.ends[1], bytes + had, sizeof bytes - (size_t)had)) > 0)
+		had += count;
+	CHECK(count == -EAGAIN && had == 5 && memcmp(bytes, "ab!cd", 5) == 0);
+	CHECK(write_text(pair.ends[0], "e", "") == 1);
+	CHECK(mask_of(pair, 1) == (SOCKET_READABLE | SOCKET_WRITABLE));
+	close_pair(pair);
+}
+
 static void one_that_was_taken_out_is_not_told_of()
 {
 	struct pair pair = tcp_pair();
@@ -197,6 +215,7 @@ int main()
 	test("a full peer takes no more and says when it does", a_full_peer_takes_no_more_and_says_when);
 	test("an end comes after what was written, and the other direction goes on", an_end_comes_after_what_was_written);
 	test("a reset is told after what came before it", a_reset_is_told_after_what_came_before_it);
+	test("urgent data is in its place, and what is behind it is read", urgent_data_is_in_its_place_and_what_is_behind_it_is_read);
 	test("one that was taken out is not told of", one_that_was_taken_out_is_not_told_of);
 	test("who shares one keeps it when the other descriptor is closed", who_shares_one_keeps_it_when_the_other_is_closed);
 	test("a unix stream is one too", a_unix_stream_is_one_too);
