@@ -84,8 +84,11 @@ static bool repeat(struct flow *flow, const struct seccomp_notif *n, const struc
 		(void)answer_value(n->id, 0);
 		return true;
 	}
-	/* Connected, or it was: the kernel does not look at the address. */
-	result = connect(socket->fd, &to->sa, to->len) == 0 ? 0 : -errno;
+	/* Connected, or it was: the kernel does not look at the address, but for a path, which would be one of this machine. */
+	if (flow->domain == AF_UNIX)
+		result = -EISCONN;
+	else
+		result = connect(socket->fd, &to->sa, to->len) == 0 ? 0 : -errno;
 	(void)answer_value(n->id, result);
 	return true;
 }

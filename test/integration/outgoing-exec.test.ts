@@ -1,6 +1,7 @@
 // `mirrord exec` with the network of a target behind which there is another that nothing else reaches: what is answered
 // from there has gone the whole way.
 
+import { writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { BEYOND, BEYOND_V6, type Peer, startNetwork, type TargetNetwork } from '../fixtures/network.ts';
@@ -93,6 +94,30 @@ describe('curl', () => {
   });
 });
 
+test('unix sockets that `unix_streams` names are those of the target, and no others are', async () => {
+  const places = ['stream:', 'seqpacket:'].map((kind) => `${kind}${network.target.root}/${kind.slice(0, 3)}.sock`);
+  await network.serve(network.target, ['python3', fixture('unix-peer.py'), ...places, 'seqpacket:@shop-packets']);
+  const source = `
+import errno, socket
+def at(kind, name):
+    try:
+        s = socket.socket(socket.AF_UNIX, kind); s.connect(name); s.send(b'one'); s.send(b'two')
+        got = s.recv(3), s.recv(99), str(s.getpeername())[-9:]
+        try: s.connect(name)
+        except OSError as e: print(*got, errno.errorcode[e.errno])
+    except OSError as e: print(errno.errorcode[e.errno])
+at(1, '/str.sock'); at(5, '/seq.sock'); at(5, '\\0shop-packets'); at(5, '/str.sock'); at(1, '/not.sock'); at(1, '/other')`;
+  harness = new ExecHarness();
+  const outgoing = { unix_streams: ['^/(str|seq|not)[.]sock$', 'shop-packets$'] };
+  writeFileSync(path.join(harness.folder, 'mirrord.json'), JSON.stringify({ feature: { network: { outgoing } } }));
+  const target = ['-f', 'mirrord.json', '-t', `pid/${network.target.pid}`];
+  expect(await harness.run(['exec', ...target, '--', '/usr/bin/python3', '-c', source])).toMatchObject({
+    stdout:
+      "b'one' b'two' /str.sock EISCONN\nb'one' b'two' /seq.sock EISCONN\nb'one' b'two' -packets' EISCONN\n" +
+      'EPROTOTYPE\nENOENT\nENOENT\n',
+  });
+});
+
 describe('what agents refuse by default', () => {
   const LINK_LOCAL = '169.254.7.7';
 
@@ -114,7 +139,6 @@ describe('what stays here', () => {
     const config = JSON.stringify({ feature: { network: { outgoing: { filter: { local: [`${BEYOND}`] } } } } });
     const words = ['curl', '-sS', '--connect-timeout', '2', `http://${BEYOND}:8080/`];
     harness = new ExecHarness();
-    const { writeFileSync } = await import('node:fs');
     writeFileSync(path.join(harness.folder, 'mirrord.json'), config);
     const target = ['-t', `pid/${network.target.pid}`];
     const outcome = await harness.run(['exec', '-f', 'mirrord.json', ...target, '--', ...words]);
