@@ -20,6 +20,8 @@ export default defineConfig({
           ...built,
           name: 'unit',
           maxWorkers: 2,
+          // 600 modules in one: half a second less for each file that reads a kubeconfig.
+          deps: { optimizer: { ssr: { enabled: true, include: ['@kubernetes/client-node'] } } },
           include: [
             'proto/**/*.test.ts',
             'http-filter/**/*.test.ts',

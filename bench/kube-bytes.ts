@@ -1,10 +1,12 @@
 // Bytes and questions through a session of `mirrord exec`, which goes over port-forwards of the API server, against a plain
-// `kubectl port-forward` to the same pod. KUBECONFIG names the cluster, MIRRORD_AGENT_IMAGE the agent's image and
+// `kubectl port-forward` to the same pod and the library's PortForward behind a listener of Node's. KUBECONFIG names the cluster, MIRRORD_AGENT_IMAGE the agent's image and
 // BENCH_IMAGE one with `node` in it for the pod that is asked.
 
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { type AddressInfo, createServer } from 'node:net';
 import { join } from 'node:path';
+import { KubeConfig, PortForward } from '@kubernetes/client-node';
 import { run } from '../test/fixtures/run.ts';
 import { answerLines, ask, PORT, SERVICE } from './bytes-peer.ts';
 import { median, printTable, ratios } from './table.ts';
@@ -55,6 +57,26 @@ async function byKubectl(): Promise<Way> {
   return { child, measure: (what) => ask('127.0.0.1', port, what, Number(mib)) };
 }
 
+/** In a process of its own, as kubectl. */
+async function byLibrary(): Promise<Way> {
+  const child = spawn(process.execPath, [itself, 'forward', pod], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const port = Number(await says(child, /port (\d+)/));
+  return { child, measure: (what) => ask('127.0.0.1', port, what, Number(mib)) };
+}
+
+/** The role `forward`. */
+function forwardByLibrary(name: string): void {
+  const kube = new KubeConfig();
+  kube.loadFromDefault();
+  const namespace = kube.getContextObject(kube.getCurrentContext())?.namespace ?? 'default';
+  const forward = new PortForward(kube);
+  const server = createServer((socket) => {
+    socket.on('error', () => socket.destroy());
+    forward.portForward(namespace, name, [PORT], socket, null, socket).catch(() => socket.destroy());
+  });
+  server.listen(0, '127.0.0.1', () => process.stdout.write(`port ${(server.address() as AddressInfo).port}\n`));
+}
+
 /** A local process that asks whatever its stdin names. */
 async function bySession(address: string): Promise<Way> {
   const command = ['exec', '-t', `pod/${pod}`, '--', 'node', itself, 'ask', address, String(PORT), mib];
@@ -87,7 +109,7 @@ async function bench(): Promise<void> {
   try {
     await kubectl('wait', '--for=condition=Ready', `pod/${pod}`, '--timeout=60s');
     const address = await kubectl('get', 'pod', pod, '-o', 'jsonpath={.status.podIP}');
-    const ways = { kubectl: await byKubectl(), mirrord: await bySession(address) };
+    const ways = { kubectl: await byKubectl(), library: await byLibrary(), mirrord: await bySession(address) };
     try {
       const rows: (string | number)[][] = [];
       for (const [what, unit] of [
@@ -95,9 +117,9 @@ async function bench(): Promise<void> {
         ['up', 'MiB/s'],
         ['questions', 'a second'],
       ] as const) {
-        const seen = { kubectl: [] as number[], mirrord: [] as number[] };
+        const seen = { kubectl: [] as number[], library: [] as number[], mirrord: [] as number[] };
         for (let round = 0; round <= Number(rounds); round += 1) {
-          for (const name of ['kubectl', 'mirrord'] as const) {
+          for (const name of ['kubectl', 'library', 'mirrord'] as const) {
             const rate = await ways[name].measure(what);
             // The first of each does not count.
             if (round > 0) seen[name].push(rate);
@@ -106,17 +128,19 @@ async function bench(): Promise<void> {
         rows.push([
           `${what}, ${unit}`,
           median(seen.kubectl),
+          median(seen.library),
           median(seen.mirrord),
           ...ratios(seen.mirrord, seen.kubectl),
         ]);
       }
       printTable(
         `a session over port-forward; medians of ${rounds} interleaved runs of ${mib} MiB; wanted: at least 0.8`,
-        ['what', 'kubectl port-forward', 'mirrord', 'ratio', 'least', 'most'],
+        ['what', 'kubectl port-forward', 'PortForward of the library', 'mirrord', 'ratio', 'least', 'most'],
         rows,
       );
     } finally {
       await end(ways.mirrord);
+      await end(ways.library);
       await end(ways.kubectl);
     }
   } finally {
@@ -125,4 +149,6 @@ async function bench(): Promise<void> {
 }
 
 const [, , role, host = '', port = '', bulk = ''] = process.argv;
-await (role === 'ask' ? answerLines(host, Number(port), Number(bulk)) : bench());
+if (role === 'ask') await answerLines(host, Number(port), Number(bulk));
+else if (role === 'forward') forwardByLibrary(host);
+else await bench();

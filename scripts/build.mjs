@@ -81,6 +81,7 @@ const clientBuilt = withClient ? await buildClient() : { metafile: { inputs: {},
  * are waited for one wave after another. What a command does not need of it costs next to nothing.
  */
 async function buildClient() {
+  const { leanLibrary } = await import('./lean-library.mjs');
   const built = await build({
     ...common,
     entryPoints: [client],
@@ -90,6 +91,7 @@ async function buildClient() {
     charset: 'ascii',
     supported: { 'dynamic-import': false },
     define: { ...define, 'import.meta.url': '__url' },
+    plugins: [leanLibrary],
     banner: { js: "(function(require,module,__file){const __url=require('node:url').pathToFileURL(__file).href;" },
     footer: { js: '})' },
   });
@@ -107,7 +109,13 @@ const outputs = metafiles.flatMap((metafile) => Object.keys(metafile.outputs));
 for (const name of readdirSync('dist')) {
   if (!outputs.includes(`dist/${name}`)) rmSync(join('dist', name), { recursive: true });
 }
-const inputs = ['scripts/build.mjs', 'scripts/compile.mjs', 'package.json', ...entryPoints.map((entry) => entry.in)];
+const inputs = [
+  'scripts/build.mjs',
+  'scripts/compile.mjs',
+  'scripts/lean-library.mjs',
+  'package.json',
+  ...entryPoints.map((entry) => entry.in),
+];
 const sources = metafiles.flatMap((metafile) => Object.keys(metafile.inputs));
 inputs.push(...new Set(sources.filter((path) => !inputs.includes(path))));
 writeFileSync(stampFile, JSON.stringify({ inputs: stampOf(inputs), outputs }));

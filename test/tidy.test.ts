@@ -38,6 +38,7 @@ const rooms: Record<string, { may: string[] }> = {
 /** A library that is imported in few places can be replaced there. Tests may use what they test with. */
 const libraries: Record<string, RegExp> = {
   '@bufbuild/protobuf': /^proto\/(gen\/|[a-z-]+\.ts)/,
+  '@kubernetes/client-node': /^client\/kube\//,
   '@nats-io/transport-node': /^services\/runtime\/bus\.ts$/,
   nunjucks: /^client\/config\//,
   pino: /^services\/|^client\/[a-z-]*log[a-z-]*\.ts$/,

@@ -41,7 +41,7 @@ export async function chooseTarget(config: Config, terminal: Terminal, signal: A
   try {
     const namespace = config.target.namespace ?? api.access.namespace;
     // A credential plugin may want the terminal first.
-    await api.access.credentials.headers(signal);
+    await api.access.login.options(signal);
     const listed = listTargets({ api, namespace, kinds: KINDS, selector: null, signal, onRefused: () => {} });
     const context = api.access.contextName === null ? '' : ` of context ${api.access.contextName}`;
     const chosen = await choose({

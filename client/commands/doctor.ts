@@ -95,8 +95,8 @@ async function examineServer(api: KubeApi): Promise<Finding> {
   const { access } = api;
   const context = access.contextName === null ? 'this pod’s own cluster' : `context ${access.contextName}`;
   const proxy = access.proxy === null ? '' : ` through proxy ${access.proxy.host}:${access.proxy.port}`;
-  const what = `${context}: Kubernetes ${gitVersion} at ${access.server.host}${proxy} answers in ${ms} ms (${access.credentials.kind})`;
-  if (!access.tls.isInsecure) return { area: 'cluster', level: 'ok', what };
+  const what = `${context}: Kubernetes ${gitVersion} at ${access.server.host}${proxy} answers in ${ms} ms (${access.login.kind})`;
+  if (!access.isInsecure) return { area: 'cluster', level: 'ok', what };
   const advice = 'its certificate is not checked: whoever stands between reads your credentials.';
   return { area: 'cluster', level: 'warn', what, advice, move: 'user' };
 }

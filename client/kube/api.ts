@@ -1,17 +1,20 @@
-// The API of a cluster over HTTP/1.1, as small as what we ask of it: objects, pages of lists, watches and upgrades. Every call
-// has a deadline and a limit, is counted with its bytes, and fails with an AppError; the server's own refusals as StatusError.
+// The API of a cluster over HTTP/1.1: objects, pages of lists, watches and upgrades. Who is asked, as whom and over which agent is
+// the Kubernetes library's; its generated calls are not used: they have no limit for an answer, no pages of Tables, a handshake for
+// each, and cost as much time to load as a start may take more (docs/benchmarks.md). Every call here has a deadline and a limit, is
+// counted with its bytes, and fails with an AppError; the server's own refusals as StatusError.
 
-import { type IncomingMessage, request } from 'node:http';
+import type { IncomingMessage } from 'node:http';
 import type { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { createGunzip } from 'node:zlib';
 import { AppError } from '#proto/errors.ts';
 import { VERSION } from '#proto/version.ts';
 import type { ClusterAccess } from './config.ts';
+import { ask } from './connection.ts';
 import { ConnectionPool } from './connection-pool.ts';
 import { readBody } from './read-body.ts';
 import { StatusError, toStatusError } from './status.ts';
-import { type Upgraded, type UpgradeKind, upgradeOnce } from './upgrade.ts';
+import { isStale, type Upgraded, type UpgradeOptions, upgradeOnce } from './upgrade.ts';
 
 export interface RetryPolicy {
   readonly minMs: number;
@@ -33,12 +36,6 @@ export interface CallOptions {
 export interface WatchOptions extends CallOptions {
   /** After which the server ends the watch, and the iteration with it. */
   readonly timeoutS: number;
-}
-
-export interface UpgradeOptions extends CallOptions {
-  readonly kind: UpgradeKind;
-  /** Spoken above it, the preferred first. */
-  readonly protocols: readonly string[];
 }
 
 /** What this client has cost the API server and the line to it. */
@@ -80,7 +77,7 @@ export class KubeApi implements AsyncDisposable {
   constructor(access: ClusterAccess, retry: RetryPolicy = NO_RETRY) {
     this.access = access;
     this.#retry = retry;
-    this.#pool = new ConnectionPool(access, this.#closing.signal);
+    this.#pool = new ConnectionPool(access);
   }
 
   get traffic(): Traffic {
@@ -187,16 +184,19 @@ export class KubeApi implements AsyncDisposable {
   }
 
   /** A connection of its own, handed over by HTTP's Upgrade; its frames are the caller's. Rejects with the server's Status. */
-  async upgrade(path: string, options: UpgradeOptions): Promise<Upgraded> {
+  async upgrade(path: string, options: CallOptions & UpgradeOptions): Promise<Upgraded> {
     const { deadlineMs = DEADLINE_MS } = options;
     const [signal, release] = this.#within(deadlineMs, options.signal);
     const what = `open ${path}`;
     try {
-      for (let attempt = 0; ; attempt += 1) {
+      const over = { access: this.access, pool: this.#pool };
+      for (let attempt = 0; ; ) {
         this.#calls += 1;
-        const outcome = await upgradeOnce(this.access, this.#url(path, options.query), options, signal);
+        const outcome = await upgradeOnce(over, this.#url(path, options.query), options, signal);
+        if (outcome === 'stale') continue;
         if (!(outcome instanceof StatusError)) return outcome;
-        if (outcome.httpStatus !== 401 || attempt > 0 || !this.access.credentials.renew()) throw outcome;
+        if (outcome.httpStatus !== 401 || attempt > 0 || !this.access.login.renew()) throw outcome;
+        attempt += 1;
       }
     } catch (error) {
       throw this.#toError(error, what, options.signal, deadlineMs);
@@ -233,7 +233,7 @@ export class KubeApi implements AsyncDisposable {
         const stream = this.#counted(response);
         if (status >= 200 && status < 300) return { response, body: stream, done: release };
         const text = await readBody(stream, LIMIT_REFUSAL_BYTES);
-        if (status === 401 && attempt === 0 && this.access.credentials.renew()) {
+        if (status === 401 && attempt === 0 && this.access.login.renew()) {
           this.#pool.destroyIdle();
           continue;
         }
@@ -253,30 +253,29 @@ export class KubeApi implements AsyncDisposable {
     body?: string,
     type?: string,
   ): Promise<IncomingMessage | 'stale'> {
-    const credentials = await this.access.credentials.headers(signal);
+    const { agent, headers, auth } = await this.#pool.prepare(signal);
     const url = this.#url(path, query);
     return new Promise((resolve, reject) => {
-      const sent = request({
-        agent: this.#pool,
+      const options = {
+        agent,
+        auth,
         method,
-        host: url.hostname,
         path: url.pathname + url.search,
         signal,
         headers: {
-          ...credentials,
+          ...headers,
           host: url.host,
           accept,
           'accept-encoding': 'gzip',
           'user-agent': `mirrord/${VERSION}`,
           ...(body === undefined ? {} : { 'content-type': type, 'content-length': Buffer.byteLength(body) }),
         },
-      });
+      };
       this.#calls += 1;
       this.#sentBytes += Buffer.byteLength(body ?? '') + url.pathname.length + url.search.length;
-      sent.once('error', (error: NodeJS.ErrnoException) => {
+      const sent = ask(this.access, options, (error) => {
         // Each try uses up a connection that was open, so this ends.
-        const isStale = sent.reusedSocket && (error.code === 'ECONNRESET' || error.code === 'EPIPE');
-        if (isStale && isIdempotent(method)) resolve('stale');
+        if (isIdempotent(method) && isStale(sent, error)) resolve('stale');
         else reject(error);
       });
       sent.once('response', resolve);

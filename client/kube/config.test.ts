@@ -2,16 +2,19 @@ import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { stringify } from 'yaml';
 import { defaultSettings } from '../testing/api-server.ts';
-import { type ClusterSettings, loadClusterAccess } from './config.ts';
+import { type ClusterAccess, type ClusterSettings, loadClusterAccess } from './config.ts';
 
 let folder = '';
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), 'mirrord-kubeconfig-'));
 });
-afterEach(() => rm(folder, { recursive: true }));
+afterEach(async () => {
+  vi.unstubAllEnvs();
+  await rm(folder, { recursive: true });
+});
 
 async function file(name: string, content: object | string): Promise<string> {
   const path = join(folder, name);
@@ -20,8 +23,8 @@ async function file(name: string, content: object | string): Promise<string> {
   return path;
 }
 
-function load(settings: Partial<ClusterSettings>, inClusterFolder = join(folder, 'no-pod')) {
-  return loadClusterAccess({ ...defaultSettings, env: { HOME: folder }, ...settings }, inClusterFolder);
+function load(settings: Partial<ClusterSettings>) {
+  return loadClusterAccess({ ...defaultSettings, env: { HOME: folder }, ...settings }, folder);
 }
 
 function simple(name: string, server: string, extra: object = {}): object {
@@ -33,8 +36,8 @@ function simple(name: string, server: string, extra: object = {}): object {
   };
 }
 
-const headersOf = ({ credentials }: Awaited<ReturnType<typeof load>>) =>
-  credentials.headers(new AbortController().signal);
+const optionsOf = ({ login }: ClusterAccess) => login.options(new AbortController().signal);
+const headersOf = async (access: ClusterAccess) => (await optionsOf(access)).headers;
 
 test('~/.kube/config is read when nothing else is named, with its namespace or default', async () => {
   await file('.kube/config', simple('one', 'https://one.test:6443', { namespace: 'shop' }));
@@ -76,14 +79,14 @@ test('paths in a file are relative to that file', async () => {
     ...simple('one', 'https://one.test'),
     clusters: [{ name: 'c-one', cluster: { server: 'https://one.test', 'certificate-authority': 'ca.pem' } }],
   });
-  expect((await load({ kubeconfig: config })).tls.ca?.toString()).toBe('the authority');
+  expect(String((await optionsOf(await load({ kubeconfig: config }))).ca)).toBe('the authority');
 });
 
 test('accept_invalid_certificates wins over the kubeconfig both ways', async () => {
   const cluster = { server: 'https://one.test', 'insecure-skip-tls-verify': true };
   const config = await file('config', { ...simple('one', 'x'), clusters: [{ name: 'c-one', cluster }] });
   const insecure = async (acceptInvalidCertificates: boolean | null) =>
-    (await load({ kubeconfig: config, acceptInvalidCertificates })).tls.isInsecure;
+    (await load({ kubeconfig: config, acceptInvalidCertificates })).isInsecure;
   expect([await insecure(null), await insecure(false), await insecure(true)]).toEqual([true, false, true]);
 });
 
@@ -97,13 +100,21 @@ test.each([
 
 test.each<[string, object | string, string]>([
   ['broken YAML', 'a: [b', 'it is no YAML'],
-  ['a list', '- a', 'it is no map'],
+  ['a list', '- a', 'current-context is not set'],
   ['no current context', { ...simple('a', 'x'), 'current-context': '' }, 'current-context is not set; choose one with'],
   ['a cluster that is missing', { ...simple('a', 'x'), clusters: [] }, 'names the cluster "c-a", which is not there'],
   ['a user that is missing', { ...simple('a', 'x'), users: [] }, 'names the user "u-a", which is not there'],
   ['a server of another kind', simple('a', 'ftp://x'), 'server "ftp://x" is no http or https address'],
-  ['no server', { ...simple('a', 'x'), clusters: [{ name: 'c-a', cluster: {} }] }, 'server is not set'],
-  ['an entry without a name', { ...simple('a', 'x'), users: [{ user: {} }] }, 'an entry without a name in users'],
+  [
+    'no server',
+    { ...simple('a', 'x'), clusters: [{ name: 'c-a', cluster: {} }] },
+    'names the cluster "c-a", which is not there or has no server',
+  ],
+  [
+    'an entry without a name',
+    { ...simple('a', 'x'), users: [{ user: {} }] },
+    'names the user "u-a", which is not there',
+  ],
 ])('%s is refused by name of the file', async (_, content, text) => {
   const config = await file('config', content);
   await expect(load({ kubeconfig: config })).rejects.toMatchObject({
@@ -129,16 +140,18 @@ test('a named file that does not exist is an error that says who named it', asyn
 });
 
 test('in a pod without a kubeconfig, the pod’s own service account is used, and its token read anew', async () => {
-  const mounted = join(folder, 'serviceaccount');
-  await file('serviceaccount/token', 'first\n');
-  await file('serviceaccount/ca.crt', 'the authority');
-  await file('serviceaccount/namespace', 'shop');
+  const mounted = 'var/run/secrets/kubernetes.io/serviceaccount';
+  await file(`${mounted}/token`, 'first\n');
+  await file(`${mounted}/ca.crt`, 'the authority');
+  await file(`${mounted}/namespace`, 'shop\n');
   const env = { HOME: folder, KUBERNETES_SERVICE_HOST: 'fd00::1', KUBERNETES_SERVICE_PORT: '6443' };
-  const access = await load({ env }, mounted);
+  // The library looks nowhere else.
+  for (const [name, value] of Object.entries(env)) vi.stubEnv(name, value);
+  const access = await load({ env });
   expect(access).toMatchObject({ contextName: null, namespace: 'shop', server: new URL('https://[fd00::1]:6443') });
-  expect(access.tls.ca?.toString()).toBe('the authority');
+  expect(String((await optionsOf(access)).ca)).toBe('the authority');
   expect(await headersOf(access)).toEqual({ authorization: 'Bearer first' });
-  await file('serviceaccount/token', 'second');
+  await file(`${mounted}/token`, 'second');
   expect(await headersOf(access)).toEqual({ authorization: 'Bearer second' });
 });
 

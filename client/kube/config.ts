@@ -1,14 +1,15 @@
 // Which cluster, as whom, and how it is reached: kubeconfig or the pod we run in, the choice of a context, and the settings
 // that win over both.
 
-import { readFile } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
 import { homedir } from 'node:os';
 import path from 'node:path';
+import { type Cluster, type Context, KubeConfig, type User } from '@kubernetes/client-node';
 import { AppError } from '#proto/errors.ts';
 import { nearest } from '../config/nearest.ts';
-import { type Credentials, credentialsOf, tokenFileCredentials } from './credentials.ts';
-import { dataOrFile, type Entry, fault, isTrue, type Kubeconfig, optionalText, readKubeconfig } from './kubeconfig.ts';
-import { type ProxyAddress, parseProxy, proxyFromEnvironment } from './proxy.ts';
+import { fault, type Kubeconfig, optionalText, readKubeconfig, requireFile } from './kubeconfig.ts';
+import { Login } from './login.ts';
+import { type ProxyAddress, parseProxy, proxyAddressText, proxyFromEnvironment } from './proxy.ts';
 
 export interface ClusterSettings {
   /** `kubeconfig` of the configuration: files separated by colons, `~` and `$NAME` allowed. */
@@ -23,36 +24,27 @@ export interface ClusterSettings {
   readonly isInteractive: boolean;
 }
 
-export interface ClusterTls {
-  /** null: those of the system. */
-  readonly ca: Buffer | null;
-  readonly serverName: string | null;
-  readonly isInsecure: boolean;
-}
-
 export interface ClusterAccess {
   readonly server: URL;
   /** null inside a pod. */
   readonly contextName: string | null;
   /** Of the context; `default` where it names none. */
   readonly namespace: string;
-  readonly tls: ClusterTls;
+  /** Whoever answers is trusted. */
+  readonly isInsecure: boolean;
   readonly proxy: ProxyAddress | null;
-  readonly credentials: Credentials;
+  readonly login: Login;
 }
 
 /** Mounted into every pod that has a service account (Kubernetes: "Accessing the API from a Pod"). */
-const IN_CLUSTER_FOLDER = '/var/run/secrets/kubernetes.io/serviceaccount';
+const IN_CLUSTER_TOKEN = '/var/run/secrets/kubernetes.io/serviceaccount/token';
 
-/** Throws CONFIG_INVALID that names the file, the context and what is wrong there. Asks nobody. */
-export async function loadClusterAccess(
-  settings: ClusterSettings,
-  inClusterFolder = IN_CLUSTER_FOLDER,
-): Promise<ClusterAccess> {
+/** Throws CONFIG_INVALID that names the file, the context and what is wrong there. Asks nobody. `root`: of a pod's files. */
+export async function loadClusterAccess(settings: ClusterSettings, root = ''): Promise<ClusterAccess> {
   const files = filesOf(settings);
   const kubeconfig = await readKubeconfig(files.paths);
-  if (kubeconfig === null || (kubeconfig.contexts.size === 0 && !files.isExplicit)) {
-    const inCluster = files.isExplicit ? null : await inClusterAccess(settings, inClusterFolder);
+  if (kubeconfig === null || (kubeconfig.kube.contexts.length === 0 && !files.isExplicit)) {
+    const inCluster = files.isExplicit ? null : inClusterAccess(settings, root);
     if (inCluster !== null) return inCluster;
     throw noCluster(files, kubeconfig !== null);
   }
@@ -62,7 +54,7 @@ export async function loadClusterAccess(
 /** Of every file that would be read; empty where there is none. */
 export async function contextNames(settings: Pick<ClusterSettings, 'kubeconfig' | 'env'>): Promise<string[]> {
   const kubeconfig = await readKubeconfig(filesOf(settings).paths);
-  return kubeconfig === null ? [] : [...kubeconfig.contexts.keys()];
+  return kubeconfig === null ? [] : kubeconfig.kube.contexts.map(({ name }) => String(name));
 }
 
 interface Files {
@@ -107,39 +99,64 @@ function noCluster({ paths, from }: Files, isEmpty: boolean): AppError {
 
 function fromKubeconfig(kubeconfig: Kubeconfig, settings: ClusterSettings): ClusterAccess {
   const context = contextOf(kubeconfig, settings.context);
-  const cluster = referred(kubeconfig.clusters, context, 'cluster');
-  const place = `${cluster.file}, cluster ${JSON.stringify(cluster.name)}`;
-  const server = serverOf(optionalText(cluster.fields, 'server', place), place);
-  const proxyUrl = optionalText(cluster.fields, 'proxy-url', place);
-  const isInsecure = settings.acceptInvalidCertificates ?? isTrue(cluster.fields, 'insecure-skip-tls-verify');
-  return {
-    server,
-    contextName: context.name,
-    namespace: optionalText(context.fields, 'namespace', context.file) ?? 'default',
-    tls: {
-      ca: isInsecure ? null : dataOrFile(cluster, 'certificate-authority'),
-      serverName: optionalText(cluster.fields, 'tls-server-name', place),
-      isInsecure,
-    },
-    proxy: proxyUrl === null ? environmentProxy(server, settings) : parseProxy(proxyUrl, `proxy-url of ${place}`),
-    credentials: credentialsOf(userOf(kubeconfig, context), cluster, settings),
+  const cluster = clusterOf(kubeconfig, context);
+  const user = userOf(kubeconfig, context);
+  const namespace = optionalText(context, 'namespace', kubeconfig.fileOf(context));
+  const entry = { cluster, more: kubeconfig.moreOf(cluster), file: kubeconfig.fileOf(cluster) };
+  const userEntry = user === null ? null : { user, more: kubeconfig.moreOf(user), file: kubeconfig.fileOf(user) };
+  return accessOf({ contextName: context.name, namespace: namespace ?? 'default', entry, userEntry }, settings);
+}
+
+interface Found {
+  readonly contextName: string | null;
+  readonly namespace: string;
+  readonly entry: {
+    readonly cluster: Cluster;
+    readonly more: Readonly<Record<string, unknown>>;
+    readonly file: string;
   };
+  readonly userEntry: ConstructorParameters<typeof Login>[1];
+}
+
+/** What the settings say goes into the cluster that the library is given. */
+function accessOf({ contextName, namespace, entry, userEntry }: Found, settings: ClusterSettings): ClusterAccess {
+  const { name, caData, caFile } = entry.cluster;
+  const place = `${entry.file}, cluster ${JSON.stringify(name)}`;
+  for (const text of ['caData', 'caFile', 'tlsServerName'] as const) optionalText(entry.cluster, text, place);
+  const server = serverOf(entry.cluster.server, place);
+  const proxyUrl = optionalText(entry.cluster, 'proxyUrl', place);
+  const proxy = proxyUrl === null ? environmentProxy(server, settings) : parseProxy(proxyUrl, `proxy-url of ${place}`);
+  const isInsecure = settings.acceptInvalidCertificates ?? entry.cluster.skipTLSVerify;
+  if (!isInsecure && !caData) requireFile(caFile, 'certificate-authority', place);
+  const { tlsServerName } = entry.cluster;
+  const cluster: Cluster = {
+    name,
+    server: server.href.replace(/\/$/, ''),
+    // It wants this said of whatever goes without TLS.
+    skipTLSVerify: isInsecure || server.protocol === 'http:',
+    ...(isInsecure ? {} : caData ? { caData } : caFile ? { caFile } : {}),
+    ...(tlsServerName ? { tlsServerName } : {}),
+    ...(proxy === null ? {} : { proxyUrl: proxyAddressText(proxy) }),
+  };
+  const login = new Login({ ...entry, cluster }, userEntry, settings);
+  return { server, contextName, namespace, isInsecure, proxy, login };
 }
 
 function environmentProxy(server: URL, { useProxy, env }: ClusterSettings): ProxyAddress | null {
   return useProxy ? proxyFromEnvironment(server, env) : null;
 }
 
-function contextOf(kubeconfig: Kubeconfig, wanted: string | null): Entry {
-  const name = wanted ?? kubeconfig.currentContext;
-  const names = [...kubeconfig.contexts.keys()];
-  const files = kubeconfig.files.join(':');
-  if (name === null) throw fault(files, `current-context is not set; choose one with --context: ${listed(names)}`);
-  const context = kubeconfig.contexts.get(name);
-  if (context !== undefined) return context;
+function contextOf({ kube, files }: Kubeconfig, wanted: string | null): Context {
+  const name = wanted ?? optionalText(kube, 'currentContext', files.join(':'));
+  const names = kube.contexts.map((context) => String(context.name));
+  if (name === null) {
+    throw fault(files.join(':'), `current-context is not set; choose one with --context: ${listed(names)}`);
+  }
+  const context = kube.getContextObject(name);
+  if (context !== null) return context;
   const near = nearest(name, names);
   const hint = near === null ? `there are ${listed(names)}` : `did you mean ${near}?`;
-  throw fault(files, `there is no context ${JSON.stringify(name)}; ${hint}`);
+  throw fault(files.join(':'), `there is no context ${JSON.stringify(name)}; ${hint}`);
 }
 
 function listed(names: readonly string[]): string {
@@ -148,49 +165,37 @@ function listed(names: readonly string[]): string {
   return names.length > 8 ? `${shown} and ${names.length - 8} more` : shown;
 }
 
-function referred(entries: ReadonlyMap<string, Entry>, context: Entry, kind: 'cluster' | 'user'): Entry {
-  const name = optionalText(context.fields, kind, context.file);
-  const entry = name === null ? undefined : entries.get(name);
-  if (entry !== undefined) return entry;
-  const what = name === null ? `names no ${kind}` : `names the ${kind} ${JSON.stringify(name)}, which is not there`;
-  throw fault(context.file, `context ${JSON.stringify(context.name)} ${what}`);
+function clusterOf({ kube, fileOf }: Kubeconfig, context: Context): Cluster {
+  const cluster = kube.getCluster(context.cluster);
+  if (cluster !== null) return cluster;
+  const what = `names the cluster ${JSON.stringify(context.cluster)}, which is not there or has no server`;
+  throw fault(fileOf(context), `context ${JSON.stringify(context.name)} ${what}`);
 }
 
 /** A context may do without a user: a proxy in front of the server may know us already. */
-function userOf(kubeconfig: Kubeconfig, context: Entry): Entry | null {
-  return optionalText(context.fields, 'user', context.file) === null
-    ? null
-    : referred(kubeconfig.users, context, 'user');
+function userOf({ kube, fileOf }: Kubeconfig, context: Context): User | null {
+  if (!context.user) return null;
+  const user = kube.getUser(context.user);
+  if (user !== null) return user;
+  const what = `names the user ${JSON.stringify(context.user)}, which is not there`;
+  throw fault(fileOf(context), `context ${JSON.stringify(context.name)} ${what}`);
 }
 
-function serverOf(text: string | null, place: string): URL {
-  const full = text?.includes('://') ? text : `https://${text}`;
-  const url = text !== null && URL.canParse(full) ? new URL(full) : null;
-  if (url === null || !/^https?:$/.test(url.protocol)) {
-    throw fault(
-      place,
-      `server ${text === null ? 'is not set' : `${JSON.stringify(text)} is no http or https address`}`,
-    );
-  }
-  return url;
+function serverOf(text: string, place: string): URL {
+  const full = text.includes('://') ? text : `https://${text}`;
+  const url = URL.canParse(full) ? new URL(full) : null;
+  if (url !== null && /^https?:$/.test(url.protocol)) return url;
+  throw fault(place, `server ${JSON.stringify(text)} is no http or https address`);
 }
 
-async function inClusterAccess(settings: ClusterSettings, folder: string): Promise<ClusterAccess | null> {
-  const { env } = settings;
-  const host = env['KUBERNETES_SERVICE_HOST'];
-  const port = env['KUBERNETES_SERVICE_PORT'] || '443';
-  if (!host) return null;
-  const read = async (name: string) => readFile(path.join(folder, name)).catch(() => null);
-  const [token, ca, namespace] = await Promise.all([read('token'), read('ca.crt'), read('namespace')]);
-  if (token === null) return null;
-  const server = new URL(`https://${host.includes(':') ? `[${host}]` : host}:${port}`);
-  const isInsecure = settings.acceptInvalidCertificates ?? false;
-  return {
-    server,
-    contextName: null,
-    namespace: namespace?.toString().trim() || 'default',
-    tls: { ca: isInsecure ? null : ca, serverName: null, isInsecure },
-    proxy: environmentProxy(server, settings),
-    credentials: tokenFileCredentials(path.join(folder, 'token')),
-  };
+function inClusterAccess(settings: ClusterSettings, root: string): ClusterAccess | null {
+  if (!settings.env['KUBERNETES_SERVICE_HOST'] || !existsSync(root + IN_CLUSTER_TOKEN)) return null;
+  const kube = new KubeConfig();
+  kube.loadFromCluster(root);
+  const [cluster, user] = [kube.getCurrentCluster(), kube.getCurrentUser()];
+  if (cluster === null || user === null) return null;
+  const namespace = kube.getContextObject(kube.currentContext)?.namespace?.trim() || 'default';
+  const [file, more] = ['the service account of this pod', {}];
+  const found = { contextName: null, namespace, entry: { cluster, more, file }, userEntry: { user, more, file } };
+  return accessOf(found, settings);
 }

@@ -1,13 +1,18 @@
 // A credential plugin (client.authentication.k8s.io): a program of the user's that prints a token or a certificate. It is
-// started when a credential is first wanted, and again when that one has expired or the server no longer takes it.
+// started when a credential is first wanted, and again when that one has expired or the server no longer takes it. Our own,
+// because the library's waits for a plugin for ever and takes whatever it prints, does not tell it the API version that plugins
+// of the clouds insist on (KUBERNETES_EXEC_INFO), gives it no terminal, and starts it for each request where no expiry is given.
 
 import { spawn } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import type { RequestOptions } from 'node:https';
 import path from 'node:path';
+import type { User } from '@kubernetes/client-node';
 import { AppError } from '#proto/errors.ts';
 import { printable } from '../printable.ts';
 import type { ClusterSettings } from './config.ts';
-import type { ClientCertificate, Credentials, Headers } from './credentials.ts';
-import { dataOrFile, type Entry, type Fields, fault, isFields, isTrue, optionalText } from './kubeconfig.ts';
+import { type Fields, fault, isFields, isTrue, optionalText } from './kubeconfig.ts';
+import { type ClusterEntry, isOurs, type OwnAuthenticator, type UserEntry, withToken } from './login.ts';
 
 const API_GROUP = 'client.authentication.k8s.io';
 const VERSIONS = ['v1', 'v1beta1'];
@@ -21,21 +26,19 @@ const INTERACTIVE_DEADLINE_MS = 5 * 60_000;
 const EXPIRY_MARGIN_MS = 10_000;
 
 interface Context {
-  readonly user: Entry;
-  readonly cluster: Entry;
+  readonly entry: UserEntry;
+  readonly cluster: ClusterEntry;
   readonly settings: ClusterSettings;
-  /** Of the user entry beside the plugin, for when the plugin gives none. */
-  readonly certificate: (() => ClientCertificate) | null;
 }
 
 interface Answer {
   readonly token: string | null;
-  readonly certificate: ClientCertificate | null;
+  readonly certificate: { readonly cert: string; readonly key: string } | null;
   /** Infinity where it says nothing. */
   readonly expiresAtMs: number;
 }
 
-export class ExecPlugin implements Credentials {
+export class ExecPlugin implements OwnAuthenticator {
   readonly kind: string;
   readonly #command: string;
   readonly #args: readonly string[];
@@ -49,12 +52,13 @@ export class ExecPlugin implements Credentials {
 
   /** Throws CONFIG_INVALID for an entry that cannot be followed. */
   constructor(exec: Fields, context: Context) {
-    const { user, settings } = context;
-    const place = `${user.file}, user ${JSON.stringify(user.name)}, exec`;
+    const { settings } = context;
+    const { user, file } = context.entry;
+    const place = `${file}, user ${JSON.stringify(user.name)}, exec`;
     const command = optionalText(exec, 'command', place);
     if (command === null) throw fault(place, 'command is missing');
     this.#context = context;
-    this.#command = command.includes('/') ? path.resolve(path.dirname(user.file), command) : command;
+    this.#command = command.includes('/') ? path.resolve(path.dirname(file), command) : command;
     this.#args = textList(exec['args'], 'args', place);
     this.#version = versionOf(optionalText(exec, 'apiVersion', place), place);
     this.#isInteractive = wantsTerminal(exec, settings.isInteractive, place);
@@ -67,14 +71,15 @@ export class ExecPlugin implements Credentials {
     };
   }
 
-  async headers(signal: AbortSignal): Promise<Headers> {
-    const { token } = await this.#current(signal);
-    return token === null ? {} : { authorization: `Bearer ${token}` };
+  isAuthProvider(user: User): boolean {
+    return isOurs(user);
   }
 
-  async certificate(signal: AbortSignal): Promise<ClientCertificate | null> {
-    const { certificate } = await this.#current(signal);
-    return certificate ?? this.#context.certificate?.() ?? null;
+  /** A certificate of the plugin's goes before one of the user entry. */
+  async applyAuthentication(_user: User, options: RequestOptions): Promise<void> {
+    const { token, certificate } = await this.#current(options.signal ?? new AbortController().signal);
+    if (certificate !== null) Object.assign(options, certificate);
+    if (token !== null) options.headers = withToken(options.headers, token);
   }
 
   renew(): boolean {
@@ -85,14 +90,14 @@ export class ExecPlugin implements Credentials {
   #info(exec: Fields): unknown {
     const spec: Record<string, unknown> = { interactive: this.#isInteractive };
     if (isTrue(exec, 'provideClusterInfo')) {
-      const { fields } = this.#context.cluster;
+      const { cluster, more } = this.#context.cluster;
       spec['cluster'] = {
-        server: fields['server'],
-        'tls-server-name': fields['tls-server-name'],
-        'insecure-skip-tls-verify': isTrue(fields, 'insecure-skip-tls-verify') || undefined,
-        'certificate-authority-data': dataOrFile(this.#context.cluster, 'certificate-authority')?.toString('base64'),
-        'proxy-url': fields['proxy-url'],
-        config: execExtension(fields['extensions']),
+        server: cluster.server,
+        'tls-server-name': cluster.tlsServerName,
+        'insecure-skip-tls-verify': (cluster.skipTLSVerify && cluster.server.startsWith('https:')) || undefined,
+        'certificate-authority-data': cluster.caFile ? readFileSync(cluster.caFile).toString('base64') : cluster.caData,
+        'proxy-url': cluster.proxyUrl,
+        config: execExtension(more['extensions']),
       };
     }
     return { kind: 'ExecCredential', apiVersion: `${API_GROUP}/${this.#version}`, spec };
@@ -140,7 +145,7 @@ export class ExecPlugin implements Credentials {
     }
     const expiresAtMs = expiry === null ? Number.POSITIVE_INFINITY : Date.parse(expiry);
     if (Number.isNaN(expiresAtMs)) throw this.#failure('its expirationTimestamp is no time');
-    const certificate = cert === null || key === null ? null : { cert: Buffer.from(cert), key: Buffer.from(key) };
+    const certificate = cert === null || key === null ? null : { cert, key };
     return { token, certificate, expiresAtMs };
   }
 
@@ -197,7 +202,7 @@ export class ExecPlugin implements Credentials {
   }
 
   #failure(what: string, stderr = '', hint?: string): AppError {
-    const { user } = this.#context;
+    const { user } = this.#context.entry;
     const said = stderr.trim() === '' ? '' : `: ${printable(stderr.trim())}`;
     return new AppError('UNAUTHENTICATED', `${this.kind} of user ${JSON.stringify(user.name)} failed: ${what}${said}`, {
       data: { advice: hint ?? 'log in again, as for kubectl: `kubectl get pods` must work with the same context.' },

@@ -1,9 +1,10 @@
-// Kubeconfig files as text to one merged whole, as kubectl merges them: the first file that names a cluster, a user, a
-// context or the current context wins. Paths inside a file are relative to that file. Pure but for reading.
+// Kubeconfig files, read by the Kubernetes library and merged as kubectl merges them: the first file that names a cluster, a user,
+// a context or the current context wins, where the library refuses a second. Paths in a file are relative to that file.
 
-import { readFileSync, statSync } from 'node:fs';
+import { statSync } from 'node:fs';
 import { readFile, stat } from 'node:fs/promises';
 import path from 'node:path';
+import { type Cluster, type Context, KubeConfig, type User } from '@kubernetes/client-node';
 import { AppError } from '#proto/errors.ts';
 
 /** Certificates of many clusters fit; a file that was named by mistake does not. */
@@ -11,33 +12,59 @@ const MAX_FILE_BYTES = 16 * 1024 * 1024;
 
 export type Fields = Readonly<Record<string, unknown>>;
 
-/** One named entry, and where it stands: paths in it are relative to that file's folder. */
-export interface Entry {
-  readonly name: string;
-  readonly fields: Fields;
-  readonly file: string;
-}
+/** What the library leaves out of an entry: a token file, most of impersonation, and what a cluster keeps for plugins. */
+const LEFT_OUT = /tokenFile|as-uid|as-groups|as-user-extra|extensions/;
 
 export interface Kubeconfig {
-  readonly currentContext: string | null;
-  readonly clusters: ReadonlyMap<string, Entry>;
-  readonly users: ReadonlyMap<string, Entry>;
-  readonly contexts: ReadonlyMap<string, Entry>;
+  readonly kube: KubeConfig;
   /** That were there, in their order. */
   readonly files: readonly string[];
+  /** Where an entry stands. */
+  fileOf(entry: Cluster | User | Context): string;
+  /** Its fields that the library leaves out; others may be there. */
+  moreOf(entry: Cluster | User): Fields;
 }
 
 /**
  * Files of a list that are missing are passed over, as kubectl does, unless all are: null then. Throws CONFIG_INVALID for
- * a file that cannot be read or is no kubeconfig.
+ * a file that cannot be read or is no kubeconfig. An entry that says too little is not there.
  */
 export async function readKubeconfig(files: readonly string[]): Promise<Kubeconfig | null> {
-  const found: { file: string; fields: Fields }[] = [];
+  const kube = new KubeConfig();
+  const origins = new Map<object, { readonly file: string; readonly more: Fields }>();
+  const found: string[] = [];
   for (const file of files) {
     const text = await readText(file);
-    if (text !== null) found.push({ file, fields: await parse(text, file) });
+    if (text === null) continue;
+    found.push(file);
+    const one = parse(text, file);
+    const more = LEFT_OUT.test(text) ? await entriesOf(text) : { clusters: new Map(), users: new Map() };
+    const known = (list: readonly { name: string }[]) => new Set(list.map(({ name }) => name));
+    const [clusters, users, contexts] = [known(kube.clusters), known(kube.users), known(kube.contexts)];
+    one.clusters = firsts(one.clusters, clusters);
+    one.users = firsts(one.users, users);
+    one.contexts = firsts(one.contexts, contexts);
+    for (const entry of one.clusters) origins.set(entry, { file, more: more.clusters.get(entry.name) ?? {} });
+    for (const entry of one.users) origins.set(entry, { file, more: more.users.get(entry.name) ?? {} });
+    for (const entry of one.contexts) origins.set(entry, { file, more: {} });
+    kube.mergeConfig(one, Boolean(kube.currentContext));
   }
-  return found.length === 0 ? null : merge(found);
+  if (found.length === 0) return null;
+  return {
+    kube,
+    files: found,
+    fileOf: (entry) => origins.get(entry)?.file ?? found.join(':'),
+    moreOf: (entry) => origins.get(entry)?.more ?? {},
+  };
+}
+
+/** The first of each name that is not known yet. */
+function firsts<Entry extends { readonly name: string }>(list: readonly Entry[], known: Set<string>): Entry[] {
+  return list.filter(({ name }) => {
+    if (known.has(name)) return false;
+    known.add(name);
+    return true;
+  });
 }
 
 async function readText(file: string): Promise<string | null> {
@@ -54,53 +81,30 @@ async function readText(file: string): Promise<string | null> {
   }
 }
 
-/** JSON is YAML, and read many times faster. */
-async function parse(text: string, file: string): Promise<Fields> {
-  if (text.trim() === '') return {};
-  const read = text.trimStart().startsWith('{') ? JSON.parse : (await import('./parse-yaml.ts')).parseYaml;
-  let value: unknown;
+function parse(text: string, file: string): KubeConfig {
+  const kube = new KubeConfig();
+  if (text.trim() === '') return kube;
   try {
-    value = read(text);
+    kube.loadFromString(text, { onInvalidEntry: 'filter' });
+    kube.makePathsAbsolute(path.dirname(file));
   } catch (error) {
     // Only the place: the lines around it may hold a token.
-    const { line } = Object(Object(error).linePos?.[0]) as { line?: number };
-    throw fault(file, `it is no YAML${line === undefined ? '' : ` (line ${line})`}`);
+    const { mark } = Object(error) as { mark?: { line?: number } };
+    const what = mark === undefined ? 'it is no kubeconfig' : `it is no YAML (line ${(mark.line ?? 0) + 1})`;
+    throw fault(file, what);
   }
-  if (!isFields(value)) throw fault(file, 'it is no map');
-  return value;
+  return kube;
 }
 
-function merge(found: readonly { file: string; fields: Fields }[]): Kubeconfig {
-  const merged = {
-    clusters: new Map<string, Entry>(),
-    users: new Map<string, Entry>(),
-    contexts: new Map<string, Entry>(),
+/** Of a text that the library has read. */
+async function entriesOf(text: string): Promise<Record<'clusters' | 'users', Map<unknown, Fields>>> {
+  const read = text.trimStart().startsWith('{') ? JSON.parse : (await import('./parse-yaml.ts')).parseYaml;
+  const { clusters, users } = Object(read(text)) as Fields;
+  const map = (list: unknown, inner: string) => {
+    const items: readonly unknown[] = Array.isArray(list) ? list.toReversed() : [];
+    return new Map(items.map((item) => [Object(item).name as unknown, Object(Object(item)[inner]) as Fields]));
   };
-  let currentContext: string | null = null;
-  for (const { file, fields } of found) {
-    currentContext ||= optionalText(fields, 'current-context', file);
-    for (const [list, inner] of [
-      ['clusters', 'cluster'],
-      ['users', 'user'],
-      ['contexts', 'context'],
-    ] as const) {
-      for (const entry of entriesOf(fields[list], inner, `${list} of ${file}`, file)) {
-        if (!merged[list].has(entry.name)) merged[list].set(entry.name, entry);
-      }
-    }
-  }
-  return { ...merged, currentContext: currentContext || null, files: found.map(({ file }) => file) };
-}
-
-function entriesOf(list: unknown, inner: string, place: string, file: string): Entry[] {
-  if (list === undefined || list === null) return [];
-  if (!Array.isArray(list)) throw fault(file, `${place} is no list`);
-  return list.map((item: unknown) => {
-    if (!isFields(item) || typeof item['name'] !== 'string') throw fault(file, `an entry without a name in ${place}`);
-    const fields = item[inner] ?? {};
-    if (!isFields(fields)) throw fault(file, `${inner} ${JSON.stringify(item['name'])} is no map`);
-    return { name: item['name'], fields, file };
-  });
+  return { clusters: map(clusters, 'cluster'), users: map(users, 'user') };
 }
 
 export function isFields(value: unknown): value is Fields {
@@ -108,8 +112,8 @@ export function isFields(value: unknown): value is Fields {
 }
 
 /** null for what is not set or empty; throws for another type, which it names without showing the value. */
-export function optionalText(fields: Fields, name: string, place: string): string | null {
-  const value = fields[name];
+export function optionalText(fields: object, name: string, place: string): string | null {
+  const value = (fields as Fields)[name];
   if (value === undefined || value === null || value === '') return null;
   if (typeof value !== 'string') throw fault(place, `${name} is no text`);
   return value;
@@ -119,24 +123,14 @@ export function isTrue(fields: Fields, name: string): boolean {
   return fields[name] === true || fields[name] === 'true';
 }
 
-/** A path in an entry, from the folder of its file. */
-export function optionalPath(entry: Entry, name: string): string | null {
-  const value = optionalText(entry.fields, name, entry.file);
-  return value === null ? null : path.resolve(path.dirname(entry.file), value);
-}
-
-/** `NAME-data` in base64 wins over the file `NAME`; null where there is neither. */
-export function dataOrFile(entry: Entry, name: string): Buffer | null {
-  const data = optionalText(entry.fields, `${name}-data`, entry.file);
-  if (data !== null) return Buffer.from(data, 'base64');
-  const file = optionalPath(entry, name);
-  if (file === null) return null;
+/** Throws for a file that could not be read whole. */
+export function requireFile(file: string | undefined, what: string, place: string): void {
+  if (file === undefined || file === null) return;
   try {
     if (statSync(file).size > MAX_FILE_BYTES) throw new Error(`it has more than ${MAX_FILE_BYTES} bytes`);
-    return readFileSync(file);
   } catch (error) {
     const why = Object(error).code === 'ENOENT' ? 'there is no such file' : String(Object(error).message);
-    throw fault(entry.file, `${name} ${file} of ${JSON.stringify(entry.name)}: ${why}`, error);
+    throw fault(place, `${what} ${file}: ${why}`, error);
   }
 }
 

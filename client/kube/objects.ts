@@ -1,79 +1,39 @@
-// What we read of objects of the API; a server sends more. Every field may be missing, as from any other version.
+// Objects of the API as they come over the line: the types of the Kubernetes library, and what it has no types for.
 
-export interface ObjectMeta {
-  readonly name?: string;
-  readonly namespace?: string;
-  readonly uid?: string;
-  readonly labels?: Readonly<Record<string, string>>;
-  readonly annotations?: Readonly<Record<string, string>>;
-  readonly deletionTimestamp?: string;
-  readonly creationTimestamp?: string;
-  readonly resourceVersion?: string;
-}
+import type {
+  V1Container,
+  V1ContainerStateTerminated,
+  V1ContainerStatus,
+  V1LabelSelector,
+  V1ObjectMeta,
+  V1Pod,
+  V1Service,
+} from '@kubernetes/client-node';
 
-export interface ContainerStatus {
-  readonly name: string;
-  readonly ready?: boolean;
-  /** `containerd://` and the like, then the id. */
-  readonly containerID?: string;
-  readonly image?: string;
-  readonly state?: {
-    readonly running?: { readonly startedAt?: string };
-    readonly waiting?: { readonly reason?: string; readonly message?: string };
-    readonly terminated?: Terminated;
-  };
-  /** Of its life before this one. */
-  readonly lastState?: { readonly terminated?: Terminated };
-}
+/**
+ * The library turns an answer into objects of its classes, with all the code of the API; what it would have read is this: times
+ * as text, and names without the underscore that it puts before words of the language. Every field but a name may be missing, as
+ * from any other version of the API.
+ */
+export type Wire<T> = T extends Date
+  ? string
+  : T extends readonly (infer Item)[]
+    ? readonly Wire<Item>[]
+    : T extends object
+      ? { readonly [Key in keyof T as Key extends 'name' ? never : Unescaped<Key>]?: Wire<T[Key]> } & Named<T>
+      : T;
+type Unescaped<Key> = Key extends `_${infer Name}` ? Name : Key;
+type Named<T> = { readonly [Key in keyof T as Key extends 'name' ? Key : never]: T[Key] };
 
-export interface Terminated {
-  readonly reason?: string;
-  readonly exitCode?: number;
-}
+export type ObjectMeta = Wire<V1ObjectMeta>;
+export type Container = Wire<V1Container>;
+export type ContainerStatus = Wire<V1ContainerStatus>;
+export type Terminated = Wire<V1ContainerStateTerminated>;
+export type LabelSelector = Wire<V1LabelSelector>;
+export type Pod = Wire<V1Pod> & { readonly metadata: ObjectMeta };
+export type Service = Wire<V1Service> & { readonly metadata: ObjectMeta };
 
-export interface Probe {
-  readonly httpGet?: { readonly port?: number | string };
-  readonly grpc?: { readonly port?: number };
-}
-
-export interface Container {
-  readonly name: string;
-  readonly image?: string;
-  readonly ports?: readonly { readonly name?: string; readonly containerPort: number; readonly protocol?: string }[];
-  readonly livenessProbe?: Probe;
-  readonly readinessProbe?: Probe;
-}
-
-export interface Pod {
-  readonly metadata: ObjectMeta;
-  readonly spec?: {
-    readonly nodeName?: string;
-    readonly containers?: readonly Container[];
-    readonly shareProcessNamespace?: boolean;
-    readonly hostNetwork?: boolean;
-  };
-  readonly status?: {
-    readonly phase?: string;
-    readonly message?: string;
-    readonly reason?: string;
-    readonly podIP?: string;
-    readonly podIPs?: readonly { readonly ip: string }[];
-    readonly conditions?: readonly { readonly type: string; readonly status: string; readonly message?: string }[];
-    readonly containerStatuses?: readonly ContainerStatus[];
-    readonly initContainerStatuses?: readonly ContainerStatus[];
-    readonly ephemeralContainerStatuses?: readonly ContainerStatus[];
-  };
-}
-
-export interface LabelSelector {
-  readonly matchLabels?: Readonly<Record<string, string>>;
-  readonly matchExpressions?: readonly {
-    readonly key: string;
-    readonly operator: string;
-    readonly values?: readonly string[];
-  }[];
-}
-
+/** Of any kind, those of other people's definitions (Rollout) among them. */
 export interface Workload {
   readonly metadata: ObjectMeta;
   readonly spec?: {
@@ -87,12 +47,7 @@ export interface Workload {
   };
 }
 
-export interface Service {
-  readonly metadata: ObjectMeta;
-  readonly spec?: { readonly selector?: Readonly<Record<string, string>>; readonly type?: string };
-}
-
-/** A list as `kubectl get` shows it (meta/v1 Table): cells instead of objects. */
+/** A list as `kubectl get` shows it (meta/v1 Table, which the library has no type for): cells instead of objects. */
 export interface Table {
   readonly metadata?: { readonly continue?: string; readonly remainingItemCount?: number };
   readonly columnDefinitions?: readonly { readonly name: string }[];

@@ -3,18 +3,23 @@
 
 import { constants } from 'node:fs';
 import { access, open, readFile, realpath, rename, rm, stat, writeFile } from 'node:fs/promises';
-import { request } from 'node:http';
+import type { Agent } from 'node:https';
+import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { AppError } from '#proto/errors.ts';
 import type { ClusterSettings } from './config.ts';
-import { connectToServer } from './connection.ts';
-import { dataOrFile, type Entry, type Fields, isFields, optionalText } from './kubeconfig.ts';
+import { ask as askServer } from './connection.ts';
+import { keeping } from './connection-pool.ts';
+import { type Fields, isFields, optionalText, requireFile } from './kubeconfig.ts';
+import { optionsOf } from './login.ts';
 import { expired, expiryOf } from './oidc-token.ts';
-import { proxyFromEnvironment } from './proxy.ts';
+import { proxyAddressText, proxyFromEnvironment } from './proxy.ts';
 import { readBody } from './read-body.ts';
 
 export interface Renewal {
-  readonly user: Entry;
+  readonly user: { readonly name: string };
+  /** Where it stands. */
+  readonly file: string;
   readonly place: string;
   readonly settings: ClusterSettings;
   /** A token that the cluster does not take, whatever it says of itself. */
@@ -30,7 +35,7 @@ const LOCK_PAUSE_MS = 100;
 /** Resolves with an id-token. Rejects with UNAUTHENTICATED where there is no way to one, or no place to keep what comes with it. */
 export async function renewLogin(renewal: Renewal): Promise<string> {
   const { user, place, refused } = renewal;
-  const file = await realpath(user.file);
+  const file = await realpath(renewal.file);
   const unlock = await lock(file, place);
   try {
     const text = await readFile(file, 'utf8');
@@ -103,7 +108,7 @@ function configOf(kubeconfig: Fields, at: number): Fields {
 
 type Tokens = Readonly<Record<string, string>> & { readonly 'id-token': string };
 
-async function ask(config: Fields, { user, place, settings, signal }: Renewal): Promise<Tokens> {
+async function ask(config: Fields, { file, place, settings, signal }: Renewal): Promise<Tokens> {
   const need = (name: string) => {
     const value = optionalText(config, name, place);
     if (value !== null) return value;
@@ -111,9 +116,9 @@ async function ask(config: Fields, { user, place, settings, signal }: Renewal): 
   };
   const [issuer, client, refresh] = [need('idp-issuer-url'), need('client-id'), need('refresh-token')];
   const secret = optionalText(config, 'client-secret', place) ?? '';
-  const ca = dataOrFile({ ...user, fields: config }, 'idp-certificate-authority');
+  const authority = authorityOf(config, file, place);
   const late = AbortSignal.any([signal, AbortSignal.timeout(DEADLINE_MS)]);
-  const http: Provider = { ca, settings, place, signal: late };
+  const http: Provider = { authority, settings, place, signal: late };
   const found = await call(http, `${issuer.replace(/\/$/, '')}/.well-known/openid-configuration`);
   const endpoint = found.body['token_endpoint'];
   if (typeof endpoint !== 'string')
@@ -135,8 +140,21 @@ async function ask(config: Fields, { user, place, settings, signal }: Renewal): 
   return { 'id-token': idToken, ...(typeof nextRefresh === 'string' ? { 'refresh-token': nextRefresh } : {}) };
 }
 
+type Authority = { readonly caData: string } | { readonly caFile: string } | Record<never, never>;
+
+function authorityOf(config: Fields, file: string, place: string): Authority {
+  const name = 'idp-certificate-authority';
+  const caData = optionalText(config, `${name}-data`, place);
+  if (caData !== null) return { caData };
+  const named = optionalText(config, name, place);
+  if (named === null) return {};
+  const caFile = path.resolve(path.dirname(file), named);
+  requireFile(caFile, name, place);
+  return { caFile };
+}
+
 interface Provider {
-  readonly ca: Buffer | null;
+  readonly authority: Authority;
   readonly settings: ClusterSettings;
   readonly place: string;
   readonly signal: AbortSignal;
@@ -149,21 +167,23 @@ interface Answer {
 
 /** A form is posted. Nothing secret goes over a line that is not this machine's own or TLS. */
 async function call(
-  { ca, settings, place, signal }: Provider,
+  { authority, settings, place, signal }: Provider,
   address: string,
   form: Readonly<Record<string, string>> | null = null,
   headers: Readonly<Record<string, string>> = {},
 ): Promise<Answer> {
   const url = URL.canParse(address) ? new URL(address) : null;
   const isLoopback = /^(?:localhost|127\.\d+\.\d+\.\d+|\[::1\])$/.test(url?.hostname ?? '');
-  if (url === null || !(url.protocol === 'https:' || (url.protocol === 'http:' && isLoopback))) {
+  const isOpen = url?.protocol === 'http:';
+  if (url === null || !(url.protocol === 'https:' || (isOpen && isLoopback))) {
     throw expired(place, `has expired, and its provider ${JSON.stringify(address)} is no https address`);
   }
   try {
     const proxy = settings.useProxy ? proxyFromEnvironment(url, settings.env) : null;
-    const tls = { ca, serverName: null, isInsecure: false };
-    const credentials = { certificate: async () => null };
-    const socket = await connectToServer({ server: url, contextName: null, tls, proxy, credentials }, signal);
+    const to = { server: url, contextName: null, proxy, isInsecure: false };
+    const proxied = proxy === null ? {} : { proxyUrl: proxyAddressText(proxy) };
+    const cluster = { name: 'provider', server: url.origin, skipTLSVerify: isOpen, ...authority, ...proxied };
+    const agent: Agent = keeping(to, await optionsOf(cluster, { name: 'nobody' }, null, signal));
     try {
       const body = form === null ? null : new URLSearchParams(form).toString();
       const type = {
@@ -171,15 +191,14 @@ async function call(
         'content-length': Buffer.byteLength(body ?? ''),
       };
       return await new Promise<Answer>((resolve, reject) => {
-        const sent = request({
-          createConnection: () => socket,
+        const options = {
+          agent,
           method: body === null ? 'GET' : 'POST',
-          host: url.hostname,
           path: url.pathname + url.search,
           signal,
           headers: { host: url.host, accept: 'application/json', ...headers, ...(body === null ? {} : type) },
-        });
-        sent.once('error', reject);
+        };
+        const sent = askServer(to, options, reject);
         sent.once('response', (response) => {
           const status = response.statusCode ?? 0;
           readBody(response, LIMIT_BYTES).then((text) => resolve({ status, body: fieldsOf(text) }), reject);
@@ -187,7 +206,7 @@ async function call(
         sent.end(body ?? undefined);
       });
     } finally {
-      socket.destroy();
+      agent.destroy();
     }
   } catch (thrown) {
     const { code, message } = AppError.from(thrown, 'SERVICE_UNAVAILABLE');

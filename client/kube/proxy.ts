@@ -27,6 +27,12 @@ export function parseProxy(text: string, place: string): ProxyAddress {
   return { kind, host, port: url.port === '' ? DEFAULT_PORTS[kind] : Number(url.port), user };
 }
 
+/** As the agents of the Kubernetes library want it. A SOCKS proxy resolves names itself: it may know those we do not. */
+export function proxyAddressText({ kind, host, port, user }: ProxyAddress): string {
+  const login = user === null ? '' : `${encodeURIComponent(user.name)}:${encodeURIComponent(user.password)}@`;
+  return `${kind === 'socks5' ? 'socks5h' : kind}://${login}${isIP(host) === 6 ? `[${host}]` : host}:${port}`;
+}
+
 function decode(text: string): string {
   try {
     return decodeURIComponent(text);

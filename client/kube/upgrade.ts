@@ -2,12 +2,14 @@
 // a WebSocket handshake (RFC 6455 section 4.1).
 
 import { createHash, randomBytes } from 'node:crypto';
-import { type IncomingHttpHeaders, request } from 'node:http';
+import type { ClientRequest, IncomingHttpHeaders } from 'node:http';
+import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { AppError } from '#proto/errors.ts';
 import { VERSION } from '#proto/version.ts';
 import type { ClusterAccess } from './config.ts';
-import { connectToServer } from './connection.ts';
+import { ask } from './connection.ts';
+import type { ConnectionPool } from './connection-pool.ts';
 import { readBody } from './read-body.ts';
 import { type StatusError, toStatusError } from './status.ts';
 
@@ -59,51 +61,61 @@ function webSocketHandshake(protocols: readonly string[]): Handshake {
   };
 }
 
-/** Resolves with the server's refusal where it refuses; rejects for everything else, with nothing left open. */
+export interface UpgradeOptions {
+  readonly kind: UpgradeKind;
+  /** Spoken above it, the preferred first. */
+  readonly protocols: readonly string[];
+}
+
+/**
+ * Resolves with the server's refusal where it refuses, with `stale` where a kept connection was over already; rejects for
+ * everything else, with nothing left open.
+ */
 export async function upgradeOnce(
-  access: ClusterAccess,
+  { access, pool }: { readonly access: ClusterAccess; readonly pool: ConnectionPool },
   url: URL,
-  { kind, protocols }: { readonly kind: UpgradeKind; readonly protocols: readonly string[] },
+  { kind, protocols }: UpgradeOptions,
   signal: AbortSignal,
-): Promise<Upgraded | StatusError> {
+): Promise<Upgraded | StatusError | 'stale'> {
   const handshake = kind === 'spdy' ? spdyHandshake(protocols) : webSocketHandshake(protocols);
-  const credentials = await access.credentials.headers(signal);
-  const socket = await connectToServer(access, signal);
-  try {
-    return await new Promise<Upgraded | StatusError>((resolve, reject) => {
-      const sent = request({
-        createConnection: () => socket,
-        method: handshake.method,
-        host: url.hostname,
-        path: url.pathname + url.search,
-        signal,
-        headers: {
-          ...credentials,
-          host: url.host,
-          'user-agent': `mirrord/${VERSION}`,
-          connection: 'Upgrade',
-          ...handshake.headers,
-        },
-      });
-      sent.once('error', reject);
-      sent.once('upgrade', (response, stream, head) => {
-        const protocol = handshake.chosen(response.headers);
-        if (typeof protocol === 'string' && protocols.includes(protocol)) resolve({ socket: stream, head, protocol });
-        else reject(new AppError('PROTOCOL_VIOLATION', `${url.pathname}: the server upgraded to something else`));
-      });
-      sent.once('response', (response) => {
-        const status = response.statusCode ?? 0;
-        readBody(response, LIMIT_REFUSAL_BYTES)
-          .then((text) => {
-            socket.destroy();
-            resolve(toStatusError(status, text, `open ${url.pathname}`, response.headers['retry-after']));
-          })
-          .catch(reject);
-      });
-      sent.end();
+  const { agent, headers, auth } = await pool.prepare(signal);
+  return new Promise((resolve, reject) => {
+    const options = {
+      agent,
+      auth,
+      method: handshake.method,
+      path: url.pathname + url.search,
+      signal,
+      headers: {
+        ...headers,
+        host: url.host,
+        'user-agent': `mirrord/${VERSION}`,
+        connection: 'Upgrade',
+        ...handshake.headers,
+      },
+    };
+    const sent = ask(access, options, (error) => (isStale(sent, error) ? resolve('stale') : reject(error)));
+    sent.once('upgrade', (response, socket, head) => {
+      const protocol = handshake.chosen(response.headers);
+      if (typeof protocol === 'string' && protocols.includes(protocol)) {
+        // It was given a deadline for being idle as one of many.
+        (socket as Socket).setTimeout(0);
+        return resolve({ socket, head, protocol });
+      }
+      socket.destroy();
+      reject(new AppError('PROTOCOL_VIOLATION', `${url.pathname}: the server upgraded to something else`));
     });
-  } catch (error) {
-    socket.destroy();
-    throw error;
-  }
+    sent.once('response', (response) => {
+      const status = response.statusCode ?? 0;
+      readBody(response, LIMIT_REFUSAL_BYTES)
+        .then((text) => toStatusError(status, text, `open ${url.pathname}`, response.headers['retry-after']))
+        .then(resolve, reject);
+    });
+    sent.end();
+  });
+}
+
+/** The server had closed that connection before our words reached it. */
+export function isStale(sent: ClientRequest, { code }: NodeJS.ErrnoException): boolean {
+  return sent.reusedSocket && (code === 'ECONNRESET' || code === 'EPIPE');
 }

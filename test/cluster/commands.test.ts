@@ -61,8 +61,10 @@ async function writeKubeconfig(user: string): Promise<string> {
     spec: { expirationSeconds: 3600 },
   });
   const file = path.join(folder, user);
-  const { server, tls } = own.api.access;
-  const authority = tls.ca === null ? {} : { 'certificate-authority-data': tls.ca.toString('base64') };
+  const { server, login } = own.api.access;
+  const { ca } = await login.options(new AbortController().signal);
+  const authority =
+    ca === undefined ? {} : { 'certificate-authority-data': Buffer.from(String(ca)).toString('base64') };
   const config = {
     'current-context': 'test',
     clusters: [{ name: 'c', cluster: { server: server.href, ...authority } }],
