@@ -5,7 +5,7 @@ import type { Duplex } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { AppError } from '#proto/errors.ts';
 import type { KubeApi } from '../kube/api.ts';
-import type { Pod } from '../kube/objects.ts';
+import type { Job, Pod } from '../kube/objects.ts';
 import { withResolvers } from '../with-resolvers.ts';
 import { AgentConnections } from './forward.ts';
 import { podState } from './pod-state.ts';
@@ -96,9 +96,9 @@ export async function startAgentPod(options: StartOptions): Promise<AgentPod> {
 /** Resolves with how far the cluster's clock is ahead. */
 async function createJob({ api, namespace, template, signal }: Start): Promise<number> {
   const sentMs = Date.now();
-  const job = await api.create<Pod>(`/apis/batch/v1/namespaces/${namespace}/jobs`, agentJob(template), { signal });
+  const job = await api.create<Job>(`/apis/batch/v1/namespaces/${namespace}/jobs`, agentJob(template), { signal });
   const halfwayMs = (sentMs + Date.now()) / 2;
-  const createdMs = Date.parse(job.metadata.creationTimestamp ?? '');
+  const createdMs = Date.parse(job.metadata?.creationTimestamp ?? '');
   // In whole seconds, cut.
   return Number.isNaN(createdMs) ? 0 : createdMs + 500 - halfwayMs;
 }

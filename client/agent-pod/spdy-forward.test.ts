@@ -1,8 +1,8 @@
 import { once } from 'node:events';
 import net from 'node:net';
-import { Duplex } from 'node:stream';
 import { constants, inflateSync } from 'node:zlib';
 import { afterEach, expect, test } from 'vitest';
+import { HeldSocket } from '../testing/held-socket.ts';
 import { SpdyForward } from './spdy-forward.ts';
 
 const open: { destroy(): void }[] = [];
@@ -161,18 +161,6 @@ test('what is long goes out in frames of 128 KiB, what is small together', async
   expect(all.every((byte, at) => byte === Math.floor(at / 10_240))).toBe(true);
 });
 
-/** A socket in memory: what it was given waits in `held` until `release`. */
-class HeldSocket extends Duplex {
-  readonly held: (() => void)[] = [];
-  override _read(): void {}
-  override _write(_chunk: Buffer, _encoding: string, done: () => void): void {
-    this.held.push(done);
-  }
-  release(): void {
-    for (let done = this.held.shift(); done !== undefined; done = this.held.shift()) done();
-  }
-}
-
 test('bytes come through in whatever pieces their frames arrive, and what else is said is passed over', async () => {
   const socket = new HeldSocket();
   const connection = new SpdyForward(socket, Buffer.alloc(0), PORT);
@@ -191,41 +179,6 @@ test('bytes come through in whatever pieces their frames arrive, and what else i
   expect(got).toBe('hello');
 });
 
-test('who does not read holds up the socket, and gets every byte later', async () => {
-  const socket = new HeldSocket();
-  const connection = new SpdyForward(socket, Buffer.alloc(0), PORT);
-  open.push(connection);
-  const block = Buffer.alloc(64 * 1024, 1);
-  let pushed = 0;
-  for (; !socket.isPaused() && pushed < 100; pushed += 1) {
-    socket.push(data(DATA, block));
-    await new Promise((resolve) => setImmediate(resolve));
-  }
-  expect(pushed).toBeLessThan(20);
-  socket.push(null);
-  let received = 0;
-  for await (const chunk of connection) received += (chunk as Buffer).length;
-  expect(received).toBe(pushed * block.length);
-});
-
-test('a write is done when the socket has taken all of it', async () => {
-  const socket = new HeldSocket();
-  const connection = new SpdyForward(socket, Buffer.alloc(0), PORT);
-  open.push(connection);
-  let isDone = false;
-  const done = new Promise<void>((resolve) => {
-    connection.write(Buffer.alloc(300 * 1024), () => {
-      isDone = true;
-      resolve();
-    });
-  });
-  await new Promise((resolve) => setImmediate(resolve));
-  expect(isDone).toBe(false);
-  const releasing = setInterval(() => socket.release(), 1);
-  await done;
-  clearInterval(releasing);
-});
-
 test.each([
   ['bytes of a stream that nobody opened', data(7, 'x')],
   ['a frame of another version', control(6, Buffer.alloc(4), 2)],
@@ -236,14 +189,4 @@ test.each([
   server.write(bytes);
   const [error] = (await once(connection, 'error')) as [Error];
   expect(error).toMatchObject({ code: 'PROTOCOL_VIOLATION' });
-});
-
-test('an error that came with the answer to the upgrade ends nothing but the connection', async () => {
-  const words = Buffer.concat([data(ERROR, 'nobody listens'), control(7, Buffer.alloc(8))]);
-  const connection = new SpdyForward(new HeldSocket(), words, PORT);
-  expect(connection.errored).toMatchObject({ message: 'port-forward: nobody listens' });
-  // Without a listener of its own this would end the process.
-  await new Promise<void>((resolve) => {
-    connection.once('close', () => resolve());
-  });
 });

@@ -1,6 +1,7 @@
 // The agent's pod as a Job: one template for every way to run it. The cluster itself ends it at its deadline and removes it
 // when it has ended, whatever has become of the client. Nothing in it is a secret. Pure.
 
+import type { Container, Job, PodSpec } from '../kube/objects.ts';
 import type { AgentSettings } from './settings.ts';
 
 export interface PodFeatures {
@@ -69,7 +70,7 @@ const EVERY_TAINT = [{ operator: 'Exists' }];
 
 export type Json = Readonly<Record<string, unknown>>;
 
-export function agentJob(template: PodTemplate): Json {
+export function agentJob(template: PodTemplate): Job {
   const { name, settings } = template;
   const labels = { ...settings.labels, ...meshLabels(settings), ...ownLabels(template) };
   const annotations = {
@@ -93,7 +94,7 @@ export function agentJob(template: PodTemplate): Json {
   };
 }
 
-function podSpec(template: PodTemplate): Json {
+function podSpec(template: PodTemplate): PodSpec {
   const { node, settings } = template;
   const services = servicesOf(template.features);
   return {
@@ -125,7 +126,7 @@ export function servicesOf({ files, mirror, steal }: PodFeatures): Service[] {
   return wanted.flatMap(([isWanted, service]) => (isWanted ? [service] : []));
 }
 
-function agentContainer(template: PodTemplate, services: readonly Service[]): Json {
+function agentContainer(template: PodTemplate, services: readonly Service[]): Container {
   const { features, publicKey, settings } = template;
   return {
     ...container(template, AGENT_CONTAINER, features.network ? CAPABILITIES.agentWithNetwork : []),
@@ -144,7 +145,7 @@ function agentContainer(template: PodTemplate, services: readonly Service[]): Js
   };
 }
 
-function serviceContainer(template: PodTemplate, service: Service): Json {
+function serviceContainer(template: PodTemplate, service: Service): Container {
   return {
     ...container(template, service, CAPABILITIES[service]),
     args: ['/app/dist/beside.js', service],
@@ -153,11 +154,11 @@ function serviceContainer(template: PodTemplate, service: Service): Json {
 }
 
 /** On a port of the kernel's choosing; the client is told it on the way it came by. */
-export function directVariables({ isDirect }: AgentSettings): Json[] {
+export function directVariables({ isDirect }: AgentSettings): NonNullable<Container['env']> {
   return isDirect ? [{ name: 'MIRRORD_DIRECT_LISTEN', value: '0.0.0.0:0' }] : [];
 }
 
-function sharedVariables({ settings }: PodTemplate): Json[] {
+function sharedVariables({ settings }: PodTemplate): NonNullable<Container['env']> {
   return [
     { name: 'MIRRORD_RUNTIME_DIR', value: RUNTIME_DIR },
     { name: 'MIRRORD_LOG_LEVEL', value: settings.logLevel },
@@ -165,7 +166,7 @@ function sharedVariables({ settings }: PodTemplate): Json[] {
   ];
 }
 
-function container({ settings }: PodTemplate, name: string, capabilities: readonly string[]): Json {
+function container({ settings }: PodTemplate, name: string, capabilities: readonly string[]): Container {
   const add = capabilities.filter((capability) => !settings.disabledCapabilities.includes(capability));
   // The API refuses the promise beside SYS_ADMIN, which would not keep it.
   const mayEscalate = settings.isPrivileged || add.includes('SYS_ADMIN');

@@ -1,6 +1,5 @@
 import { once } from 'node:events';
 import net from 'node:net';
-import { Duplex } from 'node:stream';
 import { afterEach, expect, test } from 'vitest';
 import { WebSocketForward } from './websocket-forward.ts';
 import { frameHead, OPCODE } from './websocket-frames.ts';
@@ -83,68 +82,9 @@ test('the end of the other side is an end', async () => {
   await once(connection, 'end');
 });
 
-/** A socket in memory: what it was given waits in `held` until `release`. */
-class HeldSocket extends Duplex {
-  readonly held: (() => void)[] = [];
-  override _read(): void {}
-  override _write(_chunk: Buffer, _encoding: string, done: () => void): void {
-    this.held.push(done);
-  }
-  release(): void {
-    for (let done = this.held.shift(); done !== undefined; done = this.held.shift()) done();
-  }
-}
-
-test('who does not read holds up the socket, and gets every byte later', async () => {
-  const socket = new HeldSocket();
-  const connection = new WebSocketForward(socket, frame(0, PORT), true);
-  open.push(connection);
-  const block = Buffer.alloc(64 * 1024, 1);
-  let pushed = 0;
-  socket.resume();
-  for (; !socket.isPaused() && pushed < 100; pushed += 1) {
-    socket.push(frame(0, block));
-    await new Promise((resolve) => setImmediate(resolve));
-  }
-  expect(pushed).toBeLessThan(20);
-  socket.push(null);
-  let received = 0;
-  for await (const chunk of connection) received += (chunk as Buffer).length;
-  expect(received).toBe(pushed * block.length);
-});
-
-test('a write is done when the socket has taken all of it', async () => {
-  const socket = new HeldSocket();
-  const connection = new WebSocketForward(socket, Buffer.alloc(0), true);
-  open.push(connection);
-  let isDone = false;
-  const done = new Promise<void>((resolve) => {
-    connection.write(Buffer.alloc(300 * 1024), () => {
-      isDone = true;
-      resolve();
-    });
-  });
-  await new Promise((resolve) => setImmediate(resolve));
-  expect(isDone).toBe(false);
-  const releasing = setInterval(() => socket.release(), 1);
-  await done;
-  clearInterval(releasing);
-});
-
 test('a server that answers nonsense is refused', async () => {
   const { connection, server } = await connected();
   server.write(frame(7, Buffer.from('x')));
   const [error] = (await once(connection, 'error')) as [Error];
   expect(error).toMatchObject({ code: 'PROTOCOL_VIOLATION' });
-});
-
-test('an error that came with the answer to the handshake ends nothing but the connection', async () => {
-  const socket = new HeldSocket();
-  const words = frame(1, Buffer.concat([PORT, Buffer.from('nobody listens')]));
-  const connection = new WebSocketForward(socket, Buffer.concat([words, Buffer.from([0x88, 0])]), true);
-  expect(connection.errored).toMatchObject({ message: 'port-forward: nobody listens' });
-  // Without a listener of its own this would end the process.
-  await new Promise<void>((resolve) => {
-    connection.once('close', () => resolve());
-  });
 });

@@ -1,9 +1,9 @@
-// One TCP connection to a port of a pod's loopback, through the API server: the port-forward of Kubernetes over a WebSocket
-// (v4.channel.k8s.io). The first byte of a frame is its channel, 0 for data and 1 for the words of an error; the first frame
-// of either channel says the port. Bytes wait on either side until the other takes them.
+// A port-forward over a WebSocket (v4.channel.k8s.io). The first byte of a frame is its channel, 0 for data and 1 for the words of
+// an error; the first frame of either channel says the port. It knows no half-close.
 
-import { Duplex } from 'node:stream';
+import type { Duplex } from 'node:stream';
 import { AppError } from '#proto/errors.ts';
+import { ForwardStream, LONGEST_FRAME_BYTES } from './forward-stream.ts';
 import { FrameReader, frameHead, OPCODE } from './websocket-frames.ts';
 
 export const WEBSOCKET_FORWARD_PROTOCOL = 'v4.channel.k8s.io';
@@ -11,91 +11,22 @@ export const WEBSOCKET_FORWARD_PROTOCOL = 'v4.channel.k8s.io';
 const DATA = 0;
 const ERROR = 1;
 const PORT_BYTES = 2;
-/** Taken from one write into one frame: what the server reads into memory before it hands it on. */
-const MAX_FRAME_BYTES = 128 * 1024;
-const MAX_ERROR_CHARS = 2_000;
 
-export class WebSocketForward extends Duplex {
-  readonly #socket: Duplex;
+export class WebSocketForward extends ForwardStream {
   readonly #isBelowTls: boolean;
   /** Bytes of each channel's port that are still to come. */
   readonly #portLeft = [PORT_BYTES, PORT_BYTES];
   #channel = -1;
-  #error = '';
-  #isOver = false;
 
   /** `head`: what was received behind the answer to the handshake. */
   constructor(socket: Duplex, head: Buffer, isBelowTls: boolean) {
-    super({ highWaterMark: MAX_FRAME_BYTES });
-    // It may be over before anybody listens: that shows in `errored` then, and must not end the process.
-    this.on('error', () => {});
-    this.#socket = socket;
+    super(socket);
     this.#isBelowTls = isBelowTls;
     const reader = new FrameReader({
       onData: (piece, isStart) => this.#receive(piece, isStart),
       onControl: (opcode, payload) => this.#receiveControl(opcode, payload),
     });
-    const push = (chunk: Buffer) => {
-      try {
-        reader.push(chunk);
-      } catch (error) {
-        this.destroy(AppError.from(error, 'PROTOCOL_VIOLATION'));
-      }
-    };
-    socket.on('data', push);
-    socket.on('error', (error) => this.destroy(error));
-    socket.once('end', () => this.#over());
-    socket.once('close', () => this.#over());
-    if (head.length > 0) push(head);
-  }
-
-  override _read(): void {
-    this.#socket.resume();
-  }
-
-  override _write(chunk: Buffer, _encoding: BufferEncoding, done: (error?: Error | null) => void): void {
-    this.#send([chunk], done);
-  }
-
-  override _writev(chunks: { chunk: Buffer }[], done: (error?: Error | null) => void): void {
-    this.#send(
-      chunks.map(({ chunk }) => chunk),
-      done,
-    );
-  }
-
-  /** The protocol knows no half-close: the end of ours is the end of both. */
-  override _final(done: (error?: Error | null) => void): void {
-    this.#socket.write(frameHead(OPCODE.close, [], true), () => {
-      done();
-      this.destroy();
-    });
-  }
-
-  override _destroy(error: Error | null, done: (error: Error | null) => void): void {
-    this.#socket.destroy();
-    done(error);
-  }
-
-  /** Calls back when the kernel has taken all of it. */
-  #send(chunks: Buffer[], done: (error?: Error | null) => void): void {
-    if (this.#socket.destroyed) {
-      done(new AppError('SERVICE_UNAVAILABLE', 'the port-forward is closed'));
-      return;
-    }
-    this.#socket.cork();
-    let last: (() => void) | undefined;
-    const frames = framesOf(chunks);
-    for (const [index, frame] of frames.entries()) {
-      if (index === frames.length - 1) last = () => done();
-      const payload = this.#isBelowTls ? frame : frame.map((part) => Buffer.from(part));
-      this.#socket.write(frameHead(OPCODE.binary, payload, this.#isBelowTls));
-      for (const [at, part] of payload.entries()) {
-        this.#socket.write(part, at === payload.length - 1 ? last : undefined);
-      }
-    }
-    this.#socket.uncork();
-    if (last === undefined) done();
+    this.begin(reader, head);
   }
 
   #receive(piece: Buffer, isStart: boolean): void {
@@ -110,47 +41,40 @@ export class WebSocketForward extends Duplex {
     this.#portLeft[this.#channel] = portLeft - skipped;
     rest = rest.subarray(skipped);
     if (rest.length === 0) return;
-    if (this.#channel === DATA && !this.push(rest)) this.#socket.pause();
-    if (this.#channel === ERROR) this.#error = (this.#error + rest.toString('utf8')).slice(0, MAX_ERROR_CHARS);
+    if (this.#channel === DATA) this.receive(rest);
+    if (this.#channel === ERROR) this.receiveError(rest);
   }
 
   #receiveControl(opcode: number, payload: Buffer): void {
-    if (opcode === OPCODE.close) this.#over();
-    if (opcode !== OPCODE.ping) return;
-    const answer = [Buffer.from(payload)];
-    this.#socket.cork();
-    this.#socket.write(frameHead(OPCODE.pong, answer, this.#isBelowTls));
-    for (const part of answer) this.#socket.write(part);
-    this.#socket.uncork();
+    if (opcode === OPCODE.close) this.over();
+    if (opcode === OPCODE.ping) this.say(this.#frame(OPCODE.pong, [Buffer.from(payload)]));
   }
 
-  #over(): void {
-    if (this.#isOver || this.destroyed) return;
-    this.#isOver = true;
-    if (this.#error !== '') {
-      this.destroy(new AppError('SERVICE_UNAVAILABLE', `port-forward: ${this.#error.trim()}`));
-      return;
-    }
-    this.push(null);
-    this.#socket.resume();
+  /** Masking changes the payload. */
+  #frame(opcode: number, payload: readonly Buffer[]): Buffer[] {
+    return [frameHead(opcode, payload, this.#isBelowTls), ...payload];
   }
-}
 
-/** Payloads of frames: the channel, then bytes. */
-function framesOf(chunks: readonly Buffer[]): Buffer[][] {
-  const frames: Buffer[][] = [];
-  let bytes = MAX_FRAME_BYTES;
-  for (const chunk of chunks) {
-    for (let rest = chunk; rest.length > 0; ) {
-      if (bytes >= MAX_FRAME_BYTES) {
-        frames.push([Buffer.from([DATA])]);
-        bytes = 0;
+  protected override endFrame(): Buffer {
+    return frameHead(OPCODE.close, [], true);
+  }
+
+  /** The channel, then bytes. */
+  protected override framesOf(chunks: readonly Buffer[]): Buffer[] {
+    const frames: Buffer[][] = [];
+    let bytes = LONGEST_FRAME_BYTES;
+    for (const chunk of chunks) {
+      for (let rest = chunk; rest.length > 0; ) {
+        if (bytes >= LONGEST_FRAME_BYTES) {
+          frames.push([Buffer.from([DATA])]);
+          bytes = 0;
+        }
+        const part = rest.subarray(0, LONGEST_FRAME_BYTES - bytes);
+        frames.at(-1)?.push(this.#isBelowTls ? part : Buffer.from(part));
+        bytes += part.length;
+        rest = rest.subarray(part.length);
       }
-      const part = rest.subarray(0, MAX_FRAME_BYTES - bytes);
-      frames.at(-1)?.push(part);
-      bytes += part.length;
-      rest = rest.subarray(part.length);
     }
+    return frames.flatMap((payload) => this.#frame(OPCODE.binary, payload));
   }
-  return frames;
 }

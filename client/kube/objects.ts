@@ -4,9 +4,12 @@ import type {
   V1Container,
   V1ContainerStateTerminated,
   V1ContainerStatus,
+  V1Job,
   V1LabelSelector,
   V1ObjectMeta,
   V1Pod,
+  V1PodSpec,
+  V1SelfSubjectAccessReview,
   V1Service,
 } from '@kubernetes/client-node';
 
@@ -30,6 +33,9 @@ export type Container = Wire<V1Container>;
 export type ContainerStatus = Wire<V1ContainerStatus>;
 export type Terminated = Wire<V1ContainerStateTerminated>;
 export type LabelSelector = Wire<V1LabelSelector>;
+export type Job = Wire<V1Job>;
+export type PodSpec = Wire<V1PodSpec>;
+export type AccessReview = Wire<V1SelfSubjectAccessReview>;
 export type Pod = Wire<V1Pod> & { readonly metadata: ObjectMeta };
 export type Service = Wire<V1Service> & { readonly metadata: ObjectMeta };
 

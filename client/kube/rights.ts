@@ -2,6 +2,7 @@
 // of docs/kubernetes.md grants these and no others; a test holds the two together.
 
 import type { KubeApi } from './api.ts';
+import type { AccessReview } from './objects.ts';
 
 export interface Right {
   readonly verb: string;
@@ -127,14 +128,13 @@ async function isAllowed(api: KubeApi, right: Right, namespace: string): Promise
     ...(subresource === undefined ? {} : { subresource }),
   };
   try {
-    const { status } = await api.create<{ status?: { allowed?: boolean } }>(
-      '/apis/authorization.k8s.io/v1/selfsubjectaccessreviews',
-      {
-        apiVersion: 'authorization.k8s.io/v1',
-        kind: 'SelfSubjectAccessReview',
-        spec: { resourceAttributes },
-      },
-    );
+    const review: AccessReview = {
+      apiVersion: 'authorization.k8s.io/v1',
+      kind: 'SelfSubjectAccessReview',
+      spec: { resourceAttributes },
+    };
+    const path = '/apis/authorization.k8s.io/v1/selfsubjectaccessreviews';
+    const { status } = await api.create<AccessReview>(path, review);
     return status?.allowed === true;
   } catch {
     return null;
