@@ -1,11 +1,13 @@
 import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
 import { createServer as createTlsServer } from 'node:tls';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { ApiServer } from '../testing/api-server.ts';
 import { testCertificates } from '../testing/certificates.ts';
+import { withResolvers } from '../with-resolvers.ts';
 import { KubeApi } from './api.ts';
 import type { ClusterAccess } from './config.ts';
+import { CONNECT_DEADLINE_MS } from './connection.ts';
 
 const { ca, otherCa, client } = testCertificates();
 const base64 = (bytes: Buffer) => bytes.toString('base64');
@@ -16,6 +18,7 @@ beforeEach(async () => {
   server.answers.set('GET /version', { gitVersion: 'v1' });
 });
 afterEach(async () => {
+  vi.useRealTimers();
   for (const thing of open) await thing.close();
   open.clear();
   await server.close();
@@ -89,6 +92,33 @@ test('a server that is not there is an error that names it and its context', asy
     code: 'SERVICE_UNAVAILABLE',
     message: expect.stringMatching(/context test at 127\.0\.0\.1:\d+ cannot be reached: .*ECONNREFUSED/),
   });
+});
+
+test('a request that had to wait for a connection has all its time for the answer', async () => {
+  const answers: (() => void)[] = [];
+  let asked = withResolvers<void>();
+  server.answers.set('GET /slow', (_, response) => {
+    answers.push(() => response.end('{}'));
+    asked.resolve();
+  });
+  const api = new KubeApi(await server.access({ cluster: { 'certificate-authority-data': base64(ca) } }));
+  open.add(api);
+  const gets = Array.from({ length: 7 }, () => api.get('/slow'));
+  while (answers.length < 6) {
+    await asked.promise;
+    asked = withResolvers<void>();
+  }
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+  const waited = api.get('/slow');
+  for (const answer of answers.splice(0)) answer();
+  while (answers.length < 2) {
+    await asked.promise;
+    asked = withResolvers<void>();
+  }
+  vi.advanceTimersByTime(CONNECT_DEADLINE_MS + 1_000);
+  vi.useRealTimers();
+  for (const answer of answers) answer();
+  await expect(Promise.all([...gets, waited])).resolves.toHaveLength(8);
 });
 
 /** Leads every name to the API server of the test, as a proxy that resolves names itself. */

@@ -9,6 +9,9 @@ import type { ClusterAccess } from './config.ts';
 /** TCP, proxy and TLS handshake together. */
 export const CONNECT_DEADLINE_MS = 15_000;
 
+/** Ways that have been there: a kept connection serves one request after another. */
+const made = new WeakSet<object>();
+
 /** Of a cluster, what a connection needs. */
 export type Reachable = Pick<ClusterAccess, 'server' | 'contextName' | 'proxy'>;
 
@@ -30,17 +33,20 @@ export function ask(to: Reachable, options: Ask, onError: (error: Error) => void
   const sent = (isSecure ? requestTls : requestPlain)({ ...options, host: named, port: portOf(to.server) });
   let isThere = false;
   let isLate = false;
-  const timer = setTimeout(() => {
-    isLate = true;
-    sent.destroy(new Error('late'));
-  }, CONNECT_DEADLINE_MS);
+  let timer: NodeJS.Timeout | undefined;
   const arrived = () => {
     isThere = true;
     clearTimeout(timer);
   };
+  // Who waits for one of the connections that all share is not on the way yet.
   sent.once('socket', (socket) => {
-    if (sent.reusedSocket || (!isSecure && !socket.connecting)) return arrived();
+    if (made.has(socket) || (!isSecure && !socket.connecting)) return arrived();
+    timer = setTimeout(() => {
+      isLate = true;
+      sent.destroy(new Error('late'));
+    }, CONNECT_DEADLINE_MS);
     socket.once(isSecure ? 'secureConnect' : 'connect', () => {
+      made.add(socket);
       socket.setKeepAlive(true, 30_000);
       arrived();
     });
