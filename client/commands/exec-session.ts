@@ -1,7 +1,9 @@
 // The session of `mirrord exec`: what it is opened with, and what the user is told of its life.
 
+import type { ServiceBack } from '#proto/gen/v1/session.ts';
 import type { Backend } from '../backend.ts';
 import { renewalOf } from '../interruption.ts';
+import { printable } from '../printable.ts';
 import type { Session, SessionOptions } from '../session.ts';
 import type { Parts, Run } from './exec.ts';
 
@@ -37,6 +39,9 @@ export async function openSession(run: Run, backend: Backend, parts: Parts, hook
       else if (event.$case === 'targetEnded') {
         if (!hooks.onGone('its process has ended'))
           run.progress.failure('the target has ended: its files answer EIO from here on');
+      } else if (event.$case === 'serviceBack') {
+        const lost = filesLostText(event.value);
+        if (lost !== null) run.progress.failure(lost);
       } else run.progress.failure(`the agent lost its ${event.value.service}: what it served answers EIO`);
       run.log.warn('session event', { event: event.$case });
     },
@@ -55,4 +60,12 @@ export async function openSession(run: Run, backend: Backend, parts: Parts, hook
     },
   };
   return Session.open(options);
+}
+
+/** null: every open file goes on. */
+export function filesLostText({ filesLost, filesLostCount = 0 }: ServiceBack): string | null {
+  if (filesLostCount === 0) return null;
+  const named = filesLost.map((path) => printable(Buffer.from(path).toString()));
+  const more = filesLostCount > named.length ? ` and ${filesLostCount - named.length} more` : '';
+  return `the agent's fs-env ended and is back; open files that are not what they were answer EIO: ${named.join(', ')}${more}`;
 }

@@ -47,6 +47,9 @@ export interface SessionWorld {
   onClosed(session: Session, error: AppError | null): void;
 }
 
+/** The user is told so many by name. */
+const MAX_PATHS_TOLD = 8;
+
 export class Session implements SessionHandlers {
   readonly sessionId: string;
   readonly #stream: SessionStream;
@@ -192,13 +195,14 @@ export class Session implements SessionHandlers {
     }
     const { limits } = this.#world;
     const { relay, facts } = await FileRelay.open({
-      address: await this.#world.findFsEnv(),
-      ...this.#world.mintToken(this.sessionId),
+      find: () => this.#world.findFsEnv(),
+      mintToken: () => this.#world.mintToken(this.sessionId),
       attach: { pid, startTimeTicks, containerId, ...pickWants(opening) },
       client: this.#stream,
       maxRequests: limits.requests,
       deadlineMs: limits.openingDeadlineMs,
       onLost: (error) => this.#tellServiceLost('fs-env', error),
+      onBack: (lost) => this.#tellServiceBack('fs-env', lost),
       onIdle: () => this.#sayGoodbyeWhenIdle(),
     });
     this.#files = relay;
@@ -254,6 +258,14 @@ export class Session implements SessionHandlers {
     const head = SessionEvent.encode({ event }).finish();
     this.#stream.send(makeFrame(0, FrameKind.FRAME_KIND_SESSION_EVENT, head));
     this.#sayGoodbyeWhenIdle();
+  }
+
+  #tellServiceBack(service: string, lost: readonly Uint8Array[]): void {
+    this.#logger.warn({ service, filesLost: lost.length }, 'service is back');
+    const filesLost = lost.slice(0, MAX_PATHS_TOLD).map((path) => Buffer.from(path));
+    const value = { service, filesLost, filesLostCount: lost.length };
+    const head = SessionEvent.encode({ event: { $case: 'serviceBack', value } }).finish();
+    this.#stream.send(makeFrame(0, FrameKind.FRAME_KIND_SESSION_EVENT, head));
   }
 
   #sayGoodbyeWhenIdle(): void {

@@ -15,6 +15,7 @@ import { FileRequest } from '#proto/gen/v1/fs_env.ts';
 import { OpenSession, type TargetRef } from '#proto/gen/v1/session.ts';
 import type { SessionStream } from '#proto/session-stream.ts';
 import { mintToken, newSessionId } from '#proto/token.ts';
+import { childrenOf } from '../fixtures/children.ts';
 
 const room = path.join(import.meta.dirname, '../..');
 
@@ -143,21 +144,6 @@ export function socketCount(pid: number): number {
       return false;
     }
   }).length;
-}
-
-function childrenOf(pid: number): Map<string, number> {
-  const found = new Map<string, number>();
-  for (const name of readdirSync('/proc').filter((entry) => /^\d+$/.test(entry))) {
-    try {
-      const status = readFileSync(`/proc/${name}/status`, 'utf8');
-      if (!new RegExp(`^PPid:\\s*${pid}$`, 'm').test(status)) continue;
-      const [command = '', script = ''] = readFileSync(`/proc/${name}/cmdline`, 'utf8').split('\0');
-      found.set(path.basename(script.endsWith('.js') ? script : command, '.js'), Number(name));
-    } catch {
-      // It ended while we looked.
-    }
-  }
-  return found;
 }
 
 export interface TestSession {

@@ -4,6 +4,7 @@ import { fromErrorDetail } from '#proto/errors.ts';
 import { makeFrame } from '#proto/frame.ts';
 import { ErrorDetail } from '#proto/gen/v1/error.ts';
 import { FrameKind } from '#proto/gen/v1/frame.ts';
+import { FileReply } from '#proto/gen/v1/fs_env.ts';
 import { SessionEvent, SessionOpened } from '#proto/gen/v1/session.ts';
 import { sessionPath } from '#proto/grpc-tuning.ts';
 import { mintToken, newSessionId } from '#proto/token.ts';
@@ -27,6 +28,8 @@ afterAll(async () => {
 });
 
 const read = (length: number) => ({ $case: 'read', value: { handle: 1, offset: 0n, length } }) as const;
+const open = (path: string) =>
+  ({ $case: 'open', value: { path: Buffer.from(path), flags: 0, mode: 0, inlineBytes: 0 } }) as const;
 const hang = { $case: 'sync', value: { handle: 1, dataOnly: false } } as const;
 const crash = { $case: 'makeDir', value: { path: Buffer.from('/'), mode: 0 } } as const;
 const errorIn = (head: Uint8Array) => fromErrorDetail(ErrorDetail.decode(head));
@@ -166,36 +169,30 @@ describe('is refused', () => {
   });
 });
 
-test('fs-env that dies answers what is in flight with an error and an event, and new sessions are served again', async () => {
+test('fs-env that dies comes back to its session: what can be asked twice is, what cannot is an error', async () => {
   const session = await openSession(agent);
   await session.next();
-  session.request(1, hang);
-  session.request(3, crash);
-  const lost = [await session.next(), await session.next()];
-  expect(lost.map(({ id, head }) => [id, errorIn(head).code])).toEqual([
-    [1, 'SERVICE_UNAVAILABLE'],
-    [3, 'SERVICE_UNAVAILABLE'],
-  ]);
+  session.request(1, open('/kept'));
+  const opened = await session.next();
+  expect(FileReply.decode(opened.head).result).toMatchObject({ $case: 'opened' });
+  session.request(3, hang);
+  session.request(5, crash);
+  const lost = await session.next();
+  expect([lost.id, errorIn(lost.head).code]).toEqual([5, 'SERVICE_UNAVAILABLE']);
+  session.request(7, read(1));
   const { event } = SessionEvent.decode((await session.next()).head);
-  expect(event).toMatchObject({ $case: 'serviceLost', value: { service: 'fs-env' } });
-  session.request(5, read(1));
-  expect(errorIn((await session.next()).head)).toMatchObject({ code: 'SERVICE_UNAVAILABLE' });
+  expect(event).toMatchObject({ $case: 'serviceBack', value: { service: 'fs-env', filesLost: [] } });
+  // Asked while it was away, of the file as it is known since before.
+  expect([(await session.next()).id, agent.log()]).toEqual([7, expect.stringContaining('service is back')]);
+  // It dies of the same again: its second time is its last.
+  session.request(9, crash);
+  const again = [await session.next(), await session.next()];
+  expect(again.map(({ id, head }) => [id, errorIn(head).code]).toSorted()).toEqual([
+    [3, 'SERVICE_UNAVAILABLE'],
+    [9, 'SERVICE_UNAVAILABLE'],
+  ]);
+  await session.next();
   await session.close();
-  await expect
-    .poll(
-      async () => {
-        const again = await openSession(agent);
-        try {
-          await again.next();
-          await again.close();
-          return 'served';
-        } catch (error) {
-          return (error as Error).message;
-        }
-      },
-      { timeout: 10_000 },
-    )
-    .toBe('served');
 });
 
 test('no secret of a session is in the log', async () => {

@@ -1,9 +1,9 @@
 // Stands in for fs-env where a test needs it to misbehave: a process that speaks the true protocol, knows no files, and
-// takes its orders from the requests. Read: so many bytes. Stat: answered. Sync: never answered. MakeDir: dies by SIGKILL.
+// takes its orders from the requests. Open: one file. Read: so many bytes. Stat: answered. Sync: never answered. MakeDir: dies by SIGKILL.
 
 import { type Frame, makeFrame } from '#proto/frame.ts';
 import { FrameKind } from '#proto/gen/v1/frame.ts';
-import { AttachTarget, FileReply, FileRequest } from '#proto/gen/v1/fs_env.ts';
+import { AttachTarget, FileReply, FileRequest, FileStat } from '#proto/gen/v1/fs_env.ts';
 import { TargetFacts } from '#proto/gen/v1/session.ts';
 import type { SessionHandlers } from '#proto/session-stream.ts';
 import { Bus } from '#runtime/bus.ts';
@@ -12,6 +12,8 @@ import { createLogger } from '#runtime/logger.ts';
 import { type IncomingSession, serveSessions } from '#runtime/rpc.ts';
 import { readSettings, sessionKey, text } from '#runtime/settings.ts';
 import { Shutdown } from '#runtime/shutdown.ts';
+
+const NO_STAT = FileStat.decode(Buffer.alloc(0));
 
 const settings = readSettings(process.env, {
   natsUrl: text('MIRRORD_NATS_URL'),
@@ -60,6 +62,11 @@ function answerTo({ id, head }: Frame): Frame | null {
   switch (op?.$case) {
     case 'read':
       return makeFrame(id, FrameKind.FRAME_KIND_FILE_REPLY, done, Buffer.alloc(op.value.length, 'x'));
+    case 'open': {
+      const stat = { ...NO_STAT, mode: 0o100_644, inode: 1n, bornNs: 1n };
+      const result = { $case: 'opened', value: { handle: 1, stat } } as const;
+      return makeFrame(id, FrameKind.FRAME_KIND_FILE_REPLY, FileReply.encode({ errno: 0, result }).finish());
+    }
     case 'stat':
       return makeFrame(id, FrameKind.FRAME_KIND_FILE_REPLY, done);
     case 'makeDir':

@@ -116,6 +116,10 @@ export interface SessionEvent {
 export interface ServiceBack {
   /** As in ServiceLost. */
   service: string;
+  /** Of fs-env: paths of open files that could not be opened again and answer EIO, the first of them. */
+  filesLost: Buffer[];
+  /** How many there are in all. */
+  filesLostCount?: number | undefined;
 }
 
 export interface TargetEnded {
@@ -784,13 +788,19 @@ export const SessionEvent: MessageFns<SessionEvent> = {
 };
 
 function createBaseServiceBack(): ServiceBack {
-  return { service: "" };
+  return { service: "", filesLost: [], filesLostCount: undefined };
 }
 
 export const ServiceBack: MessageFns<ServiceBack> = {
   encode(message: ServiceBack, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.service !== "") {
       writer.uint32(10).string(message.service);
+    }
+    for (const v of message.filesLost) {
+      writer.uint32(18).bytes(v!);
+    }
+    if (message.filesLostCount !== undefined) {
+      writer.uint32(24).uint32(message.filesLostCount);
     }
     return writer;
   },
@@ -814,6 +824,22 @@ export const ServiceBack: MessageFns<ServiceBack> = {
             }
 
             message.service = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.filesLost.push(Buffer.from(reader.bytes()));
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.filesLostCount = reader.uint32();
             continue;
           }
         }

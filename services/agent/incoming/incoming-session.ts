@@ -86,7 +86,7 @@ export class IncomingSession {
       },
       onBack: () => {
         logger.info({ service }, 'service is back');
-        this.#tell({ $case: 'serviceBack', value: { service } });
+        this.#tell({ $case: 'serviceBack', value: { service, filesLost: [] } });
       },
     });
   }
