@@ -46,6 +46,11 @@ export class RequestReader {
     return this.isBetweenRequests && !this.#isLastRequest && this.#pushed.length === 0;
   }
 
+  /** At a request: what comes is the rest of its body, so many bytes, of at least one. */
+  beginWithin(left: number): void {
+    this.#body = new Body({ kind: 'length', bytes: left });
+  }
+
   push(chunk: Buffer): void {
     this.#pushed.push(chunk);
   }

@@ -5,6 +5,9 @@
 
 #include "plain_message.h"
 
+/* Reads that fill the memory, of one socket, before it is another's turn. */
+static constexpr int READS_OF_ONE = 8;
+
 void Exchanges::set_screen(uint32_t screen, const std::optional<std::vector<std::string>> &texts)
 {
 	if (screen >= MAX_SCREENS)
@@ -33,8 +36,8 @@ bool Exchanges::join(int client, uint32_t client_id, int origin, uint32_t origin
 		sides_.resize(most + 1);
 	part(client);
 	part(origin);
-	sides_[static_cast<size_t>(client)] = {origin, client_id, screen, true, 0};
-	sides_[static_cast<size_t>(origin)] = {client, origin_id, screen, false, 0};
+	sides_[static_cast<size_t>(client)] = {origin, client_id, screen, true, 0, 0};
+	sides_[static_cast<size_t>(origin)] = {client, origin_id, screen, false, 0, 0};
 	return true;
 }
 
@@ -53,20 +56,42 @@ uint32_t Exchanges::part(int fd)
 		return 0;
 	struct one_side &other = sides_[static_cast<size_t>(sides_[at].other)];
 	uint32_t asked = sides_[at].asked | other.asked;
+	uint64_t left = sides_[at].left + other.left;
+	struct one_side &client = sides_[at].is_client ? sides_[at] : other;
 
 	other = {};
 	sides_[at] = {};
-	return PAIR_PARTED | asked;
+	client.left = left;
+	return PAIR_PARTED | asked | (left > 0 ? PAIR_UNSENT : 0U);
 }
 
-/* A request that no filter can want. */
-bool Exchanges::is_free_request(const struct one_side &client, const uint8_t *bytes, size_t count, uint32_t *asked) const
+uint64_t Exchanges::take_left(int client)
+{
+	size_t at = static_cast<size_t>(client);
+	uint64_t left = 0;
+
+	if (at < sides_.size() && sides_[at].other < 0)
+		std::swap(left, sides_[at].left);
+	return left;
+}
+
+/*
+ * A request, or the beginning of one, that no filter can want, or what follows of its body. Then what is on its way with it, and
+ * what is still to come.
+ */
+bool Exchanges::may_pass(const struct one_side &client, const uint8_t *bytes, size_t count, uint32_t *asked, uint64_t *left) const
 {
 	struct plain_message message;
 
-	if (!read_plain_request(bytes, count, &message) || screens_[client.screen].screen.stops(bytes, message.head_end))
+	if (client.asked != 0) {
+		*asked = client.asked;
+		*left = client.left - count;
+		return count <= client.left;
+	}
+	if (!read_plain_beginning(bytes, count, &message) || screens_[client.screen].screen.stops(bytes, message.head_end))
 		return false;
 	*asked = message.is_head ? PAIR_ASKED | PAIR_ASKED_HEAD : PAIR_ASKED;
+	*left = message.left;
 	return true;
 }
 
@@ -85,29 +110,51 @@ struct passed Exchanges::forward(int fd, uint32_t asked, const uint8_t *bytes, s
 	return {part(fd) | PAIR_REST, start, static_cast<int64_t>(count - start)};
 }
 
+/* One read, and more of them while they fill the memory: what is left is not told anew. */
+struct passed Exchanges::pass_request(int fd, uint8_t *bytes, size_t size)
+{
+	struct one_side &side = sides_[static_cast<size_t>(fd)];
+
+	for (int reads = 0;; reads++) {
+		int64_t got = streams_.read(fd, bytes, size);
+		size_t count = got > 0 ? static_cast<size_t>(got) : 0;
+		bool is_all = count < size;
+		struct passed passed;
+		uint32_t asked;
+		uint64_t left;
+
+		if (got == -EAGAIN)
+			return {0, 0, 0};
+		/* An end is told with what precedes it. */
+		if (count == 0 || streams_.has_end(fd) || (!is_all && reads == READS_OF_ONE) || !may_pass(side, bytes, count, &asked, &left))
+			return {part(fd) | PAIR_READ, 0, got};
+		if (side.asked == 0)
+			screens_[side.screen].count++;
+		side.left = left;
+		passed = forward(fd, asked, bytes, count);
+		if (passed.told != 0 || is_all)
+			return passed;
+	}
+}
+
 struct passed Exchanges::pass(int fd, uint8_t *bytes, size_t size)
 {
 	const struct one_side &side = sides_[static_cast<size_t>(fd)];
+
+	if (side.is_client)
+		return pass_request(fd, bytes, size);
 	int64_t got = streams_.read(fd, bytes, size);
 	size_t count = got > 0 ? static_cast<size_t>(got) : 0;
+	const struct one_side &client = sides_[static_cast<size_t>(side.other)];
+	bool is_to_head = (client.asked & PAIR_ASKED_HEAD) != 0;
 	struct plain_message message;
-	uint32_t asked;
 
 	if (got == -EAGAIN)
 		return {0, 0, 0};
-	/* A read that fills the memory may have left something, and an end is told with what precedes it. */
-	if (count > 0 && count < size && !streams_.has_end(fd)) {
-		if (side.is_client && side.asked == 0 && is_free_request(side, bytes, count, &asked)) {
-			screens_[side.screen].count++;
-			return forward(fd, asked, bytes, count);
-		}
-		if (!side.is_client) {
-			uint32_t due = sides_[static_cast<size_t>(side.other)].asked;
-
-			if (due != 0 && read_plain_response(bytes, count, (due & PAIR_ASKED_HEAD) != 0, &message))
-				return forward(fd, 0, bytes, count);
-		}
-	}
+	/* An answer before all of the request is nothing plain. */
+	if (count > 0 && count < size && !streams_.has_end(fd) && client.asked != 0 && client.left == 0 &&
+	    read_plain_response(bytes, count, is_to_head, &message))
+		return forward(fd, 0, bytes, count);
 	return {part(fd) | PAIR_READ, 0, got};
 }
 

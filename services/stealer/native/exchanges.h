@@ -1,6 +1,6 @@
 /*
  * Connections joined in pairs, a client's and its own to the target, between two requests of HTTP/1. As long as what comes is
- * plain and no filter can want it, a request and its answer are passed on right where they were read. Whatever else comes
+ * plain and no filter can want it, a request, a large body read by read, and its answer are passed on right where they were read. Whatever else comes
  * parts the two, and is told with what there is to know of the request that is on its way. Nothing here knows of Node.
  */
 #ifndef MIRRORD_STEALER_EXCHANGES_H
@@ -27,6 +27,8 @@ enum : uint32_t {
 	PAIR_READ = 64,
 	/* So does what is left to be written to the other one, of a message that is passed on. */
 	PAIR_REST = 128,
+	/* A part of the request that was passed on is still to come (take_left). */
+	PAIR_UNSENT = 256,
 };
 
 /* Ports whose connections are joined; those beyond are not. */
@@ -63,6 +65,8 @@ class Exchanges
 	bool is_joined(int fd, uint32_t id) const;
 	/* PAIR_PARTED and what is on its way; 0 when it is not joined. */
 	uint32_t part(int fd);
+	/* After PAIR_UNSENT, of the client's socket: bytes of its request's body that are still to come. Once. */
+	uint64_t take_left(int client);
 	/* Reads a joined socket. */
 	struct passed pass(int fd, uint8_t *bytes, size_t size);
 	/*
@@ -80,6 +84,8 @@ class Exchanges
 		bool is_client = false;
 		/* Of clients: PAIR_ASKED and PAIR_ASKED_HEAD. */
 		uint32_t asked = 0;
+		/* Of a client, and of one that was: what is to come of the request's body. */
+		uint64_t left = 0;
 	};
 	struct one_screen {
 		Screen screen;
@@ -87,7 +93,8 @@ class Exchanges
 	};
 
 	struct passed forward(int fd, uint32_t asked, const uint8_t *bytes, size_t count);
-	bool is_free_request(const struct one_side &client, const uint8_t *bytes, size_t count, uint32_t *asked) const;
+	bool may_pass(const struct one_side &client, const uint8_t *bytes, size_t count, uint32_t *asked, uint64_t *left) const;
+	struct passed pass_request(int fd, uint8_t *bytes, size_t size);
 
 	const Streams &streams_;
 	/* By descriptor. */

@@ -32,6 +32,8 @@ export const PAIR_ASKED_HEAD = 32;
 export const PAIR_READ = 64;
 /** So does what is left to be written to the other one, of a message that was passed on. */
 export const PAIR_REST = 128;
+/** A part of the body of the request that was passed on is still to come: `takeLeft` says how much. */
+export const PAIR_UNSENT = 256;
 /** Beside the number of those that are told: others are ready, and wait until these have been dealt with. */
 export const TOLD_MORE = 1 << 16;
 /** Sockets that are told of at once. */
@@ -68,6 +70,8 @@ export interface NativeSockets {
   join(clientFd: number, clientId: number, originFd: number, originId: number, screen: number): boolean;
   /** A sum of PAIR_PARTED and what is on its way; 0 when it is not joined. */
   part(fd: number): number;
+  /** After PAIR_UNSENT, once: bytes of the request's body that are still to come from the client. */
+  takeLeft(clientFd: number): number;
   /** Texts in lower case; null stops every request. */
   setScreen(screen: number, texts: readonly string[] | null): void;
   /** Requests that the screen let pass since the last call. */

@@ -212,6 +212,11 @@ bool is_version(const uint8_t *bytes, size_t at, size_t size)
 
 bool read_plain_request(const uint8_t *bytes, size_t size, struct plain_message *message)
 {
+	return read_plain_beginning(bytes, size, message) && message->left == 0;
+}
+
+bool read_plain_beginning(const uint8_t *bytes, size_t size, struct plain_message *message)
+{
 	struct facts facts = {};
 	size_t method_end = behind(bytes, 0, size, TOKEN);
 	size_t target_end;
@@ -228,7 +233,14 @@ bool read_plain_request(const uint8_t *bytes, size_t size, struct plain_message 
 		return false;
 	message->head_end = facts.head_end;
 	message->is_head = method_end == 4 && memcmp(bytes, "HEAD", 4) == 0;
-	return facts.hosts <= 1 && has_whole_body(bytes, size, &facts);
+	message->left = 0;
+	if (facts.hosts > 1)
+		return false;
+	if (!facts.is_chunked && size - facts.head_end < facts.content_length) {
+		message->left = facts.content_length - (size - facts.head_end);
+		return true;
+	}
+	return has_whole_body(bytes, size, &facts);
 }
 
 bool read_plain_response(const uint8_t *bytes, size_t size, bool is_to_head, struct plain_message *message)
@@ -253,6 +265,7 @@ bool read_plain_response(const uint8_t *bytes, size_t size, bool is_to_head, str
 		return false;
 	message->head_end = facts.head_end;
 	message->is_head = is_to_head;
+	message->left = 0;
 	if (facts.is_chunked && facts.has_length)
 		return false;
 	if (!has_body)

@@ -1,6 +1,6 @@
 /*
- * Messages of HTTP/1.1 that need nobody's decision: whole in one read, alone in it, and framed so that everybody reads them
- * the same. What is plain here is one whole message to services/runtime/http too, which reads all the others; a test holds
+ * Messages of HTTP/1.1 that need nobody's decision: alone in one read, whole but for bodies of requests with a length, and framed so that
+ * everybody reads them the same. What is plain here is one whole message to services/runtime/http too, which reads all the others; a test holds
  * the two together. Nothing here knows of Node or of sockets.
  */
 #ifndef MIRRORD_STEALER_PLAIN_MESSAGE_H
@@ -18,10 +18,14 @@ struct plain_message {
 	size_t head_end;
 	/* Of a request: its method is HEAD, so that its answer has no body. */
 	bool is_head;
+	/* Bytes of the body that are still to come. */
+	uint64_t left;
 };
 
 /* A request that says nothing of its connection but keep-alive, and asks for no other protocol. */
 bool read_plain_request(const uint8_t *bytes, size_t size, struct plain_message *message);
+/* Such a request, or the beginning of one with a length: the head, and as much of the body as there is. */
+bool read_plain_beginning(const uint8_t *bytes, size_t size, struct plain_message *message);
 /* The answer proper to a request, behind which the connection goes on. */
 bool read_plain_response(const uint8_t *bytes, size_t size, bool is_to_head, struct plain_message *message);
 

@@ -33,6 +33,7 @@ public:
 	Napi::Value take_count(const Napi::CallbackInfo &info);
 	Napi::Value join(const Napi::CallbackInfo &info);
 	Napi::Value part(const Napi::CallbackInfo &info);
+	Napi::Value take_left(const Napi::CallbackInfo &info);
 	Napi::Value read(const Napi::CallbackInfo &info);
 	Napi::Value write_read(const Napi::CallbackInfo &info);
 	Napi::Value write(const Napi::CallbackInfo &info);
@@ -262,6 +263,12 @@ Napi::Value Sockets::part(const Napi::CallbackInfo &info)
 	return to_value(info, exchanges_.part(to_int(info[0])));
 }
 
+/* (clientFd): as Exchanges::take_left. */
+Napi::Value Sockets::take_left(const Napi::CallbackInfo &info)
+{
+	return to_value(info, static_cast<int64_t>(exchanges_.take_left(to_int(info[0]))));
+}
+
 /* (fd, most): how many bytes lie in `bytes`, or -errno. */
 Napi::Value Sockets::read(const Napi::CallbackInfo &info)
 {
@@ -341,6 +348,7 @@ Napi::Function define_sockets(Napi::Env env)
 	                                    Sockets::InstanceMethod<&Sockets::take_count>("takeCount"),
 	                                    Sockets::InstanceMethod<&Sockets::join>("join"),
 	                                    Sockets::InstanceMethod<&Sockets::part>("part"),
+	                                    Sockets::InstanceMethod<&Sockets::take_left>("takeLeft"),
 	                                    Sockets::InstanceMethod<&Sockets::read>("read"),
 	                                    Sockets::InstanceMethod<&Sockets::write_read>("writeRead"),
 	                                    Sockets::InstanceMethod<&Sockets::write>("write"),

@@ -44,6 +44,11 @@ export class DecidedRequests {
     return this.#held === undefined && this.#decided.length === 0 && this.#reader.isAtRequest;
   }
 
+  /** At a request: its head and some of its body have been sent on by another, so much is still to come. */
+  beginWithin(left: number): void {
+    this.#reader.beginWithin(left);
+  }
+
   push(bytes: Buffer): void {
     this.#reader.push(bytes);
   }

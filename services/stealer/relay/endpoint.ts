@@ -33,8 +33,9 @@ export interface JoinEvents {
    * Nothing is passed on any more; comes before anything else is told of either end.
    *
    * @param asked the method of a request that was passed on and whose answer is due
+   * @param left bytes of its body that are still to come from the client
    */
-  onParted(asked: 'GET' | 'HEAD' | undefined): void;
+  onParted(asked: 'GET' | 'HEAD' | undefined, left: number): void;
   /** Right after it: the end of a message that belongs to the other end, and that its kernel did not take. */
   onRest(isFromClient: boolean, bytes: Buffer): void;
 }

@@ -11,12 +11,12 @@ import type { ResponsePiece } from '#runtime/http/response-reader.ts';
 import { Deadline } from './deadline.ts';
 import { type DecidedPiece, DecidedRequests } from './decided-requests.ts';
 import type { Taker } from './decision.ts';
-import type { Endpoint } from './endpoint.ts';
+import type { Endpoint, JoinEvents } from './endpoint.ts';
 import { isHttp2, isHttp2Answer, NOTHING } from './recognise.ts';
 import { type Asked, badGateway, type Http1RelayOptions, newAsked, Side } from './side.ts';
 import { LINGER_MS, REFUSED_MS } from './times.ts';
 
-export class Http1Relay {
+export class Http1Relay implements JoinEvents {
   readonly #client: Endpoint;
   readonly #options: Http1RelayOptions;
   readonly #requests: DecidedRequests;
@@ -43,7 +43,7 @@ export class Http1Relay {
   /** The last request went to a session: the target's idle connection may end without the client's. */
   #wasLastTaken = false;
   readonly #deadline = new Deadline();
-  /** Plain requests pass without us, until `#part`. */
+  /** Plain requests pass without us, until `onParted`. */
   #isJoined = false;
 
   constructor(options: Http1RelayOptions) {
@@ -135,21 +135,19 @@ export class Http1Relay {
     const isEnding = this.#hasClientEnded || this.#origin.isOver || this.#isJoined;
     if (isBusy || isEnding || this.#wasLastTaken || !this.#hasSeenHead) return;
     if (!this.#requests.isAtRequest || !this.#origin.reader.isAtResponse) return;
-    const onParted = (asked?: string): void => this.#onParted(asked);
-    const onRest = (isFromClient: boolean, bytes: Buffer): void => this.#onRest(isFromClient, bytes);
-    this.#isJoined = this.#client.join?.(this.#origin.endpoint, this.#options.screen, { onParted, onRest }) === true;
+    this.#isJoined = this.#client.join?.(this.#origin.endpoint, this.#options.screen, this) === true;
   }
 
-  #part(): void {
-    if (this.#isJoined) this.#client.part?.();
-  }
-
-  #onParted(method: string | undefined): void {
+  onParted(method: 'GET' | 'HEAD' | undefined, left: number): void {
     this.#isJoined = false;
-    if (method !== undefined) this.#asked.push(newAsked(method, this.#origin, true));
+    if (method === undefined) return;
+    this.#asked.push(newAsked(method, this.#origin, left === 0));
+    if (left === 0) return;
+    this.#sending = this.#asked[0];
+    this.#requests.beginWithin(left);
   }
 
-  #onRest(isFromClient: boolean, bytes: Buffer): void {
+  onRest(isFromClient: boolean, bytes: Buffer): void {
     if (isFromClient) this.#send(this.#origin, bytes);
     else this.#answer(this.#origin, bytes);
     this.#pump();
@@ -248,7 +246,7 @@ export class Http1Relay {
   }
 
   #onSideData(side: Side, bytes: Buffer): void {
-    this.#part();
+    this.#client.part?.();
     if (this.#isClosed || side.isOver) return;
     if (this.#tunnel === side) {
       this.#answer(side, bytes);
@@ -308,7 +306,7 @@ export class Http1Relay {
   /** The side's FIN, or its failure. */
   #onSideOver(side: Side, isFailure: boolean): void {
     if (side.isOver || this.#isClosed) return;
-    this.#part();
+    this.#client.part?.();
     side.isOver = true;
     if (!side.isOrigin) this.#forget(side);
     if (this.#full === side) this.#full = undefined;

@@ -142,3 +142,62 @@ test('many connections at once, each with plain requests and uploads: every body
   };
   await Promise.all(Array.from({ length: 24 }, (_, who) => talk(who)));
 });
+
+test('a body passes piece by piece, to a target that reads at once and to one that does not at first, and arrives as it was sent', {
+  timeout: 60_000,
+}, async () => {
+  let paused: Socket | undefined;
+  const origin = await world.serveRaw((socket) => {
+    let seen = Buffer.alloc(0);
+    socket.on('data', (bytes) => {
+      seen = Buffer.concat([seen, bytes]);
+      const end = seen.indexOf('\r\n\r\n') + 4;
+      const length = Number(/content-length: (\d+)/i.exec(seen.subarray(0, end).toString('latin1'))?.[1] ?? 0);
+      if (seen.includes('/slowly') && paused === undefined) paused = socket.pause();
+      if (seen.length < end + length) return;
+      const text = sha(seen.subarray(end).toString('latin1'));
+      seen = Buffer.alloc(0);
+      socket.write(`HTTP/1.1 200 OK\r\nContent-Length: ${text.length}\r\n\r\n${text}`);
+    });
+  });
+  await world.open(origin, origin);
+  const socket = world.connect();
+  await exchange(socket, get('/'), sha(''));
+  for (const size of [1, 5_000, 300_000, 3_000_000]) {
+    const body = `${size} `.repeat(size).slice(0, size);
+    const head = `PUT /${size === 3_000_000 ? 'slowly' : ''} HTTP/1.1\r\nHost: a\r\nContent-Length: ${size}\r\n\r\n`;
+    const answer = exchange(socket, head, sha(body));
+    for (let at = 0; at < size; at += 100_000) {
+      socket.write(body.slice(at, at + 100_000), 'latin1');
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    paused?.resume();
+    expect(await answer).toContain(sha(body));
+  }
+  expect(await exchange(socket, get('/'), sha(''))).toContain('200 OK');
+  expect(world.decisions).toBeLessThan(4);
+});
+
+test('an answer before all of the body, an end within it, and another request right behind it', async () => {
+  const answer = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok';
+  const all: Buffer[] = [];
+  const ended = new Map<string, () => void>();
+  const origin = await world.serveRaw((socket) => {
+    socket.on('data', (bytes) => {
+      all.push(bytes);
+      if (bytes.includes('HTTP/1.1')) socket.write(answer);
+    });
+    socket.on('end', () => ended.get('target')?.());
+  });
+  await world.open(origin, origin);
+  const put = 'PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n';
+  const socket = world.connect();
+  for (const text of [get('/'), get('/'), `${put}1234`, `56789${get('/2')}`, `${put}123456789`, `${put}1`]) {
+    await exchange(socket, text, 'ok');
+  }
+  const isEnded = new Promise<void>((resolve) => ended.set('target', resolve));
+  socket.end('2345');
+  await isEnded;
+  const sent = [get('/'), get('/'), put, '123456789', get('/2'), put, '123456789', put, '12345'];
+  expect(Buffer.concat(all).toString('latin1')).toBe(sent.join(''));
+});

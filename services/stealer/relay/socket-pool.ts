@@ -14,6 +14,7 @@ import {
   PAIR_PARTED,
   PAIR_READ,
   PAIR_REST,
+  PAIR_UNSENT,
   SOCKET_ENDS,
   SOCKET_READABLE,
   SOCKET_WRITABLE,
@@ -202,7 +203,7 @@ export class SocketPool {
     if (joined === undefined) return;
     joined.client.joined = undefined;
     joined.origin.joined = undefined;
-    joined.events.onParted(askedOf(mask));
+    joined.events.onParted(askedOf(mask), (mask & PAIR_UNSENT) === 0 ? 0 : this.#native.takeLeft(joined.client.fd));
   }
 
   /** The member's `flush` is called when this turn is over. */

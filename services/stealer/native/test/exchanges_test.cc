@@ -274,10 +274,53 @@ static void parts()
 
 	CHECK(one.exchanges.turn(ready, 2, &next, one.memory, sizeof one.memory, &told) == 1);
 	CHECK(told.id == 2 && told.mask == (SOCKET_READABLE | SOCKET_ENDS | PAIR_PARTED | PAIR_ASKED) && told.count == 0);
-	/* What was read fills the memory: there may be more. */
-	CHECK(one.join() && write(one.client, GET.data(), GET.size()) > 0);
-	CHECK(one.exchanges.pass(one.near_client, one.memory, GET.size()).told == (PAIR_PARTED | PAIR_READ));
-	CHECK(one.join() && one.exchanges.pass(one.near_client, one.memory, sizeof one.memory).told == 0);
+	/* What was read fills the memory: there may be more, and there is. */
+	CHECK(one.join() && write(one.client, (GET + "x").data(), GET.size() + 1) > 0);
+	CHECK(one.exchanges.pass(one.near_client, one.memory, GET.size()).told == (PAIR_PARTED | PAIR_READ | PAIR_ASKED));
+	CHECK(one.memory[0] == 'x' && world::got(one.origin).find(GET) != std::string::npos);
+}
+
+/* A body passes read by read; what comes too early or is too much of it parts the two, and is told with what is left. */
+static void bodies()
+{
+	const uint32_t read = PAIR_PARTED | PAIR_READ | PAIR_ASKED | SOCKET_READABLE;
+	const std::string put = "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 5000\r\n\r\n", body(5000, 'b');
+	world one;
+
+	CHECK(one.sent(one.client, put).mask == 0 && one.sent(one.client, body.substr(0, 4999)).mask == 0);
+	CHECK(one.sent(one.client, "b").mask == 0 && world::got(one.origin) == put + body);
+	CHECK(one.sent(one.origin, ANSWER).mask == 0 && world::got(one.client) == ANSWER && one.exchanges.take_count(3) == 1);
+	/* More than its memory takes, in some reads and in too many. */
+	CHECK(write(one.client, (put + body).data(), put.size() + body.size()) > 0);
+	CHECK(one.exchanges.pass(one.near_client, one.memory, 800).told == 0 && world::got(one.origin) == put + body);
+	CHECK(one.sent(one.origin, ANSWER).mask == 0 && world::got(one.client) == ANSWER);
+	CHECK(write(one.client, (put + body).data(), put.size() + body.size()) > 0);
+	struct passed passed = one.exchanges.pass(one.near_client, one.memory, 100);
+	size_t sent = world::got(one.origin).size();
+
+	CHECK(passed.told == ((read | PAIR_UNSENT) & ~SOCKET_READABLE) && passed.count == 100 && sent == 800);
+	CHECK(one.exchanges.take_left(one.near_client) == put.size() + 5000 - sent && one.exchanges.take_left(one.near_client) == 0);
+	world::got(one.near_client);
+	/* Another request right behind it. */
+	CHECK(one.join() && one.sent(one.client, put + body.substr(1)).mask == 0);
+	CHECK(one.sent(one.client, "b" + GET).mask == (read | PAIR_UNSENT) && one.exchanges.take_left(one.near_client) == 1);
+	/* An answer before all of it. */
+	CHECK(one.join() && one.sent(one.client, put).mask == 0);
+	CHECK(one.sent(one.origin, ANSWER).mask == (read | PAIR_UNSENT) && one.exchanges.take_left(one.near_client) == 5000);
+	/* A part that is told by who is asked to part, and one whose kernel took not all of it. */
+	CHECK(one.join() && one.sent(one.client, put + "b").mask == 0);
+	CHECK(one.exchanges.part(one.near_origin) == (PAIR_PARTED | PAIR_ASKED | PAIR_UNSENT));
+	CHECK(one.exchanges.take_left(one.near_client) == 4999);
+	const std::string much = "PUT / HTTP/1.1\r\nContent-Length: 9000000\r\n\r\n";
+	struct told_socket told = {};
+	size_t all = 0;
+
+	world::got(one.origin);
+	CHECK(one.join() && one.sent(one.client, much).mask == 0);
+	for (; told.mask == 0 && all < 9000000; all += 5000)
+		told = one.sent(one.client, body);
+	CHECK(told.mask == (PAIR_PARTED | PAIR_REST | PAIR_ASKED | PAIR_UNSENT | SOCKET_READABLE));
+	CHECK(told.start + static_cast<size_t>(told.count) == 5000 && one.exchanges.take_left(one.near_client) == 9000000 - all);
 }
 
 /* What is told first is read into the memory first. */
@@ -339,6 +382,7 @@ int main()
 	test("a screen finds its texts in any case wherever they are, and nothing else", screens);
 	test("requests and answers pass between two that are joined, and are counted", passes_on);
 	test("what is not plain or may be wanted parts them and is told, with what is on its way", parts);
+	test("a body passes read by read, and who is parted within it knows what is left", bodies);
 	test("nothing is read into the memory before what is told already", one_after_the_other);
 	test("what the kernel does not take is told, and no byte is lost or sent twice", rests);
 	printf("1..%d\n", number);

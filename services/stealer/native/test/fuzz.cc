@@ -34,11 +34,34 @@ bool is_plain(const std::string &bytes, size_t size, unsigned kind, struct plain
 	                 : read_plain_response(exact.get(), size, kind == 2, message);
 }
 
+/* What is left makes it whole, and nothing else does. */
+void try_beginning(const std::string &bytes)
+{
+	struct plain_message message = {};
+	struct plain_message other = {};
+	std::unique_ptr<uint8_t[]> exact(new uint8_t[bytes.size()]);
+
+	memcpy(exact.get(), bytes.data(), bytes.size());
+	if (!read_plain_beginning(exact.get(), bytes.size(), &message)) {
+		require(!is_plain(bytes, bytes.size(), 0, &other));
+		return;
+	}
+	require(is_plain(bytes, bytes.size(), 0, &other) == (message.left == 0));
+	if (message.left == 0 || message.left > 8192)
+		return;
+	std::string whole = bytes + std::string(message.left, '\n');
+
+	require(is_plain(whole, whole.size(), 0, &other) && other.head_end == message.head_end);
+	require(!is_plain(whole, whole.size() - 1, 0, &other));
+}
+
 void try_message(const std::string &bytes, unsigned kind)
 {
 	struct plain_message message = {};
 	struct plain_message other = {};
 
+	if (kind == 0)
+		try_beginning(bytes);
 	if (!is_plain(bytes, bytes.size(), kind, &message))
 		return;
 	require(message.head_end <= bytes.size());
