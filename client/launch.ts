@@ -89,6 +89,11 @@ class Launch {
     options.network?.attach(this.#link, true);
     options.incoming?.attach(this.#link);
     child.on('message', (message, handle) => this.#handed(message, handle));
+    // Of a descriptor that there was none for here Node tells the sender, and nobody else: its message is not passed on.
+    child.on('internalMessage', (message, handle) => {
+      const { cmd, msg } = Object(message) as { cmd?: unknown; msg?: unknown };
+      if (cmd === 'NODE_HANDLE' && !handle) this.#handed(msg, handle);
+    });
     this.#helloTimer = setTimeout(() => {
       this.#failure = new AppError('BUG', `the supervisor said nothing within ${HELLO_DEADLINE_MS} ms`);
       child.kill('SIGKILL');

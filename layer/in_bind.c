@@ -211,12 +211,17 @@ void in_bind(const struct seccomp_notif *n)
 	struct net_socket socket;
 	struct net_addr asked;
 	bool is_done = false;
+	int failed;
 
 	if (!link_is_alive() || len < 2 || len > (int)sizeof(bytes) ||
 	    tracee_read((pid_t)n->pid, n->data.args[1], bytes, (size_t)len) != 0 ||
-	    !net_addr_read(&asked, bytes, (size_t)len) || asked.sa.sa_family == AF_UNIX || net_addr_port(&asked) == 0 ||
-	    net_socket_take(n, (int)n->data.args[0], &socket) != 0) {
+	    !net_addr_read(&asked, bytes, (size_t)len) || asked.sa.sa_family == AF_UNIX || net_addr_port(&asked) == 0) {
 		(void)answer_continue(n->id);
+		return;
+	}
+	failed = net_socket_take(n, (int)n->data.args[0], &socket);
+	if (failed) {
+		net_socket_missing(n, failed);
 		return;
 	}
 	net_socket_describe(&socket);

@@ -95,9 +95,15 @@ void in_listen(const struct seccomp_notif *n)
 {
 	struct in_listener *listener = NULL;
 	struct net_socket socket;
+	int failed;
 
-	if (in_table_is_empty() || !link_is_alive() || net_socket_take(n, (int)n->data.args[0], &socket) != 0) {
+	if (in_table_is_empty() || !link_is_alive()) {
 		(void)answer_continue(n->id);
+		return;
+	}
+	failed = net_socket_take(n, (int)n->data.args[0], &socket);
+	if (failed) {
+		net_socket_missing(n, failed);
 		return;
 	}
 	net_lock();

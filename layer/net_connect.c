@@ -186,6 +186,7 @@ void net_connect(const struct seccomp_notif *n)
 	struct net_addr to;
 	uint16_t family;
 	bool is_done = false;
+	int failed;
 
 	if (len < 2 || len > (int)sizeof(bytes) ||
 	    tracee_read((pid_t)n->pid, n->data.args[1], bytes, (size_t)len) != 0) {
@@ -198,9 +199,13 @@ void net_connect(const struct seccomp_notif *n)
 		return;
 	}
 	if ((family == AF_UNSPEC ? flow_count() == 0 : !net_addr_read(&to, bytes, (size_t)len)) ||
-	    (family == AF_UNIX && !(net_features() & WIRE_FEATURE_UNIX)) ||
-	    net_socket_take(n, (int)n->data.args[0], &socket) != 0) {
+	    (family == AF_UNIX && !(net_features() & WIRE_FEATURE_UNIX))) {
 		(void)answer_continue(n->id);
+		return;
+	}
+	failed = net_socket_take(n, (int)n->data.args[0], &socket);
+	if (failed) {
+		net_socket_missing(n, failed);
 		return;
 	}
 	if (family == AF_UNSPEC)

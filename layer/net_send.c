@@ -222,9 +222,15 @@ void net_send(const struct seccomp_notif *n)
 {
 	struct net_socket socket;
 	int64_t result = SEND_NATIVE;
+	int failed;
 
-	if (!has_name(n) || net_socket_take(n, (int)n->data.args[0], &socket) != 0) {
+	if (!has_name(n)) {
 		(void)answer_continue(n->id);
+		return;
+	}
+	failed = net_socket_take(n, (int)n->data.args[0], &socket);
+	if (failed) {
+		net_socket_missing(n, failed);
 		return;
 	}
 	if (is_datagram(&socket)) {

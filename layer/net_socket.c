@@ -10,6 +10,7 @@
 #include <sys/time.h>
 #include <unistd.h>
 
+#include "answer.h"
 #include "tracee.h"
 
 #define CACHED 256u
@@ -71,6 +72,14 @@ int net_socket_take(const struct seccomp_notif *n, int number, struct net_socket
 		return socket->fd;
 	net_socket_identify(socket);
 	return 0;
+}
+
+void net_socket_missing(const struct seccomp_notif *n, int failed)
+{
+	if (failed == -EBADF || failed == -ESRCH || failed == -EPERM)
+		(void)answer_continue(n->id);
+	else
+		(void)answer_value(n->id, failed == -ENOMEM || failed == -ENFILE ? failed : -EMFILE);
 }
 
 void net_socket_identify(struct net_socket *socket)

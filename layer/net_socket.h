@@ -23,6 +23,12 @@ struct net_socket {
  */
 int net_socket_take(const struct seccomp_notif *n, int number, struct net_socket *socket);
 
+/*
+ * Answers a call whose socket could not be had, for `failed` of net_socket_take. What the process itself has not is the kernel's to
+ * say. For want of a descriptor of ours it fails: if it went on here it would reach another peer than the target's.
+ */
+void net_socket_missing(const struct seccomp_notif *n, int failed);
+
 /* Sets the inode of socket->fd. */
 void net_socket_identify(struct net_socket *socket);
 
