@@ -6,6 +6,8 @@
 #include <cstdio>
 #include <cstring>
 #include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/socket.h>
 #include <unistd.h>
 #include <vector>
@@ -165,6 +167,20 @@ static void urgent_data_is_in_its_place_and_what_is_behind_it_is_read()
 	close_pair(pair);
 }
 
+/* Where the kernel has BBR. */
+static void nothing_is_paced_on_its_way_to_loopback()
+{
+	struct pair pair = tcp_pair();
+	char name[16] = {};
+	socklen_t length = sizeof name;
+	bool has_bbr = setsockopt(pair.ends[0], IPPROTO_TCP, TCP_CONGESTION, "bbr", 3) == 0;
+
+	CHECK(sockets_remove(pair.epoll_fd, pair.ends[0]) == 0 && sockets_add(pair.epoll_fd, pair.ends[0], 0) == 0);
+	CHECK(getsockopt(pair.ends[0], IPPROTO_TCP, TCP_CONGESTION, name, &length) == 0);
+	CHECK(strncmp(name, "bbr", 3) != 0 && (!has_bbr || strcmp(name, "reno") == 0));
+	close_pair(pair);
+}
+
 static void one_that_was_taken_out_is_not_told_of()
 {
 	struct pair pair = tcp_pair();
@@ -216,6 +232,7 @@ int main()
 	test("an end comes after what was written, and the other direction goes on", an_end_comes_after_what_was_written);
 	test("a reset is told after what came before it", a_reset_is_told_after_what_came_before_it);
 	test("urgent data is in its place, and what is behind it is read", urgent_data_is_in_its_place_and_what_is_behind_it_is_read);
+	test("nothing is paced on its way to loopback", nothing_is_paced_on_its_way_to_loopback);
 	test("one that was taken out is not told of", one_that_was_taken_out_is_not_told_of);
 	test("who shares one keeps it when the other descriptor is closed", who_shares_one_keeps_it_when_the_other_is_closed);
 	test("a unix stream is one too", a_unix_stream_is_one_too);
