@@ -1,6 +1,7 @@
 // A local process that closes a mirrored connection of HTTP/1 which goes on at the target, and one that only says nothing more.
 
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { EndReason } from '#proto/gen/v1/incoming.ts';
 import { at, LocalServer, ScriptedArrivals, type Served } from '../testing/scripted-arrivals.ts';
 
 let script: ScriptedArrivals;
@@ -42,6 +43,7 @@ describe('a local process that', () => {
     const two = await served(1);
     await script.until(() => two.text === request('/two'));
     expect(script.arrivals.map(({ peer }) => peer)).toEqual([at('10.9.9.9', 4_000), at('10.9.9.9', 4_000)]);
+    two.socket.write('HTTP/1.1 200 OK\r\n\r\n');
     script.end(2);
     await script.until(() => two.hasEnded);
     two.socket.end();
@@ -70,6 +72,29 @@ describe('a local process that', () => {
     await script.until(() => one.hasEnded && script.incoming.connections === 0);
     expect(one.text).toBe(['/one', '/two', '/three', '/four'].map(request).join(''));
     expect(server.connections).toHaveLength(1);
+  });
+
+  test('is slower than the target does not see the end before it has answered', async () => {
+    const one = await heardOne();
+    script.halfClose(2);
+    script.end(2);
+    await turns();
+    expect(one.hasEnded).toBe(false);
+    one.socket.write('HTTP/1.1 200 OK\r\n');
+    const answeredMs = performance.now();
+    await script.until(() => one.hasEnded);
+    expect(performance.now() - answeredMs).toBeGreaterThan(50);
+    one.socket.end();
+    await script.until(() => script.incoming.connections === 0);
+  });
+
+  test('is slower than the target is reset when it has answered, where the peer has reset', async () => {
+    const one = await heardOne();
+    script.end(2, EndReason.END_REASON_PEER_RESET);
+    await turns();
+    expect(one.error).toBeNull();
+    one.socket.write('HTTP/1.1 200 OK\r\n');
+    await script.until(() => one.error === 'ECONNRESET' && script.incoming.connections === 0);
   });
 
   test('closes one and listens no more has what comes counted', async () => {

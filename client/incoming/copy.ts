@@ -9,6 +9,7 @@ import type { InternetAddress } from '#proto/socket-address.ts';
 import { formatIp } from '#proto/socket-address.ts';
 import type { Answers } from './answers.ts';
 import { Arrival, type ArrivalOptions } from './arrival.ts';
+import { beginsRequest, Http1Exchanges } from './http1-exchanges.ts';
 import { beginsHttp2 } from './http2-frames.ts';
 import { Http2Sockets } from './http2-sockets.ts';
 import type { LocalLoss } from './tally.ts';
@@ -36,10 +37,6 @@ const COPIED_BYTES = 16 * 1024;
 /** Pieces, and bytes of each: a server says its SETTINGS and no more. */
 const MAX_EARLY_ANSWERS = 4;
 const MAX_EARLY_BYTES = 4 * 1024;
-/** What a request of HTTP/1 begins with (RFC 9112 section 3). */
-const REQUEST_LINE = /^[!#-'*+.0-9^-z|~A-Z-]{1,32} [!-~]+ HTTP\/1\.[01]\r\n/;
-/** A request line that is longer is taken for none. */
-const MAX_LINE_BYTES = 8 * 1024;
 /** Of a local process that says nothing more but reads on: how long that is taken for granted. */
 const OPEN_MS = 200;
 
@@ -50,6 +47,7 @@ export class Copy extends Arrival<CopyOptions> {
   #raw: net.Socket | null = null;
   /** null: the bytes go as they come, to `#socket`. Otherwise that is the one that is being connected. */
   #http2: Http2Sockets | null = null;
+  #http1: Http1Exchanges | null = null;
   #hasBegun = false;
   /** What the local process said before the first byte of the copy. */
   #earlyAnswers: Buffer[] = [];
@@ -57,6 +55,8 @@ export class Copy extends Arrival<CopyOptions> {
   #early: Buffer[] = [];
   #end: 'none' | 'half' | 'whole' | 'reset' = 'none';
   #linger: NodeJS.Timeout | undefined;
+  #hasLingered = false;
+  #quiet: NodeJS.Timeout | undefined;
   #isRefused = false;
   #isResetting = false;
   #isConnected = false;
@@ -118,7 +118,9 @@ export class Copy extends Arrival<CopyOptions> {
       socket
         .on('data', (answer) => this.#answered(answer))
         .on('end', () => {
-          if (this.#socket === socket) this.#openUntilMs = 0;
+          if (this.#socket !== socket) return;
+          this.#openUntilMs = 0;
+          this.#applyEnd();
         });
     }
   }
@@ -131,6 +133,7 @@ export class Copy extends Arrival<CopyOptions> {
     if (this.#openUntilMs < performance.now()) this.#doubt();
     this.#pendingBytes += piece.length;
     this.options.holds(piece.length);
+    this.#http1?.asks(piece);
     if (this.#http2 !== null) this.#http2.push(piece);
     else if (this.#isConnected) this.#write(piece);
     else this.#early.push(piece);
@@ -179,6 +182,7 @@ export class Copy extends Arrival<CopyOptions> {
     if (heldBack > 0) this.options.lost('closed early', heldBack);
     this.#early = [];
     clearTimeout(this.#linger);
+    clearTimeout(this.#quiet);
     this.#socket?.destroy();
     this.#http2?.close(false);
     this.options.holds(-this.#pendingBytes);
@@ -188,6 +192,7 @@ export class Copy extends Arrival<CopyOptions> {
     this.#hasBegun = true;
     const said = this.#earlyAnswers;
     this.#earlyAnswers = [];
+    if (this.options.answers === undefined && beginsRequest(first)) this.#http1 = new Http1Exchanges();
     if (this.options.mayBeHttp2 !== true || !beginsHttp2(first)) return;
     this.#http2 = new Http2Sockets({
       taken: (bytes) => this.#taken(bytes),
@@ -210,6 +215,10 @@ export class Copy extends Arrival<CopyOptions> {
 
   /** Read, so that the local process is not held up by it, and thrown away. */
   #answered(answer: Buffer): void {
+    if (this.#http1 !== null) {
+      this.#http1.answers(answer, performance.now());
+      this.#applyEnd();
+    }
     if (this.#hasBegun || this.options.mayBeHttp2 !== true) return;
     const isFew = this.#earlyAnswers.length < MAX_EARLY_ANSWERS && answer.length <= MAX_EARLY_BYTES;
     if (isFew) this.#earlyAnswers.push(answer);
@@ -245,12 +254,14 @@ export class Copy extends Arrival<CopyOptions> {
       this.#applyEnd();
       return;
     }
-    if (!REQUEST_LINE.test((this.#early[0] as Buffer).toString('latin1', 0, MAX_LINE_BYTES))) {
+    if (!beginsRequest(this.#early[0] as Buffer)) {
       this.#failed();
       return;
     }
     this.#leave();
     socket.destroy();
+    this.#http1 = new Http1Exchanges();
+    for (const piece of this.#early) this.#http1.asks(piece);
     this.options.again();
   }
 
@@ -277,11 +288,26 @@ export class Copy extends Arrival<CopyOptions> {
       return;
     }
     const socket = this.#socket;
-    if (socket === null || !this.#isConnected) return;
+    if (socket === null || !this.#isConnected || this.#isAnswerDue(this.#http1)) return;
     if (this.#end === 'half') socket.end();
     else socket.setTimeout(LINGER_MS);
     if (this.#end === 'whole') socket.end();
     else if (this.#end === 'reset' && this.#pendingBytes === 0) this.#reset(socket);
+  }
+
+  /** Then the end is applied later. */
+  #isAnswerDue(http1: Http1Exchanges | null): boolean {
+    if (http1 === null || this.#hasLingered || this.#openUntilMs !== Infinity) return false;
+    const dueMs = http1.dueMs(performance.now());
+    clearTimeout(this.#quiet);
+    if (dueMs === 0) return false;
+    const act = (hasLingered: boolean) => {
+      this.#hasLingered ||= hasLingered;
+      this.#applyEnd();
+    };
+    this.#linger ??= setTimeout(act, LINGER_MS, true).unref();
+    if (dueMs !== Infinity) this.#quiet = setTimeout(act, dueMs, false).unref();
+    return true;
   }
 
   /** What the local process's windows hold back comes first, and its answers: the target has given its own. */

@@ -108,10 +108,10 @@ describe.skipIf(!can.root.yes)(`a local process under exec (${can.root.why})`, (
   test(
     'sees the peer’s own address, of both families',
     async () => {
-      const run = start(['python3', fixture('hash_server.py'), `${HTTP}`]);
-      await run.complained(`mirroring port ${HTTP}`);
-      await curl(`http://10.99.0.1:${HTTP}/`);
-      await curl(`http://[fd99::1]:${HTTP}/`);
+      const run = start(['python3', fixture('hash_server.py'), `${ECHO}`]);
+      await run.complained(`mirroring port ${ECHO}`);
+      await send('10.99.0.1', ECHO, 1, 100);
+      await send('fd99::1', ECHO, 1, 100);
       await same(run, 2);
       expect(run.stdout()).toMatch(/from ::ffff:10\.99\.0\.2\n/);
       expect(run.stdout()).toMatch(/from fd99::2\n/);
@@ -123,11 +123,11 @@ describe.skipIf(!can.root.yes)(`a local process under exec (${can.root.why})`, (
   test(
     'stands for another port of the target than its own',
     async () => {
-      const run = start(['python3', fixture('hash_server.py'), '80'], { mode: 'mirror', port_mapping: [[80, HTTP]] });
-      await run.complained(`mirroring port ${HTTP}`);
-      await curl(`http://10.99.0.1:${HTTP}/`);
+      const run = start(['python3', fixture('hash_server.py'), '80'], { mode: 'mirror', port_mapping: [[80, ECHO]] });
+      await run.complained(`mirroring port ${ECHO}`);
+      await send('10.99.0.1', ECHO, 1, 100);
       await same(run, 1);
-      expect(await stop(run)).toContain('port 8080: 1 connection');
+      expect(await stop(run)).toContain('port 9000: 1 connection');
     },
     DEADLINE_MS,
   );
