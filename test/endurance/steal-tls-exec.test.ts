@@ -1,7 +1,8 @@
 // TLS on a stolen port as a user has it: opaque without a certificate, read with one of the target's or of the user's, and
 // delivered as the configuration says.
 
-import { execFile } from 'node:child_process';
+import { execFile, execFileSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import { chmodSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { promisify } from 'node:util';
@@ -15,6 +16,7 @@ const PORT = 8443;
 const NAME = 'shop.test';
 const DEADLINE = { timeout: 60_000 };
 const SERVER = path.join(import.meta.dirname, '../fixtures/tls-server.mjs');
+const SECURE_SUM = path.join(import.meta.dirname, '../fixtures/tls-servers/SecureSum.java');
 const ALICE = { header_filter: '^x-user: alice$' };
 const IN_TARGET = { certificate: '/etc/tls/shop.crt', key: '/etc/tls/shop.key' };
 
@@ -29,6 +31,7 @@ let runs: Run[] = [];
 
 beforeAll(async () => {
   certificates = new CertificateFolder();
+  execFileSync('javac', ['-d', certificates.folder, SECURE_SUM], { stdio: 'pipe' });
   own = new CertificateFolder();
   pair = certificates.pair([NAME]);
   ownPair = own.pair(['laptop.test']);
@@ -111,6 +114,21 @@ test(
     expect(await curl('/b', ...alice, '--http1.1')).toMatch(new RegExp(`local HTTP/1.1 GET /b 0 .* for ${NAME}`));
     expect(await curl('/c')).toMatch(new RegExp(`target HTTP/2.0 GET /c 0 .* for ${NAME}`));
     expect(await curl('/d', '--http1.1')).toContain('target HTTP/1.1 GET /d');
+  },
+);
+
+test(
+  "Java's own server is the local process: it gets TLS with its own certificate, in HTTP/1.1, which is all it speaks",
+  DEADLINE,
+  async () => {
+    const java = ['java', '-cp', certificates.folder, 'SecureSum', 'serve', `${PORT}`, 'java'];
+    await start({ tls: [IN_TARGET], http_filter: ALICE }, [...java, ownPair.certificate, ownPair.key]);
+    const sum = createHash('sha256').update('a'.repeat(3_000_000)).digest('hex');
+    const file = certificates.path('body');
+    writeFileSync(file, 'a'.repeat(3_000_000));
+    const body = ['--http1.1', '-H', 'expect:', '--data-binary', `@${file}`];
+    expect(await curl('/a', ...body, '-H', 'x-user: alice')).toBe(`java ${sum}`);
+    expect(await curl('/b', ...body)).toContain('target HTTP/1.1 POST /b 3000000');
   },
 );
 

@@ -34,6 +34,7 @@ beforeAll(async () => {
     cwd: certificates.folder,
     stdio: 'pipe',
   });
+  execFileSync('javac', ['-d', certificates.folder, fixture('tls-servers/SecureSum.java')], { stdio: 'pipe' });
   network = await startNetwork();
   stealer = await startStealer();
 }, DEADLINE_MS);
@@ -114,11 +115,12 @@ const SERVERS: ReadonlyArray<readonly [string, () => string[], boolean]> = [
   ['Node', () => [process.execPath, fixture('tls-servers/node.mjs')], true],
   ['Go', () => [certificates.path('go-server')], true],
   ['Python', () => ['/usr/bin/python3', fixture('tls-servers/server.py')], false],
+  ['Java', () => ['java', '-cp', certificates.folder, 'SecureSum', 'serve'], false],
 ];
 
 test.each(SERVERS)(
   'a server in %s: curl has what it sent by hash, from the target and from the local process, in each kind of HTTP that it speaks',
-  async (_, command, hasHttp2) => {
+  async (name, command, hasHttp2) => {
     const bodies = [1, 70_000, 5_000_000].map((bytes, index) => {
       const file = certificates.path(`body-${index}`);
       const body = randomBytes(bytes);
@@ -139,7 +141,9 @@ test.each(SERVERS)(
           expect(await curl(way, '-H', header, '-H', 'expect:', '--data-binary', `@${file}`)).toBe(`${who} ${sum}`);
         }
       }
-      expect(client.tls.every(({ alpn }) => alpn === (way === '--http2' ? 'h2' : 'http/1.1'))).toBe(true);
+      // Java's server answers no offer, and then nobody does.
+      const agreed = way === '--http2' ? 'h2' : name === 'Java' ? '' : 'http/1.1';
+      expect(client.tls.map(({ alpn }) => alpn).filter((alpn) => alpn !== agreed)).toEqual([]);
       for (const one of clients) one.vanish();
       for (const peer of peers) await peer.stop();
       [clients, peers] = [[], []];
@@ -223,6 +227,23 @@ test(
       const said = await ask(process.execPath, script, 'ask', `wss://10.99.0.1:${PORT}${at}`, '300', NAME);
       expect(JSON.parse(said)).toEqual({ pings: 1, [name]: 300 });
     }
+  },
+  DEADLINE_MS,
+);
+
+test.each([
+  ['Node, which speaks HTTP/2', 0, plainHttp2, 'HTTP_2'],
+  ['its own server, which does not', 3, plain, 'HTTP_1_1'],
+] as const)(
+  "Java's client, which offers HTTP/2, before %s: 201 requests, each with the sum of what was sent",
+  async (_, server, local, version) => {
+    const [, command] = SERVERS[server] as (typeof SERVERS)[number];
+    await open([...command(), `${PORT}`, 'target', pair.certificate, pair.key], local);
+    const hosts = certificates.path('hosts');
+    writeFileSync(hosts, `10.99.0.1 ${NAME}\n`);
+    const java = ['java', `-Djdk.net.hosts.file=${hosts}`, '-cp', certificates.folder, 'SecureSum', 'ask'];
+    const said = await ask(...java, `https://${NAME}:${PORT}/`, '201', certificates.authority);
+    expect(said).toBe(`101 alice local ${version}\n100 others target ${version}\n`);
   },
   DEADLINE_MS,
 );
