@@ -6,6 +6,7 @@ import type { Duplex } from 'node:stream';
 import { ERRNO, errnoName } from '#proto/errno.ts';
 import { AppError } from '#proto/errors.ts';
 import { WireCan, WireLogLevel } from '#proto/wire.ts';
+import { compileLater } from './compile-later.ts';
 import type { Incoming } from './incoming/incoming.ts';
 import type { KernelAnswers } from './layer/kernel-answers.ts';
 import { LayerLink, type LinkHandlers, type Setup } from './layer/link.ts';
@@ -55,6 +56,7 @@ export async function launch(options: LaunchOptions): Promise<Outcome> {
     env,
     stdio: ['inherit', 'inherit', 'inherit', 'pipe', 'ipc', ...(kernel === null ? [] : [kernel.descriptor])],
   });
+  compileLater();
   return new Launch(child, options).ended;
 }
 

@@ -18,6 +18,9 @@
 /* What the kernel may see of the flags; the rest has had its effect in the target. */
 #define LOCAL_FLAGS (O_ACCMODE | O_APPEND | O_DIRECTORY | O_NONBLOCK | O_SYNC | O_DIRECT)
 
+/* A sequential reader gets twice that (fuse_open): two of the largest questions. */
+#define READ_AHEAD_KB "1024"
+
 static int root_fd = -1;
 static dev_t device;
 static bool has_client_device; /* FUSE_CLIENT_FD is one */
@@ -65,6 +68,23 @@ static void share_device(struct fuse_mount *mount)
 	fuse_device_is_shared = true;
 }
 
+/*
+ * The kernel reads ahead 128 KiB of FUSE, whatever was agreed on at the start, unless root says otherwise; each question has its price,
+ * of four processes. It ends with the mount. Others go on with what there is.
+ */
+static void raise_read_ahead(dev_t device)
+{
+	char path[64];
+	int fd;
+
+	snprintf(path, sizeof(path), "/sys/class/bdi/%u:%u/read_ahead_kb", major(device), minor(device));
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0)
+		return;
+	(void)!write(fd, READ_AHEAD_KB, strlen(READ_AHEAD_KB));
+	close(fd);
+}
+
 enum fuse_way fuse_start(char *why, size_t why_len)
 {
 	struct fuse_mount mount;
@@ -97,6 +117,7 @@ enum fuse_way fuse_start(char *why, size_t why_len)
 		return FUSE_NONE;
 	}
 	device = st.st_dev;
+	raise_read_ahead(device);
 	root_fd = mount.root;
 	unlearn_flush();
 	return mount.way;
@@ -212,7 +233,7 @@ int fuse_open(const struct fuse_file *file)
 	/* With the client or the server gone the kernel says ENOTCONN, which no file ever did. */
 	if (fd == -ENOTCONN || fd == -ECONNABORTED)
 		fd = -EIO;
-	/* Sequential readers get twice the read-ahead, which the kernel sets low for FUSE. */
+	/* Sequential readers get twice the read-ahead. */
 	if (fd >= 0 && S_ISREG(file->stat.mode) && file->handle)
 		(void)posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL);
 	drop_stale_names();

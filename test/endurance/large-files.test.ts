@@ -94,6 +94,15 @@ describe.skipIf(!machine.yes)(`large files (${machine.why})`, () => {
     }
   });
 
+  test('the kernel reads ahead of root as far as its largest question', async () => {
+    const program = [
+      'import os',
+      `device = os.fstat(os.open('${FILE}', os.O_RDONLY)).st_dev`,
+      "print(open(f'/sys/class/bdi/{os.major(device)}:{os.minor(device)}/read_ahead_kb').read().strip())",
+    ].join('\n');
+    expect(await whole.exec(['python3', '-c', program])).toMatchObject({ code: 0, stdout: '1024\n' });
+  });
+
   test('an agent that dies while they read is an error to them, and never a wrong byte', async () => {
     const { begun, ended } = readers(whole.address, 100, { MIRRORD_AGENT_RECONNECT_TIMEOUT: '1' });
     await begun;
