@@ -45,7 +45,14 @@ interface Sample extends Figures {
 }
 
 const { tcpflow: _, ...rest } = others();
-const unfiltered = { nobody, sniffer: mirrored(), "the kernel's share": mirrored({ isStopped: true }), ...rest };
+const unfiltered = {
+  nobody,
+  sniffer: mirrored(),
+  // As before Linux 6.6.
+  'sniffer, packet socket': mirrored({ env: { MIRRORD_SNIFFER_FILTER: 'ebpf' } }),
+  "the kernel's share": mirrored({ isStopped: true }),
+  ...rest,
+};
 
 const LOADS: readonly Load[] = [
   { name: 'small requests', at: '/small', ways: unfiltered },

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0
 /*
- * Socket filter of the capture ring: what of a packet goes into it. Returns the number of bytes to keep, 0 for none. Knows
- * no kernel structure, so that it runs wherever eBPF socket filters do (Linux 5.8 for all that is used here). The socket is
- * SOCK_DGRAM: a packet begins with its network header.
+ * What of a packet goes into the capture ring. As a socket filter it returns the number of bytes to keep, 0 for none, and runs
+ * wherever eBPF socket filters do (Linux 5.8 for all that is used here); the socket is SOCK_DGRAM, a packet begins with its
+ * network header. At the interfaces themselves (taps.h, Linux 6.6) it fills a ring of its own. Knows no kernel structure.
  */
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
@@ -324,10 +324,10 @@ static __always_inline __u32 within_bulk(const struct packet *packet, __u32 kept
 	return packet->payload;
 }
 
-SEC("socket")
-int capture(struct __sk_buff *skb)
+/* Bytes to keep of a packet; `network` is where its network header is. */
+static __always_inline __u32 judge(struct __sk_buff *skb, __u32 network, int is_outgoing)
 {
-	struct packet packet = {};
+	struct packet packet = {.network = network};
 	struct capture_watched *all;
 	struct capture_settings *set;
 	struct capture_counters *count;
@@ -336,7 +336,6 @@ int capture(struct __sk_buff *skb)
 	__u32 zero = 0;
 	__u32 slot = 0;
 	__u8 watched_as;
-	int is_outgoing = skb->pkt_type == PACKET_OUTGOING;
 	int is_loopback = skb->ifindex == LOOPBACK;
 	int is_request;
 	int is_ours;
@@ -385,3 +384,11 @@ int capture(struct __sk_buff *skb)
 	}
 	return within_bulk(&packet, kept, set, count);
 }
+
+SEC("socket")
+int capture(struct __sk_buff *skb)
+{
+	return judge(skb, 0, skb->pkt_type == PACKET_OUTGOING);
+}
+
+#include "taps.h"

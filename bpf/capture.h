@@ -153,4 +153,23 @@ struct capture_counters {
 	__u64 foreign_fragments;   /* of ports that nobody watches */
 };
 
+/* In front of each packet in the ring that the taps fill. */
+struct capture_record {
+	__u64 tai_ns; /* CLOCK_TAI */
+	__u32 bytes;  /* of the packet, from its network header on */
+	__u32 captured;
+	__u32 interface;
+	__be16 ethertype;
+	__u8 is_outgoing;
+	__u8 has_valid_checksum; /* somebody has looked */
+};
+
+/* Mapped into the capture's memory. */
+struct capture_taps {
+	__u64 lost; /* packets that found the ring full */
+	/* The capture waits to be woken, by the next packet; otherwise it looks from time to time. */
+	__u32 is_dozing;
+	__u32 reserved;
+};
+
 #endif

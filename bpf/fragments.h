@@ -41,17 +41,17 @@ static __always_inline __u32 judge_fragment(struct __sk_buff *skb, const struct 
 	if (!(set->fragments & watched))
 		return NOTHING;
 	if (packet->is_v6) {
-		bpf_skb_load_bytes(skb, __builtin_offsetof(struct ipv6hdr, saddr), key.source, 16);
-		bpf_skb_load_bytes(skb, __builtin_offsetof(struct ipv6hdr, daddr), key.destination, 16);
+		LOAD(skb, packet, __builtin_offsetof(struct ipv6hdr, saddr), key.source, 16);
+		LOAD(skb, packet, __builtin_offsetof(struct ipv6hdr, daddr), key.destination, 16);
 	} else {
-		bpf_skb_load_bytes(skb, __builtin_offsetof(struct iphdr, saddr), key.source, 4);
-		bpf_skb_load_bytes(skb, __builtin_offsetof(struct iphdr, daddr), key.destination, 4);
+		LOAD(skb, packet, __builtin_offsetof(struct iphdr, saddr), key.source, 4);
+		LOAD(skb, packet, __builtin_offsetof(struct iphdr, daddr), key.destination, 4);
 		key.protocol = packet->protocol;
 	}
 	if (packet->fragment_offset == 0) {
 		int is_known = packet->protocol == IPPROTO_TCP || packet->protocol == IPPROTO_UDP;
 
-		if (is_known && bpf_skb_load_bytes(skb, packet->header, ports, sizeof(ports)))
+		if (is_known && LOAD(skb, packet, packet->header, ports, sizeof(ports)))
 			return NOTHING;
 		if (!is_known || by_port[bpf_ntohs(ports[1])]) {
 			bpf_map_delete_elem(&foreign, &key);

@@ -28,6 +28,7 @@
 
 /* Addresses are read where somebody asks for them: few packets are asked for more than their ports. */
 struct packet {
+	__u32 network; /* offset of the network header, from which on the others count */
 	__u16 source_port;
 	__u16 destination_port;
 	__u8 protocol;
@@ -39,6 +40,8 @@ struct packet {
 	__u32 fragment_id;
 	__u32 fragment_offset;
 };
+
+#define LOAD(skb, packet, at, to, bytes) bpf_skb_load_bytes(skb, (packet)->network + (at), to, bytes)
 
 /* Nearly every packet of a connection over IPv4: both headers in one go. */
 struct plain_headers {
@@ -67,11 +70,11 @@ static __always_inline int read_plain(struct __sk_buff *skb, struct packet *pack
 	const __u8 *tcp = (const __u8 *)&headers.tcp;
 	__u32 total;
 
-	if (bpf_skb_load_bytes(skb, 0, &headers, sizeof(headers)))
+	if (LOAD(skb, packet, 0, &headers, sizeof(headers)))
 		return -1;
 	if (headers.ip.ihl != 5 || headers.ip.protocol != IPPROTO_TCP || headers.ip.frag_off & bpf_htons(IP_FRAGMENT))
 		return -1;
-	total = headers.ip.tot_len ? bpf_ntohs(headers.ip.tot_len) : skb->len;
+	total = headers.ip.tot_len ? bpf_ntohs(headers.ip.tot_len) : skb->len - packet->network;
 	packet->protocol = IPPROTO_TCP;
 	packet->header = sizeof(headers.ip);
 	packet->source_port = bpf_ntohs(headers.tcp.source);
@@ -88,7 +91,7 @@ static __always_inline int read_network(struct __sk_buff *skb, struct packet *pa
 	if (skb->protocol == bpf_htons(ETH_P_IP)) {
 		struct iphdr ip;
 
-		if (bpf_skb_load_bytes(skb, 0, &ip, sizeof(ip)))
+		if (LOAD(skb, packet, 0, &ip, sizeof(ip)))
 			return -1;
 		packet->protocol = ip.protocol;
 		packet->header = ip.ihl * 4;
@@ -101,7 +104,7 @@ static __always_inline int read_network(struct __sk_buff *skb, struct packet *pa
 		struct ipv6hdr ip;
 		__u8 next;
 
-		if (bpf_skb_load_bytes(skb, 0, &ip, sizeof(ip)))
+		if (LOAD(skb, packet, 0, &ip, sizeof(ip)))
 			return -1;
 		next = ip.nexthdr;
 		packet->is_v6 = 1;
@@ -114,7 +117,7 @@ static __always_inline int read_network(struct __sk_buff *skb, struct packet *pa
 			if (next == IPPROTO_FRAGMENT) {
 				struct fragment_header fragment;
 
-				if (bpf_skb_load_bytes(skb, packet->header, &fragment, sizeof(fragment)))
+				if (LOAD(skb, packet, packet->header, &fragment, sizeof(fragment)))
 					return -1;
 				next = fragment.next;
 				packet->header += sizeof(fragment);
@@ -128,7 +131,7 @@ static __always_inline int read_network(struct __sk_buff *skb, struct packet *pa
 			}
 			if (next != IPPROTO_HOPOPTS && next != IPPROTO_ROUTING && next != IPPROTO_DSTOPTS)
 				break;
-			if (bpf_skb_load_bytes(skb, packet->header, extension, 2))
+			if (LOAD(skb, packet, packet->header, extension, 2))
 				return -1;
 			next = extension[0];
 			packet->header += (extension[1] + 1) * 8;
@@ -149,14 +152,14 @@ static __always_inline int read_packet(struct __sk_buff *skb, struct packet *pac
 		return is_fragment;
 	/* A super-packet beyond 64 KiB has no length of its own. */
 	if (total == 0 || total == sizeof(struct ipv6hdr))
-		total = skb->len;
+		total = skb->len - packet->network;
 	if (packet->protocol == IPPROTO_TCP) {
-		if (bpf_skb_load_bytes(skb, packet->header, transport, sizeof(transport)))
+		if (LOAD(skb, packet, packet->header, transport, sizeof(transport)))
 			return -1;
 		packet->payload = packet->header + (transport[TCP_DATA_OFFSET] >> 4) * 4;
 		packet->flags = transport[TCP_FLAGS];
 	} else if (packet->protocol == IPPROTO_UDP) {
-		if (bpf_skb_load_bytes(skb, packet->header, transport, 4))
+		if (LOAD(skb, packet, packet->header, transport, 4))
 			return -1;
 		packet->payload = packet->header + 8;
 	} else {
@@ -176,11 +179,11 @@ static __always_inline void read_flow(struct __sk_buff *skb, const struct packet
 	__u8 *destination = is_answer ? flow->peer : flow->local;
 
 	if (packet->is_v6) {
-		bpf_skb_load_bytes(skb, __builtin_offsetof(struct ipv6hdr, saddr), source, 16);
-		bpf_skb_load_bytes(skb, __builtin_offsetof(struct ipv6hdr, daddr), destination, 16);
+		LOAD(skb, packet, __builtin_offsetof(struct ipv6hdr, saddr), source, 16);
+		LOAD(skb, packet, __builtin_offsetof(struct ipv6hdr, daddr), destination, 16);
 	} else {
-		bpf_skb_load_bytes(skb, __builtin_offsetof(struct iphdr, saddr), source, 4);
-		bpf_skb_load_bytes(skb, __builtin_offsetof(struct iphdr, daddr), destination, 4);
+		LOAD(skb, packet, __builtin_offsetof(struct iphdr, saddr), source, 4);
+		LOAD(skb, packet, __builtin_offsetof(struct iphdr, daddr), destination, 4);
 	}
 	flow->local_port = is_answer ? packet->source_port : packet->destination_port;
 	flow->peer_port = is_answer ? packet->destination_port : packet->source_port;

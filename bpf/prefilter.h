@@ -51,7 +51,7 @@ static __always_inline int may_begin_request(struct __sk_buff *skb, const struct
 {
 	__u32 word = 0;
 
-	if (packet->bytes < 4 || bpf_skb_load_bytes(skb, packet->payload, &word, 4))
+	if (packet->bytes < 4 || LOAD(skb, packet, packet->payload, &word, 4))
 		return 0;
 	switch (word) {
 	case FOUR('G', 'E', 'T', ' '):
@@ -90,7 +90,7 @@ static __always_inline int judge_segment(struct __sk_buff *skb, const struct pac
 	__u32 method;
 	__u32 tail = 0;
 
-	if (packet->bytes < CAPTURE_PREFIX_BYTES + 4 || bpf_skb_load_bytes(skb, packet->payload, &line, sizeof(line)))
+	if (packet->bytes < CAPTURE_PREFIX_BYTES + 4 || LOAD(skb, packet, packet->payload, &line, sizeof(line)))
 		return SEGMENT_DOUBTFUL;
 	if (line.bytes[0] == 'G' && line.bytes[1] == 'E' && line.bytes[2] == 'T' && line.bytes[3] == ' ')
 		method = 3;
@@ -100,11 +100,11 @@ static __always_inline int judge_segment(struct __sk_buff *skb, const struct pac
 	else
 		return SEGMENT_DOUBTFUL;
 	/* A request line may hold a whole URL. */
-	if (bpf_skb_load_bytes(skb, packet->payload + method, &path, sizeof(path)) || path.bytes[1] != '/')
+	if (LOAD(skb, packet, packet->payload + method, &path, sizeof(path)) || path.bytes[1] != '/')
 		return SEGMENT_DOUBTFUL;
-	if (bpf_skb_load_bytes(skb, packet->payload + packet->bytes - 4, &tail, 4) || tail != bpf_htonl(0x0d0a0d0a))
+	if (LOAD(skb, packet, packet->payload + packet->bytes - 4, &tail, 4) || tail != bpf_htonl(0x0d0a0d0a))
 		return SEGMENT_DOUBTFUL;
-	if (!is_one_head(skb, packet->payload, packet->bytes - 4))
+	if (!is_one_head(skb, packet->network + packet->payload, packet->bytes - 4))
 		return SEGMENT_DOUBTFUL;
 	for (__u32 i = 0; i < CAPTURE_MAX_PREFIXES; i++) {
 		const struct capture_prefix *prefix = &rule->prefixes[i];

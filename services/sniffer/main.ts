@@ -22,6 +22,7 @@ import {
 import { Shutdown } from '#runtime/shutdown.ts';
 import { openSniffer } from './server.ts';
 import { stepBack } from './stepping-back.ts';
+import { CAPTURE_METHODS } from './target-capture.ts';
 
 const SETTINGS = {
   /** Path of a unix socket; by default `sniffer.sock` in the agent's MIRRORD_RUNTIME_DIR. */
@@ -39,8 +40,8 @@ const SETTINGS = {
   heldBytes: integer('MIRRORD_SNIFFER_HELD_BYTES', { min: 1 << 20, max: 1 << 30, fallback: 64 << 20 }),
   /** Of each target, by packets that are full of payload: what copying may take from it. More than a gigabit's way has. 0: all. */
   bulkBytesPerSecond: integer('MIRRORD_SNIFFER_BYTES_PER_SECOND', { min: 0, max: 2 ** 40, fallback: 128 << 20 }),
-  /** `classic`: as where the kernel refuses bpf(2). */
-  filter: oneOf('MIRRORD_SNIFFER_FILTER', ['ebpf', 'classic'], 'ebpf'),
+  /** The next one where the kernel has no such. */
+  filter: oneOf('MIRRORD_SNIFFER_FILTER', CAPTURE_METHODS, 'tcx'),
   /** Where there is not CPU enough for both, the copy is late or lost, not the target slow. */
   nice: integer('MIRRORD_SNIFFER_NICE', { min: 0, max: 19, fallback: 10 }),
 };
@@ -68,7 +69,7 @@ async function start(settings: Settings, logger: Logger, shutdown: Shutdown): Pr
       flows: settings.flows,
       heldBytes: settings.heldBytes,
       bulkBytesPerSecond: settings.bulkBytesPerSecond,
-      wantsEbpf: settings.filter === 'ebpf',
+      filter: settings.filter,
     },
     onQuestion,
     logger,

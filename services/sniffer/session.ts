@@ -153,10 +153,11 @@ export class SnifferSession implements SessionHandlers, CaptureUser, Subscriptio
       this.#stream.fail(error);
       return;
     }
-    const { isEbpf, refusal } = this.#capture;
-    this.#logger.info({ target: pid, isEbpf }, 'session opened');
+    const { isEbpf, hasTaps, refusal } = this.#capture;
+    const method = hasTaps ? 'tcx' : isEbpf ? 'ebpf' : 'classic-bpf';
+    this.#logger.info({ target: pid, method }, 'session opened');
     const facts: IncomingFacts = {
-      method: isEbpf ? 'ebpf' : 'classic-bpf',
+      method,
       notes: isEbpf ? [] : [`${refusal}: packets are chosen by port alone in the kernel, the rest is done after it`],
     };
     this.#stream.send(makeFrame(0, FrameKind.FRAME_KIND_SESSION_OPENED, IncomingFacts.encode(facts).finish()));

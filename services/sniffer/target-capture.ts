@@ -12,12 +12,16 @@ import { type LostInRing, RingLosses } from './ring-losses.ts';
 import { type Selection, select } from './selection.ts';
 import { type Subscription, UDP } from './subscription.ts';
 
+/** The best first: programs at the interfaces, one at a packet socket, and where the kernel refuses bpf(2). */
+export const CAPTURE_METHODS = ['tcx', 'ebpf', 'classic'] as const;
+export type CaptureMethod = (typeof CAPTURE_METHODS)[number];
+
 export interface CaptureLimits {
   readonly ringBytes: number;
   readonly flows: number;
   readonly heldBytes: number;
   readonly bulkBytesPerSecond: number;
-  readonly wantsEbpf: boolean;
+  readonly filter: CaptureMethod;
 }
 
 const RETIRE_MS = 8;
@@ -42,6 +46,7 @@ interface FlowState {
 
 export class TargetCapture implements FlowEvents {
   readonly isEbpf: boolean;
+  readonly hasTaps: boolean;
   readonly refusal: string;
   readonly #capture: NativeCapture;
   readonly #ports = new Map<string, PortState>();
@@ -65,7 +70,8 @@ export class TargetCapture implements FlowEvents {
     const opened = native.open(
       {
         namespaceFd,
-        wantsEbpf: limits.wantsEbpf,
+        wantsEbpf: limits.filter !== 'classic',
+        wantsTaps: limits.filter === 'tcx',
         ringBytes: limits.ringBytes,
         bulkBytesPerSecond: limits.bulkBytesPerSecond,
         retireMs: RETIRE_MS,
@@ -79,6 +85,7 @@ export class TargetCapture implements FlowEvents {
     if (opened.capture === null) throw refusalOf(opened.errno, opened.step);
     this.#capture = opened.capture;
     this.isEbpf = opened.isEbpf;
+    this.hasTaps = opened.hasTaps;
     this.refusal = opened.refusal;
     this.#timer = setInterval(() => this.#report(), REPORT_EVERY_MS);
     this.#timer.unref();

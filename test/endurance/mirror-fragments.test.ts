@@ -6,6 +6,7 @@ import { once } from 'node:events';
 import path from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { Transport } from '../../proto/gen/v1/network.ts';
+import type { CaptureMethod } from '../../services/sniffer/target-capture.ts';
 import { can } from '../can.ts';
 import { type Peer, startNetwork, type TargetNetwork } from '../fixtures/network.ts';
 import { Mirror, type RunningSniffer, startSniffer } from '../integration/sniffer-harness.ts';
@@ -33,8 +34,8 @@ afterEach(async () => {
   sniffer = undefined;
 });
 
-async function open(wantsEbpf: boolean): Promise<void> {
-  sniffer = await startSniffer({ wantsEbpf });
+async function open(filter: CaptureMethod): Promise<void> {
+  sniffer = await startSniffer({ filter });
   mirror = await Mirror.open(sniffer, network.identity);
   await mirror.subscribe({ port: PORT, transport: Transport.TRANSPORT_UDP });
 }
@@ -63,60 +64,60 @@ async function copied(nth: number): Promise<string[]> {
 const send = (where: 'target' | 'beyond', host: string, sizes: number[]) =>
   network.run(network[where], `python3 ${fixture('udp_once.py')} ${host} ${PORT} ${sizes.join(' ')}`);
 
-describe.skipIf(!can.root.yes).each([
-  ['eBPF', true],
-  ['the classic filter', false],
-])(`fragments with %s (${can.root.why})`, (_, wantsEbpf) => {
-  test(
-    'of both families are put together, over a wire and over loopback',
-    async () => {
-      await open(wantsEbpf);
-      const sizes = [60_000, 1_473, 5_000, 65_507];
-      for (const [nth, [where, host]] of (
-        [
-          ['beyond', '10.99.0.1'],
-          ['beyond', 'fd99::1'],
-          ['target', '127.0.0.1'],
-          ['target', '::1'],
-        ] as const
-      ).entries()) {
-        await send(where, host, sizes);
-        const heard = await truth();
-        expect(heard.map((line) => Number(line.split(' ')[0]))).toEqual(sizes);
-        expect(await copied(nth)).toEqual(heard);
-      }
-      expect(mirror.losses.size).toBe(0);
-    },
-    DEADLINE_MS,
-  );
-
-  test(
-    'that a bad wire loses, repeats and reorders give what the target’s kernel makes of them',
-    async () => {
-      const words = [fixture('bad-wire.py'), `${network.target.pid}`, '10.98.0.1,fd98::1'];
-      words.push(`${network.beyond.pid}`, '10.98.0.2,fd98::2');
-      const wire = spawn('python3', words, { stdio: ['ignore', 'pipe', 'inherit'] });
-      const exited = once(wire, 'exit');
-      try {
-        await Promise.race([
-          once(wire.stdout, 'data'),
-          exited.then(([code]) => Promise.reject(new Error(`wire: ${code}`))),
-        ]);
-        await open(wantsEbpf);
-        const sizes = Array.from({ length: 12 }, (_, size) => 5_000 + size * 5_000);
-        for (const [nth, host] of ['10.98.0.1', 'fd98::1'].entries()) {
-          await send('beyond', host, sizes);
+describe.skipIf(!can.root.yes).each(['tcx', 'ebpf', 'classic'] as const)(
+  `fragments with %s (${can.root.why})`,
+  (filter) => {
+    test(
+      'of both families are put together, over a wire and over loopback',
+      async () => {
+        await open(filter);
+        const sizes = [60_000, 1_473, 5_000, 65_507];
+        for (const [nth, [where, host]] of (
+          [
+            ['beyond', '10.99.0.1'],
+            ['beyond', 'fd99::1'],
+            ['target', '127.0.0.1'],
+            ['target', '::1'],
+          ] as const
+        ).entries()) {
+          await send(where, host, sizes);
           const heard = await truth();
-          expect(heard.length).toBeGreaterThan(0);
+          expect(heard.map((line) => Number(line.split(' ')[0]))).toEqual(sizes);
           expect(await copied(nth)).toEqual(heard);
         }
-        // What reached nobody is no loss of the copy.
         expect(mirror.losses.size).toBe(0);
-      } finally {
-        wire.kill('SIGKILL');
-        await exited;
-      }
-    },
-    DEADLINE_MS,
-  );
-});
+      },
+      DEADLINE_MS,
+    );
+
+    test(
+      'that a bad wire loses, repeats and reorders give what the target’s kernel makes of them',
+      async () => {
+        const words = [fixture('bad-wire.py'), `${network.target.pid}`, '10.98.0.1,fd98::1'];
+        words.push(`${network.beyond.pid}`, '10.98.0.2,fd98::2');
+        const wire = spawn('python3', words, { stdio: ['ignore', 'pipe', 'inherit'] });
+        const exited = once(wire, 'exit');
+        try {
+          await Promise.race([
+            once(wire.stdout, 'data'),
+            exited.then(([code]) => Promise.reject(new Error(`wire: ${code}`))),
+          ]);
+          await open(filter);
+          const sizes = Array.from({ length: 12 }, (_, size) => 5_000 + size * 5_000);
+          for (const [nth, host] of ['10.98.0.1', 'fd98::1'].entries()) {
+            await send('beyond', host, sizes);
+            const heard = await truth();
+            expect(heard.length).toBeGreaterThan(0);
+            expect(await copied(nth)).toEqual(heard);
+          }
+          // What reached nobody is no loss of the copy.
+          expect(mirror.losses.size).toBe(0);
+        } finally {
+          wire.kill('SIGKILL');
+          await exited;
+        }
+      },
+      DEADLINE_MS,
+    );
+  },
+);

@@ -180,7 +180,7 @@ test(
     try {
       const session = await Mirror.open(killed, network.identity);
       await session.subscribe({ port: HTTP });
-      expect(await packetSockets()).toBe(1);
+      expect(await traces()).toBeGreaterThan(0);
       expect(await nicenessOf(killed.pid)).toEqual([10]);
       // Priorities count among those of one session: it has one of its own, and that has the same one.
       expect(await sessionOf(killed.pid)).toBe(killed.pid);
@@ -188,7 +188,7 @@ test(
       await vi.waitUntil(async () => /^(nice 10|none)$/.test(await groupOf(killed.pid)), 30_000);
       await killed.kill();
       await expect(session.until('anything', () => false)).rejects.toThrow('the session ended');
-      expect(await packetSockets()).toBe(0);
+      expect(await traces()).toBe(0);
       await network.run(network.beyond, `curl -sf http://10.99.0.1:${HTTP}/`);
     } finally {
       await killed[Symbol.asyncDispose]();
@@ -216,8 +216,9 @@ async function groupOf(pid: number): Promise<string> {
   return /nice -?\d+/.exec(text)?.[0] ?? 'none';
 }
 
-/** In the target's network: /proc/PID/net/packet has a line for each, below its heading. */
-async function packetSockets(): Promise<number> {
+/** In the target's network: packet sockets (/proc/PID/net/packet has a line for each, below its heading), and programs at interfaces. */
+async function traces(): Promise<number> {
   const table = await readFile(`/proc/${network.target.pid}/net/packet`, 'utf8');
-  return table.trim().split('\n').length - 1;
+  const programs = await network.run(network.target, `python3 ${import.meta.dirname}/../fixtures/tcx_programs.py`);
+  return table.trim().split('\n').length - 1 + Number(programs);
 }

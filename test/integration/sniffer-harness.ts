@@ -30,6 +30,7 @@ import { type SocketAddress, Transport } from '../../proto/gen/v1/network.ts';
 import type { SessionStream } from '../../proto/session-stream.ts';
 import { mintToken, newSessionId, SESSION_KEY_BYTES } from '../../proto/token.ts';
 import type { SnifferServer } from '../../services/sniffer/server.ts';
+import type { CaptureLimits } from '../../services/sniffer/target-capture.ts';
 
 /** Everything on a TCP port. */
 const WISH: Subscribe = {
@@ -65,9 +66,7 @@ export interface RunningSniffer extends SnifferServer {
   [Symbol.asyncDispose](): Promise<void>;
 }
 
-export async function startSniffer(
-  limits: { wantsEbpf?: boolean; ringBytes?: number; flows?: number; bulkBytesPerSecond?: number } = {},
-): Promise<RunningSniffer> {
+export async function startSniffer(limits: Partial<CaptureLimits> = {}): Promise<RunningSniffer> {
   const folder = await mkdtemp(path.join(tmpdir(), 'mirrord-sniffer-'));
   // Loaded when it is used: a bench measures a sniffer that is another process.
   const { openSniffer } = await import('../../services/sniffer/server.ts');
@@ -80,7 +79,7 @@ export async function startSniffer(
       flows: 65_536,
       heldBytes: 64 << 20,
       bulkBytesPerSecond: 0,
-      wantsEbpf: true,
+      filter: 'tcx',
       ...limits,
     },
     logger: pino({ level: 'silent' }),

@@ -1,6 +1,7 @@
 // Real traffic between real programs, copied by the real sniffer: what a session gets is what the target got, byte for byte.
 
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { release } from 'node:os';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { Transport } from '../../proto/gen/v1/network.ts';
 import { type Peer, startNetwork, type TargetNetwork } from '../fixtures/network.ts';
 import { Mirror, type RunningSniffer, startSniffer } from './sniffer-harness.ts';
@@ -58,21 +59,23 @@ async function compare(connections: number, withAnswers = false): Promise<void> 
   }
 }
 
+/** Linux 6.6 (tcx). */
+const [major = 0, minor = 0] = release().split('.').map(Number);
+const best = major > 6 || (major === 6 && minor >= 6) ? 'tcx' : 'ebpf';
+
 describe.each([
-  ['eBPF', true],
-  ['the classic filter', false],
-])('with %s', (_, wantsEbpf) => {
-  beforeEach(() => begin({ wantsEbpf }), DEADLINE_MS);
+  ['tcx', best, 0],
+  ['ebpf', 'ebpf', 0],
+  ['classic', 'classic-bpf', 1],
+] as const)('with %s', (filter, method, notes) => {
+  beforeEach(() => begin({ filter }), DEADLINE_MS);
   afterEach(end, DEADLINE_MS);
 
-  test('the session is told how packets are chosen', () => {
-    expect(mirror.facts.method).toBe(wantsEbpf ? 'ebpf' : 'classic-bpf');
-    expect(mirror.facts.notes).toHaveLength(wantsEbpf ? 0 : 1);
-  });
-
   test(
-    'curl over IPv4 and IPv6: the true addresses, every byte, the end',
+    'curl over IPv4 and IPv6: how packets are chosen, the true addresses, every byte, the end',
     async () => {
+      expect(mirror.facts.method).toBe(method);
+      expect(mirror.facts.notes).toHaveLength(notes);
       const { subscribed, id } = await mirror.subscribe({ port: HTTP, withAnswers: true });
       expect(subscribed.olderConnections).toBe(0);
       await network.run(network.beyond, `curl -s http://10.99.0.1:${HTTP}/size/100000`);
@@ -146,6 +149,40 @@ print("ready", flush=True)
         ['one', '', 'x'.repeat(1400), 'y'.repeat(60_000)],
         ['six', 'z'.repeat(5_000)],
       ]);
+    },
+    DEADLINE_MS,
+  );
+});
+
+describe('at interfaces', () => {
+  beforeEach(() => begin(), DEADLINE_MS);
+  afterEach(end, DEADLINE_MS);
+
+  test(
+    'that come later packets are taken as well, a tunnel among them',
+    async () => {
+      await mirror.subscribe({ port: HTTP });
+      const { target, beyond } = network;
+      await network.run(target, `ip link add late0 type veth peer name late1 netns ${beyond.pid}`);
+      await network.run(target, 'ip addr add 10.98.7.1/24 dev late0');
+      await network.run(beyond, 'ip addr add 10.98.7.2/24 dev late1');
+      await network.run(beyond, 'ip link set late1 up');
+      await network.run(target, 'ip link set late0 up');
+      // One that came before the sniffer heard of the interface is none of its.
+      const seen = await vi.waitUntil(async () => {
+        await network.run(beyond, `curl -s --retry 20 --retry-connrefused http://10.98.7.1:${HTTP}/`);
+        return mirror.seen.find(({ peer }) => peer.startsWith('10.98.7.2:'));
+      }, DEADLINE_MS);
+      await mirror.until('its end', () => seen.ended ?? undefined);
+      expect([seen.local, seen.gaps]).toEqual([`10.98.7.1:${HTTP}`, []]);
+      await mirror.subscribe({ port: 5353, transport: Transport.TRANSPORT_UDP });
+      const fixture = `${import.meta.dirname}/../fixtures/tun_datagrams.py`;
+      const client = await network.serve(target, ['python3', fixture, '5353', 'without a link']);
+      const over = await mirror.until('its datagrams', () => mirror.seen.find(({ peer }) => peer === '10.97.0.2:5000'));
+      await mirror.until('a datagram', () => over.datagrams[0]);
+      expect(over.datagrams[0]).toBe('without a link');
+      await client.stop();
+      expect(mirror.facts.method).toBe(best);
     },
     DEADLINE_MS,
   );

@@ -163,7 +163,7 @@ export interface JoinTarget {
 }
 
 export interface IncomingFacts {
-  /** How traffic is taken, for people: "ebpf", "classic-bpf", "sk_lookup", "nftables". */
+  /** How traffic is taken, for people: "tcx", "ebpf", "classic-bpf", "sk_lookup", "nftables". */
   method: string;
   /** What is not as good as it could be, for people: "bpf(2) is refused: no prefilter in the kernel". */
   notes: string[];

@@ -87,6 +87,7 @@ CaptureOptions options_from(Napi::Object from)
 {
 	CaptureOptions options;
 	options.wants_ebpf = from.Get("wantsEbpf").ToBoolean();
+	options.wants_taps = from.Get("wantsTaps").ToBoolean();
 	options.ring.blocks = static_cast<uint32_t>(number_of(from, "ringBytes") / options.ring.block_bytes);
 	options.ring.retire_ms = static_cast<uint32_t>(number_of(from, "retireMs"));
 	options.bulk_bytes_per_second = number_of(from, "bulkBytesPerSecond");
@@ -125,6 +126,7 @@ Napi::Value open_capture(Arguments info)
 		return result;
 	}
 	result.Set("isEbpf", Napi::Boolean::New(env, handle->capture->is_ebpf()));
+	result.Set("hasTaps", Napi::Boolean::New(env, handle->capture->has_taps()));
 	result.Set("refusal", Napi::String::New(env, handle->capture->refusal()));
 	auto external =
 	    Napi::External<Handle>::New(env, handle.release(), [](Napi::Env, Handle *owned) { delete owned; });

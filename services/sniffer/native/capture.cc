@@ -27,6 +27,12 @@ uint64_t clock_of(clockid_t clock)
 	return static_cast<uint64_t>(time.tv_sec) * 1'000'000'000ull + static_cast<uint64_t>(time.tv_nsec);
 }
 
+// At most so much.
+uint32_t power_of_two(uint32_t bytes)
+{
+	return bytes == 0 ? 0 : 1u << (31 - __builtin_clz(bytes));
+}
+
 uint64_t random_number()
 {
 	uint64_t number = 0;
@@ -42,7 +48,8 @@ Capture::Capture(CaptureOptions options, std::shared_ptr<Backlog> backlog, OnBat
       wake_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)), fragments_({}, random_number())
 {
 	auto seed = static_cast<uint32_t>(random_number());
-	filter_ = std::make_unique<KernelFilter>(options_.wants_ebpf, seed, options_.bulk_bytes_per_second);
+	uint32_t ring_bytes = options_.wants_taps ? power_of_two(options_.ring.block_bytes * options_.ring.blocks) : 0;
+	filter_ = std::make_unique<KernelFilter>(options_.wants_ebpf, seed, options_.bulk_bytes_per_second, ring_bytes);
 	batch_ = std::make_unique<Batch>(seed);
 	tracker_ = std::make_unique<Tracker>(*batch_, options_.tracker, options_.budget, random_number());
 }
@@ -100,39 +107,78 @@ int Capture::prepare()
 	open_step_ = "eventfd";
 	if (!wake_.valid())
 		return EMFILE;
+	if (redirects_.prepare())
+		tracker_->set_redirects(&redirects_);
+	if (watch_with_taps())
+		return 0;
 	if (int error = ring_.make(options_.ring, &open_step_))
 		return error;
 	open_step_ = "filter";
 	if (int error = filter_->attach(ring_.fd()))
 		return error;
-	if (redirects_.prepare())
-		tracker_->set_redirects(&redirects_);
 	open_step_ = "bind";
 	return ring_.listen();
 }
 
+// Where the kernel is too old for them, or an interface is of a strange kind, a packet socket does the same.
+bool Capture::watch_with_taps()
+{
+	const TapPrograms *programs = filter_->taps();
+	if (programs == nullptr)
+		return false;
+	if (taps_.attach(*programs) == 0)
+		return true;
+	filter_->leave_taps();
+	return false;
+}
+
+// Until there may be something to do. False when the capture has failed.
+bool Capture::wait()
+{
+	bool has_taps = taps_.is_attached();
+	bool is_dozing = false;
+	int most_ms = TICK_MS;
+	pollfd waiting[] = {{wake_.get(), POLLIN, 0}, {has_taps ? taps_.news() : -1, POLLIN, 0}, {ring_.fd(), POLLIN | POLLERR, 0}};
+	if (has_taps) {
+		// While packets come nobody is woken for one.
+		is_dozing = is_quiet_ && taps_.doze();
+		waiting[2].fd = is_dozing ? taps_.fd() : -1;
+		if (!is_dozing)
+			most_ms = static_cast<int>(options_.ring.retire_ms);
+	}
+	int count = poll(waiting, 3, most_ms);
+	int error = count < 0 && errno != EINTR ? errno : 0;
+	if (is_dozing)
+		taps_.awake();
+	if (error == 0 && count > 0 && waiting[1].revents != 0)
+		error = taps_.follow();
+	failure_ = error;
+	uint64_t wakes;
+	std::lock_guard lock(mutex_);
+	// Without that, nobody has called.
+	if (count <= 0 || waiting[0].revents == 0 || read(wake_.get(), &wakes, sizeof(wakes)) > 0)
+		counters_.wakeups++;
+	return error == 0;
+}
+
 void Capture::loop()
 {
-	pollfd waiting[] = {{ring_.fd(), POLLIN | POLLERR, 0}, {wake_.get(), POLLIN, 0}};
-	while (!is_stopping_) {
-		int count = poll(waiting, 2, TICK_MS);
-		if (count < 0 && errno != EINTR) {
-			failure_ = errno;
-			return;
-		}
+	while (!is_stopping_ && wait()) {
 		{
 			std::lock_guard lock(mutex_);
-			counters_.wakeups++;
-			uint64_t wakes;
-			if (waiting[1].revents != 0 && read(wake_.get(), &wakes, sizeof(wakes)) < 0)
-				counters_.wakeups--; // nobody has called
 			make_marks();
 			pass_marks();
 		}
-		while (!is_stopping_ && read_ring()) {
-		}
+		is_quiet_ = true;
+		while (!is_stopping_ && read_ring())
+			is_quiet_ = false;
 		flush();
 	}
+}
+
+template <typename Visit> bool Capture::read_some(Visit visit)
+{
+	return taps_.is_attached() ? taps_.read_some(visit) : ring_.read_block(visit);
 }
 
 // One block at most. False when there was none.
@@ -154,7 +200,7 @@ bool Capture::read_ring()
 		now_.ms = clock_of(CLOCK_MONOTONIC) / 1'000'000;
 		now_.ns = clock_of(CLOCK_REALTIME);
 		make_marks();
-		has_read = ring_.read_block([this](const Captured &packet) {
+		has_read = read_some([this](const Captured &packet) {
 			visit(packet);
 			pass_marks();
 		});
@@ -174,7 +220,7 @@ bool Capture::read_ring()
 
 void Capture::count_losses()
 {
-	uint32_t losses = ring_.take_losses();
+	uint32_t losses = taps_.is_attached() ? taps_.take_losses() : ring_.take_losses();
 	counters_.ring_losses += losses;
 	uint64_t now_ms = clock_of(CLOCK_MONOTONIC) / 1'000'000;
 	if (losses > 0)
@@ -203,13 +249,13 @@ void Capture::make_marks()
 	}
 	count_losses();
 	for (uint64_t number : new_marks_)
-		marks_.push_back({number, ring_.accepted(), passed});
+		marks_.push_back({number, taps_.is_attached() ? taps_.end() : ring_.accepted(), passed});
 	new_marks_.clear();
 }
 
 void Capture::pass_marks()
 {
-	while (!marks_.empty() && ring_.packets() >= marks_.front().packets) {
+	while (!marks_.empty() && position() >= marks_.front().position) {
 		const Mark &mark = marks_.front();
 		auto missing = [](uint64_t passed, uint64_t read) { return passed > read ? passed - read : 0; };
 		// Where the ring has had room for everything nothing is lost, however the two were counted.
@@ -339,8 +385,8 @@ CaptureCounters Capture::counters() const
 {
 	std::lock_guard lock(mutex_);
 	CaptureCounters counters = counters_;
-	counters.packets = ring_.packets();
-	counters.truncated = ring_.truncated();
+	counters.packets = ring_.packets() + taps_.packets();
+	counters.truncated = ring_.truncated() + taps_.truncated();
 	counters.flows = tracker_->flows();
 	counters.held_bytes = tracker_->held_bytes();
 	counters.fragments = fragments_.counters();

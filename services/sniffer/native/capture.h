@@ -20,12 +20,14 @@
 #include "kernel_filter.h"
 #include "redirects.h"
 #include "ring.h"
+#include "taps.h"
 
 namespace sniffer {
 
 struct CaptureOptions {
 	int namespace_fd = -1; // the capture's own from here on
 	bool wants_ebpf = true;
+	bool wants_taps = true; // with eBPF
 	uint64_t bulk_bytes_per_second = 0; // 0: all
 	RingOptions ring;
 	TrackerLimits tracker;
@@ -70,6 +72,7 @@ class Capture {
 	int failure() const { return failure_; }
 
 	bool is_ebpf() const { return filter_->is_ebpf(); }
+	bool has_taps() const { return taps_.is_attached(); }
 	const std::string &refusal() const { return filter_->refusal(); }
 	// 0 or an errno.
 	int set_port(const PortRule &rule, uint8_t wishes);
@@ -88,6 +91,10 @@ class Capture {
 	void run();
 	int prepare();
 	void loop();
+	bool watch_with_taps();
+	bool wait();
+	template <typename Visit> bool read_some(Visit visit);
+	uint64_t position() const { return taps_.is_attached() ? taps_.position() : ring_.packets(); }
 	bool read_ring();
 	void visit(const Captured &packet);
 	void flush();
@@ -103,7 +110,9 @@ class Capture {
 	std::shared_ptr<Backlog> backlog_;
 	OnBatch on_batch_;
 	std::unique_ptr<KernelFilter> filter_;
+	// One of both is used.
 	Ring ring_;
+	Taps taps_;
 	TrackedRedirects redirects_;
 	Descriptor wake_;
 	std::thread thread_;
@@ -118,10 +127,11 @@ class Capture {
 	Now now_;
 	uint64_t lost_at_ms_ = 0;
 	bool wants_acknowledgements_ = false;
+	bool is_quiet_ = true;
 	using PassedOfSlots = std::array<Passed, CAPTURE_SLOTS>;
 	struct Mark {
 		uint64_t number;
-		uint64_t packets; // that come before it
+		uint64_t position; // in the ring
 		PassedOfSlots passed;
 	};
 	std::vector<uint64_t> new_marks_;

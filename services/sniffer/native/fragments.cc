@@ -82,6 +82,7 @@ const Fragment *Fragments::add(const Fragment &fragment, uint64_t now_ms)
 		datagram->end = fragment.offset + fragment.bytes;
 	datagram->has_end = datagram->has_end || !fragment.has_more;
 	datagram->head.is_unfinished = datagram->head.is_unfinished || fragment.is_unfinished;
+	datagram->head.may_be_unfinished = datagram->head.may_be_unfinished || fragment.may_be_unfinished;
 	datagram->head.time_ns = fragment.time_ns;
 	if (datagram->has_end && datagram->bytes == datagram->end)
 		return complete(*datagram, now_ms);

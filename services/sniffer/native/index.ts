@@ -17,10 +17,12 @@ export interface CaptureOptions {
   namespaceFd: number;
   /** False: the classic filter, as where the kernel refuses bpf(2). */
   wantsEbpf: boolean;
+  /** False: a packet socket, as before Linux 6.6. */
+  wantsTaps: boolean;
   ringBytes: number;
   /** Of packets that are full of payload; beyond it they come without. 0: all. */
   bulkBytesPerSecond: number;
-  /** A block that is not full is handed over after this. */
+  /** What the kernel has taken is read at least so often. */
   retireMs: number;
   /** Batches not yet taken; above it the ring fills. */
   waitingBytes: number;
@@ -37,6 +39,8 @@ export interface OpenedCapture {
   /** null with an errno. */
   capture: NativeCapture | null;
   isEbpf: boolean;
+  /** Packets are taken at the interfaces. */
+  hasTaps: boolean;
   /** Why it is not eBPF. */
   refusal: string;
 }

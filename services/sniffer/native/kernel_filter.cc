@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
 
 extern "C" const unsigned char mirrord_capture_program[];
@@ -28,6 +29,9 @@ asm(".section .rodata\n"
 namespace sniffer {
 
 namespace {
+
+constexpr const char *TAP_PROGRAMS[] = {"tap_in", "tap_out", "tap_in_bare", "tap_out_bare"};
+constexpr const char *TAP_MAPS[] = {"tapped", "taps"};
 
 capture_port key_of(uint8_t protocol, uint16_t port)
 {
@@ -64,22 +68,30 @@ int result_of(int code)
 
 } // namespace
 
-KernelFilter::KernelFilter(bool wants_ebpf, uint32_t sample_seed, uint64_t bulk_bytes_per_second)
+KernelFilter::KernelFilter(bool wants_ebpf, uint32_t sample_seed, uint64_t bulk_bytes_per_second, uint32_t tap_ring_bytes)
     : sample_seed_(sample_seed)
 {
 	set_.bulk_bytes_per_second = bulk_bytes_per_second;
-	if (wants_ebpf)
-		load();
-	else
+	if (!wants_ebpf)
 		refusal_ = "not wanted";
+	else
+		load_best(tap_ring_bytes);
 }
 
 KernelFilter::~KernelFilter()
 {
+	close();
+}
+
+void KernelFilter::close()
+{
 	if (watched_ != nullptr)
 		munmap(watched_, sizeof(*watched_));
+	watched_ = nullptr;
 	if (object_ != nullptr)
 		bpf_object__close(object_);
+	object_ = nullptr;
+	taps_ = {};
 }
 
 int KernelFilter::map_of(const char *name) const
@@ -87,37 +99,62 @@ int KernelFilter::map_of(const char *name) const
 	return bpf_object__find_map_fd_by_name(object_, name);
 }
 
-void KernelFilter::load()
+// Taps ask for a newer kernel, and for more capabilities.
+void KernelFilter::load_best(uint32_t tap_ring_bytes)
+{
+	int error = tap_ring_bytes > 0 ? load(tap_ring_bytes) : -EOPNOTSUPP;
+	if (error != 0) {
+		close();
+		error = load(0);
+	}
+	if (error == 0)
+		return;
+	refusal_ = (object_ == nullptr ? "the program cannot be read: " : "bpf(2): ") + std::string(strerror(std::abs(error)));
+	close();
+}
+
+void KernelFilter::leave_taps()
+{
+	close();
+	load_best(0);
+}
+
+// 0 or a negative errno.
+int KernelFilter::load(uint32_t tap_ring_bytes)
 {
 	libbpf_set_print(nullptr);
 	auto bytes = static_cast<size_t>(mirrord_capture_program_end - mirrord_capture_program);
 	object_ = bpf_object__open_mem(mirrord_capture_program, bytes, nullptr);
-	if (object_ == nullptr) {
-		refusal_ = std::string("the program cannot be read: ") + strerror(errno);
-		return;
+	if (object_ == nullptr)
+		return -errno;
+	for (const char *name : TAP_PROGRAMS)
+		bpf_program__set_autoload(bpf_object__find_program_by_name(object_, name), tap_ring_bytes > 0);
+	for (const char *name : TAP_MAPS)
+		bpf_map__set_autocreate(bpf_object__find_map_by_name(object_, name), tap_ring_bytes > 0);
+	if (tap_ring_bytes > 0)
+		bpf_map__set_max_entries(bpf_object__find_map_by_name(object_, "tapped"), tap_ring_bytes);
+	if (int error = bpf_object__load(object_))
+		return error;
+	auto program_of = [this](const char *name) {
+		return bpf_program__fd(bpf_object__find_program_by_name(object_, name));
+	};
+	program_ = program_of("capture");
+	ports_ = map_of("ports");
+	settings_ = map_of("settings");
+	counters_ = map_of("counters");
+	muted_ = map_of("muted");
+	if (tap_ring_bytes > 0) {
+		taps_ = {program_of("tap_in"), program_of("tap_out"), program_of("tap_in_bare"), program_of("tap_out_bare"),
+			 map_of("tapped"), tap_ring_bytes, map_of("taps")};
 	}
-	int error = bpf_object__load(object_);
-	if (error == 0) {
-		program_ = bpf_program__fd(bpf_object__find_program_by_name(object_, "capture"));
-		ports_ = map_of("ports");
-		settings_ = map_of("settings");
-		counters_ = map_of("counters");
-		muted_ = map_of("muted");
-		set_.hash_seed = sample_seed_;
-		error = write_settings();
-	}
-	if (error == 0) {
-		void *memory = mmap(nullptr, sizeof(*watched_), PROT_READ | PROT_WRITE, MAP_SHARED, map_of("watched"), 0);
-		if (memory != MAP_FAILED)
-			watched_ = static_cast<capture_watched *>(memory);
-		else
-			error = errno;
-	}
-	if (error == 0)
-		return;
-	refusal_ = std::string("bpf(2): ") + strerror(error < 0 ? -error : error);
-	bpf_object__close(object_);
-	object_ = nullptr;
+	set_.hash_seed = sample_seed_;
+	if (int error = write_settings())
+		return -error;
+	void *memory = mmap(nullptr, sizeof(*watched_), PROT_READ | PROT_WRITE, MAP_SHARED, map_of("watched"), 0);
+	if (memory == MAP_FAILED)
+		return -errno;
+	watched_ = static_cast<capture_watched *>(memory);
+	return 0;
 }
 
 int KernelFilter::attach(int socket)

@@ -11,6 +11,7 @@
 
 #include "../../../bpf/capture.h"
 #include "flow_key.h"
+#include "taps.h"
 
 struct bpf_object;
 
@@ -26,7 +27,9 @@ class KernelFilter {
       public:
 	// The classic filter is used when `wants_ebpf` is false or the kernel refuses; `refusal` then says why.
 	// `bulk_bytes_per_second`: 0 for all; the classic filter always passes all.
-	explicit KernelFilter(bool wants_ebpf, uint32_t sample_seed, uint64_t bulk_bytes_per_second = 0);
+	// `tap_ring_bytes`: 0 for no taps.
+	explicit KernelFilter(bool wants_ebpf, uint32_t sample_seed, uint64_t bulk_bytes_per_second = 0,
+			      uint32_t tap_ring_bytes = 0);
 	~KernelFilter();
 	KernelFilter(const KernelFilter &) = delete;
 	KernelFilter &operator=(const KernelFilter &) = delete;
@@ -34,6 +37,10 @@ class KernelFilter {
 	bool is_ebpf() const { return object_ != nullptr; }
 	// Of the eBPF program, -1 without one.
 	int program() const { return program_; }
+	// Null where there are none. They are in the place of `attach`.
+	const TapPrograms *taps() const { return taps_.ring < 0 ? nullptr : &taps_; }
+	// They are of no use here; before the first port.
+	void leave_taps();
 	const std::string &refusal() const { return refusal_; }
 	// All of these: 0 or an errno. `attach` comes first; nothing passes before a port is set.
 	int attach(int socket);
@@ -51,7 +58,9 @@ class KernelFilter {
 
       private:
 	static void add(const capture_counters &one, capture_counters *sum);
-	void load();
+	void load_best(uint32_t tap_ring_bytes);
+	int load(uint32_t tap_ring_bytes);
+	void close();
 	int map_of(const char *name) const;
 	int attach_classic();
 	void watch(uint8_t protocol, uint16_t port, uint8_t how);
@@ -68,6 +77,7 @@ class KernelFilter {
 	int muted_ = -1;
 	int settings_ = -1;
 	int counters_ = -1;
+	TapPrograms taps_;
 	capture_watched *watched_ = nullptr; // shared with the kernel
 	capture_settings set_{};
 	capture_port slots_[CAPTURE_SLOTS] = {}; // port 0: free

@@ -132,16 +132,34 @@ uint64_t sum_words(const uint8_t *data, uint32_t bytes)
 }
 
 // RFC 1071, with the pseudo header of RFC 9293 section 3.1 and RFC 8200 section 8.1.
-bool is_checksum_right(const uint8_t *transport, uint32_t bytes, const Segment &segment)
+uint16_t fold(uint64_t sum)
 {
-	if (segment.protocol == PROTOCOL_UDP && segment.family == 4 && read_u16(transport + 6) == 0)
-		return true; // none was made
-	uint32_t address_bytes = segment.family == 4 ? 4 : 16;
-	uint64_t sum = sum_words(segment.source, address_bytes) + sum_words(segment.destination, address_bytes) +
-		       segment.protocol + (bytes >> 16) + (bytes & 0xffff) + sum_words(transport, bytes);
 	while (sum >> 16)
 		sum = (sum & 0xffff) + (sum >> 16);
-	return sum == 0xffff;
+	return static_cast<uint16_t>(sum);
+}
+
+enum class Checksum { NOT_LOOKED_AT, FINISHED, MAY_BE_UNFINISHED };
+
+Checksum checksum_of(bool is_known, bool may_be_unfinished)
+{
+	if (is_known)
+		return Checksum::NOT_LOOKED_AT;
+	return may_be_unfinished ? Checksum::MAY_BE_UNFINISHED : Checksum::FINISHED;
+}
+
+bool is_checksum_right(const uint8_t *transport, uint32_t bytes, Checksum checksum, const Segment &segment)
+{
+	uint16_t said = read_u16(transport + (segment.protocol == PROTOCOL_UDP ? 6 : 16));
+	if (segment.protocol == PROTOCOL_UDP && segment.family == 4 && said == 0)
+		return true; // none was made
+	uint32_t address_bytes = segment.family == 4 ? 4 : 16;
+	uint64_t pseudo = sum_words(segment.source, address_bytes) + sum_words(segment.destination, address_bytes) +
+			  segment.protocol + (bytes >> 16) + (bytes & 0xffff);
+	// What a card would finish holds the sum of the pseudo header.
+	if (checksum == Checksum::MAY_BE_UNFINISHED && said == fold(pseudo))
+		return true;
+	return fold(pseudo + sum_words(transport, bytes)) == 0xffff;
 }
 
 Parsed read_tcp(const uint8_t *at, uint32_t captured, uint32_t bytes, Segment *segment)
@@ -177,14 +195,15 @@ Parsed read_udp(const uint8_t *at, uint32_t captured, uint32_t bytes, Segment *s
 	return Parsed::SEGMENT;
 }
 
-Parsed read_transport(const uint8_t *at, uint32_t captured, uint32_t bytes, bool has_checksum, Segment *segment)
+Parsed read_transport(const uint8_t *at, uint32_t captured, uint32_t bytes, Checksum checksum, Segment *segment)
 {
 	Parsed parsed = Parsed::OTHER;
 	if (segment->protocol == PROTOCOL_TCP)
 		parsed = read_tcp(at, captured, bytes, segment);
 	else if (segment->protocol == PROTOCOL_UDP)
 		parsed = read_udp(at, captured, bytes, segment);
-	if (parsed == Parsed::SEGMENT && has_checksum && captured == bytes && !is_checksum_right(at, bytes, *segment))
+	if (parsed == Parsed::SEGMENT && checksum != Checksum::NOT_LOOKED_AT && captured == bytes &&
+	    !is_checksum_right(at, bytes, checksum, *segment))
 		return Parsed::BAD_CHECKSUM;
 	return parsed;
 }
@@ -249,6 +268,7 @@ Parsed parse(const Captured &packet, Segment *segment, Fragment *fragment)
 		fragment->interface = packet.interface;
 		fragment->is_outgoing = packet.is_outgoing;
 		fragment->is_unfinished = packet.is_unfinished;
+		fragment->may_be_unfinished = packet.may_be_unfinished;
 		fragment->time_ns = packet.time_ns;
 	}
 	if (parsed != Parsed::SEGMENT)
@@ -258,8 +278,8 @@ Parsed parse(const Captured &packet, Segment *segment, Fragment *fragment)
 	segment->interface = packet.interface;
 	segment->is_outgoing = packet.is_outgoing;
 	segment->time_ns = packet.time_ns;
-	return read_transport(data + network.header, captured - network.header, network.end - network.header, packet.has_checksum,
-			      segment);
+	return read_transport(data + network.header, captured - network.header, network.end - network.header,
+			      checksum_of(!packet.has_checksum, packet.may_be_unfinished), segment);
 }
 
 Parsed parse_whole(const Fragment &whole, Segment *segment)
@@ -278,7 +298,8 @@ Parsed parse_whole(const Fragment &whole, Segment *segment)
 	if (at > whole.bytes)
 		return Parsed::MALFORMED;
 	uint32_t bytes = whole.bytes - at;
-	return read_transport(whole.data + at, bytes, bytes, !whole.is_unfinished, segment);
+	return read_transport(whole.data + at, bytes, bytes, checksum_of(whole.is_unfinished, whole.may_be_unfinished),
+			      segment);
 }
 
 } // namespace sniffer

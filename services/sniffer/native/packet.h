@@ -24,6 +24,7 @@ struct Captured {
 	bool is_outgoing = false;
 	bool has_checksum = true; // false: not filled in yet, or known to be right
 	bool is_unfinished = false; // not filled in yet
+	bool may_be_unfinished = false; // nobody says which
 	uint64_t time_ns = 0;	  // since the epoch
 };
 
@@ -59,6 +60,7 @@ struct Fragment {
 	uint32_t interface = 0;
 	bool is_outgoing = false;
 	bool is_unfinished = false;
+	bool may_be_unfinished = false;
 	uint64_t time_ns = 0;
 };
 

@@ -147,6 +147,27 @@ void reading()
 		packet.has_checksum = false;
 		PARSED(parse(packet, &segment, &fragment), SEGMENT);
 	});
+	tap::test("one that a card would finish is no wrong one where nobody says which it is", [] {
+		Segment segment;
+		Fragment fragment;
+		Bytes bytes = ipv4(tcp(hello()));
+		uint32_t sum = PROTOCOL_TCP + static_cast<uint32_t>(bytes.size()) - 20;
+		for (size_t at = 12; at < 20; at += 2)
+			sum += static_cast<uint32_t>(bytes[at] << 8 | bytes[at + 1]);
+		sum = (sum & 0xffff) + (sum >> 16);
+		bytes[36] = static_cast<uint8_t>(sum >> 8);
+		bytes[37] = static_cast<uint8_t>(sum);
+		Captured packet = captured(bytes);
+		packet.has_checksum = true;
+		PARSED(parse(packet, &segment, &fragment), BAD_CHECKSUM);
+		packet.may_be_unfinished = true;
+		PARSED(parse(packet, &segment, &fragment), SEGMENT);
+		bytes[37] ^= 1;
+		PARSED(parse(packet, &segment, &fragment), BAD_CHECKSUM);
+		bytes[36] = bytes[37] = 0;
+		fill_checksum(&bytes);
+		PARSED(parse(packet, &segment, &fragment), SEGMENT);
+	});
 }
 
 void reading_fragments()

@@ -1,0 +1,104 @@
+// The programs at the interfaces of the target's network and the ring that they fill (bpf/taps.h): what Ring is for a packet
+// socket, at a third of its price for the target. Linux 6.6 and CAP_NET_ADMIN; else Ring.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <vector>
+
+#include "../../../bpf/capture.h"
+#include "descriptor.h"
+#include "packet.h"
+
+namespace sniffer {
+
+// Descriptors of somebody else's.
+struct TapPrograms {
+	int in = -1, out = -1;
+	int in_bare = -1, out_bare = -1; // where packets begin with their network header
+	int ring = -1;
+	uint32_t ring_bytes = 0;
+	int state = -1; // the map of capture_taps
+};
+
+class Taps {
+      public:
+	Taps() = default;
+	~Taps();
+	Taps(const Taps &) = delete;
+	Taps &operator=(const Taps &) = delete;
+
+	// To every interface of the calling thread's network; 0 or an errno, and nothing is left at any.
+	int attach(const TapPrograms &programs);
+	bool is_attached() const { return state_ != nullptr; }
+	// Readable when an interface has come or gone; then `follow`, in the same network.
+	int news() const { return news_.get(); }
+	int follow();
+
+	// Readable when something is in the ring; wakes up nobody but who dozes.
+	int fd() const { return programs_.ring; }
+	// False when there is something to read.
+	bool doze();
+	void awake();
+
+	// `visit(const Captured &)`. False when there was nothing. Not everything, lest somebody wait for too long.
+	template <typename Visit> bool read_some(Visit visit);
+	// Packets that found the ring full since the last call.
+	uint32_t take_losses();
+	// Read, and put into the ring by now; in a unit of its own.
+	uint64_t position() const { return position_; }
+	uint64_t end() const;
+	uint64_t packets() const { return packets_; }
+	uint64_t truncated() const { return truncated_; }
+
+      private:
+	static constexpr uint64_t READ_BYTES = 256 * 1024;
+
+	int map_ring();
+	void unmap();
+	int attach_to(unsigned interface);
+	uint64_t tai_offset() const;
+	// The next record, or null; moves on.
+	const capture_record *next();
+	void release();
+
+	TapPrograms programs_;
+	Descriptor news_;
+	std::map<unsigned, std::vector<Descriptor>> links_; // by interface
+	capture_taps *state_ = nullptr;	 // shared with the kernel, as these
+	uint64_t *consumed_ = nullptr;
+	uint64_t *produced_ = nullptr;
+	uint64_t position_ = 0;
+	uint64_t losses_ = 0;
+	uint64_t packets_ = 0;
+	uint64_t truncated_ = 0;
+};
+
+template <typename Visit> bool Taps::read_some(Visit visit)
+{
+	uint64_t from = position_;
+	uint64_t offset = tai_offset();
+	while (position_ - from < READ_BYTES) {
+		const capture_record *record = next();
+		if (record == nullptr)
+			break;
+		Captured packet;
+		packet.data = reinterpret_cast<const uint8_t *>(record + 1);
+		packet.captured_bytes = record->captured;
+		packet.bytes = record->bytes;
+		packet.ethertype = static_cast<uint16_t>(__builtin_bswap16(record->ethertype));
+		packet.interface = record->interface;
+		packet.is_outgoing = record->is_outgoing != 0;
+		packet.has_checksum = record->has_valid_checksum == 0;
+		packet.may_be_unfinished = true;
+		packet.time_ns = record->tai_ns - offset;
+		packets_++;
+		if (packet.captured_bytes < packet.bytes)
+			truncated_++;
+		visit(packet);
+	}
+	release();
+	return position_ != from;
+}
+
+} // namespace sniffer
