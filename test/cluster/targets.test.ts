@@ -3,6 +3,7 @@ import { KubeApi } from '../../client/kube/api.ts';
 import { loadClusterAccess } from '../../client/kube/config.ts';
 import type { Pod } from '../../client/kube/objects.ts';
 import { type ResolvedTarget, resolveTarget } from '../../client/kube/resolve.ts';
+import { isStatus } from '../../client/kube/status.ts';
 import type { LabelTarget, WorkloadTarget } from '../../client/kube/target.ts';
 import { parseTarget } from '../../client/target.ts';
 import { OwnNamespace, PATIENCE_MS, podTemplate, settings } from './own-namespace.ts';
@@ -136,4 +137,45 @@ test('what cannot be targeted says why', async () => {
   await expect(resolve('deploy/shpo')).rejects.toThrow('did you mean deployment/shop?');
   await expect(resolve('rollout/shop')).rejects.toMatchObject({ code: 'UNSUPPORTED' });
   await expect(resolve('pod/a-0')).rejects.toMatchObject({ code: 'TARGET_GONE' });
+});
+
+const DEFINITIONS = '/apis/apiextensions.k8s.io/v1/customresourcedefinitions';
+const ARGO = '/apis/argoproj.io/v1alpha1';
+
+/** As Argo defines them, but for what only its controller reads. False where the cluster has them already. */
+async function defineRollouts(): Promise<boolean> {
+  const names = { kind: 'Rollout', plural: 'rollouts', singular: 'rollout', shortNames: ['ro'] };
+  const schema = { openAPIV3Schema: { type: 'object', 'x-kubernetes-preserve-unknown-fields': true } };
+  const version = { name: 'v1alpha1', served: true, storage: true, schema };
+  try {
+    await own.api.create(DEFINITIONS, {
+      apiVersion: 'apiextensions.k8s.io/v1',
+      kind: 'CustomResourceDefinition',
+      metadata: { name: 'rollouts.argoproj.io' },
+      spec: { group: 'argoproj.io', scope: 'Namespaced', names, versions: [version] },
+    });
+    return true;
+  } catch (error) {
+    if (isStatus(error, 409)) return false;
+    throw error;
+  }
+}
+
+test('a rollout of Argo is found by its selector, or by the workload that it stands for', async () => {
+  const isOurs = await defineRollouts();
+  try {
+    const rollout = (name: string, spec: object) => {
+      const body = { apiVersion: 'argoproj.io/v1alpha1', kind: 'Rollout', metadata: { name }, spec };
+      return own.create(ARGO, 'rollouts', body);
+    };
+    await own.until('the API of rollouts', () => own.get(ARGO, 'rollouts'));
+    await rollout('canary', { selector: { matchLabels: { app: 'old' } } });
+    await rollout('stand-in', { workloadRef: { apiVersion: 'apps/v1', kind: 'Deployment', name: 'shop' } });
+    expect(await resolve('rollout/canary')).toMatchObject({ pod: expect.stringMatching(/^old-/), calls: 3 });
+    const found = await resolve('ro/stand-in');
+    expect(found).toMatchObject({ pod: expect.stringMatching(/^shop-/), container: 'web', calls: 4 });
+    expect(found.bytes).toBeLessThan(MAX_BYTES);
+  } finally {
+    if (isOurs) await own.api.delete(`${DEFINITIONS}/rollouts.argoproj.io`);
+  }
 });
