@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 #include <vector>
@@ -149,6 +150,20 @@ static void a_reset_is_told_after_what_came_before_it()
 	close_pair(pair);
 }
 
+/* Until so many bytes can be read; they may take a while on a machine where much else runs. */
+static void await_bytes(int fd, int bytes)
+{
+	int there = 0;
+
+	for (int tries = 0; tries < 5000 && there < bytes; tries++) {
+		if (ioctl(fd, FIONREAD, &there) < 0)
+			break;
+		if (there < bytes)
+			usleep(1000);
+	}
+	CHECK(there >= bytes);
+}
+
 static void urgent_data_is_in_its_place_and_what_is_behind_it_is_read()
 {
 	struct pair pair = tcp_pair();
@@ -158,11 +173,13 @@ static void urgent_data_is_in_its_place_and_what_is_behind_it_is_read()
 	mask_of(pair, 1);
 	CHECK(write_text(pair.ends[0], "ab", "") == 2 && send(pair.ends[0], "!", 1, MSG_OOB) == 1);
 	CHECK(write_text(pair.ends[0], "cd", "") == 2);
+	await_bytes(pair.ends[1], 5);
 	CHECK((mask_of(pair, 1) & SOCKET_ENDS) != 0);
 	while ((count = socket_read(pair.ends[1], bytes + had, sizeof bytes - (size_t)had)) > 0)
 		had += count;
 	CHECK(count == -EAGAIN && had == 5 && memcmp(bytes, "ab!cd", 5) == 0);
 	CHECK(write_text(pair.ends[0], "e", "") == 1);
+	await_bytes(pair.ends[1], 1);
 	CHECK(mask_of(pair, 1) == (SOCKET_READABLE | SOCKET_WRITABLE));
 	close_pair(pair);
 }
@@ -218,6 +235,7 @@ static void who_shares_one_keeps_it_when_the_other_is_closed()
 	/* Another's from here on. */
 	CHECK(dup2(pair.ends[0], pair.ends[1]) == pair.ends[1]);
 	CHECK(write_text(pair.ends[0], "ab", "cd") == 4);
+	await_bytes(shared, 4);
 	CHECK(socket_read(pair.ends[1], bytes, sizeof bytes) == -EAGAIN);
 	CHECK(socket_read(shared, bytes, sizeof bytes) == 4 && memcmp(bytes, "abcd", 4) == 0);
 	socket_close(shared, false);
