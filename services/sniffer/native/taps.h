@@ -1,5 +1,5 @@
 // The programs at the interfaces of the target's network and the ring that they fill (bpf/taps.h): what Ring is for a packet
-// socket, at a third of its price for the target. Linux 6.6 and CAP_NET_ADMIN; else Ring.
+// socket, at less of a price for the target. Linux 6.6 and CAP_NET_ADMIN; else Ring.
 #pragma once
 
 #include <cstdint>
