@@ -13,6 +13,7 @@ import type { Backend } from '../backend.ts';
 import type { Config } from '../config/schema/root.ts';
 import { describeFailure, isPlain } from '../failure.ts';
 import { renewedLines, waitingText } from '../incoming/older-text.ts';
+import { PortPolicy } from '../incoming/port-policy.ts';
 import { PortSubscription } from '../incoming/port-subscription.ts';
 import { Tally } from '../incoming/tally.ts';
 import { agentFile } from '../installation.ts';
@@ -132,6 +133,9 @@ async function show(dump: Dump, backend: Backend): Promise<Outcome> {
       terminal.out(args.flags['json'] ? eventJson(event) : eventText(event)),
     );
     await traffic.subscribe(dump.ports, dump.config.feature.network.incoming.renew_connections, say);
+    const policy = new PortPolicy(dump.config.feature.network.incoming);
+    const filtered = dump.ports.filter((port) => policy.filterFor(port) !== undefined);
+    if (filtered.length > 0) say(`http_filter has no say here: all that comes to port ${filtered.join(', ')} is shown`);
     say(`showing ${formatTarget(target)}, ports ${dump.ports.join(', ')}; Ctrl-C ends it`);
     await end.come();
     await traffic.finish();

@@ -233,7 +233,11 @@ describe.skipIf(!can.root.yes)('mirrord dump', () => {
     'shows a JSON object a line',
     async () => {
       harness = new ExecHarness();
-      const run = harness.start(['dump', '-t', target(), '-p', `${HTTP},${ECHO}`, '--json']);
+      const config = path.join(harness.folder, 'filtered.json');
+      const incoming = { mode: 'mirror', http_filter: { path_filter: '^/nothing', ports: [ECHO] } };
+      writeFileSync(config, JSON.stringify({ feature: { network: { incoming } } }));
+      const run = harness.start(['dump', '-t', target(), '-f', config, '-p', `${HTTP},${ECHO}`, '--json']);
+      await run.complained(`http_filter has no say here: all that comes to port ${ECHO} is shown`);
       await run.complained('Ctrl-C ends it');
       await curl(`http://10.99.0.1:${HTTP}/`);
       await run.said('"closed"');
