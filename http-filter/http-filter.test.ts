@@ -6,6 +6,7 @@ type Condition = NonNullable<HttpCondition['condition']>;
 const header = (value: string): Condition => ({ $case: 'header', value });
 const path = (value: string): Condition => ({ $case: 'path', value });
 const method = (value: string): Condition => ({ $case: 'method', value });
+const query = (value: string): Condition => ({ $case: 'queryJq', value });
 const body: Condition = { $case: 'jsonBody', value: { query: '$.a', matches: '.', maxBytes: 0, waitMs: 0 } };
 
 function textsOf(conditions: Condition[], isAny = false): readonly string[] | null {
@@ -22,9 +23,20 @@ test('a request whose head has none of the texts of a filter is one that it cann
 });
 
 test('where nothing is sure to be there, any request may be wanted', () => {
-  for (const condition of [header('^x-.*: [a-e]'), header('alice|bob'), path('.*'), body]) {
+  const headerJq: Condition = { $case: 'headerJq', value: 'startswith("x-user: a")' };
+  for (const condition of [header('^x-.*: [a-e]'), header('alice|bob'), path('.*'), headerJq, query('length == 0')]) {
     expect(textsOf([condition])).toBeNull();
     expect(textsOf([condition, method('GET')], true)).toBeNull();
   }
+});
+
+test('what is decided by a body or a query wants no request that can have none', () => {
+  const fields = ['content-length', 'transfer-encoding'];
+  expect(textsOf([body])).toEqual(fields);
+  expect(textsOf([query('.user == "alice"')])).toEqual(['?']);
+  // A query that is none.
+  expect(textsOf([query('.user != "bob"')])).toBeNull();
+  expect(textsOf([body, query('.user == "alice"'), method('POST')], true)).toEqual([...fields, '?', 'post']);
   expect(textsOf([body, method('GET')])).toEqual(['get']);
+  expect(textsOf([body, query('.user == "alice"')])).toEqual(['?']);
 });

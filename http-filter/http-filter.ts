@@ -35,15 +35,18 @@ export interface RequestFilter {
   judgeWithBody(request: FilteredRequest, body: RequestBody | null): boolean;
   /** null when no body is looked at. */
   readonly bodyLimits: BodyLimits | null;
-  /** In lower case: a request whose head has none of them is not wanted. null: any may be. */
+  /** In lower case: a request of HTTP/1 whose head has none of them is not wanted. null: any may be. */
   readonly texts: readonly string[] | null;
 }
 
 /** The body is undefined while it is not known. Steps beyond the limit throw. */
 type Holds = (request: FilteredRequest, body: RequestBody | null | undefined, work: WorkLimit) => boolean | undefined;
 
-/** `text`: of the head whenever it holds, in lower case. */
-type Condition = Readonly<{ holds: Holds; text?: string | undefined }>;
+/** `texts`: in lower case, one of them is in the head of HTTP/1 whenever it holds. */
+type Condition = Readonly<{ holds: Holds; texts?: readonly string[] | undefined }>;
+
+/** Without one of them a request of HTTP/1 has no body (RFC 9112 section 6.3). */
+const BODY_FIELDS = ['content-length', 'transfer-encoding'];
 
 /** What a body filter looks at where its user does not say, and the most that he may say. */
 const BODY_LIMITS: BodyLimits = { bytes: 65_535, waitMs: 1_000 };
@@ -62,7 +65,7 @@ function headerCondition(source: string): Condition {
   const pattern = compilePattern(source, 'http_filter header');
   return {
     // The last one: values tell requests apart, names do not.
-    text: pattern.required.at(-1),
+    texts: pattern.required.slice(-1),
     holds: ({ lowerText, headerLines }) =>
       pattern.required.every((text) => lowerText.includes(text)) &&
       headerLines.some((line) => line.startsWith(pattern.prefix) && pattern.matches(line)),
@@ -77,12 +80,12 @@ function pathCondition(source: string): Condition {
     const query = whole.indexOf('?');
     return (query !== -1 && pattern.matches(whole.slice(0, query))) || pattern.matches(whole);
   };
-  return { holds, text: pattern.required.at(-1) };
+  return { holds, texts: pattern.required.slice(-1) };
 }
 
 function methodCondition(name: string): Condition {
   const wanted = readMethod(name, 'http_filter method');
-  return { holds: ({ method }) => method.toUpperCase() === wanted, text: wanted.toLowerCase() };
+  return { holds: ({ method }) => method.toUpperCase() === wanted, texts: [wanted.toLowerCase()] };
 }
 
 function headerJqCondition(source: string): Condition {
@@ -94,7 +97,10 @@ function headerJqCondition(source: string): Condition {
 
 function queryJqCondition(source: string): Condition {
   const program = compileJq(source, 'http_filter query');
-  return { holds: ({ target }, _body, work) => program.firstBoolean(parametersOf(target), work) === true };
+  const holds: Holds = ({ target }, _body, work) => program.firstBoolean(parametersOf(target), work) === true;
+  // Programs say the same of the same: most want no request without a query.
+  const isForAll = attempt(() => program.firstBoolean({}, new WorkLimit()) === true);
+  return { holds, texts: isForAll ? [] : ['?'] };
 }
 
 /** Texts by their names; a name that comes again has a list. */
@@ -124,15 +130,15 @@ function bodyCondition({ query, matches }: JsonBody): Condition {
       return pattern.matches(text);
     });
   };
-  return { holds };
+  return { holds, texts: BODY_FIELDS };
 }
 
-/** One condition that does not hold decides, or all that do not. */
-function textsOf(conditions: readonly Condition[], isAny: boolean): string[] | null {
-  const texts = conditions.flatMap(({ text }) => text ?? []);
-  if (isAny) return texts.length === conditions.length ? texts : null;
-  const longest = texts.sort((a, b) => b.length - a.length)[0];
-  return longest === undefined ? null : [longest];
+/** One condition that does not hold decides, or all that do not. The fewer and the longer, the rarer. */
+function textsOf(conditions: readonly Condition[], isAny: boolean): readonly string[] | null {
+  const known = conditions.flatMap(({ texts }) => (texts !== undefined && texts.length > 0 ? [texts] : []));
+  if (isAny) return known.length === conditions.length ? [...new Set(known.flat())] : null;
+  const rarity = ([first = '', ...others]: readonly string[]): number => first.length - 1_000 * others.length;
+  return known.sort((a, b) => rarity(b) - rarity(a))[0] ?? null;
 }
 
 function compileCondition({ condition }: HttpCondition): Condition {

@@ -170,8 +170,8 @@ function acceptSome(listenerFd: number, way: RedirectWay, onAccepted: (accepted:
   for (let count = 0; count < ACCEPTED_PER_TURN; count++) {
     const accepted = addon.accept(listenerFd);
     if (accepted === null) return false;
-    const local = way.originalOf(accepted.fd) ?? accepted.local;
-    onAccepted({ ...accepted, local });
+    const { fd, peer, local } = accepted;
+    onAccepted({ fd, peer, local: way.originalOf(fd) ?? local });
   }
   return true;
 }

@@ -137,6 +137,18 @@ describe('with a filter', () => {
     expect(stdout).toBe(`local POST /mine ${hash}\ntook 3`);
   });
 
+  test('a body or a query decides, also behind requests of the same connection that have neither', async () => {
+    const client = await open();
+    const isAlice = { query: '$.user', matches: '^alice$', maxBytes: 0, waitMs: 0 };
+    await client.steal({ port: PORT, conditions: [{ $case: 'jsonBody', value: isAlice }] });
+    await client.steal({ port: PORT, conditions: [{ $case: 'queryJq', value: '.user == "alice"' }] });
+    const post = (user: string) => ['--data-binary', `{"user":"${user}"}`, `${TARGET}/p`];
+    const asks = [[`${TARGET}/1`, `${TARGET}/2`], post('bob'), post('alice'), [`${TARGET}/3`]];
+    const words = asks.flatMap((some) => [...some, '--next', '-sS']);
+    const answers = await curl(`${TARGET}/4?user=alice`, ...words);
+    expect(answers.match(/local|hello|took \d+/g)).toEqual(['hello', 'hello', 'took 14', 'local', 'hello', 'local']);
+  });
+
   test('two sessions steal side by side, and each gets its own', async () => {
     const [alice, bob] = [await open(), await open()];
     await alice.steal({ port: PORT, conditions: [header('^x-user: alice$')] });

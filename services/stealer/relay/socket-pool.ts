@@ -121,9 +121,17 @@ export class SocketPool {
     do this.#lastId = (this.#lastId + 1) >>> 0;
     while (this.#members.has(this.#lastId));
     const membership: Membership = {
-      ...{ fd, id: this.#lastId, member, isReadable: false, hasEnd: false },
-      ...{ isWaitingForTurn: false, isFlushDue: false, isClosed: false, joined: undefined },
-      ...{ isSecure: secure !== undefined, isInHandshake: secure !== undefined },
+      fd,
+      id: this.#lastId,
+      member,
+      isReadable: false,
+      hasEnd: false,
+      isWaitingForTurn: false,
+      isFlushDue: false,
+      isClosed: false,
+      joined: undefined,
+      isSecure: secure !== undefined,
+      isInHandshake: secure !== undefined,
     };
     const error = this.#native.add(fd, membership.id);
     if (error < 0) {
