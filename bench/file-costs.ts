@@ -10,6 +10,9 @@ import { median, printTable } from './table.ts';
 const MIB = Number(process.argv[2] ?? 512);
 const ROUNDS = Number(process.argv[3] ?? 3);
 
+/** Of the client: a unix socket, or `tcp`. */
+const HOP = process.argv[4] ?? 'unix';
+
 /** By what is in their command line; the first that fits. */
 const ROLES = [
   ['plain reader', '/build/bench/'],
@@ -22,7 +25,8 @@ const ROLES = [
 ] as const;
 
 async function main(): Promise<void> {
-  const whole = await Whole.start({ variables: { SHOP_MODE: 'bench' } });
+  const listen = HOP === 'tcp' ? { listen: '127.0.0.1:0' } : {};
+  const whole = await Whole.start({ variables: { SHOP_MODE: 'bench' }, ...listen });
   const layer: Map<string, Times>[] = [];
   const plain: Map<string, Times>[] = [];
   try {
@@ -41,7 +45,7 @@ async function main(): Promise<void> {
     await whole.close();
   }
   printTable(
-    `processor time of ${MIB} MiB, ms a GiB, medians of ${ROUNDS} rounds in turns, starts taken off`,
+    `processor time of ${MIB} MiB by ${HOP}, ms a GiB, medians of ${ROUNDS} rounds in turns, starts taken off`,
     ['reader', 'process', 'user', 'system', 'both'],
     [...rowsOf('plain session', plain), ...rowsOf('dd', layer)],
   );

@@ -72,7 +72,8 @@ export class ProcessTimes {
       if (!tree.has(pid) || pid === process.pid) continue;
       const role = this.#roleOf(pid);
       const known = this.#seen.get(pid);
-      if (known?.role === role) continue;
+      // One that has ended and waits for its parent has no command line.
+      if (known !== undefined && (role === null || known.role === role)) continue;
       // What began meanwhile has had all of its time meanwhile.
       const before = known?.before ?? (isFirst ? times : NOTHING);
       this.#seen.set(pid, { role, before, last: times });
