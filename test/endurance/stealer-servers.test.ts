@@ -32,6 +32,7 @@ const SERVERS: readonly Server[] = [
   { name: 'node', command: (port) => [process.execPath, script('node.mjs'), `${port}`] },
   { name: 'http.server', command: (port) => ['/usr/bin/python3', script('plain.py'), `${port}`] },
   { name: 'aiohttp', command: (port) => ['/usr/bin/python3', script('aio.py'), `${port}`] },
+  { name: 'hypercorn', command: (port) => ['/usr/bin/python3', script('asgi.py'), `${port}`] },
   { name: 'Go', command: (port) => [path.join(folder, 'go-server'), `${port}`] },
   { name: 'Java', command: (port) => ['java', '-cp', folder, 'SumServer', `${port}`] },
 ];
