@@ -10,6 +10,7 @@
 #define W WIRE_FEATURE_FILES_WRITE
 #define N WIRE_FEATURE_NETWORK
 #define I WIRE_FEATURE_INCOMING
+#define H WIRE_FEATURE_HOST_NAME
 #define M (WIRE_FEATURE_NETWORK | WIRE_FEATURE_UNIX | WIRE_FEATURE_INCOMING)
 #define C (WIRE_FEATURE_NETWORK | WIRE_FEATURE_UNIX | WIRE_FEATURE_DNS)
 
@@ -73,6 +74,7 @@ static const struct call_spec table[] = {
 	{SYS_utimensat, CALL_TIMES, W, 0, 1, NO, NO, 3, 2, "utimensat"},
 	{SYS_mknod, CALL_MKNOD, W, NO, 0, NO, NO, NO, 1, "mknod"},
 	{SYS_mknodat, CALL_MKNOD, W, 0, 1, NO, NO, NO, 2, "mknodat"},
+	{SYS_uname, CALL_UNAME, H, NO, NO, NO, NO, NO, 0, "uname"},
 	{SYS_connect, CALL_CONNECT, C | I, NO, NO, NO, NO, NO, NO, "connect"},
 	{SYS_getpeername, CALL_SOCKET_NAME, M, NO, NO, NO, NO, NO, NO, "getpeername"},
 	{SYS_getsockname, CALL_SOCKET_NAME, M, NO, NO, NO, NO, NO, NO, "getsockname"},

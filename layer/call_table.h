@@ -33,6 +33,7 @@ enum call_op {
 	CALL_TRUNCATE,
 	CALL_TIMES,
 	CALL_MKNOD,
+	CALL_UNAME,
 	CALL_CONNECT, /* from here on calls on sockets, see net.h */
 	CALL_SOCKET_NAME,
 	CALL_SOCKET_ERROR,

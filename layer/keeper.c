@@ -11,6 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "host_name.h"
 #include "launch.h"
 #include "net.h"
 #include "notify.h"
@@ -96,7 +97,7 @@ static bool load_rules(int fd)
 	r = (struct wire_reader){body, body + st.st_size, 0};
 	net_start_dead(wire_get_u32(&r));
 	(void)wire_get_u32(&r);
-	rules = rules_parse(&r);
+	rules = host_name_init(&r) ? rules_parse(&r) : NULL;
 	place_init(rules);
 	return rules != NULL;
 }

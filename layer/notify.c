@@ -14,6 +14,7 @@
 #include "bypass_offer.h"
 #include "copy_known.h"
 #include "give.h"
+#include "host_name.h"
 #include "kernel_stat.h"
 #include "link.h"
 #include "listing.h"
@@ -285,6 +286,8 @@ static void handle(const struct seccomp_notif *n)
 		answer_fstat(n, spec);
 	else if (spec->op == CALL_GETDENTS)
 		answer_getdents(n);
+	else if (spec->op == CALL_UNAME)
+		host_name_answer(n);
 	else
 		handle_path(n, spec);
 }

@@ -30,7 +30,8 @@ enum wire_kind {
 	WIRE_ENDED = 7,   /* u32 status as of waitpid, u32 count: the local process has ended, and processes it left go on */
 
 	/* ---- client to supervisor ---- */
-	WIRE_SETUP = 16, /* u32 features (WIRE_FEATURE_*), u32 inline_bytes, rules (see rules.h); once, answers HELLO */
+	WIRE_SETUP = 16, /* u32 features (WIRE_FEATURE_*), u32 inline_bytes, str host name (host_name.h), rules (rules.h); once,
+			    answers HELLO */
 	WIRE_REPLY = 17, /* id of the request; i32 result (>= 0, -errno, WIRE_LOCAL), then what the request says */
 
 	/* ---- supervisor to client, each answered by one REPLY; path arguments are absolute and as the process gave them ---- */
@@ -154,6 +155,7 @@ enum wire_feature {
 	WIRE_FEATURE_DNS = 8,         /* sockets of systemd-resolved and nscd do not exist for the local process */
 	WIRE_FEATURE_UNIX = 16,       /* connect of unix sockets is asked about too */
 	WIRE_FEATURE_INCOMING = 32,   /* bind, listen, and accept with an address; the client connects to listeners */
+	WIRE_FEATURE_HOST_NAME = 64,  /* uname */
 };
 
 enum wire_can {

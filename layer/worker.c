@@ -14,6 +14,7 @@
 
 #include "bypass_offer.h"
 #include "fuse.h"
+#include "host_name.h"
 #include "keeper.h"
 #include "launch.h"
 #include "link.h"
@@ -109,9 +110,9 @@ static void receive_setup(struct launch *launch, int keeper)
 	r = (struct wire_reader){frame.body, frame.body + frame.body_len, 0};
 	launch->features = wire_get_u32(&r);
 	(void)wire_get_u32(&r); /* inline_bytes: the client's own limit */
-	rules = rules_parse(&r);
+	rules = host_name_init(&r) ? rules_parse(&r) : NULL;
 	if (!rules)
-		fail(-EPROTO, 126, "the client's rules are malformed");
+		fail(-EPROTO, 126, "the client's rules, or its host name, are malformed");
 	place_init(rules);
 	free(buf);
 	if (launch->features & WIRE_FEATURE_FILES_READ)

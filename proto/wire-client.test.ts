@@ -185,7 +185,12 @@ describe('what the client answers', () => {
       readsOnly: fc.boolean(),
       literal: bytes,
     });
-    const setup = fc.record({ features: u32, inlineBytes: u32, rules: fc.array(rule, { maxLength: 50 }) });
+    const setup = fc.record({
+      features: u32,
+      inlineBytes: u32,
+      hostName: bytes,
+      rules: fc.array(rule, { maxLength: 50 }),
+    });
     fc.assert(
       fc.property(setup, (shown) => {
         expect(decodeSetup(only(setupFrame(shown)))).toEqual(shown);

@@ -140,9 +140,20 @@ function readHandle(kind: WireKind, reader: BodyReader): WireRequest {
   }
 }
 
-/** inlineBytes: open answers small read-only files with their content up to this size. At most 65,535 rules. */
-export function setupFrame(setup: { features: number; inlineBytes: number; rules: readonly WireRule[] }): Buffer[] {
-  const body = new BodyWriter(4096).u32(setup.features).u32(setup.inlineBytes).u16(setup.rules.length);
+export interface Setup {
+  /** WireFeature, any of them. */
+  features: number;
+  /** Open answers small read-only files with their content up to this size. */
+  inlineBytes: number;
+  /** What uname(2) says, at most 64 bytes; empty: this machine's. */
+  hostName: Uint8Array;
+  /** At most 65,535. */
+  rules: readonly WireRule[];
+}
+
+export function setupFrame(setup: Setup): Buffer[] {
+  const body = new BodyWriter(4096).u32(setup.features).u32(setup.inlineBytes);
+  body.str(setup.hostName).u16(setup.rules.length);
   for (const rule of setup.rules) {
     const flags =
       (rule.foldCase ? RuleFlag.FOLD_CASE : 0) |

@@ -102,13 +102,14 @@ function writeHandle(request: WireRequest, body: BodyWriter): void {
 export interface WireSetup {
   features: number;
   inlineBytes: number;
+  hostName: Buffer;
   rules: WireRule[];
 }
 
 export function decodeSetup(frame: WireFrame): WireSetup {
   if (frame.kind !== WireKind.SETUP) throw new WireError(`kind ${frame.kind} is not SETUP`);
   const reader = new BodyReader(frame.body);
-  const setup: WireSetup = { features: reader.u32(), inlineBytes: reader.u32(), rules: [] };
+  const setup: WireSetup = { features: reader.u32(), inlineBytes: reader.u32(), hostName: reader.str(), rules: [] };
   for (let left = reader.u16(); left > 0; left--) setup.rules.push(decodeRule(reader));
   reader.end();
   return setup;

@@ -71,7 +71,15 @@ export const WireSet = {
   MTIME_NOW: 128,
 } as const;
 
-export const WireFeature = { FILES_READ: 1, FILES_WRITE: 2, NETWORK: 4, DNS: 8, UNIX: 16, INCOMING: 32 } as const;
+export const WireFeature = {
+  FILES_READ: 1,
+  FILES_WRITE: 2,
+  NETWORK: 4,
+  DNS: 8,
+  UNIX: 16,
+  INCOMING: 32,
+  HOST_NAME: 64,
+} as const;
 
 export const WireTransport = { TCP: 1, UDP: 2, UNIX_STREAM: 3, UNIX_SEQPACKET: 4 } as const;
 export type WireTransport = (typeof WireTransport)[keyof typeof WireTransport];

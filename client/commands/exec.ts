@@ -4,7 +4,7 @@
 import { readFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { AppError } from '#proto/errors.ts';
-import { WireTransport } from '#proto/wire.ts';
+import { WireFeature, WireTransport } from '#proto/wire.ts';
 import type { ParsedArguments } from '../arguments.ts';
 import type { Backend } from '../backend.ts';
 import type { Config } from '../config/schema/root.ts';
@@ -12,6 +12,7 @@ import { findExecutable } from '../executable.ts';
 import { describeFailure, isPlain } from '../failure.ts';
 import type { FileRules } from '../file-rules.ts';
 import type { FollowedTarget, FollowOptions } from '../follow-target.ts';
+import { hostNameOf } from '../host-name.ts';
 import type { Incoming } from '../incoming/incoming.ts';
 import type { IncomingTls } from '../incoming/tls-files.ts';
 import { agentFile, supervisorFile } from '../installation.ts';
@@ -284,6 +285,7 @@ async function runWithFiles(run: Run, session: RunSession, parts: Parts, rules: 
   const { config, terminal, progress, signals, log } = run;
   const { launch, Files, KernelAnswers } = parts;
   const { fs } = config.feature;
+  const hostName = hostNameOf(config.feature.hostname ? session.facts.hostname : new Uint8Array());
   const inlineBytes = Math.min(fs.readonly_file_buffer, MAX_INLINE_BYTES);
   const env = await localEnvironment(run, session, parts);
   const onTrouble = (text: string) => progress.warn(text);
@@ -297,8 +299,13 @@ async function runWithFiles(run: Run, session: RunSession, parts: Parts, rules: 
     env,
     cwd: terminal.cwd,
     setup: {
-      features: rules.features() | parts.networkFeatures(config) | parts.incomingFeatures(config),
+      features:
+        rules.features() |
+        parts.networkFeatures(config) |
+        parts.incomingFeatures(config) |
+        (hostName.length > 0 ? WireFeature.HOST_NAME : 0),
       inlineBytes,
+      hostName,
       rules: rules.toWire(),
     },
     files: new Files({ session, rules, inlineBytes, kernel: KernelAnswers.open() }),

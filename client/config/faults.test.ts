@@ -113,7 +113,6 @@ test.each([
 
 test.each([
   ['{"experimental": {"latency": {"transmit_delay": 5}}}', 'needs artificial delay'],
-  ['{"feature": {"hostname": true}}', "needs the target's host name"],
   ['{"agent": {"metrics": "x"}}', 'agent.metrics (line 1): the text "x" needs metrics'],
   ['{"profile": "x"}', 'needs Kubernetes'],
   ['{"feature": {"copy_target": true}}', 'requires the operator, which this product does not have'],

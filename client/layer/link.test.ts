@@ -11,7 +11,7 @@ import { encodeNetRequest, flowData } from '#proto/wire-net.ts';
 import { decodeReply, decodeSetup, encodeRequest } from '#proto/wire-supervisor.ts';
 import { LayerLink, type LinkHandlers } from './link.ts';
 
-const SETUP = { features: 1, inlineBytes: 1000, rules: [] };
+const SETUP = { features: 1, inlineBytes: 1000, hostName: Buffer.from('shop-1'), rules: [] };
 const STAT: WireRequest = { kind: WireKind.STAT, flags: 0, path: Buffer.from('/a') };
 
 let openPairs: (() => void)[] = [];

@@ -4,7 +4,7 @@
 import type { Duplex } from 'node:stream';
 import { AppError } from '#proto/errors.ts';
 import { WIRE_VERSION, WireDecoder, WireError, type WireFrame, WireKind } from '#proto/wire.ts';
-import { decodeRequest, replyResult, setupFrame, type WireRequest, type WireRule } from '#proto/wire-client.ts';
+import { decodeRequest, replyResult, type Setup, setupFrame, type WireRequest } from '#proto/wire-client.ts';
 import { isIncomingKind } from '#proto/wire-incoming.ts';
 import { isNetKind } from '#proto/wire-net.ts';
 
@@ -21,12 +21,6 @@ export type Question = Exclude<
       | typeof WireKind.RELEASE;
   }
 >;
-
-export interface Setup {
-  features: number;
-  inlineBytes: number;
-  rules: readonly WireRule[];
-}
 
 export interface LinkHandlers {
   onHello(capabilities: number, lines: string[]): Setup;

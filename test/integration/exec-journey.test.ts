@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { copyFileSync, writeFileSync } from 'node:fs';
+import { hostname } from 'node:os';
 import path from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { can } from '../can.ts';
@@ -52,6 +53,13 @@ describe.skipIf(!can.root.yes)(`a local process in the place of a target (${can.
     expect(stdout, stderr).toBe('shop-1\ntea 3.2\n');
     const big = await exec('--', 'md5sum', '/srv/shop/big');
     expect(big.stdout, big.stderr).toBe(`${createHash('md5').update(BIG).digest('hex')}  /srv/shop/big\n`);
+  });
+
+  test('it has the name of the target, unless that is not wanted', async () => {
+    const program = ['--', 'python3', '-c', 'import socket; print(socket.gethostname())'];
+    expect((await exec(...program)).stdout).toBe('shop-1\n');
+    writeFileSync(path.join(harness.folder, 'own-name.json'), '{"feature": {"hostname": false}}');
+    expect((await exec('-f', 'own-name.json', ...program)).stdout).toBe(`${hostname()}\n`);
   });
 
   test('openat2 keeps to what it is asked, or says that it cannot', async () => {

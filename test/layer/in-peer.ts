@@ -168,7 +168,9 @@ export class InPeer {
     else {
       const request = decodeRequest(kind, body);
       if (request.kind === WireKind.HELLO) {
-        this.write(setupFrame({ features: WireFeature.INCOMING, inlineBytes: 0, rules: [] }));
+        this.write(
+          setupFrame({ features: WireFeature.INCOMING, inlineBytes: 0, hostName: Buffer.alloc(0), rules: [] }),
+        );
       }
     }
     this.#change();

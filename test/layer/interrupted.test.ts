@@ -104,7 +104,7 @@ describe('a terminal', () => {
       'say(b"\\x1a"); expect(rb"Stopped")',
       'say(b"jobs; echo jo\\"\\"bs\\n"); expect(rb"Stopped.*\\n(.*\\n)*jobs")',
       'say(b"fg\\n"); expect(rb"read x"); say(b"\\n"); expect(rb"from the target")',
-      'say(b"sleep 100\\n"); say(b"echo st=$?\\n"); say(b"\\x03"); expect(rb"\\^C"); say(b"echo af\\"\\"ter\\n"); expect(rb"after")',
+      'say(b"sh -c \'echo sle\\"\\"eps; exec sleep 100\'\\n"); expect(rb"\\nsleeps"); say(b"echo st=$?\\n"); say(b"\\x03"); expect(rb"\\^C"); say(b"echo af\\"\\"ter\\n"); expect(rb"after")',
       'say(b"exit 5\\n")',
       'while True:',
       '  try:',

@@ -165,7 +165,9 @@ export class NetPeer {
     else {
       const request = decodeRequest(kind, body);
       if (request.kind === WireKind.HELLO) {
-        this.#write(setupFrame({ features: this.#options.features ?? 4, inlineBytes: 0, rules: [] }));
+        this.#write(
+          setupFrame({ features: this.#options.features ?? 4, inlineBytes: 0, hostName: Buffer.alloc(0), rules: [] }),
+        );
       } else if (request.kind === WireKind.STARTED) this.#onStarted(request.pid);
       else if (request.kind === WireKind.LOG) this.logs.push(request.text);
     }

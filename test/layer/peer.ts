@@ -5,7 +5,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import fs from 'node:fs';
 import type { Duplex } from 'node:stream';
 import { setTimeout as delay } from 'node:timers/promises';
-import { RuleOp, RuleVerdict, WireDecoder, WireKind, WireSet } from '#proto/wire.ts';
+import { RuleOp, RuleVerdict, WireDecoder, WireFeature, WireKind, WireSet } from '#proto/wire.ts';
 import type { WireDirectoryEntry, WireStat } from '#proto/wire-body.ts';
 import {
   decodeRequest,
@@ -33,6 +33,7 @@ export interface PeerOptions {
   delayMs?: number;
   variables?: Record<string, string>;
   inlineBytes?: number;
+  hostName?: string;
   /** Starts the supervisor by way of another program: setpriv, another supervisor. */
   prefix?: string[];
   cwd?: string;
@@ -125,8 +126,9 @@ export class Peer {
       Object.assign(this.hello, { capabilities: request.capabilities, lines: request.lines });
       this.#write(
         setupFrame({
-          features: 3,
+          features: 3 | (this.#options.hostName === undefined ? 0 : WireFeature.HOST_NAME),
           inlineBytes: this.#options.inlineBytes ?? 65_536,
+          hostName: Buffer.from(this.#options.hostName ?? ''),
           rules: rules(this.#options.alsoRemote),
         }),
       );

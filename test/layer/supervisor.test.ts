@@ -74,6 +74,15 @@ describe('files', () => {
     expect([...ended.stdout].sort().join('')).toBe(`0${'1'.repeat(12)}23456789`);
   });
 
+  it('has the name of the target, unless it took names of its own', async () => {
+    const script =
+      'uname -n; python3 -c "import socket; print(socket.gethostname())"; setarch i686 uname -n; unshare --map-root-user --uts uname -n; uname -sr';
+    const named = await run(['sh', '-c', script], { hostName: 'shop-1' });
+    const { stdout: here } = await run(['sh', '-c', 'uname -n; uname -sr']);
+    const [name, release] = here.split('\n');
+    expect(named.stdout).toBe(`shop-1\nshop-1\n${name}\n${name}\n${release}\n`);
+  });
+
   it('takes what is read of large files from the memory that it shares with the client', async () => {
     const running = run(['cat', '/remote/large'], { inlineBytes: 0 });
     const ended = await running;

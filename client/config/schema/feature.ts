@@ -10,7 +10,7 @@ export const feature = section('What the local process has of the target.', {
   env: featureEnv,
   fs: featureFs,
   network: featureNetwork,
-  hostname: key(bool, false, "gethostname(2) gives the target's name.", { status: planned("the target's host name") }),
+  hostname: key(bool, true, "gethostname(2) and uname(2) give the target's name."),
   magic: section('Small things that are right for most.', {
     aws: key(
       bool,
