@@ -56,8 +56,9 @@ describe.skipIf(!can.root.yes)(`a local process in the place of a target (${can.
   });
 
   test('it has the name of the target, unless that is not wanted', async () => {
-    const program = ['--', 'python3', '-c', 'import socket; print(socket.gethostname())'];
-    expect((await exec(...program)).stdout).toBe('shop-1\n');
+    const program = ['--', '/usr/bin/python3', '-c', 'import socket; print(socket.gethostname())'];
+    const { stdout, stderr } = await exec(...program);
+    expect(stdout, stderr).toBe('shop-1\n');
     writeFileSync(path.join(harness.folder, 'own-name.json'), '{"feature": {"hostname": false}}');
     expect((await exec('-f', 'own-name.json', ...program)).stdout).toBe(`${hostname()}\n`);
   });
