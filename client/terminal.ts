@@ -16,3 +16,10 @@ export type Outcome = { kind: 'exit'; code: number } | { kind: 'signal'; signal:
 export function exit(code: number): Outcome {
   return { kind: 'exit', code };
 }
+
+/** Of a command that has ended before `left` processes of its run. */
+export function describeBackground(outcome: Outcome, left: number): string {
+  const how = outcome.kind === 'exit' ? `exit code ${outcome.code}` : outcome.signal;
+  const others = left === 1 ? 'a process' : `${left} processes`;
+  return `mirrord: the command has ended (${how}), but left ${others} in the background: waiting; Ctrl-C ends that`;
+}

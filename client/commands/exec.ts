@@ -24,7 +24,7 @@ import { sessionFacts } from '../sessions/facts.ts';
 import { SessionRecord } from '../sessions/record.ts';
 import { Signals } from '../signals.ts';
 import { formatTarget, isLocal, parseTarget, type Target } from '../target.ts';
-import { exit, type Outcome, type Terminal } from '../terminal.ts';
+import { describeBackground, exit, type Outcome, type Terminal } from '../terminal.ts';
 import { type Hooks, openSession } from './exec-session.ts';
 
 /** Marks the local process and its children, for the refusal of a run inside a run. */
@@ -52,14 +52,19 @@ export async function exec(args: ParsedArguments, terminal: Terminal): Promise<O
     echo: args.flags['verbose'] === undefined ? undefined : (line) => terminal.err(line),
   });
   const signals = new Signals();
+  const outcome = await outcomeOf(args, terminal, log, signals);
+  // An exit code stays the local process's to the last: a signal that comes now would make it another.
+  if (outcome.kind === 'signal') signals.close();
+  return outcome;
+}
+
+async function outcomeOf(args: ParsedArguments, terminal: Terminal, log: Log, signals: Signals): Promise<Outcome> {
   try {
     const progress = openProgress(args, terminal);
     return await runWith(await prepare({ args, terminal, progress, log, signals }));
   } catch (thrown) {
     if (signals.ending !== null) return { kind: 'signal', signal: signals.ending };
     return fail(AppError.from(thrown, 'BUG'), terminal, log);
-  } finally {
-    signals.close();
   }
 }
 
@@ -323,12 +328,6 @@ async function runWithFiles(run: Run, session: RunSession, parts: Parts, rules: 
   if (network !== null) log.info('network ends', { lostDatagrams: network.lostDatagrams });
   if (incoming !== null) await tellArrived(incoming, progress);
   return outcome;
-}
-
-function describeBackground(outcome: Outcome, left: number): string {
-  const how = outcome.kind === 'exit' ? `exit code ${outcome.code}` : outcome.signal;
-  const others = left === 1 ? 'a process' : `${left} processes`;
-  return `mirrord: the command has ended (${how}), but left ${others} in the background: waiting; Ctrl-C ends that`;
 }
 
 function incomingOf(

@@ -62,7 +62,7 @@ describe.skipIf(!can.root.yes)(`processes in the background (${can.root.why})`, 
     await run.complained('in the background');
     const exited = new Promise((resolve) => run.child.once('exit', (code) => resolve(code)));
     // One that comes with the end of the command is the one that ended it, so it is given again.
-    const again = setInterval(() => run.child.kill(signal), 50);
+    const again = setInterval(() => run.child.kill(signal), 2);
     expect(await exited).toBe(3);
     clearInterval(again);
     writeFileSync(file('go'), '');
