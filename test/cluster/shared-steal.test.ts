@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { agentProcesses, NODE_A, NODE_B, Run, TestNamespace, untilTrue } from './cluster.ts';
+import { Load } from './load.ts';
 
 const namespace = new TestNamespace();
 let folder = '';
@@ -57,23 +58,6 @@ async function mirrord(
   ).ended;
 }
 
-/** Asks one after the other from a pod of the other node until its input ends; says how many failed, and within how long. */
-const ASK = `
-import sys, threading, time, urllib.request
-over = threading.Event()
-threading.Thread(target=lambda: (sys.stdin.read(), over.set()), daemon=True).start()
-answered = 0
-failed = []
-while not over.is_set():
-    try:
-        body = urllib.request.urlopen(urllib.request.Request('http://shop/x', headers={'x-user': 'carol'}), timeout=30).read()
-        answered += 1
-        if b'"path":"/x"' not in body: failed.append(time.monotonic())
-        if answered == 1: print('begun', flush=True)
-    except Exception: failed.append(time.monotonic())
-print('answered', answered, 'failed', len(failed), 'within', round((failed[-1] - failed[0]) * 1000) if failed else 0, 'ms', flush=True)
-`;
-
 async function as(user: string): Promise<string> {
   const program =
     'import sys,urllib.request as u;' +
@@ -99,18 +83,14 @@ test('two filters on one pod, while others ask all the time and who holds the po
   const alice = await stealing('alice');
   const bob = await stealing('bob');
   await are(['local alice', 'local bob', POD]);
-  const words = ['-n', namespace.name, 'exec', '-i', 'deploy/stock', '--', 'python3', '-c', ASK];
-  const others = new Run(spawn('kubectl', words, { stdio: 'pipe' }));
-  await others.says('stdout', /begun/);
+  const others = await Load.start(namespace);
   // The first came first to the pod: its stealer holds it for both.
   const [stealer = 0] = agentProcesses(alice.pod, 'beside.js\0stealer');
   process.kill(stealer, 'SIGKILL');
   await untilTrue(() => !agentProcesses(alice.pod).includes(stealer), 'the stealer does not end');
   await untilTrue(async () => (await as('bob').catch(String)) === 'local bob', 'bob does not steal any more');
-  others.child.stdin.end();
   // What was on its way through the killed one, or waited in its queue: and a second later the pod answers everybody.
-  const [, ms = '?'] = await others.says('stdout', /answered \d+ failed \d+ within (\d+) ms/);
-  expect(Number(ms)).toBeLessThan(1_000);
+  expect((await others.end()).withinMs).toBeLessThan(1_000);
   expect(bob.run.stderr).not.toContain('lost');
 });
 
