@@ -8,6 +8,7 @@ const common = {
   globals: false,
   // Who looks at memory that was given back finds other bytes there (proto/receive-blocks.ts).
   env: { MIRRORD_WIPE_GIVEN_BACK: '1' },
+  setupFiles: 'test/fixtures/guarded-kill.ts',
 } as const;
 /** For tests that run what is compiled and bundled. */
 const built = { ...common, globalSetup: ['scripts/built.mjs'] };

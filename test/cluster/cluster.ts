@@ -236,6 +236,13 @@ export function agentProcesses(pod: string, script = ''): number[] {
     });
 }
 
+/** The first of them; to process 0 a signal would go to all that run the tests. */
+export function agentProcess(pod: string, script = ''): number {
+  const [pid] = agentProcesses(pod, script);
+  if (pid === undefined) throw new Error(`no process ${JSON.stringify(script)} in ${pod}`);
+  return pid;
+}
+
 /** For what announces itself to nobody: it is looked at now and then, until the deadline. */
 export async function untilTrue(isSo: () => boolean | Promise<boolean>, otherwise: string): Promise<void> {
   const untilMs = performance.now() + DEADLINE_S * 1_000;

@@ -6,7 +6,16 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import { agentProcesses, DEMO_IMAGE, NODE_A, NODE_B, type Run, TestNamespace, untilTrue } from './cluster.ts';
+import {
+  agentProcess,
+  agentProcesses,
+  DEMO_IMAGE,
+  NODE_A,
+  NODE_B,
+  type Run,
+  TestNamespace,
+  untilTrue,
+} from './cluster.ts';
 
 const namespace = new TestNamespace();
 let folder = '';
@@ -99,8 +108,8 @@ test('the pod answers by itself when the client was killed', async () => {
 
 test('the pod answers by itself at once when the stealer was killed, until its node has started it anew', async () => {
   const { run, pod } = await serving('steal', /stealing port 8080/);
-  const [agent = 0] = agentProcesses(pod, 'agent.js');
-  const [stealer = 0] = agentProcesses(pod, 'beside.js\0stealer');
+  const agent = agentProcess(pod, 'agent.js');
+  const stealer = agentProcess(pod, 'beside.js\0stealer');
   // It tells the new one what is stolen.
   process.kill(agent, 'SIGSTOP');
   try {
@@ -116,7 +125,7 @@ test('the pod answers by itself at once when the stealer was killed, until its n
 
 test('a sniffer that was killed is started anew by its node, and what arrives is seen again', async () => {
   const { run, pod } = await serving('mirror', /mirroring port 8080/);
-  const [sniffer = 0] = agentProcesses(pod, 'beside.js\0sniffer');
+  const sniffer = agentProcess(pod, 'beside.js\0sniffer');
   process.kill(sniffer, 'SIGKILL');
   await run.says('stderr', /the agent lost its sniffer: nothing arrives until it is back/);
   expect(await ask('meanwhile')).toEqual(fromPod('meanwhile'));
@@ -149,7 +158,7 @@ test.each([
   const { run, pod } = await serving('mirror', /mirroring port 8080/, { MIRRORD_AGENT_RECONNECT_TIMEOUT: '1' });
   expect(await ask('before')).toEqual(fromPod('before'));
   await run.says('stdout', /got \/before/);
-  const [pid = 0] = part === 'client' ? [run.child.pid] : agentProcesses(pod, script);
+  const pid = part === 'client' ? (run.child.pid ?? 0) : agentProcess(pod, script);
   process.kill(pid, 'SIGKILL');
   if (part === 'client') await untilTrue(() => agentProcesses(pod).length === 0, `the agent ${pod} waits for ever`);
   else await untilTrue(() => !agentProcesses(pod).includes(pid), `the ${part} does not end`);
@@ -176,7 +185,7 @@ describe('a pod whose sidecar takes what arrives, as a mesh’s does', () => {
     await namespace.deploy('cart', 'node', NODE_A, [proxy]);
     await namespace.ready('cart');
     const pod = await namespace.kubectl('get', 'pod', '-l', 'app=cart', '-o', 'jsonpath={.items[0].metadata.name}');
-    const [pid = 0] = agentProcesses(pod);
+    const pid = agentProcess(pod);
     // As the mesh's init container does it.
     const rule = [
       '-t',

@@ -1,7 +1,7 @@
 // Nothing of a session stays, whatever ends it; and who is left behind is told.
 
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
-import { agentProcesses, NODE_A, type Run, TestNamespace, untilTrue } from './cluster.ts';
+import { agentProcess, agentProcesses, NODE_A, type Run, TestNamespace, untilTrue } from './cluster.ts';
 
 const namespace = new TestNamespace();
 /** A connection that broke is waited for this long; a client that is silent is lost after 12.5 s more. */
@@ -55,7 +55,7 @@ test('the agent is killed: the session says so, and the local process goes on', 
 
 test('fs-env is killed: it comes back, and files are read as before', async () => {
   const { run, pod } = await standing();
-  const [pid = 0] = agentProcesses(pod, 'beside.js\0fs-env');
+  const pid = agentProcess(pod, 'beside.js\0fs-env');
   process.kill(pid, 'SIGKILL');
   run.child.stdin.end('/var/data/file.txt\n');
   const { stdout, code } = await run.ended;

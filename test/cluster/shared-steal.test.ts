@@ -5,7 +5,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
-import { agentProcesses, NODE_A, NODE_B, Run, TestNamespace, untilTrue } from './cluster.ts';
+import { agentProcess, agentProcesses, NODE_A, NODE_B, Run, TestNamespace, untilTrue } from './cluster.ts';
 import { Load } from './load.ts';
 
 const namespace = new TestNamespace();
@@ -85,7 +85,7 @@ test('two filters on one pod, while others ask all the time and who holds the po
   await are(['local alice', 'local bob', POD]);
   const others = await Load.start(namespace);
   // The first came first to the pod: its stealer holds it for both.
-  const [stealer = 0] = agentProcesses(alice.pod, 'beside.js\0stealer');
+  const stealer = agentProcess(alice.pod, 'beside.js\0stealer');
   process.kill(stealer, 'SIGKILL');
   await untilTrue(() => !agentProcesses(alice.pod).includes(stealer), 'the stealer does not end');
   await untilTrue(async () => (await as('bob').catch(String)) === 'local bob', 'bob does not steal any more');
