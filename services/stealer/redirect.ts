@@ -110,9 +110,15 @@ export class Redirect {
       this.#listeningFd ??= stealerAddon().openListening(this.#namespaceFd);
       return new Set(stealerAddon().listening(this.#listeningFd));
     } catch {
-      // Then a target that is down seems to be up, as one that hangs does.
+      // Then a target that is down seems to be up, as one that hangs does. What is left of the answer is nobody's.
+      this.#forgetListening();
       return null;
     }
+  }
+
+  #forgetListening(): void {
+    if (this.#listeningFd !== null) closeSync(this.#listeningFd);
+    this.#listeningFd = null;
   }
 
   /** Those that a port has; ask before it is taken, for ours look the same. Throws NOT_PERMITTED, SERVICE_UNAVAILABLE. */
@@ -149,8 +155,7 @@ export class Redirect {
     if (this.#isClosed) return;
     this.#isClosed = true;
     this.#way.close();
-    if (this.#listeningFd !== null) closeSync(this.#listeningFd);
-    this.#listeningFd = null;
+    this.#forgetListening();
     try {
       while (this.#accept());
     } catch {

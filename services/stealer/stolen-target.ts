@@ -81,10 +81,9 @@ export class StolenTarget {
   #look(): void {
     clearTimeout(this.#lookTimer);
     const listening = this.#redirect.listening();
-    if (listening === null) return;
     for (const port of this.#ports.values()) {
       try {
-        port.targetListens(listening.has(port.port));
+        port.targetListens(listening === null || listening.has(port.port));
       } catch {
         // The kernel was busy with the rules of somebody else (legacy_nat.cc): the next look tries again.
       }
