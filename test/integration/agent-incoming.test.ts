@@ -77,7 +77,10 @@ describe('the way to the sniffer', () => {
     expect([ended.id, Ended.decode(ended.head).reason]).toEqual([2, EndReason.END_REASON_SERVICE_LOST]);
     expect(SessionEvent.decode(lost.head).event).toMatchObject({ $case: 'serviceLost', value: { service: 'sniffer' } });
     const [back, again] = after.sort((a, b) => a.id - b.id) as [Frame, Frame];
-    expect(SessionEvent.decode(back.head).event).toEqual({ $case: 'serviceBack', value: { service: 'sniffer' } });
+    expect(SessionEvent.decode(back.head).event).toMatchObject({
+      $case: 'serviceBack',
+      value: { service: 'sniffer', filesLost: [] },
+    });
     expect([again.id, Subscribed.decode(again.head).olderConnections]).toEqual([1, 99]);
     await session.close();
   });

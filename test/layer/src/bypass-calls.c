@@ -218,7 +218,7 @@ int main(void)
 	static char absolute_link[PATH_MAX + 8];
 	const char *paths[] = {"file", "dir", "missing", "link", "loop", "away", "dangling", "dir/", "file/", "dir/..", "./dir/../file",
 			       "dir/in", "dir/up", "/", "//", "/..", "", ".", "..", "missing/..", "file/..", "file/.", "link/",
-			       "link/..", "dir/up/dir/up/dir/in", "/usr/bin/env", "/proc/self/cwd/file", "/dev/null", too_long,
+			       "link/..", "dir/up/dir/up/dir/in", "/usr/bin/ldd", "/proc/self/cwd/file", "/dev/null", too_long,
 			       long_name, absolute, absolute_link, "many/../many/./../dir//in"};
 	int dir = open("dir", O_RDONLY | O_DIRECTORY);
 
