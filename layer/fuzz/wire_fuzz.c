@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "../dir_page.h"
-#include "../host_name.h"
 #include "../rules.h"
 #include "../wire.h"
 
@@ -26,7 +25,8 @@ static void read_setup(struct wire_reader r)
 
 	(void)wire_get_u32(&r);
 	(void)wire_get_u32(&r);
-	rules = host_name_init(&r) ? rules_parse(&r) : NULL;
+	touch(wire_get_str(&r)); /* the host name */
+	rules = rules_parse(&r);
 	for (unsigned i = 0; rules && i < 16; i++)
 		sink += rules_decide(rules, paths[i / 4], strlen(paths[i / 4]), i & 1, i & 2);
 	rules_free(rules);
