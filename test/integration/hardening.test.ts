@@ -128,7 +128,12 @@ describe.skipIf(!can.root.yes)(`a run on a machine with other users (${can.root.
 test('who has taken an agent’s place is not believed: no program starts with what it says', async () => {
   const harness = new ExecHarness();
   const impostor = http2.createServer();
-  impostor.on('stream', (stream) => stream.respond({ ':status': 200, 'content-type': 'application/grpc' }));
+  // Who finds it out goes away without a word.
+  const ignored = () => undefined;
+  impostor.on('connection', (socket) => socket.on('error', ignored)).on('sessionError', ignored);
+  impostor.on('stream', (stream) =>
+    stream.on('error', ignored).respond({ ':status': 200, 'content-type': 'application/grpc' }),
+  );
   const socket = path.join(harness.folder, 'gateway.sock');
   await new Promise<void>((resolve) => impostor.listen(socket, resolve));
   writeFileSync(path.join(harness.folder, 'key'), 'ab'.repeat(32), { mode: 0o600 });
