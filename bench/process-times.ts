@@ -1,6 +1,7 @@
 // Processor time by process while something runs: looked at every few ms, because the processes end by themselves.
 
-import { readdirSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
+import { allStats, statOf, treeBelow } from './process-stat.ts';
 
 export interface Times {
   readonly userMs: number;
@@ -13,8 +14,6 @@ interface Seen {
   last: Times;
 }
 
-/** USER_HZ of Linux, everywhere. */
-const MS_PER_TICK = 10;
 const LOOK_EVERY_MS = 10;
 /** New processes are looked for in one of so many looks. */
 const LOOKS_PER_SEARCH = 10;
@@ -37,7 +36,7 @@ export class ProcessTimes {
 
   end(): Map<string, Times> {
     clearInterval(this.#timer);
-    for (const [pid, seen] of this.#seen) seen.last = statOf(pid)?.times ?? seen.last;
+    for (const [pid, seen] of this.#seen) seen.last = statOf(pid) ?? seen.last;
     const sums = new Map<string, Times>();
     for (const { role, before, last } of this.#seen.values()) {
       if (role === null) continue;
@@ -53,30 +52,23 @@ export class ProcessTimes {
     if (this.#looks % LOOKS_PER_SEARCH === 0) this.#search(false);
     for (const [pid, seen] of this.#seen) {
       // A program that another replaced is another process to us.
-      const stat = statOf(pid);
-      if (stat !== null) seen.last = stat.times;
+      seen.last = statOf(pid) ?? seen.last;
     }
   }
 
   #search(isFirst: boolean): void {
-    const stats = readdirSync('/proc')
-      .filter((name) => /^\d+$/.test(name))
-      .map((name) => statOf(Number(name)))
-      .filter((stat) => stat !== null);
-    const tree = new Set(this.#roots);
-    for (let size = 0; size !== tree.size; ) {
-      size = tree.size;
-      for (const stat of stats) if (tree.has(stat.parent)) tree.add(stat.pid);
-    }
-    for (const { pid, times } of stats) {
+    const stats = allStats();
+    const tree = treeBelow(this.#roots, stats);
+    for (const stat of stats) {
+      const { pid } = stat;
       if (!tree.has(pid) || pid === process.pid) continue;
       const role = this.#roleOf(pid);
       const known = this.#seen.get(pid);
       // One that has ended and waits for its parent has no command line.
       if (known !== undefined && (role === null || known.role === role)) continue;
       // What began meanwhile has had all of its time meanwhile.
-      const before = known?.before ?? (isFirst ? times : NOTHING);
-      this.#seen.set(pid, { role, before, last: times });
+      const before = known?.before ?? (isFirst ? stat : NOTHING);
+      this.#seen.set(pid, { role, before, last: stat });
     }
   }
 
@@ -89,22 +81,4 @@ export class ProcessTimes {
     }
     return this.#roles.find(([, text]) => words.includes(text))?.[0] ?? null;
   }
-}
-
-/** Null for a process that has ended meanwhile. */
-function statOf(pid: number): { pid: number; parent: number; times: Times } | null {
-  let text: string;
-  try {
-    text = readFileSync(`/proc/${pid}/stat`, 'latin1');
-  } catch {
-    return null;
-  }
-  // The name, in brackets, may hold anything; proc(5) counts from 1, and state is 3.
-  const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
-  const field = (number: number) => Number(fields[number - 3]);
-  return {
-    pid,
-    parent: field(4),
-    times: { userMs: field(14) * MS_PER_TICK, systemMs: field(15) * MS_PER_TICK },
-  };
 }
