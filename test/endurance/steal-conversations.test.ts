@@ -2,11 +2,10 @@
 // and protocols whose server speaks first, which lose no time by being looked at.
 
 import { execFile } from 'node:child_process';
-import type { AddressInfo } from 'node:net';
-import { createServer } from 'node:net';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
+import { freePort } from '../fixtures/free-port.ts';
 import { type Peer, startNetwork, type TargetNetwork } from '../fixtures/network.ts';
 import { StealClient, type Stealer, startStealer } from '../integration/stealer-harness.ts';
 
@@ -37,14 +36,6 @@ afterAll(async () => {
   await stealer?.[Symbol.asyncDispose]();
   await network?.[Symbol.asyncDispose]();
 });
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, resolve));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-}
 
 async function steal(port: number, localPort: number): Promise<StealClient> {
   const client = await StealClient.open(stealer, network.identity, localPort);

@@ -3,13 +3,12 @@
 
 import { execFile, execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import type { AddressInfo } from 'node:net';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import type { HttpCondition } from '../../proto/gen/v1/incoming.ts';
+import { freePort } from '../fixtures/free-port.ts';
 import { type Peer, type Saying, startNetwork, type TargetNetwork } from '../fixtures/network.ts';
 import { StealClient, type Stealer, startStealer } from '../integration/stealer-harness.ts';
 
@@ -57,14 +56,6 @@ afterAll(async () => {
   await network?.[Symbol.asyncDispose]();
   rmSync(folder, { recursive: true, force: true });
 });
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, resolve));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-}
 
 /** One server at the target, one here, and a session that wants what has `x-user: alice`. */
 async function open(

@@ -4,12 +4,12 @@
 import { execFile, execFileSync } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
 import { mkdirSync, writeFileSync } from 'node:fs';
-import { type AddressInfo, createServer } from 'node:net';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import type { HttpCondition } from '../../proto/gen/v1/incoming.ts';
 import { CertificateFolder, type Pair } from '../fixtures/certificates.ts';
+import { freePort } from '../fixtures/free-port.ts';
 import { type Peer, type Saying, startNetwork, type TargetNetwork } from '../fixtures/network.ts';
 import { StealClient, type Stealer, startStealer } from '../integration/stealer-harness.ts';
 
@@ -48,14 +48,6 @@ afterAll(async () => {
   await network?.[Symbol.asyncDispose]();
   certificates?.[Symbol.dispose]();
 });
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, resolve));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-}
 
 type Condition = NonNullable<HttpCondition['condition']>;
 const plain = (port: number) => [process.execPath, fixture('sum-servers/node.mjs'), `${port}`, 'local'];
