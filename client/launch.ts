@@ -15,6 +15,7 @@ import type { Log } from './log.ts';
 import type { Network } from './network/network.ts';
 import { type Signals, signalName } from './signals.ts';
 import type { Outcome } from './terminal.ts';
+import { eachOnce } from './troubles.ts';
 
 export interface LaunchOptions {
   supervisorFile: string;
@@ -38,6 +39,8 @@ export interface LaunchOptions {
   onReady: (lines: string[]) => void;
   /** The local process has ended so; we wait for as many processes that it left. */
   onBackground: (outcome: Outcome, left: number) => void;
+  /** Something of the local process's is not as it would be in the target, and why. */
+  onTrouble: (text: string) => void;
 }
 
 /** Shells': the command was found but cannot be run, and was not found (POSIX sh, 2.8.2). */
@@ -67,6 +70,7 @@ class Launch {
   readonly #child: ChildProcess;
   readonly #link: LayerLink;
   readonly #helloTimer: NodeJS.Timeout;
+  readonly #tellTrouble: (text: string) => void;
   #hasStarted = false;
   #isLinkClosed = false;
   #onLinkClosed: () => void = () => undefined;
@@ -77,6 +81,7 @@ class Launch {
   constructor(child: ChildProcess, options: LaunchOptions) {
     this.#child = child;
     this.#options = options;
+    this.#tellTrouble = eachOnce(options.onTrouble);
     this.#link = new LayerLink(child.stdio[3] as Duplex, {
       answer: (id, question, signal) => options.files.answer(id, question, signal),
       release: (handle) => options.files.release(handle),
@@ -192,6 +197,7 @@ class Launch {
     if (level === WireLogLevel.ERROR) log.error('supervisor', { text });
     else if (level === WireLogLevel.WARN) log.warn('supervisor', { text });
     else log.debug('supervisor', { text });
+    if (level === WireLogLevel.ERROR || level === WireLogLevel.WARN) this.#tellTrouble(text);
   }
 
   #linkClosed(error: AppError | null): void {

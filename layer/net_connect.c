@@ -12,6 +12,7 @@
 #include "net_flow.h"
 #include "net_here.h"
 #include "tracee.h"
+#include "unreadable.h"
 #include "wire.h"
 
 static uint8_t transport_of(const struct net_socket *socket)
@@ -188,8 +189,10 @@ void net_connect(const struct seccomp_notif *n)
 	bool is_done = false;
 	int failed;
 
-	if (len < 2 || len > (int)sizeof(bytes) ||
-	    tracee_read((pid_t)n->pid, n->data.args[1], bytes, (size_t)len) != 0) {
+	failed = len < 2 || len > (int)sizeof(bytes) ? -EINVAL
+						      : tracee_read((pid_t)n->pid, n->data.args[1], bytes, (size_t)len);
+	if (failed) {
+		unreadable_tell((pid_t)n->pid, failed);
 		(void)answer_continue(n->id);
 		return;
 	}

@@ -17,6 +17,7 @@
 #include "net_message.h"
 #include "net_peer.h"
 #include "tracee.h"
+#include "unreadable.h"
 
 #define DATAGRAM_MAX 65507
 
@@ -212,10 +213,13 @@ static int flags_of(const struct seccomp_notif *n)
 static bool has_name(const struct seccomp_notif *n)
 {
 	struct msghdr head;
+	int failed;
 
 	if (n->data.nr == SYS_sendto)
 		return true;
-	return tracee_read((pid_t)n->pid, n->data.args[1], &head, sizeof(head)) == 0 && head.msg_name;
+	failed = tracee_read((pid_t)n->pid, n->data.args[1], &head, sizeof(head));
+	unreadable_tell((pid_t)n->pid, failed);
+	return !failed && head.msg_name;
 }
 
 void net_send(const struct seccomp_notif *n)

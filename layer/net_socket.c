@@ -12,6 +12,7 @@
 
 #include "answer.h"
 #include "tracee.h"
+#include "unreadable.h"
 
 #define CACHED 256u
 
@@ -76,6 +77,7 @@ int net_socket_take(const struct seccomp_notif *n, int number, struct net_socket
 
 void net_socket_missing(const struct seccomp_notif *n, int failed)
 {
+	unreadable_tell((pid_t)n->pid, failed);
 	if (failed == -EBADF || failed == -ESRCH || failed == -EPERM)
 		(void)answer_continue(n->id);
 	else

@@ -23,6 +23,7 @@
 #include "remote.h"
 #include "shared.h"
 #include "tracee.h"
+#include "unreadable.h"
 
 #ifndef SECCOMP_IOCTL_NOTIF_SET_FLAGS
 #define SECCOMP_IOCTL_NOTIF_SET_FLAGS SECCOMP_IOW(4, __u64)
@@ -205,17 +206,6 @@ static bool is_local_program(const char *path)
 	return path[0] == '/' && faccessat(AT_FDCWD, path, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
-/* A process that forbids to be looked at (PR_SET_DUMPABLE), or runs as another user. */
-static void tell_unreadable(pid_t tid)
-{
-	static pid_t last;
-	pid_t process = tracee_process(tid);
-
-	if (process != last)
-		link_log(1, "files: process %d does not let mirrord read its memory; the paths it uses stay local", process);
-	last = process;
-}
-
 static void handle_path(const struct seccomp_notif *n, const struct call_spec *spec)
 {
 	struct place_path path, path2;
@@ -230,8 +220,7 @@ static void handle_path(const struct seccomp_notif *n, const struct call_spec *s
 		answer_fstat(n, spec);
 		return;
 	}
-	if (len == -EPERM)
-		tell_unreadable(tid);
+	unreadable_tell(tid, (int)len);
 	/* An empty or unreadable path: the kernel has the right errno for it. */
 	if (len <= 0 || (spec->op == CALL_OPEN && !read_open(n, &call))) {
 		(void)answer_continue(n->id);

@@ -323,6 +323,7 @@ async function runWithFiles(run: Run, session: RunSession, parts: Parts, rules: 
       progress.ready();
     },
     onBackground: (ended, left) => progress.info(describeBackground(ended, left)),
+    onTrouble,
   });
   await network?.finish();
   if (network !== null) log.info('network ends', { lostDatagrams: network.lostDatagrams });

@@ -35,7 +35,7 @@ describe.skipIf(!can.root.yes)(`without root (${can.root.why})`, () => {
   });
 
   const exec = (user: User, flags: readonly string[], script: string, pid = target.pid) =>
-    whole.mirrord(['exec', '-t', `pid/${pid}`, '--progress', 'off', ...flags, '--', 'sh', '-c', script], {
+    whole.mirrord(['exec', '-t', `pid/${pid}`, '--progress', 'simple', ...flags, '--', 'sh', '-c', script], {
       user,
       variables: { MIRRORD_AGENT_ADDRESS: '', XDG_RUNTIME_DIR: '' },
     });
@@ -56,6 +56,19 @@ describe.skipIf(!can.root.yes)(`without root (${can.root.why})`, () => {
     const { stdout, stderr } = await exec('nobody with FUSE', ['--fs-mode', 'write'], script);
     expect(stdout, stderr).toBe('ours\nprices\ntheirs\nnew\n');
     expect(stderr).toContain('/srv/new: Permission denied');
+  });
+
+  test('a process that forbids to be looked at is this machine’s, and that is told once', async () => {
+    const program = [
+      'import ctypes, socket',
+      'ctypes.CDLL(None).prctl(4, 0, 0, 0, 0)',
+      'for _ in range(2):',
+      '    with socket.socket() as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:',
+      "        print(tcp.connect_ex(('127.0.0.1', 1)), udp.sendto(b'x', ('127.0.0.1', 9)))",
+    ];
+    const { stdout, stderr } = await exec('nobody without FUSE', [], `exec python3 -c "${program.join('\n')}"`);
+    expect(stdout, stderr).toBe('111 1\n111 1\n');
+    expect(stderr.match(/process \d+ does not let mirrord look at it/g), stderr).toHaveLength(1);
   });
 
   test('a process of another user is refused, and what to do is told', async () => {
