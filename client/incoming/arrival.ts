@@ -8,8 +8,8 @@ export interface ArrivalOptions {
   readonly connectionBytes: number;
   /** To the service: so many bytes more may come. */
   grant(bytes: number): void;
-  /** To the service: nothing more is wanted. */
-  reset(): void;
+  /** To the service: nothing more is wanted. @param errno why the local process was not reached; 0: it was */
+  reset(errno: number): void;
   delivered(bytes: number): void;
   lost(why: LocalLoss, bytes: number): void;
   /** The socket is closed, or never was. Once. */
@@ -56,11 +56,11 @@ export abstract class Arrival<Options extends ArrivalOptions = ArrivalOptions> {
     if (!this.#isClosed) this.take(data);
   }
 
-  /** Nobody listened, in the end. */
-  refuse(why: LocalLoss): void {
+  /** Nobody listened, in the end. @param errno as the kernel said it; 0: it did not */
+  refuse(why: LocalLoss, errno = 0): void {
     if (this.#isClosed) return;
     this.options.lost(why, this.waitingBytes);
-    this.options.reset();
+    this.options.reset(errno);
     this.close();
   }
 

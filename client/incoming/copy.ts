@@ -154,7 +154,7 @@ export class Copy extends Arrival<CopyOptions> {
   cut(): void {
     if (this.isClosed) return;
     this.options.lost('incomplete', 0);
-    this.options.reset();
+    this.options.reset(0);
     this.#abort();
   }
 
@@ -163,17 +163,17 @@ export class Copy extends Arrival<CopyOptions> {
   }
 
   /** Of a connection that is not the first the others go on to what they have begun. */
-  override refuse(why: LocalLoss): void {
+  override refuse(why: LocalLoss, errno = 0): void {
     if (this.isClosed) return;
     if (this.#http2?.isClosed !== false) {
       this.#isRefused = true;
-      super.refuse(why);
+      super.refuse(why, errno);
       return;
     }
     const bytes = this.#http2.forsake();
     this.options.lost(why, bytes);
     this.#forget(bytes);
-    this.options.reset();
+    this.options.reset(0);
     this.end();
   }
 
@@ -336,7 +336,7 @@ export class Copy extends Arrival<CopyOptions> {
   #failed(): void {
     if (this.isClosed) return;
     if (this.#end === 'none' || this.#pendingBytes > 0) this.options.lost('closed early', this.#pendingBytes);
-    if (this.#end === 'none' || this.#end === 'half') this.options.reset();
+    if (this.#end === 'none' || this.#end === 'half') this.options.reset(0);
     this.close();
   }
 

@@ -1,5 +1,6 @@
 import dgram from 'node:dgram';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { ERRNO } from '#proto/errno.ts';
 import { AppError } from '#proto/errors.ts';
 import { FrameKind } from '#proto/gen/v1/frame.ts';
 import { Counters, EndReason, LossReason } from '#proto/gen/v1/incoming.ts';
@@ -177,10 +178,17 @@ describe('a connection that arrives', () => {
   test('is refused to the service when nobody accepts it here, and counted', async () => {
     server.close();
     script.arrive(2, 'hello');
-    await script.until(() => script.resets.length === 1);
+    script.arrive(6);
+    await script.until(() => script.resets.length === 2);
+    expect(script.resetErrnos).toEqual([ERRNO.ECONNREFUSED, ERRNO.ECONNREFUSED]);
     expect(script.incoming.tally.lines()).toEqual([
-      'port 80: 1 connection, 0 bytes mirrored',
-      'port 80: lost 5 bytes of 1 connection: the local process did not accept',
+      'port 80: 2 connections, 0 bytes mirrored',
+      'port 80: lost 5 bytes of 2 connections: the local process did not accept',
+    ]);
+    expect(script.troubles).toEqual([
+      expect.stringMatching(
+        /^port 80: what arrives does not reach the local process at 127\.0\.0\.1:\d+ \(ECONNREFUSED\); how much is told at the end$/,
+      ),
     ]);
   });
 

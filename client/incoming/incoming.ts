@@ -1,38 +1,26 @@
 // Connections that arrive at the target, for the local process: its sockets that listen become subscriptions, and each
 // connection of those is made once more, here, to the socket itself. The layer is told before who it stands for.
 
-import { AppError } from '#proto/errors.ts';
+import { AppError, toErrorDetail } from '#proto/errors.ts';
 import { type Frame, makeFrame } from '#proto/frame.ts';
+import { ErrorDetail } from '#proto/gen/v1/error.ts';
 import { Credit, FrameKind } from '#proto/gen/v1/frame.ts';
 import { Arrived, Ended, EndReason, Gap, LossReason } from '#proto/gen/v1/incoming.ts';
 import { INCOMING_CONNECTION_BYTES } from '#proto/incoming.ts';
 import { decodeHead } from '#proto/session-stream.ts';
-import {
-  type Address,
-  fromSocketAddress,
-  type InternetAddress,
-  internet,
-  isUnspecified,
-} from '#proto/socket-address.ts';
+import { type Address, type InternetAddress, internet, isUnspecified } from '#proto/socket-address.ts';
 import { WireError, type WireFrame, WireKind, WireTransport } from '#proto/wire.ts';
 import { replyResult } from '#proto/wire-client.ts';
-import {
-  arrival,
-  arrivalOver,
-  decodeIncomingRequest,
-  replyBind,
-  replyOwn,
-  type WireIncomingRequest,
-} from '#proto/wire-incoming.ts';
+import { decodeIncomingRequest, replyBind, replyOwn, type WireIncomingRequest } from '#proto/wire-incoming.ts';
 import type { NetworkSession } from '../session.ts';
 import { Answers } from './answers.ts';
 import type { Arrival } from './arrival.ts';
 import { Copy, LINGER_MS } from './copy.ts';
 import { DatagramCopy } from './datagram-copy.ts';
+import { Delivery, type Place } from './delivery.ts';
 import { renewedLines, waitingText } from './older-text.ts';
 import type { PortPolicy } from './port-policy.ts';
 import { PortSubscription } from './port-subscription.ts';
-import { Sources } from './sources.ts';
 import { type LocalLoss, type PortName, reasonText, Tally } from './tally.ts';
 import type { IncomingTls } from './tls-files.ts';
 import { UnreadBytes } from './unread-bytes.ts';
@@ -72,14 +60,12 @@ interface Connection {
 
 /** Bytes that wait for the local process; a connection that arrives beyond it is not copied. */
 const MAX_HELD_BYTES = 128 * 1024 * 1024;
-/** A port of ::1 that is taken; others follow. */
-const MAX_ATTEMPTS = 8;
 const LOOPBACK = { 4: Buffer.from([127, 0, 0, 1]), 6: Buffer.from('00000000000000000000000000000001', 'hex') };
 
 export class Incoming {
   readonly tally: Tally;
   readonly #options: IncomingOptions;
-  readonly #sources: Sources;
+  readonly #delivery: Delivery;
   readonly #unread = new UnreadBytes(LINGER_MS);
   readonly #listeners = new Map<bigint, Listener>();
   readonly #ports = new Map<PortName, PortSubscription>();
@@ -87,8 +73,6 @@ export class Incoming {
   readonly #portOfSubscription = new Map<number, PortName>();
   readonly #connections = new Map<number, Connection>();
   readonly #copies = new Set<Arrival>();
-  readonly #known = new Map<bigint, () => void>();
-  #nextArrival = 0n;
   /** Of all copies, also of those whose original has ended. */
   #heldBytes = 0;
   #link: IncomingLink | null = null;
@@ -97,7 +81,12 @@ export class Incoming {
   constructor(options: IncomingOptions) {
     this.#options = options;
     this.tally = new Tally(options.policy.isSteal ? 'stolen' : 'mirrored');
-    this.#sources = new Sources(options.seed ?? process.pid);
+    this.#delivery = new Delivery({
+      seed: options.seed ?? process.pid,
+      send: (pieces) => this.#send(pieces),
+      placeOf: (port) => this.#placeOf(port),
+      onTrouble: options.onTrouble,
+    });
   }
 
   attach(link: IncomingLink): void {
@@ -131,8 +120,7 @@ export class Incoming {
         this.#listenerClosed(request.listener);
         return;
       case WireKind.ARRIVAL_KNOWN:
-        this.#known.get(frame.id)?.();
-        this.#known.delete(frame.id);
+        this.#delivery.known(frame.id);
     }
   }
 
@@ -187,7 +175,7 @@ export class Incoming {
   close(): void {
     this.#isClosed = true;
     this.#options.tls?.forget();
-    this.#known.clear();
+    this.#delivery.forget();
     for (const [id, { copy }] of this.#connections) if (!copy.isClosed) this.#reset(id);
     for (const copy of [...this.#copies]) copy.close();
   }
@@ -300,8 +288,8 @@ export class Incoming {
     const common = {
       connectionBytes: INCOMING_CONNECTION_BYTES,
       grant: (bytes: number) => this.#grant(frame.id, copy, bytes),
-      reset: () => {
-        if (this.#connections.get(frame.id)?.copy === copy) this.#reset(frame.id);
+      reset: (errno: number) => {
+        if (this.#connections.get(frame.id)?.copy === copy) this.#reset(frame.id, errno);
       },
       delivered: (bytes: number) => {
         if (isDatagram) this.tally.datagram(port, bytes);
@@ -315,7 +303,7 @@ export class Incoming {
         this.#heldBytes += bytes;
       },
       unread: this.#unread,
-      again: () => this.#bring(copy, port, arrived),
+      again: () => this.#delivery.bring(copy, port, arrived),
     };
     const secure = arrived.tls === undefined ? null : this.#options.tls?.secureFor(Number(port), arrived.tls);
     const mayBeHttp2 = answers === undefined;
@@ -329,32 +317,14 @@ export class Incoming {
       copy.refuse('too much');
       return;
     }
-    this.#bring(copy, port, arrived);
+    this.#delivery.bring(copy, port, arrived);
   }
 
-  #bring(copy: Arrival, port: PortName, arrived: Arrived): void {
+  #placeOf(port: PortName): Place | null {
     // The newest socket is the one that a reloading server means.
     const listener = [...this.#listeners.values()].filter((one) => nameOf(one) === port).at(-1);
-    const peer = fromSocketAddress(arrived.peer);
-    const local = fromSocketAddress(arrived.local);
-    if (listener === undefined || peer === null || local?.kind !== 'internet' || this.#isClosed) copy.refuse('refused');
-    else this.#deliver(copy, listener, peer, internet(local.ip, listener.asked.port, local.scopeId), 1);
-  }
-
-  #deliver(copy: Arrival, listener: Listener, peer: Address, local: Address, attempt: number): void {
-    const to = reachable(listener);
-    const from = this.#sources.next(to.ip.length === 4 ? 4 : 6);
-    const id = ++this.#nextArrival;
-    this.#known.set(id, () => {
-      copy.connect(from, to, (code) => {
-        this.#send(arrivalOver(from));
-        const isTaken = code === 'EADDRINUSE' || code === 'EADDRNOTAVAIL';
-        if (isTaken && attempt < MAX_ATTEMPTS) this.#deliver(copy, listener, peer, local, attempt + 1);
-        else copy.refuse(refusalOf(code));
-      });
-      copy.whenClosed(() => this.#send(arrivalOver(from)));
-    });
-    this.#send(arrival(id, from, peer, local));
+    if (listener === undefined || this.#isClosed) return null;
+    return { to: reachable(listener), askedPort: listener.asked.port };
   }
 
   #ended({ port, copy, answers }: Connection, { reason }: Ended): void {
@@ -370,8 +340,10 @@ export class Incoming {
     this.#options.session.send(makeFrame(id, FrameKind.FRAME_KIND_CREDIT, head));
   }
 
-  #reset(id: number): void {
-    this.#options.session.send(makeFrame(id, FrameKind.FRAME_KIND_RESET));
+  #reset(id: number, errno = 0): void {
+    const error = new AppError('CONNECTION_FAILED', 'the local process was not reached', { errno });
+    const head = errno === 0 ? undefined : ErrorDetail.encode(toErrorDetail(error)).finish();
+    this.#options.session.send(makeFrame(id, FrameKind.FRAME_KIND_RESET, head));
   }
 
   #send(pieces: Buffer[]): void {
@@ -392,8 +364,4 @@ function nameOf({ port, isDatagram }: Listener): PortName {
 function reachable({ actual, isV6Only }: Listener): InternetAddress {
   if (!isUnspecified(actual.ip)) return actual;
   return internet(LOOPBACK[actual.ip.length === 16 && isV6Only ? 6 : 4], actual.port);
-}
-
-function refusalOf(code: string): LocalLoss {
-  return code === 'EMFILE' || code === 'ENFILE' || code === 'EADDRINUSE' ? 'too many' : 'refused';
 }

@@ -49,6 +49,8 @@ export class ScriptedArrivals {
   /** Of the client, by connection. */
   readonly credit = new Map<number, number>();
   readonly resets: number[] = [];
+  /** What their heads say. */
+  readonly resetErrnos: number[] = [];
   readonly arrivals: Arrival[] = [];
   readonly over: Address[] = [];
   /** Result of each REPLY, and the address in it. */
@@ -61,7 +63,7 @@ export class ScriptedArrivals {
   counters: Partial<Counters> | null = {};
   readonly #decoder = new WireDecoder();
 
-  static async open(incoming: Record<string, unknown> = {}): Promise<ScriptedArrivals> {
+  static async open(incoming: Record<string, unknown> = {}, seed?: number): Promise<ScriptedArrivals> {
     const { config } = await loadText(
       JSON.stringify({ feature: { network: { incoming: { mode: 'mirror', ...incoming } } } }),
     );
@@ -78,15 +80,16 @@ export class ScriptedArrivals {
       onEvent: () => {},
       onLost: () => {},
     });
-    return new ScriptedArrivals(agent, session, config.feature.network.incoming);
+    return new ScriptedArrivals(agent, session, config.feature.network.incoming, seed);
   }
 
-  private constructor(agent: ScriptedAgent, session: Session, config: IncomingConfig) {
+  private constructor(agent: ScriptedAgent, session: Session, config: IncomingConfig, seed: number | undefined) {
     this.agent = agent;
     this.session = session;
     this.incoming = new Incoming({
       session,
       policy: new PortPolicy(config),
+      ...(seed === undefined ? {} : { seed }),
       onNews: (text) => this.news.push(text),
       onTrouble: (text) => this.troubles.push(text),
     });
@@ -201,6 +204,7 @@ export class ScriptedArrivals {
         return;
       case FrameKind.FRAME_KIND_RESET:
         this.resets.push(frame.id);
+        this.resetErrnos.push(frame.head.length === 0 ? 0 : ErrorDetail.decode(frame.head).errno);
         return;
       case FrameKind.FRAME_KIND_RENEW:
         this.renewals += 1;

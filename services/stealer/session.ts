@@ -49,6 +49,8 @@ export class StealSession implements SessionHandlers, SubscriptionOwner {
   readonly #ids: IncomingIds;
   readonly #subscriptions = new Map<number, Entry>();
   readonly #connections = new Map<number, Readonly<{ taken: TakenConnection; entry: Entry }>>();
+  /** Connections that the client reset, by reason. */
+  readonly #resets = new Map<string, number>();
   readonly #pid: number;
   readonly #target: StolenTarget;
   readonly #notes: string[];
@@ -117,6 +119,7 @@ export class StealSession implements SessionHandlers, SubscriptionOwner {
       subscription,
       peer,
       send: (frame) => this.#stream.send(frame),
+      onReset: (why) => this.#countReset(subscription.port, why),
       onEnded: (isRelief) => this.#onEnded(id, entry, isRelief),
     });
     this.#connections.set(id, { taken, entry });
@@ -206,6 +209,13 @@ export class StealSession implements SessionHandlers, SubscriptionOwner {
     for (const id of entry.connections) this.#connections.get(id)?.taken.retry();
   }
 
+  /** Told when it begins, and with the sum at the end. */
+  #countReset(port: number, reason: string): void {
+    const count = this.#resets.get(reason) ?? 0;
+    this.#resets.set(reason, count + 1);
+    if (count === 0) this.#logger.warn({ port, reason }, 'a stolen connection was refused');
+  }
+
   #onEnded(id: number, entry: Entry, isRelief: boolean): void {
     this.#connections.delete(id);
     entry.connections.delete(id);
@@ -222,6 +232,10 @@ export class StealSession implements SessionHandlers, SubscriptionOwner {
 
   /** New requests go to the target; those in flight are answered with 502, whole connections are cut. */
   #giveAllBack(error: AppError): void {
+    if (this.#subscriptions.size > 0) {
+      const [cut, refused] = [this.#connections.size, Object.fromEntries(this.#resets)];
+      this.#logger.info({ code: error.code, reason: error.message, cut, refused }, 'stolen ports given back');
+    }
     for (const { subscription } of this.#subscriptions.values()) this.#target.remove(subscription, true);
     for (const { taken } of [...this.#connections.values()]) taken.abandon(error);
     this.#subscriptions.clear();

@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
-import type { Frame } from '#proto/frame.ts';
+import { type Frame, makeFrame } from '#proto/frame.ts';
+import { ErrorDetail } from '#proto/gen/v1/error.ts';
 import { FrameKind } from '#proto/gen/v1/frame.ts';
 import { Subscribe } from '#proto/gen/v1/incoming.ts';
 import { Transport } from '#proto/gen/v1/network.ts';
@@ -13,6 +14,36 @@ const PEER = {
   localPort: 80,
   tls: null,
 };
+
+const wantedBy = (sent: Frame[], resets: string[]) => {
+  const owner = { sessionId: 's', take: () => taken, lose: () => {} };
+  const subscription = new Subscription(1, owner, {
+    ...Subscribe.decode(new Uint8Array()),
+    transport: Transport.TRANSPORT_TCP,
+    port: 80,
+  });
+  const taken: TakenConnection = new TakenConnection({
+    id: 4,
+    subscription,
+    peer: PEER,
+    send: (frame) => sent.push(frame),
+    onReset: (why) => resets.push(why),
+    onEnded: () => undefined,
+  });
+  return taken;
+};
+
+test.each([
+  [111, 'the local process of the session that took this request was not reached (ECONNREFUSED)'],
+  [98, 'the local process of the session that took this request was not reached (EADDRINUSE)'],
+  [0, 'the local process that took this request closed the connection before its answer'],
+])('a client that resets it with errno %d has said why', (errno, why) => {
+  const resets: string[] = [];
+  const taken = wantedBy([], resets);
+  const head = ErrorDetail.encode({ code: 0, errno, message: 'a secret' }).finish();
+  taken.receive(makeFrame(4, FrameKind.FRAME_KIND_RESET, errno === 0 ? undefined : head));
+  expect([taken.whyOver, resets]).toEqual([why, [why]]);
+});
 
 test('short connections that nobody grants on do not use up what their port may have in flight', () => {
   const owner = { sessionId: 's', take: () => taken, lose: () => {} };
@@ -28,6 +59,7 @@ test('short connections that nobody grants on do not use up what their port may 
       subscription,
       peer: PEER,
       send: (frame) => sent.push(frame),
+      onReset: () => undefined,
       onEnded: (isRelief) => reliefs.push(isRelief),
     });
     return taken;

@@ -1,11 +1,14 @@
 // A connection that a session takes, as an endpoint of the relay: its bytes are frames of the session, within credits both
 // ways.
 
+import { errnoName } from '#proto/errno.ts';
 import { type AppError, toErrorDetail } from '#proto/errors.ts';
 import type { Frame } from '#proto/frame.ts';
 import { makeFrame } from '#proto/frame.ts';
+import { ErrorDetail } from '#proto/gen/v1/error.ts';
 import { Credit, FrameKind } from '#proto/gen/v1/frame.ts';
 import { Arrived, Ended, EndReason } from '#proto/gen/v1/incoming.ts';
+import { decodeHead } from '#proto/session-stream.ts';
 import { internet, toSocketAddress } from '#proto/socket-address.ts';
 import type { Endpoint, EndpointEvents } from './relay/endpoint.ts';
 import type { Subscription, TakenPeer } from './subscription.ts';
@@ -22,12 +25,19 @@ export type TakenOptions = Readonly<{
   subscription: Subscription;
   peer: TakenPeer;
   send: (frame: Frame) => void;
+  /** The client would not have it, or no more of it. @param why in fixed words */
+  onReset: (why: string) => void;
   /** ENDED has been sent; `isRelief`: the subscription's sum was used up, and is not any more. */
   onEnded: (isRelief: boolean) => void;
 }>;
 
 /** Nanoseconds since the epoch. */
 const nowNs = (): bigint => BigInt(Date.now()) * 1_000_000n;
+
+/** Of Linux. */
+const MAX_ERRNO = 4_095;
+const CLOSED_EARLY = 'the local process that took this request closed the connection before its answer';
+const NOT_REACHED = 'the local process of the session that took this request was not reached';
 
 export class TakenConnection implements Endpoint {
   readonly #options: TakenOptions;
@@ -46,6 +56,7 @@ export class TakenConnection implements Endpoint {
   #receivable = ANSWER_CREDIT_BYTES;
   #bytes = 0n;
   #isOver = false;
+  #whyOver: string | undefined;
 
   constructor(options: TakenOptions) {
     this.#options = options;
@@ -63,6 +74,10 @@ export class TakenConnection implements Endpoint {
     }).finish();
     subscription.counters.connections += 1n;
     options.send(makeFrame(options.id, FrameKind.FRAME_KIND_ARRIVED, head));
+  }
+
+  get whyOver(): string | undefined {
+    return this.#whyOver;
   }
 
   listen(events: EndpointEvents): void {
@@ -116,6 +131,8 @@ export class TakenConnection implements Endpoint {
         else this.#onEnd();
         return;
       case FrameKind.FRAME_KIND_RESET:
+        this.#whyOver = resetText(frame.head);
+        this.#options.onReset(this.#whyOver);
         this.#finish(EndReason.END_REASON_CLIENT_RESET);
         this.#events?.onClosed(new Error('the session reset the connection'));
         return;
@@ -140,6 +157,8 @@ export class TakenConnection implements Endpoint {
     this.#receivable -= bytes.length;
     // More than was granted: the client does not keep to the protocol, and nothing of it is trusted any more.
     if (this.#receivable < 0 || this.#hasEnded) {
+      this.#whyOver = 'the session that took this request sent more than it may';
+      this.#options.onReset(this.#whyOver);
       this.#finish(EndReason.END_REASON_FAILED);
       this.#events?.onClosed(new Error('the session sent more than it was granted'));
     } else if (this.#isPaused || this.#held.length > 0) this.#held.push(bytes);
@@ -160,6 +179,7 @@ export class TakenConnection implements Endpoint {
     this.#isEndHeld = false;
     if (this.#hasEnded) return;
     this.#hasEnded = true;
+    this.#whyOver = CLOSED_EARLY;
     this.#events?.onEnd();
     this.#endIfBoth();
   }
@@ -210,4 +230,10 @@ export class TakenConnection implements Endpoint {
     subscription.availableBytes += Math.max(0, subscription.connectionBytes - this.#credit);
     onEnded(wasExhausted && subscription.availableBytes > 0);
   }
+}
+
+/** Nothing but the number of an errno is taken over: whoever asked for the request reads it. */
+function resetText(head: Uint8Array): string {
+  const errno = head.length === 0 ? 0 : decodeHead(ErrorDetail.decode, head).errno;
+  return errno === 0 || errno > MAX_ERRNO ? CLOSED_EARLY : `${NOT_REACHED} (${errnoName(errno)})`;
 }

@@ -3,11 +3,11 @@
 
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
 import { promisify } from 'node:util';
-import { expect } from 'vitest';
+import { expect, onTestFailed } from 'vitest';
 import { startNetwork, type TargetNetwork } from '../fixtures/network.ts';
 import { descendantsOf } from '../fixtures/processes.ts';
 import { ExecHarness, type Run } from '../integration/exec-harness.ts';
@@ -15,6 +15,9 @@ import { ExecHarness, type Run } from '../integration/exec-harness.ts';
 export const PORT = 8080;
 const URL = `http://10.99.0.1:${PORT}`;
 const fixture = (name: string) => path.join(import.meta.dirname, '../fixtures', name);
+
+/** Of each agent's log. */
+const LOG_BYTES = 16 * 1024;
 
 export type Report = Readonly<{
   asked: number;
@@ -48,6 +51,7 @@ export class StealStage {
   #harness = new ExecHarness();
   #runs: Run[] = [];
   #loads: Load[] = [];
+  #logs: string[] = [];
 
   private constructor(network: TargetNetwork) {
     this.network = network;
@@ -65,13 +69,23 @@ export class StealStage {
 
   /** Nothing is left of any run, and the target answers. */
   async leave(): Promise<void> {
+    this.#noteLogs();
     for (const load of this.#loads) await load.end();
     for (const { child } of this.#runs) if (child.exitCode === null && child.signalCode === null) child.kill('SIGTERM');
-    [this.#runs, this.#loads] = [[], []];
+    [this.#runs, this.#loads, this.#logs] = [[], [], []];
     await this.#harness.leavesNothing();
     this.#harness.close();
     this.#harness = new ExecHarness();
     await expect.poll(() => this.ask('/after'), { timeout: 20_000 }).toContain('hello');
+  }
+
+  /** Of agents that are there: when a test has failed, that is what there is to be read. */
+  #noteLogs(): void {
+    const { folder } = this.#harness;
+    for (const name of readdirSync(folder)) {
+      const log = path.join(folder, name, 'agent.log');
+      if (existsSync(log)) this.#logs.push(`${name}: ${readFileSync(log, 'utf8').slice(-LOG_BYTES)}`);
+    }
   }
 
   /** Not waited for: what becomes of it is the test's. */
@@ -81,6 +95,13 @@ export class StealStage {
     const target = `pid/${this.network.target.pid}`;
     const run = this.#harness.start(['exec', '-f', file, '-t', target, '--', process.execPath, '-e', SERVER, name]);
     this.#runs.push(run);
+    if (this.#runs.length === 1) {
+      const [runs, logs] = [this.#runs, this.#logs];
+      onTestFailed(() => {
+        for (const one of runs) console.error(`run ${one.pid}, on stderr: ${one.stderr()}`);
+        for (const log of logs) console.error(log);
+      });
+    }
     return run;
   }
 

@@ -25,8 +25,9 @@ export const protobufFileName = "v1/incoming.proto";
  * The life of a connection. ARRIVED on an even id that the service chooses (proto/incoming.ts says which service has which
  * ids, so that the agent routes by the envelope alone); no answer is awaited: DATA follows in the same batch. Then DATA, GAP
  * and HALF_CLOSE (the peer's FIN) in the order of the stream, and ENDED as the last frame, always, also after RESET.
- * Towards the service: CREDIT; RESET (no more is wanted; a stolen one is reset towards the peer); of a stolen one also DATA
- * and HALF_CLOSE, within Arrived.credit_bytes. A frame on an id that has ended is dropped.
+ * Towards the service: CREDIT; RESET (no more is wanted; a stolen one is reset towards the peer; its head is an ErrorDetail,
+ * with the errno, where the local process was not reached); of a stolen one also DATA and HALF_CLOSE, within
+ * Arrived.credit_bytes. A frame on an id that has ended is dropped.
  *
  * Datagrams: a flow for each peer, in the same frames. Each DATA is one datagram, possibly empty, and ARRIVED has none.
  *

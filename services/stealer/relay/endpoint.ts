@@ -26,6 +26,8 @@ export interface Endpoint {
   join?(origin: Endpoint, screen: number, events: JoinEvents): boolean;
   /** Ends that; onParted is called if it was so. */
   part?(): void;
+  /** Of a session's, once it is over: why there is no answer, for who asked. Of fixed words. */
+  readonly whyOver?: string | undefined;
 }
 
 export interface JoinEvents {

@@ -346,7 +346,7 @@ export class Http1Relay implements JoinEvents {
   #giveUp(asked: Asked): void {
     this.#asked.shift();
     asked.isGivenUp = true;
-    this.#answer(asked.side, badGateway(asked.method, !asked.isSent));
+    this.#answer(asked.side, badGateway(asked.method, !asked.isSent, asked.side.endpoint.whyOver));
     if (!asked.isSent) this.#finish();
     else {
       this.#releaseOrigin();

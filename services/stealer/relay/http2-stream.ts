@@ -5,6 +5,7 @@ import { encodeHeaderBlock, field } from '#runtime/http2/hpack-encoder.ts';
 import type { HeaderField } from '#runtime/http2/hpack-table.ts';
 import type { Outbox } from './http2-sender.ts';
 import type { TakenSide } from './http2-taken.ts';
+import { SESSION_ENDED } from './side.ts';
 
 export type TakenStream = {
   readonly id: number;
@@ -30,21 +31,20 @@ export type TakenStream = {
 const fieldValue = (fields: readonly HeaderField[], name: string): string | undefined =>
   fields.find((one) => one.name === name)?.value;
 
-const REASON = 'mirrord: the session that took this request has ended';
-
 /** 502, or for gRPC the status that its callers know how to handle (RFC 9110 section 15.6.3; gRPC UNAVAILABLE). */
-export function answerForLost(stream: TakenStream): void {
+export function answerForLost(stream: TakenStream, why = SESSION_ENDED): void {
+  const reason = `mirrord: ${why}`;
   const { id, fields, download } = stream;
   if (fieldValue(fields, 'content-type')?.startsWith('application/grpc')) {
     const trailers = [
       field(':status', '200'),
       field('content-type', 'application/grpc'),
       field('grpc-status', '14'),
-      field('grpc-message', REASON),
+      field('grpc-message', reason),
     ];
     download.addFrames(headersFrames(id, encodeHeaderBlock(trailers), true), true);
   } else {
-    const body = Buffer.from(`${REASON}\n`, 'latin1');
+    const body = Buffer.from(`${reason}\n`, 'latin1');
     const isHead = fieldValue(fields, ':method') === 'HEAD';
     const head = [
       field(':status', '502'),

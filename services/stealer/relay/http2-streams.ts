@@ -187,7 +187,7 @@ export class TakenStreams {
       onOver: (streams) => {
         if (this.#sides.get(taker) === side) this.#sides.delete(taker);
         this.#allSides.delete(side);
-        for (const stream of streams) this.#giveUp(stream);
+        for (const stream of streams) this.#giveUp(stream, side.whyOver);
         this.#client.pump();
       },
       onTurn: () => this.#client.pump(),
@@ -244,10 +244,10 @@ export class TakenStreams {
     this.#remove(stream, undefined);
   }
 
-  #giveUp(stream: TakenStream): void {
+  #giveUp(stream: TakenStream, why?: string): void {
     stream.side = undefined;
     stream.upload.clear();
-    if (!stream.isAnswered) answerForLost(stream);
+    if (!stream.isAnswered) answerForLost(stream, why);
     else if (!stream.hasLocalEnded) stream.download.addReset(ErrorCode.internalError);
     else if (!stream.hasClientEnded) stream.download.addReset(ErrorCode.noError);
     this.#client.add(stream.download);

@@ -105,6 +105,10 @@ export class TakenSide {
     this.#out.add(windowUpdate(0, CONNECTION_WINDOW_BYTES - INITIAL_WINDOW_BYTES));
   }
 
+  get whyOver(): string | undefined {
+    return this.#endpoint.whyOver;
+  }
+
   /** True when nothing is left of a connection that takes no new streams. */
   get isDrained(): boolean {
     return this.#isDraining && this.#streams.size === 0;

@@ -41,9 +41,12 @@ export class Side {
   }
 }
 
-/** The answer to a request whose session is gone: 502, of this request only (RFC 9110 section 15.6.3). */
-export function badGateway(method: string, closes: boolean): Buffer {
-  const body = 'mirrord: the session that took this request has ended\n';
+/** For who asked, of a session that did not say more. */
+export const SESSION_ENDED = 'the session that took this request has ended';
+
+/** The answer to a request whose session gives none: 502, of this request only (RFC 9110 section 15.6.3). */
+export function badGateway(method: string, closes: boolean, why = SESSION_ENDED): Buffer {
+  const body = `mirrord: ${why}\n`;
   const head = [
     'HTTP/1.1 502 Bad Gateway',
     'Content-Type: text/plain; charset=utf-8',
