@@ -8,7 +8,7 @@ import { ApiServer } from '../testing/api-server.ts';
 import { loadText } from '../testing/load-text.ts';
 import { grantForward } from '../testing/port-forward.ts';
 import { beganAt, startEphemeralAgent } from './ephemeral.ts';
-import { ephemeralContainer, ephemeralTarget, gatewayPort } from './ephemeral-container.ts';
+import { gatewayPort } from './ephemeral-container.ts';
 import { agentSettings } from './settings.ts';
 import type { PodTemplate } from './template.ts';
 
@@ -145,6 +145,25 @@ describe('where it is not to be had', () => {
     await expect(start()).rejects.toMatchObject({ code: 'NOT_PERMITTED', message: what });
   });
 
+  test('a rule of the pod’s namespace is named, and a way that has no need of it', async () => {
+    server.answers.set('GET /api/v1', NEW_API);
+    server.answers.set(`PATCH ${POD}/ephemeralcontainers`, (_, response) => {
+      const message =
+        'pods "shop-1" is forbidden: violates PodSecurity "baseline:latest": non-default capabilities (container "mirrord-agent-x" must not include "SYS_ADMIN" in securityContext.capabilities.add)';
+      response.statusCode = 403;
+      response.end(JSON.stringify({ kind: 'Status', code: 403, reason: 'Forbidden', message }));
+    });
+    await expect(start()).rejects.toMatchObject({
+      code: 'NOT_PERMITTED',
+      message: expect.stringMatching(
+        /^namespace shop forbids the agent in pod shop-1 by its pod security rules: .*SYS_ADMIN/,
+      ),
+      data: {
+        advice: expect.stringMatching(/^leave -e \(agent\.ephemeral\) away and let the agent run in another namespace/),
+      },
+    });
+  });
+
   test('a pod that is deleted meanwhile is a target that is gone', async () => {
     server.answers.set('GET /api/v1', NEW_API);
     server.answers.set(`PATCH ${POD}/ephemeralcontainers`, {});
@@ -170,27 +189,4 @@ test.each([
   [{ terminated: { reason: 'Error', exitCode: 4 } }, 'ended at once: Error, exit code 4'],
 ])('a container that will never run is not waited for: %j', (state, message) => {
   expect(() => beganAt({ name: NAME, state }, 'shop-1')).toThrow(message);
-});
-
-test('it gets the rights of its parts, no secret, and a port of its own on the loopback of the pod', async () => {
-  const container = ephemeralContainer(await templateOf(), 'web') as unknown as {
-    securityContext: { capabilities: { add: string[]; drop: string[] } };
-    env: { name: string; value?: string }[];
-  };
-  const { add, drop } = container.securityContext.capabilities;
-  expect(drop).toEqual(['ALL']);
-  expect(add).toEqual([...new Set(add)]);
-  expect(add).toEqual(expect.arrayContaining(['SYS_PTRACE', 'SYS_ADMIN', 'DAC_READ_SEARCH']));
-  expect(add).not.toContain('NET_RAW');
-  const variables = Object.fromEntries(container.env.map(({ name, value }) => [name, value]));
-  expect(variables['MIRRORD_GATEWAY_LISTEN']).toBe(`127.0.0.1:${gatewayPort('session-x')}`);
-  expect(variables['MIRRORD_WITH_SERVICES']).toBe('fs-env');
-  expect(Object.keys(variables).filter((name) => /SECRET|TOKEN|SESSION_KEY/.test(name))).toEqual([]);
-  for (const key of ['volumeMounts', 'resources', 'ports', 'livenessProbe']) expect(container).not.toHaveProperty(key);
-});
-
-test('the target is the first process the agent sees, or found by its container where all are seen', () => {
-  expect(ephemeralTarget(found)).toEqual({ kind: 'pid', pid: 1 });
-  const object = { ...found.object, spec: { shareProcessNamespace: true } };
-  expect(ephemeralTarget({ ...found, object })).toEqual({ kind: 'container', name: 'abc' });
 });

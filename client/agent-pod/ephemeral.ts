@@ -53,7 +53,7 @@ export async function startEphemeralAgent(options: EphemeralOptions): Promise<Ag
   } catch (thrown) {
     const isLate = giveUp.signal.aborted && !options.signal.aborted;
     if (isLate) throw late(start);
-    throw explainRefusal(thrown, namespace);
+    throw explainRefusal(thrown, namespace, pod);
   } finally {
     clearTimeout(timer);
   }

@@ -6,15 +6,22 @@ import { StatusError } from '../kube/status.ts';
 
 const ROLE =
   'ask for the Role of deploy/role.yaml (docs/kubernetes.md); `mirrord doctor` lists the rights that are missing.';
+const WITHOUT_E = 'leave -e (agent.ephemeral) away and ';
 
-/** A refusal of the API server while the agent is made or reached, as an error that says which rule it was. */
-export function explainRefusal(error: unknown, namespace: string): AppError {
+/** A refusal of the API server while the agent is made or reached, as an error that says which rule it was. `targetPod`: with -e. */
+export function explainRefusal(error: unknown, namespace: string, targetPod: string | null = null): AppError {
   if (!(error instanceof StatusError)) return AppError.from(error, 'SERVICE_UNAVAILABLE');
-  return explainWords(error.serverMessage, namespace, error) ?? error;
+  return explainWords(error.serverMessage, namespace, error, targetPod) ?? error;
 }
 
 /** The words of the API server, or of an event in which a controller repeats them; null where they are of no known rule. */
-export function explainWords(words: string, namespace: string, cause?: unknown): AppError | null {
+export function explainWords(
+  words: string,
+  namespace: string,
+  cause?: unknown,
+  targetPod: string | null = null,
+): AppError | null {
+  const agent = targetPod === null ? "the agent's pod" : `the agent in pod ${targetPod}`;
   const right = /cannot (\w+) resource "([^"]+)"(?: in API group "([^"]*)")?/.exec(words);
   if (right !== null) {
     const [, verb, resource, group] = right;
@@ -24,9 +31,9 @@ export function explainWords(words: string, namespace: string, cause?: unknown):
   if (/violates PodSecurity|PodSecurityPolicy|unable to validate against any pod security policy/.test(words)) {
     return refused(
       'NOT_PERMITTED',
-      `namespace ${namespace} forbids the agent's pod by its pod security rules: ${words}`,
-      'let the agent run in another namespace (agent.namespace), whose label pod-security.kubernetes.io/enforce is ' +
-        'privileged; docs/kubernetes.md says what each of its containers needs and why.',
+      `namespace ${namespace} forbids ${agent} by its pod security rules: ${words}`,
+      `${targetPod === null ? '' : WITHOUT_E}let the agent run in another namespace (agent.namespace), whose label ` +
+        'pod-security.kubernetes.io/enforce is privileged; docs/kubernetes.md says what each of its containers needs and why.',
       cause,
     );
   }
@@ -41,9 +48,9 @@ export function explainWords(words: string, namespace: string, cause?: unknown):
   if (/admission webhook|denied the request|denied by/.test(words)) {
     return refused(
       'NOT_PERMITTED',
-      `a policy of the cluster forbids the agent's pod in namespace ${namespace}: ${words}`,
-      'show the policy named above to whoever runs the cluster, or let the agent run in a namespace that it exempts ' +
-        '(agent.namespace).',
+      `a policy of the cluster forbids ${agent} in namespace ${namespace}: ${words}`,
+      `show the policy named above to whoever runs the cluster, or ${targetPod === null ? '' : WITHOUT_E}let the agent run in a ` +
+        'namespace that it exempts (agent.namespace).',
       cause,
     );
   }
