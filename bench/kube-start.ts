@@ -5,72 +5,13 @@
 import { spawn } from 'node:child_process';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { MARKS, mirrord, type Start, start, time } from './kube-steps.ts';
 import { median, printTable, ratios } from './table.ts';
 
 const [target = 'deployment/shop', namespace = 'default', rounds = '5'] = process.argv.slice(2);
 const image = process.env['MIRRORD_AGENT_IMAGE'] ?? '';
 if (image === '') throw new Error('MIRRORD_AGENT_IMAGE is not set');
-const mirrord = join(import.meta.dirname, '../bin/mirrord');
 const record = join(import.meta.dirname, '../build/bench/kube-start.json');
-
-/** What the client says of itself (--verbose), in its order, and what has been done by then. */
-const MARKS: readonly [RegExp, string][] = [
-  [/"message":"target found"/, 'node starts, target is resolved'],
-  [/"step":"created"/, 'job is created'],
-  [/"step":"scheduled"/, 'pod is made and bound'],
-  [/"step":"reached"/, 'containers start, agent answers'],
-  [/"message":"session opened"/, 'session is opened'],
-  [/"message":"supervisor ready"/, 'supervisor starts'],
-  [/"message":"session ends"/, 'local process'],
-  [/"message":"agent removed"/, 'agent is removed'],
-];
-
-interface Start {
-  readonly ms: number;
-  /** Ends of the steps. */
-  readonly marks: readonly number[];
-  readonly calls: number;
-  readonly bytes: number;
-}
-
-/** Runs to its end, or until it has said `until` when that is given. */
-function time(command: readonly string[], until?: RegExp): Promise<{ ms: number; lines: [number, string][] }> {
-  const [file = '', ...rest] = command;
-  const began = performance.now();
-  const child = spawn(file, rest, { stdio: ['ignore', 'pipe', 'pipe'] });
-  const lines: [number, string][] = [];
-  let endMs = 0;
-  const take = (chunk: Buffer) => {
-    const now = performance.now() - began;
-    for (const line of chunk.toString().split('\n')) lines.push([now, line]);
-    if (endMs > 0 || until === undefined || !until.test(chunk.toString())) return;
-    endMs = now;
-    child.kill();
-  };
-  child.stdout.on('data', take);
-  child.stderr.on('data', take);
-  return new Promise((resolve, reject) => {
-    child.once('error', reject);
-    child.once('close', (code) => {
-      const isGood = until === undefined ? code === 0 : endMs > 0;
-      if (!isGood) reject(new Error(`${command.join(' ')}: ${lines.map(([, line]) => line).join('\n')}`));
-      else resolve({ ms: endMs || performance.now() - began, lines });
-    });
-  });
-}
-
-async function start(): Promise<Start> {
-  const command = [mirrord, 'exec', '--verbose', '-n', namespace, '-t', target, '--', 'true'];
-  const { ms, lines } = await time(command);
-  const marks = MARKS.map(([words, step]) => {
-    const found = lines.find(([, line]) => words.test(line));
-    if (found === undefined) throw new Error(`no word of: ${step}`);
-    return found[0];
-  });
-  const last = lines.find(([, line]) => /"message":"agent removed"/.test(line))?.[1] ?? '';
-  const traffic = JSON.parse(last.slice(last.indexOf('{'))) as { calls: number; receivedBytes: number };
-  return { ms, marks, calls: traffic.calls, bytes: traffic.receivedBytes };
-}
 
 let number = 0;
 async function kubectlRun(): Promise<number> {
@@ -89,7 +30,7 @@ async function portForward(): Promise<number> {
 const starts: Start[] = [];
 const others = { run: [] as number[], forward: [] as number[] };
 for (let round = 0; round <= Number(rounds); round += 1) {
-  const [ours, run, forward] = [await start(), await kubectlRun(), await portForward()];
+  const [ours, run, forward] = [await start(target, namespace), await kubectlRun(), await portForward()];
   // The first of each does not count.
   if (round === 0) continue;
   starts.push(ours);
