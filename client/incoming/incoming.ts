@@ -230,6 +230,7 @@ export class Incoming {
       // Only requests can match.
       filter: isDatagram ? undefined : policy.filterFor(port),
       onConflict: policy.onConflict,
+      http: policy.httpHandling,
       renewsOlder: policy.renewsOlder,
       tls: isDatagram ? [] : (this.#options.tls?.identitiesFor(port) ?? []),
       onSubscribed: (subscribed) => {

@@ -54,7 +54,7 @@ export function openIncoming({
   const incoming = new Incoming({
     session,
     tls,
-    policy: new PortPolicy(config.feature.network.incoming, config.agent),
+    policy: new PortPolicy(config.feature.network.incoming, config.agent, config.experimental),
     onNews,
     onTrouble,
     onPort,

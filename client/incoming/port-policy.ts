@@ -1,17 +1,30 @@
 // Which sockets of the local process stand for ports of the target, as feature.network.incoming has it. Pure.
 
-import { ConflictPolicy, type HttpCondition, type HttpFilter } from '#proto/gen/v1/incoming.ts';
+import { ConflictPolicy, type HttpCondition, type HttpFilter, type HttpHandling } from '#proto/gen/v1/incoming.ts';
 import { type InternetAddress, isLoopback } from '#proto/socket-address.ts';
 import type { Config } from '../config/schema/root.ts';
 
 export type IncomingConfig = Config['feature']['network']['incoming'];
-type AgentConfig = Pick<Config['agent'], 'max_body_buffer_size' | 'max_body_buffer_timeout' | 'flush_connections'>;
+type AgentConfig = Pick<
+  Config['agent'],
+  | 'max_body_buffer_size'
+  | 'max_body_buffer_timeout'
+  | 'flush_connections'
+  | 'http_detection_timeout'
+  | 'inject_headers'
+  | 'override_cache_control'
+>;
+type ExperimentalConfig = Pick<Config['experimental'], 'idle_local_http_connection_timeout'>;
 
 const AGENT_DEFAULTS: AgentConfig = {
   max_body_buffer_size: 65_535,
   max_body_buffer_timeout: 1_000,
   flush_connections: false,
+  http_detection_timeout: 10,
+  inject_headers: false,
+  override_cache_control: false,
 };
+const EXPERIMENTAL_DEFAULTS: ExperimentalConfig = { idle_local_http_connection_timeout: 3_000 };
 
 /** Before patterns of headers and paths: upper and lower case are the same. */
 export const CASELESS = '(?i)';
@@ -25,12 +38,18 @@ const CONFLICTS = {
 export class PortPolicy {
   readonly #config: IncomingConfig;
   readonly #agent: AgentConfig;
+  readonly #experimental: ExperimentalConfig;
   readonly #targetPorts: ReadonlyMap<number, number>;
   readonly #listenPorts: ReadonlyMap<number, number>;
 
-  constructor(config: IncomingConfig, agent: AgentConfig = AGENT_DEFAULTS) {
+  constructor(
+    config: IncomingConfig,
+    agent: AgentConfig = AGENT_DEFAULTS,
+    experimental: ExperimentalConfig = EXPERIMENTAL_DEFAULTS,
+  ) {
     this.#config = config;
     this.#agent = agent;
+    this.#experimental = experimental;
     this.#targetPorts = new Map(config.port_mapping);
     this.#listenPorts = new Map(config.listen_ports);
   }
@@ -42,6 +61,17 @@ export class PortPolicy {
   /** What to do when somebody else steals what this would. */
   get onConflict(): ConflictPolicy {
     return CONFLICTS[this.#config.on_concurrent_steal];
+  }
+
+  /** How HTTP on stolen ports is dealt with; undefined: nothing is stolen. */
+  get httpHandling(): HttpHandling | undefined {
+    if (!this.isSteal) return undefined;
+    return {
+      firstHeadMs: this.#agent.http_detection_timeout * 1_000,
+      idleMs: this.#experimental.idle_local_http_connection_timeout,
+      namesOrigin: this.#agent.inject_headers,
+      forbidsCaching: this.#agent.override_cache_control,
+    };
   }
 
   /** Connections that began before are made to come again. */

@@ -9,6 +9,7 @@ import {
   type ConflictPolicy,
   Counters,
   type HttpFilter,
+  type HttpHandling,
   IncomingMode,
   type Loss,
   Renew,
@@ -47,6 +48,8 @@ export interface PortOptions extends PortHandlers {
   readonly withOlder?: boolean;
   /** Of a steal: who the stealer may be in TLS. */
   readonly tls?: TlsIdentity[];
+  /** Of a steal. */
+  readonly http?: HttpHandling | undefined;
   /** Connections that began before are closed, a few at a time, so that their peers come again. */
   readonly renewsOlder?: boolean;
 }
@@ -101,6 +104,7 @@ export class PortSubscription implements ConnectionReceiver {
       isAgain: false,
       standing: undefined,
       tls: options.tls ?? [],
+      http: options.http,
     }).finish();
     session.send(makeFrame(this.id, FrameKind.FRAME_KIND_SUBSCRIBE, head));
     this.#late = setTimeout(() => this.#settle(null), ANSWER_DEADLINE_MS);

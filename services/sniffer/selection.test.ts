@@ -28,6 +28,7 @@ const WISH: Subscribe = {
   isAgain: false,
   standing: undefined,
   tls: [],
+  http: undefined,
 };
 const FLOW: FlowAddresses = {
   flow: 1,

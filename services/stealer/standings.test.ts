@@ -30,6 +30,7 @@ function subscription(header: string | null, policy: keyof typeof ConflictPolicy
     isAgain: standing !== undefined,
     standing,
     tls: [],
+    http: undefined,
   });
 }
 

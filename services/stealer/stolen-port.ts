@@ -8,10 +8,13 @@ import { AppError } from '#proto/errors.ts';
 import type { TlsFacts } from '#proto/gen/v1/incoming.ts';
 import { Http1Request } from '#runtime/http/http1-request.ts';
 import type { OlderConnection } from '#runtime/older-connections.ts';
+import { firstHeadMsOf, markedFor, marksOf } from './http-handling.ts';
 import type { Accepted, Redirect } from './redirect.ts';
+import { isMarked } from './relay/answer-fields.ts';
 import { type Decision, type Taker, Undecided } from './relay/decision.ts';
 import { Http1Relay } from './relay/http1-relay.ts';
 import { Http2Relay } from './relay/http2-relay.ts';
+import { MarkedAnswers } from './relay/marked-answers.ts';
 import { PoolEndpoint } from './relay/pool-endpoint.ts';
 import { joinEndpoints } from './relay/raw-relay.ts';
 import { socketPool } from './relay/socket-pool.ts';
@@ -170,6 +173,7 @@ export class StolenPort {
     new TlsIntake({
       accepted,
       redirect: this.#redirect,
+      firstMs: firstHeadMsOf(this.#standings.inForce),
       choose: ({ serverName }) => this.#identityFor(serverName),
       onWay: found((way) => this.#give(accepted, way)),
       onSealed: found((way) => this.#giveSealed(accepted, way)),
@@ -230,10 +234,12 @@ export class StolenPort {
       },
     };
     this.#connections.add(connection);
-    joinEndpoints(client, taken, () => this.#closed(connection));
+    joinEndpoints(client, markedFor(subscription, taken), () => this.#closed(connection));
   }
 
-  #relay(accepted: Accepted, { client, connectOrigin, tls }: Way): void {
+  #relay(accepted: Accepted, { client, connectOrigin: dialOrigin, tls }: Way): void {
+    const marks = marksOf(this.#standings.inForce);
+    const connectOrigin = isMarked(marks) ? () => new MarkedAnswers(dialOrigin(), marks, 'target') : dialOrigin;
     const takers = new Map<Subscription, Taker>();
     const peer = peerOf(accepted, tls);
     const takerFor = (subscription: Subscription | undefined) =>
@@ -252,6 +258,7 @@ export class StolenPort {
       connectOrigin,
       decide: (head, start) => decide(new Http1Request(head, start)),
       screen: this.#screen,
+      firstHeadMs: firstHeadMsOf(this.#standings.inForce),
       onHttp2: ({ fromClient, fromOrigin, origin = connectOrigin() }) => {
         const next = new Http2Relay({ client, origin, decide, onClosed });
         relay = next;
@@ -300,7 +307,8 @@ export class StolenPort {
         get isOver() {
           return isOver();
         },
-        open: () => subscription.owner.take(subscription, peer),
+        idleMs: subscription.http.idleMs,
+        open: () => markedFor(subscription, subscription.owner.take(subscription, peer)),
       };
       takers.set(subscription, taker);
     }

@@ -2,7 +2,7 @@
 
 import { compileHttpFilter, type RequestFilter } from '#http-filter/http-filter.ts';
 import { AppError } from '#proto/errors.ts';
-import type { Counters, Subscribe, TlsFacts } from '#proto/gen/v1/incoming.ts';
+import type { Counters, HttpHandling, Subscribe, TlsFacts } from '#proto/gen/v1/incoming.ts';
 import { ConflictPolicy, HttpFilter } from '#proto/gen/v1/incoming.ts';
 import { Transport } from '#proto/gen/v1/network.ts';
 import { INCOMING_CONNECTION_BYTES, INCOMING_LIMIT_BYTES, MIN_INCOMING_CONNECTION_BYTES } from '#proto/incoming.ts';
@@ -48,6 +48,7 @@ export class Subscription {
   /** Who the stealer is in TLS on this port. */
   readonly identities: readonly Identity[];
   readonly onConflict: ConflictPolicy;
+  readonly http: HttpHandling;
   readonly connectionBytes: number;
   /** Nanoseconds since the epoch. */
   readonly sinceNs: bigint;
@@ -78,6 +79,7 @@ export class Subscription {
     this.identities = wanted.tls.map((one) => new Identity(wanted.port, one));
     this.#filterBytes = wanted.filter === undefined ? new Uint8Array() : HttpFilter.encode(wanted.filter).finish();
     this.onConflict = wanted.onConflict;
+    this.http = wanted.http ?? { firstHeadMs: 0, idleMs: 0, namesOrigin: false, forbidsCaching: false };
     this.connectionBytes = Math.max(wanted.connectionBytes || INCOMING_CONNECTION_BYTES, MIN_INCOMING_CONNECTION_BYTES);
     this.availableBytes = Math.max(wanted.limitBytes || INCOMING_LIMIT_BYTES, this.connectionBytes);
     this.sinceNs = wanted.standing?.sinceNs ?? nextMoment();

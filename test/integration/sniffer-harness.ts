@@ -50,6 +50,7 @@ const WISH: Subscribe = {
   isAgain: false,
   standing: undefined,
   tls: [],
+  http: undefined,
 };
 
 /** Credit is given back in such portions where arrivals are only counted, as client/incoming/copy.ts does. */

@@ -120,6 +120,25 @@ function writeBody(bytes: number): string {
 const LOCAL = expect.stringContaining('local');
 const HELLO = expect.stringContaining('hello');
 
+test('answers say who gave them and that nobody keeps them, when the configuration wants it; whole ports and filters alike', {
+  timeout: 60_000,
+}, async () => {
+  const agent = { inject_headers: true, override_cache_control: true };
+  const marks = async (...args: string[]) => {
+    const heads = await curl('/', '-i', ...args);
+    return heads.split('\r\n').filter((line) => /^(mirrord-agent|cache-control):/i.test(line));
+  };
+  const cache = 'Cache-Control: no-cache, no-store, must-revalidate';
+  const filtered = { agent, feature: { network: { incoming: { http_filter: { header_filter: '^x-user: me$' } } } } };
+  for (const config of [filtered, { agent }]) {
+    const run = await start(config, [process.execPath, '-e', NODE_SERVER]);
+    expect(await marks('-H', 'x-user: me')).toEqual(['Mirrord-Agent: forwarded-to-client', cache]);
+    if (config === filtered) expect(await marks()).toEqual(['Mirrord-Agent: passed-through', cache]);
+    await stop(run);
+  }
+  expect(await marks()).toEqual([]);
+});
+
 test('two commands steal from one port with two filters; what both want is refused with who has it', {
   timeout: 60_000,
 }, async () => {

@@ -17,6 +17,7 @@ import {
   Counters,
   Ended,
   type HttpCondition,
+  type HttpHandling,
   IncomingFacts,
   IncomingMode,
   Renew,
@@ -68,6 +69,7 @@ type Steal = Readonly<{
   conditions?: ReadonlyArray<NonNullable<HttpCondition['condition']>>;
   onConflict?: ConflictPolicy;
   tls?: readonly TlsIdentity[];
+  http?: HttpHandling;
 }>;
 
 export class StealClient {
@@ -120,7 +122,13 @@ export class StealClient {
     return client;
   }
 
-  async steal({ port, conditions, onConflict = 1, tls = [] }: Steal): Promise<{ id: number; subscribed: Subscribed }> {
+  async steal({
+    port,
+    conditions,
+    onConflict = 1,
+    tls = [],
+    http,
+  }: Steal): Promise<{ id: number; subscribed: Subscribed }> {
     const id = this.#nextId;
     this.#nextId += 2;
     const head = Subscribe.encode({
@@ -143,6 +151,7 @@ export class StealClient {
       isAgain: false,
       standing: undefined,
       tls: [...tls],
+      http,
     }).finish();
     const answer = await this.#ask(makeFrame(id, FrameKind.FRAME_KIND_SUBSCRIBE, head));
     return { id, subscribed: decodeHead(Subscribed.decode, answer.head) };

@@ -161,6 +161,20 @@ describe('with a filter', () => {
 });
 
 describe('who may', () => {
+  test('what one session wants in answers is in its own and in those of the target, not in those of another', async () => {
+    const [one, two] = [await open(), await open()];
+    const http = { firstHeadMs: 0, idleMs: 0, namesOrigin: true, forbidsCaching: false };
+    await one.steal({ port: PORT, conditions: [header('^x-user: one$')], http });
+    await two.steal({ port: PORT, conditions: [header('^x-user: two$')] });
+    const agentOf = async (user: string) =>
+      /^mirrord-agent: (.*)\r$/im.exec(await curl(TARGET, '-i', '-H', `x-user: ${user}`))?.[1];
+    expect([await agentOf('one'), await agentOf('two'), await agentOf('other')]).toEqual([
+      'forwarded-to-client',
+      undefined,
+      'passed-through',
+    ]);
+  });
+
   test('a whole port is refused while somebody has it, and the answer says who, what and since when', async () => {
     const [first, second] = [await open(), await open()];
     await first.steal({ port: PORT });

@@ -4,6 +4,7 @@ import { key, noEffect, planned, section, works } from './dsl.ts';
 import {
   anything,
   bool,
+  integer,
   isPlainObject,
   listOf,
   nonEmptyText,
@@ -35,7 +36,6 @@ const image = optional({
       ? { ok: value as unknown }
       : { bad: 'wants a text or a map with registry and tag' },
 });
-const INCOMING = planned('incoming traffic');
 const capability = oneOf('NET_ADMIN', 'SYS_PTRACE', 'SYS_ADMIN');
 
 export const agent = section(
@@ -131,14 +131,24 @@ export const agent = section(
       env: ['MIRRORD_AGENT_EXCLUDE_FROM_MESH'],
       status: noEffect('the agent listens on the loopback of its pod, which meshes leave alone'),
     }),
-    inject_headers: key(bool, false, 'Add the header Mirrord-Agent to responses.', { status: INCOMING }),
-    override_cache_control: key(bool, true, 'Forbid caching of the responses that it passes.', { status: INCOMING }),
+    inject_headers: key(
+      bool,
+      false,
+      'Responses from stolen ports have a header that says who answered: `Mirrord-Agent: passed-through` for the target, `forwarded-to-client` for the local process.',
+    ),
+    override_cache_control: key(
+      bool,
+      false,
+      "Responses from stolen ports have `Cache-Control: no-cache, no-store, must-revalidate` in place of their own, the target's too. They are passed on unchanged by default.",
+    ),
     max_body_buffer_size: key(u32, 65_535, 'Bytes of a body that filters look at; 1 MiB at most.'),
     max_body_buffer_timeout: key(u32, 1000, 'Milliseconds for which they wait for it; 10,000 at most.'),
-    http_detection_timeout: key(u64, 2, 'Seconds for which the first bytes of a connection are waited for.', {
-      env: ['MIRRORD_AGENT_HTTP_DETECTION_TIMEOUT'],
-      status: INCOMING,
-    }),
+    http_detection_timeout: key(
+      integer(1, 3_600),
+      10,
+      'Seconds that the first request of a connection to a stolen port may take, from its first byte, before it is taken for no HTTP. Servers that speak first, and clients that are silent, wait for nothing.',
+      { env: ['MIRRORD_AGENT_HTTP_DETECTION_TIMEOUT'] },
+    ),
     security_context: key(objects, null, 'AppArmor and seccomp profiles of its pod.'),
     clean_iptables_on_start: key(optional(bool), null, 'Remove what an earlier agent left.', {
       env: ['MIRRORD_AGENT_CLEAN_IPTABLES_ON_START'],

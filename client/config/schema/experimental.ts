@@ -2,7 +2,7 @@
 // the machinery that they switch.
 
 import { ignored, key, noEffect, planned, section, works } from './dsl.ts';
-import { bool, nonEmptyText, optional, text, u64 } from './values.ts';
+import { bool, integer, nonEmptyText, optional, text, u64 } from './values.ts';
 
 const NO_PRELOAD = noEffect('it switches machinery of a preloaded library, and the layer here works at system calls');
 const MACOS = ignored('of macOS only');
@@ -17,12 +17,10 @@ export const experimental = section(
     }),
     use_dev_null: key(bool, true, 'Use /dev/null for descriptors of remote files.'),
     idle_local_http_connection_timeout: key(
-      u64,
+      integer(0, 3_600_000),
       3000,
-      'Milliseconds for which idle connections to the local process stay.',
-      {
-        status: planned('incoming traffic'),
-      },
+      'Milliseconds after which a connection to the local process that has no request is closed, where requests are stolen with a filter: before the local process does it, just when the next request comes. 0: it stays as long as the connection it stands for.',
+      { status: works },
     ),
     browser_extension_config: key(bool, false, 'Open the browser with the header filter.', {
       status: planned('the browser extension'),

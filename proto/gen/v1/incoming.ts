@@ -213,6 +213,22 @@ export interface Subscribe {
    * nobody wants goes on in TLS to the target; every other one is passed on as it is. Their keys are secrets.
    */
   tls: TlsIdentity[];
+  /** Steal only; absent: as its fields say for 0. */
+  http: HttpHandling | undefined;
+}
+
+export interface HttpHandling {
+  /** Milliseconds that the first head of a connection, or its TLS hello, may take from its first byte. 0: 10,000. */
+  firstHeadMs: number;
+  /** Milliseconds for which a session's copy of a connection stays without a request. 0: as long as the connection itself. */
+  idleMs: number;
+  /**
+   * Answers say where they come from: Mirrord-Agent, "passed-through" or "forwarded-to-client". Those of the target too, on
+   * connections that begin while the subscription is in force.
+   */
+  namesOrigin: boolean;
+  /** Likewise, they say that nobody may keep them: Cache-Control. */
+  forbidsCaching: boolean;
 }
 
 /** A certificate with its key, as PEM, and what goes with it. What names no file of the user's is empty. */
@@ -549,6 +565,7 @@ function createBaseSubscribe(): Subscribe {
     isAgain: false,
     standing: undefined,
     tls: [],
+    http: undefined,
   };
 }
 
@@ -604,6 +621,9 @@ export const Subscribe: MessageFns<Subscribe> = {
     }
     for (const v of message.tls) {
       TlsIdentity.encode(v!, writer.uint32(130).fork()).join();
+    }
+    if (message.http !== undefined) {
+      HttpHandling.encode(message.http, writer.uint32(138).fork()).join();
     }
     return writer;
   },
@@ -747,6 +767,93 @@ export const Subscribe: MessageFns<Subscribe> = {
             }
 
             message.tls.push(TlsIdentity.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 17: {
+            if (tag !== 138) {
+              break;
+            }
+
+            message.http = HttpHandling.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseHttpHandling(): HttpHandling {
+  return { firstHeadMs: 0, idleMs: 0, namesOrigin: false, forbidsCaching: false };
+}
+
+export const HttpHandling: MessageFns<HttpHandling> = {
+  encode(message: HttpHandling, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.firstHeadMs !== 0) {
+      writer.uint32(8).uint32(message.firstHeadMs);
+    }
+    if (message.idleMs !== 0) {
+      writer.uint32(16).uint32(message.idleMs);
+    }
+    if (message.namesOrigin !== false) {
+      writer.uint32(24).bool(message.namesOrigin);
+    }
+    if (message.forbidsCaching !== false) {
+      writer.uint32(32).bool(message.forbidsCaching);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): HttpHandling {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseHttpHandling();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.firstHeadMs = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.idleMs = reader.uint32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.namesOrigin = reader.bool();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.forbidsCaching = reader.bool();
             continue;
           }
         }

@@ -50,6 +50,11 @@ export class ResponseReader {
     this.#pushed.push(chunk);
   }
 
+  /** All that waits, as it is. */
+  rest(): Buffer {
+    return this.#pushed.takeTo();
+  }
+
   next(): ResponsePiece | undefined {
     const piece = this.#pushed.length === 0 ? undefined : this.#read();
     if (piece === undefined) this.#pushed.keep();

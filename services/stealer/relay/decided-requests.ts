@@ -18,15 +18,17 @@ export class DecidedRequests {
   readonly #reader = new RequestReader();
   readonly #decide: Decide;
   readonly #onDecided: () => void;
+  readonly #firstHeadMs: number;
   readonly #firstHead = new Deadline();
   #held: Held | undefined;
   #heldBytes = 0;
   #decided: DecidedPiece[] = [];
 
   /** @param onDecided time has decided: `next` has something */
-  constructor(decide: Decide, onDecided: () => void) {
+  constructor(decide: Decide, onDecided: () => void, firstHeadMs: number = FIRST_HEAD_MS) {
     this.#decide = decide;
     this.#onDecided = onDecided;
+    this.#firstHeadMs = firstHeadMs;
   }
 
   /** Bytes that have been pushed and not been pulled. */
@@ -109,7 +111,7 @@ export class DecidedRequests {
   watchFirstHead(isOver: boolean): void {
     if (isOver || this.isHolding) this.#firstHead.stop();
     else if (this.waitingBytes > 0 && !this.#firstHead.isSet) {
-      this.#firstHead.start(FIRST_HEAD_MS, () => {
+      this.#firstHead.start(this.#firstHeadMs, () => {
         this.becomeOpaque();
         this.#onDecided();
       });

@@ -9,6 +9,8 @@ import type { Endpoint } from './endpoint.ts';
 export interface Taker {
   /** It wants no more requests, those included that wait for their turn: they are the target's. */
   readonly isOver: boolean;
+  /** How long its copy of the connection stays without a request, in ms; 0 or nothing: as long as the client's. */
+  readonly idleMs?: number;
   /** Opens the session's copy of this client connection. */
   open(): Endpoint;
 }

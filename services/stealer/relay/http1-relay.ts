@@ -49,7 +49,7 @@ export class Http1Relay implements JoinEvents {
   constructor(options: Http1RelayOptions) {
     this.#options = options;
     this.#client = options.client;
-    this.#requests = new DecidedRequests(options.decide, () => this.#pump());
+    this.#requests = new DecidedRequests(options.decide, () => this.#pump(), options.firstHeadMs);
     this.#client.listen({
       onData: (bytes) => this.#onClientData(bytes),
       onEnd: () => this.#onClientEnd(),
@@ -73,8 +73,8 @@ export class Http1Relay implements JoinEvents {
     this.#close(true);
   }
 
-  #openSide(endpoint: Endpoint, isOrigin: boolean): Side {
-    const side = new Side(endpoint, isOrigin, this.#asked);
+  #openSide(endpoint: Endpoint, isOrigin: boolean, idleMs?: number): Side {
+    const side = new Side(endpoint, isOrigin, this.#asked, idleMs);
     endpoint.listen({
       onData: (bytes) => this.#onSideData(side, bytes),
       onEnd: () => this.#onSideOver(side, false),
@@ -213,7 +213,7 @@ export class Http1Relay implements JoinEvents {
   #sideOf(taker: Taker): Side {
     let side = this.#taken.get(taker);
     if (side === undefined) {
-      side = this.#openSide(taker.open(), false);
+      side = this.#openSide(taker.open(), false, taker.idleMs);
       this.#taken.set(taker, side);
     }
     return side;
@@ -274,7 +274,7 @@ export class Http1Relay implements JoinEvents {
       this.#becomeTunnel(side);
     } else if (asked !== undefined && !(piece.kind === 'head' && piece.isInterim)) {
       asked.isAnswered = true;
-      if (piece.isLast) this.#onAnswered(piece.isPersistent);
+      if (piece.isLast) this.#onAnswered(asked, piece.isPersistent);
     }
   }
 
@@ -294,8 +294,9 @@ export class Http1Relay implements JoinEvents {
   }
 
   /** The eldest request has its whole answer. */
-  #onAnswered(isPersistent: boolean): void {
+  #onAnswered({ side, isSent }: Asked, isPersistent: boolean): void {
     this.#asked.shift();
+    if (isSent) side.rest(() => this.#onSideOver(side, false));
     if (!isPersistent) {
       this.#finish();
       return;
@@ -340,7 +341,7 @@ export class Http1Relay implements JoinEvents {
 
   #forget(side: Side): void {
     for (const [taker, one] of this.#taken) if (one === side) this.#taken.delete(taker);
-    side.endpoint.end();
+    side.close(false);
   }
 
   #giveUp(asked: Asked): void {
@@ -389,10 +390,7 @@ export class Http1Relay implements JoinEvents {
     this.#isClosed = true;
     this.#requests.close();
     this.#deadline.stop();
-    for (const side of [this.#origin, ...this.#taken.values()]) {
-      if (isFailure) side.endpoint.destroy();
-      else side.endpoint.end();
-    }
+    for (const side of [this.#origin, ...this.#taken.values()]) side.close(isFailure);
     this.#options.onClosed();
   }
 }

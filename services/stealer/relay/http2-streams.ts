@@ -7,7 +7,7 @@ import type { Taker } from './decision.ts';
 import type { ClientSide } from './http2-client.ts';
 import { Outbox, type Sent } from './http2-sender.ts';
 import { answerForLost, isInterim, type TakenStream } from './http2-stream.ts';
-import { TakenSide } from './http2-taken.ts';
+import { type TakenEvents, TakenSide } from './http2-taken.ts';
 
 /** Taken streams of one connection that are open at once; more are refused, and the client tries again. */
 export const MAX_STREAMS = 4_096;
@@ -172,7 +172,7 @@ export class TakenStreams {
   #sideOf(taker: Taker): TakenSide {
     const known = this.#sides.get(taker);
     if (known !== undefined) return known;
-    const side: TakenSide = new TakenSide(taker.open(), {
+    const events: TakenEvents = {
       onHeaders: (stream, fields, isEnd) => this.#onHeaders(stream, fields, isEnd),
       onData: (stream, bytes, isEnd) => {
         stream.download.addData(bytes, isEnd);
@@ -191,7 +191,8 @@ export class TakenStreams {
         this.#client.pump();
       },
       onTurn: () => this.#client.pump(),
-    });
+    };
+    const side = new TakenSide(taker.open(), events, taker.idleMs);
     this.#sides.set(taker, side);
     this.#allSides.add(side);
     return side;

@@ -21,6 +21,7 @@ import { type FramePiece, FrameReader } from '#runtime/http2/frame-reader.ts';
 import { HeaderFramesReader } from '#runtime/http2/header-frames.ts';
 import { HpackDecoder } from '#runtime/http2/hpack-decoder.ts';
 import type { HeaderField } from '#runtime/http2/hpack-table.ts';
+import { Deadline } from './deadline.ts';
 import type { Endpoint } from './endpoint.ts';
 import { Batch, type Outbox, Sender } from './http2-sender.ts';
 import type { TakenStream } from './http2-stream.ts';
@@ -73,10 +74,14 @@ export class TakenSide {
   #isFull = false;
   #isDraining = false;
   #isOver = false;
+  readonly #idleMs: number;
+  readonly #idle = new Deadline();
 
-  constructor(endpoint: Endpoint, events: TakenEvents) {
+  /** @param idleMs without a stream, until it is closed; 0: it stays */
+  constructor(endpoint: Endpoint, events: TakenEvents, idleMs = 0) {
     this.#endpoint = endpoint;
     this.#events = events;
+    this.#idleMs = idleMs;
     this.#out = new Batch((bytes) => {
       if (!endpoint.write(bytes)) this.#isFull = true;
     });
@@ -116,6 +121,7 @@ export class TakenSide {
 
   /** @param stream its upload begins with its head */
   open(stream: TakenStream): void {
+    this.#idle.stop();
     stream.upload.window = this.#initialWindow;
     this.#streams.set(stream.id, stream);
     this.#unopened.add(stream);
@@ -138,6 +144,9 @@ export class TakenSide {
     this.#giveBack();
     this.#pump();
     if (this.isDrained) this.close();
+    else if (this.#streams.size === 0 && this.#idleMs > 0 && !this.#isOver) {
+      this.#idle.start(this.#idleMs, () => this.#end(false));
+    }
   }
 
   /** So much of a stream's answer has gone to the client, or nowhere. */
@@ -154,11 +163,13 @@ export class TakenSide {
   }
 
   close(): void {
+    this.#idle.stop();
     this.#isOver = true;
     this.#endpoint.end();
   }
 
   destroy(): void {
+    this.#idle.stop();
     this.#isOver = true;
     this.#endpoint.destroy();
   }
@@ -301,6 +312,7 @@ export class TakenSide {
 
   #end(isBroken: boolean): void {
     if (this.#isOver) return;
+    this.#idle.stop();
     this.#isOver = true;
     if (isBroken) this.#endpoint.destroy();
     else this.#endpoint.end();

@@ -1,6 +1,7 @@
 // A place that requests of one client connection go to, and what is known of its answers.
 
 import { ResponseReader } from '#runtime/http/response-reader.ts';
+import { Deadline } from './deadline.ts';
 import type { Decide } from './decision.ts';
 import type { Endpoint } from './endpoint.ts';
 
@@ -17,14 +18,10 @@ export type Asked = {
   isGivenUp: boolean;
 };
 
-export const newAsked = (method: string, side: Side, isSent: boolean, mayLeaveHttp = false): Asked => ({
-  method,
-  side,
-  mayLeaveHttp,
-  isSent,
-  isAnswered: false,
-  isGivenUp: false,
-});
+export function newAsked(method: string, side: Side, isSent: boolean, mayLeaveHttp = false): Asked {
+  side.idle.stop();
+  return { method, side, mayLeaveHttp, isSent, isAnswered: false, isGivenUp: false };
+}
 
 export class Side {
   readonly endpoint: Endpoint;
@@ -32,12 +29,32 @@ export class Side {
   readonly reader: ResponseReader;
   /** Its FIN or its failure has come. */
   isOver = false;
+  readonly idle = new Deadline();
+  readonly #idleMs: number;
 
-  /** @param asked the requests in flight of the whole connection, the eldest first */
-  constructor(endpoint: Endpoint, isOrigin: boolean, asked: readonly Asked[]) {
+  /**
+   * @param asked the requests in flight of the whole connection, the eldest first
+   * @param idleMs how long it stays without a request; 0: as long as the client
+   */
+  constructor(endpoint: Endpoint, isOrigin: boolean, asked: readonly Asked[], idleMs = 0) {
+    this.#idleMs = idleMs;
     this.endpoint = endpoint;
     this.isOrigin = isOrigin;
     this.reader = new ResponseReader(() => (asked[0]?.side === this ? asked[0].method : undefined));
+  }
+
+  /**
+   * Every request has its answer. A local process would close the connection some day, perhaps just when a request is on its
+   * way: it is closed before.
+   */
+  rest(onIdle: () => void): void {
+    if (this.#idleMs > 0) this.idle.start(this.#idleMs, onIdle);
+  }
+
+  close(isFailure: boolean): void {
+    this.idle.stop();
+    if (isFailure) this.endpoint.destroy();
+    else this.endpoint.end();
   }
 }
 
@@ -66,6 +83,8 @@ export type Http1RelayOptions = Readonly<{
   decide: Decide;
   /** Of the pool: requests that it lets pass are for nobody, and need not be shown to `decide`. */
   screen: number;
+  /** How long the first head may take, from its first byte, in ms. */
+  firstHeadMs?: number;
   /** The client speaks HTTP/2: both ends are handed over, with what was read. */
   onHttp2: (handed: HandedOver) => void;
   onClosed: () => void;

@@ -9,9 +9,12 @@ import type { RequestBody } from '#http-filter/request-body.ts';
 import { type FdPoll, READABLE, watchFd } from '#proto/sockets/addon.ts';
 import { Http1Request } from '#runtime/http/http1-request.ts';
 import { stealerAddon } from '../native/index.ts';
+import type { AnswerFrom, AnswerMarks } from '../relay/answer-fields.ts';
 import { type Decision, type Taker, Undecided } from '../relay/decision.ts';
+import type { Endpoint } from '../relay/endpoint.ts';
 import { Http1Relay } from '../relay/http1-relay.ts';
 import { Http2Relay } from '../relay/http2-relay.ts';
+import { MarkedAnswers } from '../relay/marked-answers.ts';
 import { PoolEndpoint } from '../relay/pool-endpoint.ts';
 import { SocketPool } from '../relay/socket-pool.ts';
 
@@ -57,8 +60,32 @@ export class RelayWorld {
   /** Takes by the body instead: what has `take` in its JSON. */
   bodyLimits: BodyLimits | undefined;
 
+  /** What answers are given. */
+  marks: AnswerMarks | undefined;
+  firstHeadMs: number | undefined;
+  /** How long the local process's connection stays without a request. */
+  idleMs = 0;
+
   /** Takes what has the header `x-take`, in any case. */
-  readonly taker: Taker = { isOver: false, open: () => this.#dial(this.takerPort) };
+  get taker(): Taker {
+    return this.#taker;
+  }
+
+  readonly #taker = (() => {
+    const open = () => this.#marked(this.#dial(this.takerPort), 'session');
+    const idle = () => this.idleMs;
+    return {
+      isOver: false,
+      open,
+      get idleMs() {
+        return idle();
+      },
+    };
+  })();
+
+  #marked(endpoint: PoolEndpoint, from: AnswerFrom): Endpoint {
+    return this.marks === undefined ? endpoint : new MarkedAnswers(endpoint, this.marks, from);
+  }
 
   #keep(socket: Socket): Socket {
     this.#sockets.add(socket);
@@ -99,7 +126,7 @@ export class RelayWorld {
     this.pool.setScreen(screen, this.bodyLimits === undefined ? ['x-take'] : null);
     this.#listen((fd) => {
       const client = new PoolEndpoint(fd, { pool: this.pool });
-      const connectOrigin = (): PoolEndpoint => this.#dial(this.originPort);
+      const connectOrigin = () => this.#marked(this.#dial(this.originPort), 'target');
       const decide = ({ headerLines }: FilteredRequest): Decision => {
         if (this.bodyLimits !== undefined) {
           return new Undecided(this.bodyLimits, (body) => (isTakenBy(body) ? this.taker : undefined));
@@ -114,6 +141,7 @@ export class RelayWorld {
           return decide(new Http1Request(head, start));
         },
         screen,
+        ...(this.firstHeadMs === undefined ? {} : { firstHeadMs: this.firstHeadMs }),
         onHttp2: ({ fromClient, fromOrigin, origin = connectOrigin() }) => {
           this.relays.delete(relay);
           const next = new Http2Relay({ client, origin, decide, onClosed: () => this.relays.delete(next) });

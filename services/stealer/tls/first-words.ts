@@ -27,6 +27,7 @@ export function awaitFirstWords(
   clientFd: number,
   origin: Dialled | null,
   onHeard: (words: FirstWords) => void,
+  firstMs: number = FIRST_HEAD_MS,
 ): () => void {
   let there = origin;
   let timer: NodeJS.Timeout | undefined;
@@ -58,7 +59,7 @@ export function awaitFirstWords(
     const hello = count < looked.length ? readClientHello(looked.subarray(0, count)) : 'none';
     if (hello === 'more') {
       stealerAddon().wakeAt(clientFd, count + 1);
-      timer ??= setTimeout(() => tell(null), FIRST_HEAD_MS).unref();
+      timer ??= setTimeout(() => tell(null), firstMs).unref();
     } else tell(hello === 'none' ? null : hello);
   }
 

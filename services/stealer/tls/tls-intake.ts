@@ -28,6 +28,8 @@ export type Chosen = Readonly<{ identity: Identity; isWhole: boolean }>;
 export type TlsIntakeOptions = Readonly<{
   accepted: Accepted;
   redirect: Redirect;
+  /** How long its hello may take, from its first byte, in ms. */
+  firstMs: number;
   /** Who we are for this client, if anybody. */
   choose: (hello: ClientHello) => Chosen | undefined;
   /** It is no TLS, or ours to read. */
@@ -46,7 +48,8 @@ export class TlsIntake {
 
   constructor(options: TlsIntakeOptions) {
     this.#options = options;
-    awaitFirstWords(options.accepted.fd, this.#dial(), (words) => void this.#heard(words));
+    const { accepted, firstMs } = options;
+    awaitFirstWords(accepted.fd, this.#dial(), (words) => void this.#heard(words), firstMs);
   }
 
   #dial(): Dialled | null {

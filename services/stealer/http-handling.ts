@@ -1,0 +1,27 @@
+// What subscriptions want of HTTP on their port, put together where it is about a connection that is nobody's yet.
+
+import { type AnswerMarks, isMarked } from './relay/answer-fields.ts';
+import type { Endpoint } from './relay/endpoint.ts';
+import { MarkedAnswers } from './relay/marked-answers.ts';
+import { FIRST_HEAD_MS } from './relay/times.ts';
+import type { Subscription } from './subscription.ts';
+
+type Wishes = readonly Pick<Subscription, 'http'>[];
+
+/** The most patient one: nobody's requests are taken for something else. */
+export function firstHeadMsOf(subscriptions: Wishes): number {
+  return Math.max(0, ...subscriptions.map(({ http }) => http.firstHeadMs || FIRST_HEAD_MS)) || FIRST_HEAD_MS;
+}
+
+/** Of the target's answers: what anybody wants. */
+export function marksOf(subscriptions: Wishes): AnswerMarks {
+  return {
+    namesOrigin: subscriptions.some(({ http }) => http.namesOrigin),
+    forbidsCaching: subscriptions.some(({ http }) => http.forbidsCaching),
+  };
+}
+
+/** The session's end of a connection, with what it wants in its own answers. */
+export function markedFor({ http }: Pick<Subscription, 'http'>, taken: Endpoint): Endpoint {
+  return isMarked(http) ? new MarkedAnswers(taken, http, 'session') : taken;
+}
