@@ -15,6 +15,7 @@
 #include "fragments.h"
 #include "packet.h"
 #include "prefilter.h"
+#include "rates.h"
 
 /* The loopback interface has this index in every network namespace. */
 #define LOOPBACK 1
@@ -68,20 +69,6 @@ struct {
 } passed_on SEC(".maps");
 
 struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, CAPTURE_MAX_PORTS);
-	__type(key, struct capture_port);
-	__type(value, struct capture_tokens);
-} tokens SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct capture_tokens);
-} bulk SEC(".maps");
-
-struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, CAPTURE_SLOTS);
 	__type(key, __u32);
@@ -104,37 +91,6 @@ static __always_inline __u32 sample_of(const struct capture_flow *flow, __u32 se
 	hash *= 0xc2b2ae35;
 	hash ^= hash >> 16;
 	return hash % CAPTURE_PER_MILLION;
-}
-
-static __always_inline int has_tokens(const struct capture_port *port, const struct capture_rule *rule)
-{
-	__u64 now = bpf_ktime_get_ns();
-	struct capture_tokens *found = bpf_map_lookup_elem(&tokens, port);
-	__u64 passed;
-	__s64 most = rule->bytes_per_second;
-
-	if (!found) {
-		struct capture_tokens full = {.bytes = most, .at_ns = now};
-
-		bpf_map_update_elem(&tokens, port, &full, BPF_NOEXIST);
-		return 1;
-	}
-	passed = (now - found->at_ns) >> 20; /* about milliseconds */
-	if (passed > 0) {
-		__s64 bytes = found->bytes + (__s64)(rule->bytes_per_second * passed >> 10);
-
-		found->at_ns = now;
-		found->bytes = bytes > most ? most : bytes;
-	}
-	return found->bytes > 0;
-}
-
-static __always_inline void take_tokens(const struct capture_port *port, __u32 bytes)
-{
-	struct capture_tokens *found = bpf_map_lookup_elem(&tokens, port);
-
-	if (found)
-		__sync_fetch_and_add(&found->bytes, -(__s64)bytes);
 }
 
 /* What the flow's own state says of a packet to the target; only rules with a limit come here. */
@@ -287,47 +243,8 @@ static __always_inline __u32 judge_answer(struct __sk_buff *skb, const struct pa
 	return bytes;
 }
 
-/* Copying bulk costs the target a fifth of what receiving it does; nobody's way to a developer takes more than this. */
-static __always_inline int has_bulk_tokens(const struct capture_settings *set, __u32 bytes)
+static __always_inline __u32 judge_packet(struct __sk_buff *skb, struct packet *packet, int is_outgoing)
 {
-	__u32 zero = 0;
-	struct capture_tokens *found = bpf_map_lookup_elem(&bulk, &zero);
-	__s64 most = set->bulk_bytes_per_second / CAPTURE_BULK_BURSTS_PER_SECOND;
-	__u64 now = bpf_ktime_get_ns();
-	__u64 passed;
-
-	if (!found)
-		return 1;
-	passed = (now - found->at_ns) >> 20; /* about milliseconds */
-	if (passed > 0) {
-		__s64 left = most;
-
-		/* More than a second: full. It also keeps the product small. */
-		if (passed < 1024)
-			left = found->bytes + (__s64)(set->bulk_bytes_per_second * passed >> 10);
-		found->at_ns = now;
-		found->bytes = left > most ? most : left;
-	}
-	if (found->bytes <= 0)
-		return 0;
-	__sync_fetch_and_add(&found->bytes, -(__s64)bytes);
-	return 1;
-}
-
-static __always_inline __u32 within_bulk(const struct packet *packet, __u32 kept, const struct capture_settings *set,
-					 struct capture_counters *count)
-{
-	if (kept != WHOLE || packet->bytes < CAPTURE_BULK_BYTES || packet->protocol != IPPROTO_TCP ||
-	    !set->bulk_bytes_per_second || has_bulk_tokens(set, packet->bytes))
-		return kept;
-	count->bulk_bytes += packet->bytes;
-	return packet->payload;
-}
-
-/* Bytes to keep of a packet; `network` is where its network header is. */
-static __always_inline __u32 judge(struct __sk_buff *skb, __u32 network, int is_outgoing)
-{
-	struct packet packet = {.network = network};
 	struct capture_watched *all;
 	struct capture_settings *set;
 	struct capture_counters *count;
@@ -343,9 +260,9 @@ static __always_inline __u32 judge(struct __sk_buff *skb, __u32 network, int is_
 	/* Loopback shows each packet twice, on its way out and in; other interfaces only what is for us, and from us. */
 	if (is_loopback && is_outgoing)
 		return NOTHING;
-	is_ours = skb->protocol == bpf_htons(ETH_P_IP) ? read_plain(skb, &packet) : -1;
+	is_ours = packet->ethertype == bpf_htons(ETH_P_IP) ? read_plain(skb, packet) : -1;
 	if (is_ours < 0)
-		is_ours = read_packet(skb, &packet);
+		is_ours = read_packet(skb, packet);
 	if (is_ours < 0)
 		return NOTHING;
 	all = bpf_map_lookup_elem(&watched, &zero);
@@ -354,35 +271,47 @@ static __always_inline __u32 judge(struct __sk_buff *skb, __u32 network, int is_
 		return NOTHING;
 	if (is_ours > 0) {
 		count = bpf_map_lookup_elem(&counters, &slot);
-		kept = is_outgoing || !count ? NOTHING : judge_fragment(skb, &packet, all, set, count);
+		kept = is_outgoing || !count ? NOTHING : judge_fragment(skb, packet, all, set, count);
 		/* Whose it is nobody knows yet. */
 		if (kept != NOTHING)
 			count->passed_packets++;
 		return kept;
 	}
-	by_port = packet.protocol == IPPROTO_TCP ? all->tcp : all->udp;
-	watched_as = by_port[packet.destination_port];
-	is_request = !is_outgoing && watched_as && !(is_loopback && is_passed_on(skb, &packet, 0));
+	by_port = packet->protocol == IPPROTO_TCP ? all->tcp : all->udp;
+	watched_as = by_port[packet->destination_port];
+	is_request = !is_outgoing && watched_as && !(is_loopback && is_passed_on(skb, packet, 0));
 	if (!is_request) {
-		watched_as = by_port[packet.source_port];
-		if (!watched_as || !(is_outgoing || is_loopback) || (is_loopback && is_passed_on(skb, &packet, 1)))
+		watched_as = by_port[packet->source_port];
+		if (!watched_as || !(is_outgoing || is_loopback) || (is_loopback && is_passed_on(skb, packet, 1)))
 			return NOTHING;
 	}
 	slot = watched_as >> CAPTURE_SLOT_SHIFT;
 	count = bpf_map_lookup_elem(&counters, &slot);
 	if (!count)
 		return NOTHING;
-	kept = is_request ? judge_request(skb, &packet, watched_as, set, count)
-			  : judge_answer(skb, &packet, watched_as, set);
+	kept = is_request ? judge_request(skb, packet, watched_as, set, count)
+			  : judge_answer(skb, packet, watched_as, set);
 	if (kept == NOTHING)
 		return NOTHING;
 	count->passed_packets++;
 	if (is_request) {
-		count->passed_bytes += packet.bytes;
-		if (packet.protocol == IPPROTO_TCP && (packet.flags & (SYN | ACK)) == SYN)
+		count->passed_bytes += packet->bytes;
+		if (packet->protocol == IPPROTO_TCP && (packet->flags & (SYN | ACK)) == SYN)
 			count->passed_connections++;
 	}
-	return within_bulk(&packet, kept, set, count);
+	return within_bulk(packet, kept, set, count);
+}
+
+/* Bytes to keep of a packet from `network` on, where its network header is, or the first tag in front of that. */
+static __always_inline __u32 judge(struct __sk_buff *skb, __u32 network, int is_outgoing)
+{
+	struct packet packet = {.network = network, .ethertype = skb->protocol};
+	__u32 kept;
+
+	if (is_tag(packet.ethertype))
+		skip_tags(skb, &packet, is_outgoing && network == 0);
+	kept = judge_packet(skb, &packet, is_outgoing);
+	return kept == NOTHING || kept == WHOLE ? kept : kept + packet.network - network;
 }
 
 SEC("socket")

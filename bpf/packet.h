@@ -21,6 +21,9 @@
 #define RST 0x04
 #define ACK 0x10
 #define MAX_EXTENSIONS 6
+/* Of VLANs, behind the one that the kernel has taken off. */
+#define MAX_INNER_TAGS 2
+#define TAG_BYTES 4
 
 /* What the filter answers: bytes to keep. */
 #define WHOLE 0xffffffff
@@ -29,6 +32,7 @@
 /* Addresses are read where somebody asks for them: few packets are asked for more than their ports. */
 struct packet {
 	__u32 network; /* offset of the network header, from which on the others count */
+	__be16 ethertype;
 	__u16 source_port;
 	__u16 destination_port;
 	__u8 protocol;
@@ -64,6 +68,42 @@ struct fragment_header {
 #define TCP_DATA_OFFSET 12
 #define TCP_FLAGS 13
 
+static __always_inline int is_tag(__be16 ethertype)
+{
+	return ethertype == bpf_htons(ETH_P_8021Q) || ethertype == bpf_htons(ETH_P_8021AD);
+}
+
+/* Either family's header may have the length that is a tag's type: then it is as long as the packet. */
+static __always_inline int is_header(struct __sk_buff *skb, const struct packet *packet, const __u8 *begin)
+{
+	__u32 bytes = skb->len - packet->network;
+
+	if (begin[0] >> 4 == 4)
+		return begin[4] >> 4 != 4 || (__u32)(begin[2] << 8 | begin[3]) == bytes;
+	return begin[0] >> 4 == 6 && begin[4] >> 4 != 6;
+}
+
+/*
+ * Behind tags that are in the packet is its network header. Of what goes out a packet socket may have cut them off, though the kernel
+ * says that they are there.
+ */
+static __always_inline void skip_tags(struct __sk_buff *skb, struct packet *packet, int may_be_cut)
+{
+	__u8 begin[6];
+
+#pragma unroll
+	for (int i = 0; i < MAX_INNER_TAGS; i++) {
+		if (!is_tag(packet->ethertype) || LOAD(skb, packet, 0, begin, sizeof(begin)))
+			return;
+		if (may_be_cut && is_header(skb, packet, begin)) {
+			packet->ethertype = begin[0] >> 4 == 6 ? bpf_htons(ETH_P_IPV6) : bpf_htons(ETH_P_IP);
+			return;
+		}
+		packet->ethertype = bpf_htons(begin[2] << 8 | begin[3]);
+		packet->network += TAG_BYTES;
+	}
+}
+
 static __always_inline int read_plain(struct __sk_buff *skb, struct packet *packet)
 {
 	struct plain_headers headers;
@@ -88,7 +128,7 @@ static __always_inline int read_plain(struct __sk_buff *skb, struct packet *pack
 /* 0, or -1 for what is not TCP or UDP, or 1 for a fragment, the first included. */
 static __always_inline int read_network(struct __sk_buff *skb, struct packet *packet, __u32 *total)
 {
-	if (skb->protocol == bpf_htons(ETH_P_IP)) {
+	if (packet->ethertype == bpf_htons(ETH_P_IP)) {
 		struct iphdr ip;
 
 		if (LOAD(skb, packet, 0, &ip, sizeof(ip)))
@@ -100,7 +140,7 @@ static __always_inline int read_network(struct __sk_buff *skb, struct packet *pa
 		packet->fragment_offset = (bpf_ntohs(ip.frag_off) & IP_OFFSET) * 8;
 		return ip.frag_off & bpf_htons(IP_FRAGMENT) ? 1 : 0;
 	}
-	if (skb->protocol == bpf_htons(ETH_P_IPV6)) {
+	if (packet->ethertype == bpf_htons(ETH_P_IPV6)) {
 		struct ipv6hdr ip;
 		__u8 next;
 

@@ -1,26 +1,29 @@
-// What happens between two network cards: packets lost before the capture and behind it, packets that come twice, tags of VLANs.
+// What happens between two network cards: packets lost before the capture and behind it, packets that come twice, or late, tags
+// of VLANs.
 // Each connection is copied as the target got it, byte for byte, both ways.
 
-import { execFileSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { can, canRun } from '../can.ts';
 import { type Peer, startNetwork, type TargetNetwork } from '../fixtures/network.ts';
 import { Mirror, type RunningSniffer, startSniffer } from '../integration/sniffer-harness.ts';
+import { fixture, linesOf, MirrorStage } from './mirror-stage.ts';
+import { buildWire, canWire, lay, tcpCount, type Wire } from './wire.ts';
 
-const machine = [can.root, canRun('tc'), canRun('clang')].find(({ yes }) => !yes) ?? can.root;
 const HTTP = 8080;
 const ECHO = 9000;
+const HTTP2 = 8082;
+const UDP = 9053;
 const DEADLINE_MS = 120_000;
-const fixture = (name: string) => path.join(import.meta.dirname, '../fixtures', name);
-const wireProgram = path.join(import.meta.dirname, '../../build/wire.bpf.o');
+const TWO_TAGS: Wire = {
+  'peer out': 'tag_twice',
+  'target in': 'untag_twice',
+  'target out': 'tag_twice',
+  'peer in': 'untag_twice',
+};
 
-/** By end of the wire and direction: the section of wire.bpf.c. */
-type Wire = Partial<Record<'target in' | 'target out' | 'peer in' | 'peer out', string>>;
-
-describe.skipIf(!machine.yes)(`a wire under a mirror ${machine.why}`, () => {
+describe.skipIf(!canWire.yes)(`a wire under a mirror ${canWire.why}`, () => {
   let network: TargetNetwork;
   let server: Peer;
   let sniffer: RunningSniffer;
@@ -29,16 +32,10 @@ describe.skipIf(!machine.yes)(`a wire under a mirror ${machine.why}`, () => {
 
   beforeEach(async () => {
     folder = mkdtempSync(path.join(tmpdir(), 'mirrord-wire-'));
-    mkdirSync(path.dirname(wireProgram), { recursive: true });
-    // clang for BPF looks for the machine's own headers nowhere.
-    const machineHeaders = execFileSync('cc', ['-print-multiarch'], { encoding: 'utf8' }).trim();
-    const flags = ['-O2', '-g', '-target', 'bpf', `-I/usr/include/${machineHeaders}`];
-    execFileSync('clang', [...flags, '-c', fixture('wire.bpf.c'), '-o', wireProgram]);
+    buildWire();
     network = await startNetwork();
     const program = [process.execPath, fixture('hash-server.mjs'), `${HTTP}`, `${ECHO}`];
     server = await network.serve(network.target, program);
-    sniffer = await startSniffer();
-    mirror = await Mirror.open(sniffer, network.identity);
   }, DEADLINE_MS);
   afterEach(async () => {
     mirror?.end();
@@ -47,17 +44,12 @@ describe.skipIf(!machine.yes)(`a wire under a mirror ${machine.why}`, () => {
     rmSync(folder, { recursive: true, force: true });
   }, DEADLINE_MS);
 
-  async function lay(wire: Wire): Promise<void> {
-    const ends = { target: [network.target, 'toward'], peer: [network.beyond, 'back'] } as const;
-    for (const [where, device] of Object.values(ends)) await network.run(where, `tc qdisc add dev ${device} clsact`);
-    for (const [at, section] of Object.entries(wire)) {
-      const [where, device] = ends[at.startsWith('target') ? 'target' : 'peer'];
-      const direction = at.endsWith(' in') ? 'ingress' : 'egress';
-      await network.run(where, `tc filter add dev ${device} ${direction} bpf da obj ${wireProgram} sec tc/${section}`);
-    }
+  async function watch(filter: 'tcx' | 'ebpf' | 'classic' = 'tcx'): Promise<void> {
+    sniffer = await startSniffer({ filter });
+    mirror = await Mirror.open(sniffer, network.identity);
   }
 
-  test.each<[string, Wire]>([
+  test.each<[string, Wire, ('tcx' | 'ebpf' | 'classic')?]>([
     ['lost on their way to the target', { 'peer out': 'lose' }],
     ['lost behind the capture, which has seen them', { 'target in': 'lose' }],
     ['lost on their way back', { 'target out': 'lose' }],
@@ -65,11 +57,20 @@ describe.skipIf(!machine.yes)(`a wire under a mirror ${machine.why}`, () => {
       'lost and doubled everywhere',
       { 'peer out': 'repeat', 'target in': 'lose', 'target out': 'repeat', 'peer in': 'lose' },
     ],
+    ['that others have passed, both ways', { 'peer out': 'late', 'target out': 'late' }],
+    [
+      'lost, doubled and passed by others',
+      { 'peer out': 'late', 'target in': 'lose', 'target out': 'repeat', 'peer in': 'lose' },
+    ],
     ['of a VLAN', { 'peer out': 'tag', 'target in': 'untag', 'target out': 'tag', 'peer in': 'untag' }],
+    ['of a VLAN in a VLAN', TWO_TAGS],
+    ['of a VLAN in a VLAN, by a packet socket', TWO_TAGS, 'ebpf'],
+    ['of a VLAN in a VLAN, without eBPF', TWO_TAGS, 'classic'],
   ])(
     'packets %s',
-    async (_, wire) => {
-      await lay(wire);
+    async (_, wire, filter) => {
+      await watch(filter);
+      await lay(network, wire);
       await mirror.subscribe({ port: HTTP, withAnswers: true });
       writeFileSync(path.join(folder, 'body'), Buffer.alloc(3_000_000, 'mirrored '));
       const up = `curl -sS --max-time 60 -o /dev/null --data-binary @${folder}/body -H Expect:`;
@@ -89,6 +90,70 @@ describe.skipIf(!machine.yes)(`a wire under a mirror ${machine.why}`, () => {
         expect([seen.answerBytes, seen.answerSha256]).toEqual([Number(outBytes), outSha]);
       }
       expect(mirror.losses.size).toBe(0);
+      if (!Object.values(wire).includes('late')) return;
+      expect(await tcpCount(network, network.target, 'TCPOFOQueue')).toBeGreaterThan(10);
+      expect(await tcpCount(network, network.beyond, 'TCPOFOQueue')).toBeGreaterThan(10);
+    },
+    DEADLINE_MS,
+  );
+});
+
+describe.skipIf(!canWire.yes)(`a wire under mirrord exec ${canWire.why}`, () => {
+  let stage: MirrorStage;
+
+  beforeEach(async () => {
+    buildWire();
+    stage = await MirrorStage.open();
+  }, DEADLINE_MS);
+  afterEach(() => stage?.close(), DEADLINE_MS);
+
+  test.each<[string, Wire]>([
+    ['lost and doubled', { 'peer out': 'repeat', 'target in': 'lose', 'target out': 'repeat', 'peer in': 'lose' }],
+    ['passed by others', { 'peer out': 'late', 'target out': 'late' }],
+    ['of a VLAN in a VLAN', TWO_TAGS],
+  ])(
+    'HTTP/2 in packets %s is heard as the target hears it',
+    async (_, wire) => {
+      const program = [process.execPath, fixture('http2-heard.mjs'), `${HTTP2}`];
+      const server = await stage.network.serve(stage.network.target, program);
+      const run = await stage.exec(program, [HTTP2]);
+      await lay(stage.network, wire);
+      const upload = path.join(stage.harness.folder, 'upload');
+      writeFileSync(upload, Buffer.alloc(3_000_000, 'mirrored '));
+      const up = `curl -sS --max-time 60 -o /dev/null --http2-prior-knowledge --data-binary @${upload}`;
+      const [many] = await Promise.all([
+        stage.beyond(`h2load -n 400 -c 4 -m 10 http://[fd99::1]:${HTTP2}/many?answer=20000`),
+        stage.beyond(`${up} http://10.99.0.1:${HTTP2}/up`),
+      ]);
+      expect(many).toContain('400 succeeded, 0 failed, 0 errored');
+      const heard = await stage.hears(run, 'heard /', 401);
+      expect([...heard].sort()).toEqual(server.lines.filter((line) => line.startsWith('heard /')).sort());
+      await stage.stopWhole(run);
+    },
+    DEADLINE_MS,
+  );
+
+  test.each<[string, Wire]>([
+    ['lost and doubled on their way', { 'peer out': 'repeat' }],
+    ['passed by others', { 'peer out': 'late' }],
+    ['of a VLAN in a VLAN', TWO_TAGS],
+  ])(
+    'datagrams %s are heard as the target hears them, in its order',
+    async (_, wire) => {
+      const program = ['python3', fixture('udp_heard.py'), `${UDP}`];
+      const server = await stage.network.serve(stage.network.target, program);
+      const run = await stage.exec(program, [`${UDP}/udp`]);
+      await lay(stage.network, wire);
+      const said = await stage.beyond(`python3 ${fixture('udp_many.py')} 10.99.0.1 ${UDP} 600`);
+      expect(said).toBe('sent 600\n');
+      await server.line('heard 3 ');
+      // The last one may have passed others, and comes again until it is answered.
+      const ofMany = (lines: readonly string[]) => lines.filter((line) => /^heard (?!3 )/.test(line));
+      const truth = ofMany(server.lines);
+      expect(truth.length).toBeGreaterThan(400);
+      await stage.hears(run, 'heard ', truth.length + 1);
+      expect(ofMany(linesOf(run, 'heard ')).slice(0, truth.length)).toEqual(truth);
+      await stage.stopWhole(run);
     },
     DEADLINE_MS,
   );

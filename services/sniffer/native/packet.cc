@@ -1,4 +1,4 @@
-// Reads IPv4 (RFC 791), IPv6 with extension headers (RFC 8200), VLAN tags (802.1Q), TCP (RFC 9293) and UDP (RFC 768), and
+// Reads IPv4 (RFC 791), IPv6 with extension headers (RFC 8200), VLAN tags (802.1Q, 802.1ad), TCP (RFC 9293) and UDP (RFC 768), and
 // fragments of both.
 // Nothing is believed: every length is held against what is there.
 #include "packet.h"
@@ -15,6 +15,7 @@ constexpr uint16_t ETHERTYPE_VLAN = 0x8100;
 constexpr uint16_t ETHERTYPE_PROVIDER_VLAN = 0x88a8;
 constexpr int MAX_VLAN_TAGS = 2;
 constexpr int MAX_EXTENSIONS = 8;
+constexpr uint32_t SHORTEST_PAYLOAD = 46; // of Ethernet
 constexpr uint32_t TCP_BYTES = 20;
 constexpr uint32_t UDP_BYTES = 8;
 // What the length fields of whole packets can say, less the smallest header of IPv4, whose length counts it.
@@ -235,7 +236,42 @@ Parsed read_fragment(const Segment &addresses, const Network &network, const uin
 	return Parsed::FRAGMENT;
 }
 
+bool is_tag(uint16_t ethertype)
+{
+	return ethertype == ETHERTYPE_VLAN || ethertype == ETHERTYPE_PROVIDER_VLAN;
+}
+
+// By what both versions have: a packet that fills what is there (a short frame is filled up), of IPv4 a checksum of its header.
+bool is_network_header(const uint8_t *data, uint32_t captured, uint32_t bytes, uint16_t ethertype)
+{
+	Segment segment;
+	Network network;
+	if (ethertype == ETHERTYPE_IPV6)
+		return read_ipv6(data, captured, bytes, &segment, &network) != Parsed::MALFORMED &&
+		       (network.end == bytes || bytes <= SHORTEST_PAYLOAD);
+	return ethertype == ETHERTYPE_IPV4 && captured >= 20 && captured >= (data[0] & 15u) * 4 &&
+	       read_ipv4(data, captured, bytes, &segment, &network) != Parsed::MALFORMED &&
+	       fold(sum_words(data, (data[0] & 15u) * 4)) == 0xffff;
+}
+
 } // namespace
+
+uint16_t ethertype_of(const Captured &packet, bool had_tag)
+{
+	if (packet.captured_bytes < 4)
+		return packet.ethertype;
+	const uint8_t *data = packet.data;
+	bool is_told = is_tag(packet.ethertype);
+	uint16_t inner = read_u16(data + 2);
+	bool may_be_tag = had_tag && (inner == packet.ethertype || is_tag(inner));
+	if (is_told ? !packet.is_outgoing : !may_be_tag)
+		return packet.ethertype;
+	uint16_t by_nibble = data[0] >> 4 == 6 ? ETHERTYPE_IPV6 : ETHERTYPE_IPV4;
+	uint16_t version = is_told ? by_nibble : packet.ethertype;
+	if (is_network_header(data, packet.captured_bytes, packet.bytes, version))
+		return version;
+	return is_told ? packet.ethertype : ETHERTYPE_VLAN;
+}
 
 Parsed parse(const Captured &packet, Segment *segment, Fragment *fragment)
 {
@@ -246,7 +282,7 @@ Parsed parse(const Captured &packet, Segment *segment, Fragment *fragment)
 	if (captured > bytes)
 		return Parsed::MALFORMED;
 	*segment = Segment();
-	for (int tags = 0; ethertype == ETHERTYPE_VLAN || ethertype == ETHERTYPE_PROVIDER_VLAN; tags++) {
+	for (int tags = 0; is_tag(ethertype); tags++) {
 		if (tags == MAX_VLAN_TAGS || captured < 4)
 			return Parsed::MALFORMED;
 		ethertype = read_u16(data + 2);

@@ -66,6 +66,10 @@ struct Fragment {
 
 enum class Parsed { SEGMENT, OTHER, FRAGMENT, MALFORMED, BAD_CHECKSUM };
 
+// What `packet.data` begins with, where a packet socket of type SOCK_DGRAM gives it: a tag that was inside of another is left in
+// there, though since Linux 6.10 the kernel says what is behind it, or cut off from what goes out, though older kernels say that it
+// is there.
+uint16_t ethertype_of(const Captured &packet, bool had_tag);
 // Fills in one of both; a fragment is never empty, and no packet of its kind is longer than where it ends.
 Parsed parse(const Captured &packet, Segment *segment, Fragment *fragment);
 // Of all fragments together. The checksum is looked at whoever vouches for the parts: they may be those of two packets.

@@ -79,6 +79,7 @@ const uint8_t *Ring::read_packet(const uint8_t *at, Captured *packet)
 	packet->ethertype = ntohs(link->sll_protocol);
 	packet->interface = static_cast<uint32_t>(link->sll_ifindex);
 	packet->is_outgoing = link->sll_pkttype == PACKET_OUTGOING;
+	packet->ethertype = ethertype_of(*packet, (head->tp_status & TP_STATUS_VLAN_VALID) != 0);
 	packet->has_checksum = (head->tp_status & (TP_STATUS_CSUMNOTREADY | TP_STATUS_CSUM_VALID)) == 0;
 	packet->is_unfinished = (head->tp_status & TP_STATUS_CSUMNOTREADY) != 0;
 	packet->time_ns = head->tp_sec * 1'000'000'000ull + head->tp_nsec;

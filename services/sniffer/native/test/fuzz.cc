@@ -57,6 +57,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		packet.interface = how & 4 ? 1 : 2;
 		packet.is_outgoing = (how & 8) != 0;
 		packet.has_checksum = false;
+		if (how & 4)
+			packet.ethertype = ethertype_of(packet, true);
 		now.ms += how & 16 ? 300 : 1;
 		now.ring_losses += how & 32 ? 1 : 0;
 		Segment segment;

@@ -24,10 +24,11 @@ class Filter {
 		EQUAL(filter.set_port({PROTOCOL_TCP, 80, rule}), 0);
 	}
 	// Bytes that pass; 0 for none.
-	size_t pass(const Bytes &packet)
+	size_t pass(const Bytes &packet) { return pass(packet, packet[0] >> 4 == 6 ? 0x86dd : 0x0800); }
+	size_t pass(const Bytes &packet, uint16_t ethertype)
 	{
 		Bytes frame(ETHERNET_BYTES - 2, 0);
-		put16(&frame, packet[0] >> 4 == 6 ? 0x86dd : 0x0800);
+		put16(&frame, ethertype);
 		frame = frame + packet;
 		LIBBPF_OPTS(bpf_test_run_opts, run, .data_in = frame.data(),
 			    .data_size_in = static_cast<uint32_t>(frame.size()), .repeat = 1);
@@ -182,6 +183,38 @@ void ports()
 		EQUAL(f.filter.slot_of(PROTOCOL_TCP, 1000 + CAPTURE_SLOTS), 0);
 		EQUAL(f.pass(between(40000, 1000 + CAPTURE_SLOTS)), size_t{47});
 		EQUAL(f.filter.counters_of(0).passed_bytes, uint64_t{7});
+	});
+	tap::test("behind tags of VLANs that are still in there a packet is what it is without them", [] {
+		capture_rule rule = with(CAPTURE_PREFILTER | CAPTURE_ANSWERS);
+		rule.prefix_count = 1;
+		memcpy(rule.prefixes[0].words, " /orders", 8);
+		memset(rule.prefixes[0].masks, 0xff, 8);
+		rule.prefixes[0].is_path = 1;
+		Filter f(rule);
+		EQUAL(f.filter.set_port({PROTOCOL_UDP, 53, {}}), 0);
+		const std::string unwanted = "GET /health HTTP/1.1\r\nHost: somebody\r\n\r\n";
+		for (bool is_version6 : {false, true}) {
+			uint16_t inside = is_version6 ? 0x86dd : 0x0800;
+			size_t headers = is_version6 ? 60 : 40;
+			Bytes tag = {0, 7};
+			put16(&tag, inside);
+			Bytes two = Bytes{0, 9, 0x81, 0} + tag;
+			for (const Bytes &tags : {tag, two}) {
+				for (uint16_t outer : {0x8100, 0x88a8}) {
+					auto pass = [&](const Bytes &packet) { return f.pass(tags + packet, outer); };
+					size_t all = tags.size() + headers + 7;
+					EQUAL(pass(between(40000, 80, "payload", TCP_ACK, is_version6)), all);
+					EQUAL(pass(between(80, 40000, "payload", TCP_ACK, is_version6)), all);
+					EQUAL(pass(between(40000, 81, "payload", TCP_ACK, is_version6)), size_t{0});
+					EQUAL(pass(between(1, 80, unwanted, TCP_ACK, is_version6)), tags.size() + headers);
+					Bytes datagram = is_version6 ? ipv6(udp(1, 53, "?"), PROTOCOL_UDP) : ipv4(udp(1, 53, "?"), PROTOCOL_UDP);
+					EQUAL(pass(datagram), tags.size() + datagram.size());
+				}
+			}
+			EQUAL(f.pass(Bytes{0, 7, 0x81, 0} + two + between(40000, 80, "payload", TCP_ACK, is_version6), 0x88a8), size_t{0});
+		}
+		EQUAL(f.pass(Bytes{0, 7}, 0x8100), size_t{0});
+		EQUAL(f.pass(Bytes{0, 7, 8, 0}, 0x8100), size_t{0});
 	});
 	tap::test("a port that is no longer watched passes nothing", [] {
 		Filter f;

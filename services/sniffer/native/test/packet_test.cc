@@ -48,6 +48,18 @@ void fill_checksum(Bytes *packet)
 	(*packet)[37] = static_cast<uint8_t>(~sum);
 }
 
+void fill_header_checksum(Bytes *packet)
+{
+	uint32_t sum = 0;
+	(*packet)[10] = (*packet)[11] = 0;
+	for (size_t at = 0; at < 20; at += 2)
+		sum += static_cast<uint32_t>((*packet)[at] << 8 | (*packet)[at + 1]);
+	while (sum >> 16)
+		sum = (sum & 0xffff) + (sum >> 16);
+	(*packet)[10] = static_cast<uint8_t>(~sum >> 8);
+	(*packet)[11] = static_cast<uint8_t>(~sum);
+}
+
 void reading()
 {
 	tap::test("IPv4 with and without options", [] {
@@ -94,6 +106,66 @@ void reading()
 		EQUAL(payload_of(segment), "hello");
 		Bytes three = Bytes{0, 7, 0x81, 0x00} + two;
 		PARSED(read(three, &segment, 0x88a8), MALFORMED);
+	});
+	tap::test("what a packet socket says is in there is held against what is", [] {
+		auto said = [](const Bytes &bytes, uint16_t ethertype, bool is_outgoing, bool had_tag = true) {
+			Captured packet = captured(bytes, ethertype);
+			packet.is_outgoing = is_outgoing;
+			return ethertype_of(packet, had_tag);
+		};
+		Bytes four = ipv4(tcp(hello())), six = ipv6(tcp(hello()));
+		fill_header_checksum(&four);
+		// The first four bits of a tag are those of either version, and those of none; its next bytes, of a header, are a length.
+		for (uint8_t first : {0x00, 0x45, 0x60, 0xe7}) {
+			EQUAL(said(Bytes{first, 5, 8, 0} + four, 0x0800, false), 0x8100);
+			EQUAL(said(Bytes{first, 5, 0x86, 0xdd} + six, 0x86dd, false), 0x8100);
+			EQUAL(said(Bytes{first, 5, 0x81, 0, 0, 1, 8, 0} + four, 0x0800, false), 0x8100);
+		}
+		Tcp large = hello();
+		large.payload = std::string(0x0800 - 40, 'x');
+		Bytes as_long_as_a_type = ipv4(tcp(large));
+		fill_header_checksum(&as_long_as_a_type);
+		EQUAL(said(as_long_as_a_type, 0x0800, false), 0x0800);
+		Bytes labelled = six;
+		labelled[2] = 0x86, labelled[3] = 0xdd;
+		EQUAL(said(labelled, 0x86dd, false), 0x86dd);
+		EQUAL(said(four, 0x0800, false, false), 0x0800);
+		// Older kernels: the tag is told where it is, and where it was.
+		EQUAL(said(Bytes{0, 5, 8, 0} + four, 0x8100, false), 0x8100);
+		EQUAL(said(four, 0x8100, true), 0x0800);
+		EQUAL(said(six, 0x88a8, true), 0x86dd);
+		EQUAL(said(four, 0x0800, true), 0x0800);
+		EQUAL(said(Bytes{0, 5}, 0x0800, false), 0x0800);
+	});
+	tap::test("a packet is the same behind any tags, by the hundred thousand", [] {
+		std::mt19937 random(11);
+		for (int round = 0; round < 100'000; round++) {
+			Tcp of = hello();
+			of.sequence = static_cast<uint32_t>(random());
+			of.payload = std::string(random() % 40, 'p');
+			bool is_version6 = random() % 2 != 0;
+			Bytes bytes = is_version6 ? ipv6(tcp(of)) : ipv4(tcp(of));
+			uint16_t ethertype = is_version6 ? 0x86dd : 0x0800;
+			Segment wanted, got;
+			PARSED(read(bytes, &wanted, ethertype), SEGMENT);
+			for (size_t tags = random() % 3; tags > 0; tags--) {
+				Bytes tag;
+				put16(&tag, random() & 0xffff);
+				put16(&tag, ethertype);
+				bytes = tag + bytes;
+				ethertype = random() % 2 ? 0x8100 : 0x88a8;
+			}
+			PARSED(read(bytes, &got, ethertype), SEGMENT);
+			HOLDS(got.sequence == wanted.sequence && got.family == wanted.family && payload_of(got) == of.payload);
+			// Cut anywhere.
+			Bytes exact(bytes.begin(), bytes.begin() + static_cast<long>(random() % bytes.size()));
+			exact.shrink_to_fit();
+			Captured cut = captured(exact, ethertype);
+			ethertype_of(cut, true);
+			cut.bytes = static_cast<uint32_t>(bytes.size());
+			Fragment fragment;
+			parse(cut, &got, &fragment);
+		}
 	});
 	tap::test("padding of a short frame is no payload", [] {
 		Segment segment;
