@@ -13,6 +13,8 @@ import { makeRuntimeFolder, removeRuntimeFolder } from './runtime-folder.ts';
 export interface EmbeddedOptions {
   /** dist/agent.js. */
   agentFile: string;
+  /** Where its endpoint for Prometheus listens. */
+  metrics?: string | null;
   key: Uint8Array;
   env: NodeJS.ProcessEnv;
   log: Log;
@@ -78,7 +80,7 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<EmbeddedA
 }
 
 async function spawnAgent(
-  { agentFile, env }: EmbeddedOptions,
+  { agentFile, metrics = null, env }: EmbeddedOptions,
   folder: string,
   keyFile: string,
   logFile: string,
@@ -99,6 +101,7 @@ async function spawnAgent(
         MIRRORD_WITH_SERVICES: 'fs-env',
         MIRRORD_SERVICES_WHEN_WANTED: 'sniffer,stealer',
         MIRRORD_EXIT_WITH_PARENT: '1',
+        ...(metrics === null ? {} : { MIRRORD_METRICS_LISTEN: metrics }),
         // On this machine the user owns the agent as well, and grants himself what agents refuse by default.
         ...Object.fromEntries([ALLOW, STEALER_REDIRECT].flatMap((name) => (env[name] ? [[name, env[name]]] : []))),
       },

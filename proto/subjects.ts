@@ -23,6 +23,11 @@ export function serviceLookup(node: string, service: ServiceName): string {
   return `${ROOT}.node.${token(node)}.service.${service}.lookup`;
 }
 
+/** Request: what has it done so far? Reply: numbers by name, in JSON. Of services that count. */
+export function serviceStats(node: string, service: ServiceName): string {
+  return `${ROOT}.node.${token(node)}.service.${service}.stats`;
+}
+
 /** Published: a service is there (ServiceAnnouncement). */
 export function serviceUp(node: string, service: ServiceName): string {
   return `${ROOT}.node.${token(node)}.service.${service}.up`;

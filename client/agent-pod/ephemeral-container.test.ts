@@ -56,6 +56,7 @@ describe('what an API server of 1.25 and newer takes', () => {
     ['nothing', {}, { files: false, network: false }],
     ['privileged', { privileged: true }, { steal: true }],
     ['a connection of its own', { direct_connection: true }, {}],
+    ['metrics', { metrics: '0.0.0.0:9000' }, {}],
     ['less than it wants', { disabled_capabilities: ['SYS_ADMIN'] }, { mirror: true }],
   ];
 

@@ -11,6 +11,7 @@ import {
   directVariables,
   IDLE_MS,
   type Json,
+  metricsVariables,
   type PodTemplate,
   servicesOf,
 } from './template.ts';
@@ -50,6 +51,7 @@ export function ephemeralContainer(template: PodTemplate, targetContainer: strin
       { name: 'MIRRORD_GATEWAY_LISTEN', value: `127.0.0.1:${gatewayPort(sessionId)}` },
       { name: 'MIRRORD_CLIENT_PUBLIC_KEY', value: template.publicKey },
       ...directVariables(settings),
+      ...metricsVariables(settings),
       { name: 'MIRRORD_WITH_SERVICES', value: services.join(',') },
       { name: 'MIRRORD_BESIDE_TARGET', value: '1' },
       { name: 'MIRRORD_FIRST_SESSION_MS', value: String(settings.firstSessionS * 1_000) },

@@ -32,6 +32,8 @@ export interface AgentSettings {
   readonly isOutsideMesh: boolean;
   /** The agent listens at the address of its pod too. */
   readonly isDirect: boolean;
+  /** Where its endpoint for Prometheus listens; null: there is none. */
+  readonly metrics: string | null;
 }
 
 const DEFAULT_REGISTRY = 'mirrord/agent';
@@ -61,6 +63,7 @@ export function agentSettings({ agent }: Config, env: NodeJS.ProcessEnv): AgentS
     podSecurityContext: securityContextOf(agent.security_context as Json | null),
     isOutsideMesh: agent.disable_mesh_sidecar_injection,
     isDirect: agent.direct_connection,
+    metrics: agent.metrics,
   };
 }
 

@@ -137,12 +137,17 @@ test('its variables and times are those of the configuration', async () => {
       log_level: 'debug',
       communication_timeout: 5,
       direct_connection: true,
+      metrics: '[::]:9000',
       security_context: { app_armor_profile: { type: 'Unconfined' } },
     },
   });
   const [agent, ...services] = pod.containers;
   const variables = Object.fromEntries((agent?.env ?? []).map(({ name, value }) => [name, value]));
-  expect(variables).toMatchObject({ MIRRORD_FIRST_SESSION_MS: '5000', MIRRORD_DIRECT_LISTEN: '0.0.0.0:0' });
+  expect(variables).toMatchObject({
+    MIRRORD_FIRST_SESSION_MS: '5000',
+    MIRRORD_DIRECT_LISTEN: '0.0.0.0:0',
+    MIRRORD_METRICS_LISTEN: '[::]:9000',
+  });
   for (const { env } of pod.containers) expect(env).toContainEqual({ name: 'MIRRORD_LOG_LEVEL', value: 'debug' });
   expect(services.every(({ env }) => !env.some(({ name }) => name === 'MIRRORD_DIRECT_LISTEN'))).toBe(true);
   expect(pod).toMatchObject({ securityContext: { appArmorProfile: { type: 'Unconfined' } } });

@@ -136,6 +136,7 @@ function agentContainer(template: PodTemplate, services: readonly Service[]): Co
       { name: 'MIRRORD_GATEWAY_LISTEN', value: `127.0.0.1:${GATEWAY_PORT}` },
       { name: 'MIRRORD_CLIENT_PUBLIC_KEY', value: publicKey },
       ...directVariables(settings),
+      ...metricsVariables(settings),
       { name: 'MIRRORD_SERVICES_BESIDE', value: services.join(',') },
       { name: 'MIRRORD_FIRST_SESSION_MS', value: String(settings.firstSessionS * 1_000) },
       { name: 'MIRRORD_IDLE_MS', value: String(IDLE_MS) },
@@ -156,6 +157,10 @@ function serviceContainer(template: PodTemplate, service: Service): Container {
 /** On a port of the kernel's choosing; the client is told it on the way it came by. */
 export function directVariables({ isDirect }: AgentSettings): NonNullable<Container['env']> {
   return isDirect ? [{ name: 'MIRRORD_DIRECT_LISTEN', value: '0.0.0.0:0' }] : [];
+}
+
+export function metricsVariables({ metrics }: AgentSettings): NonNullable<Container['env']> {
+  return metrics === null ? [] : [{ name: 'MIRRORD_METRICS_LISTEN', value: metrics }];
 }
 
 function sharedVariables({ settings }: PodTemplate): NonNullable<Container['env']> {

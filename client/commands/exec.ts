@@ -244,7 +244,7 @@ async function reach(
     const { reachBackend } = await import('../backend.ts');
     return progress.step(
       terminal.env['MIRRORD_AGENT_ADDRESS'] ? 'looking for the agent' : 'starting the agent',
-      () => reachBackend({ ...common, target, embedded: { agentFile: agentFile() } }),
+      () => reachBackend({ ...common, target, embedded: { agentFile: agentFile(), metrics: config.agent.metrics } }),
       ({ isEmbedded }) => (isEmbedded ? 'agent started' : 'agent known'),
     );
   }

@@ -113,7 +113,8 @@ test.each([
 
 test.each([
   ['{"experimental": {"latency": {"transmit_delay": 5}}}', 'needs artificial delay'],
-  ['{"agent": {"metrics": "x"}}', 'agent.metrics (line 1): the text "x" needs metrics'],
+  ['{"agent": {"metrics": "9000"}}', 'agent.metrics (line 1): found the text "9000", wants an address and a port'],
+  ['{"agent": {"metrics": "::1:9000"}}', 'wants an address and a port, such as 0.0.0.0:9000 or [::]:9000'],
   ['{"profile": "x"}', 'needs Kubernetes'],
   ['{"feature": {"copy_target": true}}', 'requires the operator, which this product does not have'],
   ['{"feature": {"db_branches": []}}', 'requires the operator'],

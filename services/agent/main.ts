@@ -13,7 +13,7 @@ import type { ServiceName } from '#proto/subjects.ts';
 import { SESSION_KEY_BYTES } from '#proto/token.ts';
 import { VERSION } from '#proto/version.ts';
 import { Bus } from '#runtime/bus.ts';
-import { lookupService } from '#runtime/discovery.ts';
+import { askStats, lookupService } from '#runtime/discovery.ts';
 import { EarlyDoor } from '#runtime/early-door.ts';
 import { createLogger, LOG_LEVELS } from '#runtime/logger.ts';
 import {
@@ -32,6 +32,10 @@ import { Shutdown } from '#runtime/shutdown.ts';
 import { openGateway } from './gateway.ts';
 import { openLifeline } from './lifeline.ts';
 import { Lifetime } from './lifetime.ts';
+import { SessionCounts } from './metrics/counts.ts';
+import { exposition } from './metrics/exposition.ts';
+import { families, stealerStats } from './metrics/metrics.ts';
+import { openMetrics } from './metrics/server.ts';
 import { startNats } from './nats-child.ts';
 import { DEFAULT_LIMITS, Outgoing } from './outgoing/outgoing.ts';
 import { addresses, grants } from './outgoing/settings.ts';
@@ -44,6 +48,8 @@ const SETTINGS = {
   gatewayListen: text('MIRRORD_GATEWAY_LISTEN'),
   /** `host:port` for clients that reach us from other machines, in TLS with a key made from the session key; else no door. */
   directListen: optionalText('MIRRORD_DIRECT_LISTEN'),
+  /** `host:port` of an endpoint for Prometheus; else none. */
+  metricsListen: optionalText('MIRRORD_METRICS_LISTEN'),
   /** Without it a nats-server is started as a child. */
   natsUrl: optionalText('MIRRORD_NATS_URL'),
   /** Of the node's services, and of clients that are not known by a public key; in a pod it is made up. */
@@ -147,8 +153,10 @@ async function start(settings: Settings, logger: Logger, shutdown: Shutdown): Pr
     logger,
   });
   shutdown.onClose('services that were wanted', () => children.close());
+  const counts = settings.metricsListen === null ? null : new SessionCounts();
   const sessions = new Sessions({
     outgoing,
+    counts,
     findIncoming: (service) => children.find(service),
     bus,
     node: settings.nodeName,
@@ -162,6 +170,15 @@ async function start(settings: Settings, logger: Logger, shutdown: Shutdown): Pr
     },
     logger,
   });
+  if (settings.metricsListen !== null && counts !== null) {
+    const text = async () =>
+      exposition(
+        families(counts, sessions.count, stealerStats(await askStats(bus, settings.nodeName, 'stealer', LOOKUP_MS))),
+      );
+    const metrics = await openMetrics(settings.metricsListen, text);
+    shutdown.onClose('metrics', () => metrics.close());
+    logger.info({ address: metrics.address }, 'metrics are served');
+  }
   const directKey = directKeyOf(sessionKey);
   const gateway = await openGateway({
     address: settings.gatewayListen,

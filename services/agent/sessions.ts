@@ -13,6 +13,7 @@ import { VERSION } from '#proto/version.ts';
 import type { Bus } from '#runtime/bus.ts';
 import { lookupService } from '#runtime/discovery.ts';
 import type { IncomingSession } from '#runtime/rpc.ts';
+import type { SessionCounts } from './metrics/counts.ts';
 import type { Outgoing } from './outgoing/outgoing.ts';
 import { trustedServiceAddress } from './service-address.ts';
 import { Session, type SessionLimits } from './session.ts';
@@ -26,6 +27,8 @@ export interface SessionsOptions {
   outgoing: Outgoing;
   /** How many there are, at every change. */
   onCount: (count: number) => void;
+  /** Where somebody wants to know what sessions carry. */
+  counts?: SessionCounts | null;
   /** Where services of incoming traffic serve. */
   findIncoming: (service: IncomingService) => Promise<string>;
   logger: Logger;
@@ -58,7 +61,12 @@ export class Sessions {
     return this.#live.size;
   }
 
-  admit({ sessionId, stream }: IncomingSession): SessionHandlers {
+  admit(incoming: IncomingSession): SessionHandlers {
+    const { counts = null } = this.#options;
+    return counts === null ? this.#admit(incoming) : counts.meter(incoming.stream, () => this.#admit(incoming));
+  }
+
+  #admit({ sessionId, stream }: IncomingSession): SessionHandlers {
     const { bus, node, sessionKey, limits, outgoing, findIncoming, logger } = this.#options;
     const session = new Session(sessionId, stream, {
       logger,

@@ -10,6 +10,7 @@ import {
   serviceDown,
   serviceLookup,
   serviceProtocol,
+  serviceStats,
   serviceUp,
 } from '#proto/subjects.ts';
 import type { Bus } from './bus.ts';
@@ -20,6 +21,8 @@ export interface AnnounceOptions {
   /** As dial takes it: `unix:/path` or `host:port`. */
   address: string;
   version: string;
+  /** What it has done so far, in numbers. */
+  stats?: (() => Readonly<Record<string, number>>) | undefined;
 }
 
 export interface Announced {
@@ -29,7 +32,7 @@ export interface Announced {
 }
 
 /** Resolves when the server knows that we answer: a lookup after that finds us. */
-export async function announceService(bus: Bus, options: AnnounceOptions): Promise<Announced> {
+export async function announceService(bus: Bus, { stats, ...options }: AnnounceOptions): Promise<Announced> {
   const announcement: ServiceAnnouncement = {
     ...options,
     instance: randomBytes(11).toString('hex'),
@@ -39,6 +42,9 @@ export async function announceService(bus: Bus, options: AnnounceOptions): Promi
   const publish = () => bus.publish(serviceUp(options.node, options.service), payload);
   const endings = [
     bus.respond(serviceLookup(options.node, options.service), () => payload),
+    ...(stats === undefined
+      ? []
+      : [bus.respond(serviceStats(options.node, options.service), () => Buffer.from(JSON.stringify(stats())))]),
     ...answerServiceProtocol(bus, announcement),
     bus.onStatus((status) => {
       if (status === 'connected') publish();
@@ -73,6 +79,21 @@ export async function lookupService(
       cause,
       data: { code },
     });
+  }
+}
+
+/** What a service has done so far; null when it is not there, counts nothing or does not answer in time. */
+export async function askStats(
+  bus: Bus,
+  node: string,
+  service: ServiceName,
+  timeoutMs: number,
+): Promise<Readonly<Record<string, unknown>> | null> {
+  try {
+    const answer = await bus.request(serviceStats(node, service), new Uint8Array(0), timeoutMs);
+    return Object(JSON.parse(Buffer.from(answer).toString('utf8')));
+  } catch {
+    return null;
   }
 }
 

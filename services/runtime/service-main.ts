@@ -51,11 +51,14 @@ function listenAddress(name: string, folderName: string, file: string): Reader<s
   };
 }
 
+/** A server that may count what it has done. */
+type Countable = SessionServer & Readonly<{ stats?: () => Readonly<Record<string, number>> }>;
+
 export type ServiceOptions<Own extends Record<string, Reader<unknown>>> = Readonly<{
   service: ServiceName;
   /** On top of the common ones. */
   settings: Own;
-  open: (settings: CommonSettings & SettingsOf<Own>, logger: Logger) => Promise<SessionServer>;
+  open: (settings: CommonSettings & SettingsOf<Own>, logger: Logger) => Promise<Countable>;
 }>;
 
 /** Runs until it is told to end. @returns the exit code; an error has been said on the log, or on stderr before there was one */
@@ -92,7 +95,7 @@ async function start(
   settings: CommonSettings,
   shutdown: Shutdown,
   logger: Logger,
-  opening: Promise<SessionServer>,
+  opening: Promise<Countable>,
 ): Promise<string> {
   const server = await opening;
   shutdown.onClose('server', () => server.close());
@@ -108,6 +111,7 @@ async function start(
     node: settings.nodeName,
     address: server.address,
     version: VERSION,
+    stats: server.stats,
   });
   shutdown.onClose('registration', () => announced.close());
   return server.address;

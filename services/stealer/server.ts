@@ -17,13 +17,15 @@ export interface StealerOptions {
   redirect?: Way;
 }
 
+export type StealerServer = SessionServer & Readonly<{ stats: () => Readonly<Record<string, number>> }>;
+
 export async function openStealer({
   address,
   sessionKey,
   maxSessions,
   logger,
   redirect = 'auto',
-}: StealerOptions): Promise<SessionServer> {
+}: StealerOptions): Promise<StealerServer> {
   const serve =
     (joinedFor: string | null) =>
     ({ sessionId, stream }: IncomingSession): FrontSession =>
@@ -53,6 +55,7 @@ export async function openStealer({
     get connections() {
       return server.connections;
     },
+    stats: () => targets.stats(),
     close,
   };
 }

@@ -22,6 +22,9 @@ import { Standings } from './standings.ts';
 import type { Subscription, TakenPeer } from './subscription.ts';
 import { type Chosen, TlsIntake, type Way } from './tls/tls-intake.ts';
 
+/** Requests on all ports since this process began, where filters were in force. */
+export const requestTotals = { matched: 0, passed: 0 };
+
 /** A relay of this port that can be told that a subscription is over. */
 type OpenConnection = Readonly<{ revoke: (subscription: Subscription) => void }>;
 
@@ -66,7 +69,7 @@ export class StolenPort {
    */
   add(subscription: Subscription): string[] {
     const wasIdle = this.isIdle;
-    this.#countPassed();
+    this.countPassed();
     const clashes = this.#clashesOf(subscription);
     const { notes, lost } = this.#standings.add(subscription);
     this.#setScreen();
@@ -107,7 +110,7 @@ export class StolenPort {
 
   /** No more connections for it. Those it has are revoked by `revoke`. */
   remove(subscription: Subscription): void {
-    this.#countPassed();
+    this.countPassed();
     this.#standings.remove(subscription);
     this.#setScreen();
     this.#settle();
@@ -151,8 +154,10 @@ export class StolenPort {
   }
 
   /** What passed without being shown to the filters was wanted by none of those in force. */
-  #countPassed(): void {
-    const passed = BigInt(socketPool().takeCount(this.#screen));
+  countPassed(): void {
+    const count = socketPool().takeCount(this.#screen);
+    requestTotals.passed += count;
+    const passed = BigInt(count);
     for (const { counters } of this.#standings.inForce) counters.notMatched += passed;
   }
 
@@ -296,6 +301,7 @@ export class StolenPort {
     }
     const wanted = this.#standings.inForce[index];
     if (wanted !== undefined) wanted.counters.requests += 1n;
+    requestTotals[wanted === undefined ? 'passed' : 'matched'] += 1;
     return wanted;
   }
 

@@ -7,7 +7,7 @@ import type { TargetHandle } from '#runtime/target-handle.ts';
 import { type Accepted, Redirect } from './redirect.ts';
 import type { Way } from './redirect-way.ts';
 import { Claim } from './share/meeting-place.ts';
-import { StolenPort } from './stolen-port.ts';
+import { requestTotals, StolenPort } from './stolen-port.ts';
 import type { Subscription } from './subscription.ts';
 
 /** Ports that all sessions together may steal from one target; the kernel's map holds as many. */
@@ -75,6 +75,10 @@ export class StolenTarget {
     clearTimeout(this.#lookTimer);
     this.#redirect.close();
     this.#releaseWhenIdle();
+  }
+
+  countPassed(): void {
+    for (const port of this.#ports.values()) port.countPassed();
   }
 
   /** Whether somebody of the target listens where sessions steal. */
@@ -156,6 +160,12 @@ export class StolenTargets {
     this.#targets.delete(handle.namespaceKey);
     entry.target.close();
     entry.closeDoor();
+  }
+
+  /** Requests on stolen ports, by who got them, since this process began. */
+  stats(): Readonly<{ matched: number; passed: number }> {
+    for (const { target } of this.#targets.values()) target.countPassed();
+    return { ...requestTotals };
   }
 
   /** Gives everything back at once, in the order in which the next stealer needs it. */

@@ -7,6 +7,7 @@ import path from 'node:path';
 import { createInterface } from 'node:readline';
 import { promisify } from 'node:util';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
+import { freePort } from '../fixtures/free-port.ts';
 import { startNetwork, type TargetNetwork } from '../fixtures/network.ts';
 import { descendantsOf } from '../fixtures/processes.ts';
 import { ExecHarness, type Run } from './exec-harness.ts';
@@ -137,6 +138,43 @@ test('answers say who gave them and that nobody keeps them, when the configurati
     await stop(run);
   }
   expect(await marks()).toEqual([]);
+});
+
+test('an agent that has an address for metrics says there what it carried, and nothing about whom', {
+  timeout: 60_000,
+}, async () => {
+  const metrics = `127.0.0.1:${await freePort()}`;
+  const incoming = { http_filter: { header_filter: '^x-user: me$' } };
+  const run = await start({ agent: { metrics }, feature: { network: { incoming } } }, [
+    process.execPath,
+    '-e',
+    NODE_SERVER,
+  ]);
+  await curl('/1', '-H', 'x-user: me', '--data', 'x'.repeat(1_000));
+  // On one connection, of which the latter are passed on in native code.
+  await curl('/2', ...[`${TARGET}/3`, '--next', '-sS', `${TARGET}/4`]);
+  const answer = await fetch(`http://${metrics}/metrics`);
+  const text = await answer.text();
+  const sampleOf = (sample: string) =>
+    Number(
+      text
+        .split('\n')
+        .find((line) => line.startsWith(`${sample} `))
+        ?.split(' ')[1],
+    );
+  expect(answer.headers.get('content-type')).toBe('text/plain; version=0.0.4; charset=utf-8');
+  expect(sampleOf('mirrord_sessions')).toBe(1);
+  expect(sampleOf('mirrord_http_requests_total{outcome="matched"}')).toBe(1);
+  expect(sampleOf('mirrord_http_requests_total{outcome="passed"}')).toBe(3);
+  expect(sampleOf('mirrord_incoming_connections_total{mode="steal"}')).toBe(1);
+  expect(sampleOf('mirrord_incoming_bytes_total{mode="steal"}')).toBeGreaterThan(1_000);
+  expect(sampleOf('mirrord_incoming_answer_bytes_total{mode="steal"}')).toBeGreaterThan(100);
+  for (const line of text.trimEnd().split('\n')) {
+    expect(line).toMatch(/^(# (HELP|TYPE) [a-z_]+ .+|[a-z_]+(\{[a-z]+="[\w.-]+"\})? -?[\d.e+-]+)$/);
+  }
+  expect(text).not.toMatch(/x-user|10\.99/);
+  await stop(run);
+  await expect(fetch(`http://${metrics}/metrics`)).rejects.toThrow();
 });
 
 test('two commands steal from one port with two filters; what both want is refused with who has it', {

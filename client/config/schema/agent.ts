@@ -1,9 +1,11 @@
 // agent: how the agent runs in a cluster; on this machine it needs no settings.
 
-import { key, noEffect, planned, section, works } from './dsl.ts';
+import { isIP } from 'node:net';
+import { key, noEffect, section, works } from './dsl.ts';
 import {
   anything,
   bool,
+  check,
   integer,
   isPlainObject,
   listOf,
@@ -35,6 +37,11 @@ const image = optional({
     typeof value === 'string' || isPlainObject(value)
       ? { ok: value as unknown }
       : { bad: 'wants a text or a map with registry and tag' },
+});
+const listenAddress = check(nonEmptyText, (value) => {
+  const [, host = '', port = ''] = /^\[?([^\]]*)\]?:(\d{1,5})$/.exec(value) ?? [];
+  const isFine = isIP(host) === (value.startsWith('[') ? 6 : 4) && Number(port) >= 1 && Number(port) <= 65_535;
+  return isFine ? null : 'wants an address and a port, such as 0.0.0.0:9000 or [::]:9000';
 });
 const capability = oneOf('NET_ADMIN', 'SYS_PTRACE', 'SYS_ADMIN');
 
@@ -126,7 +133,11 @@ export const agent = section(
     node_selector: key(optional(textMap), null, 'Nodes for an agent without a target.'),
     service_account: key(optional(nonEmptyText), null, 'Service account of its pod.'),
     priority_class: key(optional(nonEmptyText), null, 'Priority class of its pod.'),
-    metrics: key(optional(nonEmptyText), null, 'Address of its Prometheus endpoint.', { status: planned('metrics') }),
+    metrics: key(
+      optional(listenAddress),
+      null,
+      "Address at which it serves figures for Prometheus under `/metrics`, such as `0.0.0.0:9000`: in its own pod, with `ephemeral` in the target's. Whoever reaches the address may read them; none names a target or a user.",
+    ),
     exclude_from_mesh: key(bool, false, 'Keep its port out of the service mesh.', {
       env: ['MIRRORD_AGENT_EXCLUDE_FROM_MESH'],
       status: noEffect('the agent listens on the loopback of its pod, which meshes leave alone'),
