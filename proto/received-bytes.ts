@@ -6,8 +6,12 @@ import { BLOCK_BYTES, ReceiveBlock } from './receive-blocks.ts';
 
 /** For a connection that brings little. */
 const FIRST_BYTES = 16 * 1024;
-/** Of one read; less than the whole, so that the end of a frame finds room behind its beginning. */
-const READ_BYTES = 256 * 1024;
+/** Behind what was asked for, so that the head of the next frame, which says how long that is, comes in the same read. */
+const NEXT_HEAD_BYTES = 64;
+/** Of one read: a frame of bulk whole. Less than the memory, so that the end of a frame finds room behind its beginning. */
+const READ_BYTES = 257 * 1024;
+/** A frame that fills a read is read by itself: all that is moved is the head of the next. */
+const ALONE_BYTES = 192 * 1024;
 const LEAST_READ_BYTES = 8 * 1024;
 
 export class ReceivedBytes {
@@ -28,10 +32,12 @@ export class ReceivedBytes {
 
   /** Where the next bytes go. */
   room(): Buffer {
-    if (this.start === this.#end && !this.block.isHeld) this.#begin();
-    const missing = Math.max(this.#neededBytes - this.length, LEAST_READ_BYTES);
-    if (this.bytes.length - this.#end < missing) this.#move();
-    return this.bytes.subarray(this.#end, Math.min(this.bytes.length, this.#end + READ_BYTES));
+    if (this.length <= NEXT_HEAD_BYTES && this.start > 0 && !this.block.isHeld) this.#begin();
+    const missingBytes = this.#neededBytes - this.length;
+    const leastBytes = Math.max(missingBytes, LEAST_READ_BYTES);
+    if (this.bytes.length - this.#end < leastBytes) this.#move();
+    const most = missingBytes > ALONE_BYTES ? missingBytes + NEXT_HEAD_BYTES : READ_BYTES;
+    return this.bytes.subarray(this.#end, Math.min(this.bytes.length, this.#end + most));
   }
 
   added(count: number): void {
@@ -49,8 +55,9 @@ export class ReceivedBytes {
   }
 
   #begin(): void {
+    this.bytes.copyWithin(0, this.start, this.#end);
+    this.#end -= this.start;
     this.start = 0;
-    this.#end = 0;
   }
 
   #move(): void {

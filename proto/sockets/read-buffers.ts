@@ -4,9 +4,9 @@
 import { wipe } from '../receive-blocks.ts';
 
 /** Of one read. */
-export const BULK_READ_BYTES = 128 * 1024;
+export const BULK_READ_BYTES = 256 * 1024;
 /** Kept for the next: what two sessions have on their way. */
-const MAX_KEPT = 64;
+const MAX_KEPT = 32;
 
 const kept: Buffer[] = [];
 
