@@ -22,12 +22,19 @@ export class BatchCursor {
 
   /** An unsigned number: of 32 bits everywhere but where batches are counted. */
   varint(limit = 0xffff_ffff): number {
+    const first = this.#piece[this.at - this.#start];
+    if (first === undefined || first >= 0x80 || first > limit) return this.#longVarint(limit);
+    this.at += 1;
+    return first;
+  }
+
+  #longVarint(limit: number): number {
     let value = 0;
-    for (let shift = 0; shift < 56 && 2 ** shift <= limit; shift += 7) {
+    for (let shift = 0, scale = 1; shift < 56 && scale <= limit; shift += 7, scale *= 0x80) {
       const byte = this.#byte();
       if (byte === undefined) throw violation(`batch ends inside a number at byte ${this.at}`);
       this.at += 1;
-      value += (byte & 0x7f) * 2 ** shift;
+      value += (byte & 0x7f) * scale;
       if (byte < 0x80) {
         if (value > limit) break;
         return value;

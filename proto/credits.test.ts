@@ -1,6 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { GRANT_STEP_BYTES, ReceiveCredit, SESSION_CREDIT_BYTES, SendCredit } from './credits.ts';
+import { creditFrame, creditOf, GRANT_STEP_BYTES, ReceiveCredit, SESSION_CREDIT_BYTES, SendCredit } from './credits.ts';
+import { makeFrame } from './frame.ts';
+import { Credit, FrameKind } from './gen/v1/frame.ts';
 
 describe('a sender', () => {
   test('takes all of a frame or nothing', () => {
@@ -69,4 +71,25 @@ test('a sender that keeps to its credit never waits for ever and never overruns 
       });
     }),
   );
+});
+
+describe('a grant', () => {
+  const frameOf = (head: Uint8Array) => makeFrame(7, FrameKind.FRAME_KIND_CREDIT, head);
+
+  test('is written and read as by the generated code, whatever it is', () => {
+    fc.assert(
+      fc.property(fc.oneof(fc.integer({ min: 0, max: 0xffff_ffff }), fc.integer({ min: 0, max: 300 })), (bytes) => {
+        const frame = creditFrame(7, bytes);
+        expect(Buffer.from(frame.head)).toEqual(Buffer.from(Credit.encode({ bytes }).finish()));
+        expect(creditOf(frame)).toBe(bytes);
+      }),
+    );
+  });
+
+  test('that a newer peer has written is read like one of today, and garbage is refused', () => {
+    expect(creditOf(frameOf(Buffer.from([0x10, 9, 0x08, 5])))).toBe(5);
+    expect(creditOf(frameOf(Buffer.from([0x08, 0x85, 0x80, 0x00, 0x10, 9])))).toBe(5);
+    expect(() => creditOf(frameOf(Buffer.from([0x08])))).toThrow('head of 1 bytes cannot be read');
+    expect(() => creditOf(frameOf(Buffer.from([0x08, 0x80, 0x80])))).toThrow('cannot be read');
+  });
 });

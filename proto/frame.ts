@@ -261,7 +261,7 @@ function writeNumber(out: Uint8Array, start: number, tag: number, value: number)
   return writeVarint(out, start + 1, value);
 }
 
-function varintBytes(value: number): number {
+export function varintBytes(value: number): number {
   if (value < 0x80) return 1;
   if (value < 0x4000) return 2;
   if (value < 0x20_0000) return 3;
@@ -271,7 +271,8 @@ function varintBytes(value: number): number {
   return bytes;
 }
 
-function writeVarint(out: Uint8Array, start: number, value: number): number {
+/** Returns where it ends. */
+export function writeVarint(out: Uint8Array, start: number, value: number): number {
   let at = start;
   let rest = value;
   while (rest >= 0x80) {

@@ -83,16 +83,18 @@ export class MessageReader {
   }
 
   #begin(chunk: Buffer, start: number, block: ReceiveBlock | undefined): number {
+    // As it comes nearly always: all of it in one.
+    if (this.#prefixFilled === 0 && chunk.length - start >= PREFIX_BYTES) {
+      return this.#beginMessage(chunk, start + PREFIX_BYTES, readPrefix(chunk, start), block);
+    }
     const copied = chunk.copy(this.#prefix, this.#prefixFilled, start, start + PREFIX_BYTES - this.#prefixFilled);
     this.#prefixFilled += copied;
     if (this.#prefixFilled < PREFIX_BYTES) return start + copied;
     this.#prefixFilled = 0;
-    const at = start + copied;
-    const length = this.#prefix.readUInt32BE(1);
-    if (this.#prefix[0] !== 0) throw new AppError('PROTOCOL_VIOLATION', 'a compressed message, which nobody agreed on');
-    if (length > MAX_BATCH_BYTES) {
-      throw new AppError('PROTOCOL_VIOLATION', `message of ${length} bytes is over ${MAX_BATCH_BYTES}`);
-    }
+    return this.#beginMessage(chunk, start + copied, readPrefix(this.#prefix, 0), block);
+  }
+
+  #beginMessage(chunk: Buffer, at: number, length: number, block: ReceiveBlock | undefined): number {
     if (chunk.length - at >= length) {
       const lease = leaseOf(block);
       if (this.#onMessage(chunk.subarray(at, at + length), lease)) lease?.end();
@@ -139,6 +141,16 @@ export class MessageReader {
     this.#lease = undefined;
     if (this.#onMessage(message, lease)) lease?.end();
   }
+}
+
+/** The length of the message. */
+function readPrefix(bytes: Buffer, at: number): number {
+  const length = bytes.readUInt32BE(at + 1);
+  if (bytes[at] !== 0) throw new AppError('PROTOCOL_VIOLATION', 'a compressed message, which nobody agreed on');
+  if (length > MAX_BATCH_BYTES) {
+    throw new AppError('PROTOCOL_VIOLATION', `message of ${length} bytes is over ${MAX_BATCH_BYTES}`);
+  }
+  return length;
 }
 
 function leaseOf(block: ReceiveBlock | undefined): Lease | undefined {

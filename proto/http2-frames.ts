@@ -27,7 +27,8 @@ export interface FrameHead {
 
 export function readFrameHead(bytes: Buffer, at: number): FrameHead {
   return {
-    length: bytes.readUIntBE(at, 3),
+    // By hand: this is read and written for each frame by code that is seldom run for long enough to be made fast.
+    length: ((bytes[at] as number) << 16) | ((bytes[at + 1] as number) << 8) | (bytes[at + 2] as number),
     type: bytes[at + 3] as number,
     flags: bytes[at + 4] as number,
     id: bytes.readUInt32BE(at + 5) & 0x7fff_ffff,
@@ -36,7 +37,9 @@ export function readFrameHead(bytes: Buffer, at: number): FrameHead {
 
 export function frameHead(length: number, type: number, flags: number, id: number): Buffer {
   const head = Buffer.allocUnsafe(FRAME_HEAD_BYTES);
-  head.writeUIntBE(length, 0, 3);
+  head[0] = length >>> 16;
+  head[1] = length >>> 8;
+  head[2] = length;
   head[3] = type;
   head[4] = flags;
   head.writeUInt32BE(id, 5);

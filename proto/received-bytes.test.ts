@@ -46,3 +46,18 @@ test('a frame that begins anywhere finds room in one piece', () => {
     received.used(7);
   }
 });
+
+test('a frame of bulk is read by itself, with the head of the next, and into the same memory each time', () => {
+  const received = new ReceivedBytes();
+  received.needs(256 * 1024);
+  bring(received, Buffer.alloc(256 * 1024 + 64, 1));
+  const { bytes } = received;
+  for (let value = 2; value < 9; value++) {
+    received.used(256 * 1024);
+    received.needs(256 * 1024);
+    expect(received.room().length).toBe(256 * 1024);
+    bring(received, Buffer.alloc(256 * 1024, value));
+    const expected = Buffer.concat([Buffer.alloc(64, value - 1), Buffer.alloc(256 * 1024, value)]);
+    expect([received.bytes === bytes, received.start, rest(received).equals(expected)]).toEqual([true, 0, true]);
+  }
+});

@@ -85,6 +85,24 @@ describe('sending', () => {
     expect(wire.batches).toHaveLength(1);
   });
 
+  test('bulk goes at once where nobody waits, each in a batch of its own, and behind those who do', async () => {
+    const { stream, wire, feed } = open();
+    for (const id of [1, 3]) stream.send(request(id, 256 * 1024));
+    expect(wire.frames.map(({ id }) => id)).toEqual([1, 3]);
+    expect(wire.batches).toHaveLength(2);
+    wire.isFull = true;
+    for (const id of [5, 7]) stream.send(request(id, 256 * 1024));
+    expect([wire.batches.length, stream.bufferedBytes > 256 * 1024]).toEqual([3, true]);
+    wire.isFull = false;
+    stream.transportDrained();
+    // As far as the credit goes.
+    for (let id = 9; id < 31; id += 2) stream.send(request(id, 256 * 1024));
+    expect(wire.frames).toHaveLength(12);
+    feed(credit(3 * 1024 * 1024));
+    await turn();
+    expect(wire.frames.map(({ id }) => id)).toEqual(Array.from({ length: 15 }, (_, at) => 2 * at + 1));
+  });
+
   test('a full transport stops it, and the bytes that wait are counted until it drains', async () => {
     const { stream, wire } = open();
     wire.isFull = true;

@@ -4,18 +4,18 @@
 // Buffers: `send` queues up to MAX_BUFFERED_BYTES, beyond which the session fails with LIMIT_REACHED; who produces on its
 // own accord awaits `drained()`. What has been received and not yet handed on is bounded by the session credit.
 
-import type { FrameTransport } from './carrier.ts';
-import { creditFrame, ReceiveCredit, SESSION_CREDIT_BYTES } from './credits.ts';
+import { creditFrame, creditOf, ReceiveCredit, SESSION_CREDIT_BYTES } from './credits.ts';
 import { decodeHead } from './decode-head.ts';
-import { AppError, type AppErrorCode, fromErrorDetail, toErrorDetail } from './errors.ts';
+import { AppError, fromErrorDetail, toErrorDetail } from './errors.ts';
 import { FairQueue } from './fair-queue.ts';
 import type { BatchBytes, Frame } from './frame.ts';
 import { assertFrameLimits, dataBytes, decodeBatch, encodedFrameBytes, makeFrame, NO_BYTES } from './frame.ts';
 import { ErrorDetail } from './gen/v1/error.ts';
-import { Credit, FrameKind } from './gen/v1/frame.ts';
-import { LIVENESS_TIMES, Liveness, type LivenessTimes } from './liveness.ts';
+import { FrameKind } from './gen/v1/frame.ts';
+import { LIVENESS_TIMES, Liveness } from './liveness.ts';
 import type { Lease } from './receive-blocks.ts';
 import { SendWindow } from './send-window.ts';
+import type { SessionHandlers, SessionStreamOptions } from './session-options.ts';
 
 /**
  * A batch is sent when this much waits, or when the event loop turns: above it nothing is gained. The first frame of a turn
@@ -29,31 +29,8 @@ const MAX_BUFFERED_BYTES = 40 * 1024 * 1024;
 /** Frames about the stream itself that wait: a peer that asks and does not read makes more of them, ours never do. */
 const MAX_URGENT_FRAMES = 1_000;
 
+export type { SessionHandlers, SessionStreamOptions };
 export { decodeHead };
-
-export interface SessionHandlers {
-  /**
-   * Every frame that is not the stream's own (CREDIT of id 0, PING, PONG, SESSION_ERROR). The data's credit is given back
-   * when this returns, or when the promise it returns settles: return one while the bytes wait to be handed on. What it
-   * throws fails the session. Head and data are views into a received batch: copy what is kept for long.
-   */
-  onFrame(frame: Frame): void | Promise<void>;
-  /** Once, at the end. null: both sides had agreed to close (SESSION_CLOSED). */
-  onClosed(error: AppError | null): void;
-  /** The connection is gone and another is waited for; or it has come. */
-  onParked?(isParked: boolean): void;
-}
-
-export interface SessionStreamOptions extends SessionHandlers {
-  transport: FrameTransport;
-  /** How the peer is called in messages: "agent", "client", "fs-env". */
-  peer: string;
-  /** Code of the error when the peer vanishes. */
-  lostCode: AppErrorCode;
-  creditBytes?: number;
-  liveness?: LivenessTimes;
-  now?: () => number;
-}
 
 export class SessionStream {
   readonly #options: SessionStreamOptions;
@@ -117,6 +94,7 @@ export class SessionStream {
     if (this.#state !== 'open') return;
     assertFrameLimits(frame);
     if (frame.id === 0 && frame.kind === FrameKind.FRAME_KIND_SESSION_CLOSED) this.#hasAgreedToClose = true;
+    if (this.#goesAtOnce(frame)) return;
     this.#queue.push(frame);
     if (this.#queue.bytes > MAX_BUFFERED_BYTES) {
       this.destroy(new AppError('LIMIT_REACHED', `${this.#queue.bytes} bytes wait for the ${this.#options.peer}`));
@@ -269,7 +247,7 @@ export class SessionStream {
     switch (frame.kind) {
       case FrameKind.FRAME_KIND_CREDIT:
         frame.isUsedUp = true;
-        this.#sendWindow.grant(decodeHead(Credit.decode, frame.head).bytes, this.#now());
+        this.#sendWindow.grant(creditOf(frame), this.#now());
         return true;
       case FrameKind.FRAME_KIND_SESSION_SUSPEND:
         this.#liveness.suspended();
@@ -345,6 +323,20 @@ export class SessionStream {
       this.#state = 'ended';
       this.#options.transport.end();
     }
+  }
+
+  /** Bulk that finds nobody before it, and whose turn it would be whatever comes in this turn of the loop. */
+  #goesAtOnce(frame: Frame): boolean {
+    const bytes = dataBytes(frame);
+    if (bytes < FLUSH_BYTES || this.#queue.bytes > 0 || this.#urgent.length > 0) return false;
+    if (this.#isReceiving || this.#isTransportFull || this.#silence !== 'none') return false;
+    const now = this.#now();
+    if (!this.#sendWindow.take(bytes, false, now)) return false;
+    this.#liveness.sent(now);
+    const grantBytes = this.#receiveCredit.due();
+    const batch = grantBytes > 0 ? [frame, creditFrame(0, grantBytes)] : [frame];
+    if (!this.#options.transport.write(batch)) this.#isTransportFull = true;
+    return true;
   }
 
   #takeBatch(): Frame[] {

@@ -4,15 +4,16 @@
 // It ends by one of: both directions ended in order; RESET of the agent (a dial that failed included); `reset` of its owner;
 // the end of the session. `onEnd` tells of each but the owner's own, once, and nothing comes after.
 
-import { SendCredit } from '#proto/credits.ts';
+import { creditFrame, creditOf, SendCredit } from '#proto/credits.ts';
 import { AppError, fromErrorDetail, toErrorDetail } from '#proto/errors.ts';
 import { type Frame, MAX_DATA_BYTES, makeFrame, NO_BYTES } from '#proto/frame.ts';
 import { ErrorDetail } from '#proto/gen/v1/error.ts';
-import { Credit, FrameKind } from '#proto/gen/v1/frame.ts';
+import { FrameKind } from '#proto/gen/v1/frame.ts';
 import { Connect, Connected, Datagram, Transport } from '#proto/gen/v1/network.ts';
+import type { Lease } from '#proto/receive-blocks.ts';
 import { decodeHead } from '#proto/session-stream.ts';
 import { type Address, fromSocketAddress, toSocketAddress } from '#proto/socket-address.ts';
-import { BULK_READ_BYTES } from '#proto/sockets/read-buffers.ts';
+import { BULK_PART, BULK_READ_BYTES } from '#proto/sockets/read-buffers.ts';
 import { WireTransport } from '#proto/wire.ts';
 import type { ConnectionReceiver, NetworkSession } from '../session.ts';
 import type { Uplink } from './uplink.ts';
@@ -21,8 +22,8 @@ export interface ConnectionHandlers {
   /** `onData` leaves nothing behind that looks at its data. */
   readonly keepsNothing?: boolean;
   onConnected(local: Address | null, peer: Address | null, creditBytes: number): void;
-  /** peer: of a datagram of an unconnected socket. Views into a received batch. */
-  onData(data: Uint8Array, peer: Address | null): void | Promise<void>;
+  /** peer: of a datagram of an unconnected socket. Views into a received batch, whose memory `lease` is of. */
+  onData(data: Uint8Array, peer: Address | null, lease?: Lease): void | Promise<void>;
   onHalfClose(): void;
   /** On a datagram socket, which lives on. */
   onError(error: AppError): void;
@@ -121,7 +122,7 @@ export class AgentConnection implements ConnectionReceiver {
     this.#pump();
     // What waits for long must not hold on to the chunk that it came in.
     const last = this.#queue.at(-1);
-    if (last?.data !== data || data.length * 2 >= data.buffer.byteLength) return;
+    if (last?.data !== data || data.length * BULK_PART >= data.buffer.byteLength) return;
     last.data = Buffer.from(data);
     last.release?.();
     last.release = undefined;
@@ -145,7 +146,7 @@ export class AgentConnection implements ConnectionReceiver {
   /** The agent may send so many more bytes. */
   grant(bytes: number): void {
     if (bytes > 0 && this.#state === 'open' && !this.#hasPeerEnded) {
-      this.#tell(FrameKind.FRAME_KIND_CREDIT, Credit.encode({ bytes }).finish());
+      this.#options.session.send(creditFrame(this.#id, bytes));
     }
   }
 
@@ -158,7 +159,7 @@ export class AgentConnection implements ConnectionReceiver {
         return this.#onData(frame);
       case FrameKind.FRAME_KIND_CREDIT:
         frame.isUsedUp = true;
-        this.#credit?.grant(decodeHead(Credit.decode, frame.head).bytes);
+        this.#credit?.grant(creditOf(frame));
         this.#pump();
         return undefined;
       case FrameKind.FRAME_KIND_HALF_CLOSE:
@@ -194,7 +195,7 @@ export class AgentConnection implements ConnectionReceiver {
     }
     const peer = frame.head.length === 0 ? null : fromSocketAddress(decodeHead(Datagram.decode, frame.head).peer);
     if (this.#handlers.keepsNothing === true) frame.isUsedUp = true;
-    return this.#handlers.onData(frame.data, peer);
+    return this.#handlers.onData(frame.data, peer, frame.lease);
   }
 
   #onHalfClose(): void {

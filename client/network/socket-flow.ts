@@ -8,6 +8,7 @@
 import { ReceiveCredit } from '#proto/credits.ts';
 import { ERRNO } from '#proto/errno.ts';
 import { AppError } from '#proto/errors.ts';
+import type { Lease } from '#proto/receive-blocks.ts';
 import type { Address } from '#proto/socket-address.ts';
 import { BULK_READ_BYTES, ReadRoom } from '#proto/sockets/read-buffers.ts';
 import { type Descriptor, type StreamHandlers, StreamSocket } from '#proto/sockets/stream-socket.ts';
@@ -111,11 +112,11 @@ export class SocketFlow implements Flow, ConnectionHandlers, StreamHandlers {
     this.#host.link.send(replyConnected(this.#id, local, peer ?? this.#peer));
   }
 
-  onData(data: Uint8Array): void {
+  onData(data: Uint8Array, _peer: Address | null, lease?: Lease): void {
     this.#credit?.received(data.length);
     const rest = this.#tap === null ? data : this.#tap.down(data);
     if (this.#socket === null) this.#early.push(Buffer.from(rest));
-    else this.#write(rest);
+    else this.#write(rest, rest === data ? lease : undefined);
     // Kept back, or left out: it waits for nobody here.
     if (rest.length < data.length) this.#connection.grant(this.#credit?.consumed(data.length - rest.length) ?? 0);
   }
@@ -198,8 +199,8 @@ export class SocketFlow implements Flow, ConnectionHandlers, StreamHandlers {
     this.#answerBytes += data.length - this.#socket.write([data]);
   }
 
-  #write(data: Uint8Array): void {
-    this.#written((this.#socket as StreamSocket).write([data], true));
+  #write(data: Uint8Array, lease?: Lease): void {
+    this.#written((this.#socket as StreamSocket).write([data], true, lease));
   }
 
   #written(bytes: number): void {

@@ -22,33 +22,38 @@ export function giveReadBuffer(buffer: Buffer): void {
 
 const shared = Buffer.allocUnsafeSlow(BULK_READ_BYTES);
 
+/** Such a part of a read is bulk: less is copied, since it would keep the whole buffer. */
+export const BULK_PART = 4;
+
 /**
- * Where one stream reads to: who fills buffers gets one of its own each time, which goes on as it is; thousands of others share
+ * Where one stream reads to: who brings bulk gets a buffer each time, which goes on as it is; thousands of others share
  * one, and what they bring is copied.
  */
 export class ReadRoom {
   readonly #readBytes: number;
   #own: Buffer | null = null;
+  #isBulk = false;
 
   constructor(readBytes: number) {
     this.#readBytes = readBytes;
   }
 
   take(): Buffer {
+    // Not before it is read into: who waits keeps none.
+    if (this.#isBulk) this.#own ??= takeReadBuffer();
     return (this.#own ?? shared).subarray(0, this.#readBytes);
   }
 
   /** The bytes as they may be kept, and what to call when nobody keeps them any more. */
   took(count: number): { data: Buffer; release?: () => void } {
     const own = this.#own;
-    const isBulk = count * 2 >= this.#readBytes;
-    if (own === null || !isBulk) {
+    this.#isBulk = count * BULK_PART >= this.#readBytes;
+    if (own === null || !this.#isBulk) {
       const data = Buffer.from((own ?? shared).subarray(0, count));
-      if (isBulk) this.#own = takeReadBuffer();
-      else this.close();
+      this.close();
       return { data };
     }
-    this.#own = takeReadBuffer();
+    this.#own = null;
     return { data: own.subarray(0, count), release: () => giveReadBuffer(own) };
   }
 

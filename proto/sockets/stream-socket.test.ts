@@ -2,6 +2,7 @@ import { once } from 'node:events';
 import net from 'node:net';
 import { afterEach, expect, test, vi } from 'vitest';
 import type { AppError } from '../errors.ts';
+import { BLOCK_BYTES, Lease, ReceiveBlock } from '../receive-blocks.ts';
 import { BULK_READ_BYTES, giveReadBuffer, ReadRoom, takeReadBuffer } from './read-buffers.ts';
 import { StreamSocket } from './stream-socket.ts';
 
@@ -94,6 +95,50 @@ test('what the kernel does not take waits, is told when it is taken, and an end 
   socket.close();
 });
 
+test('what waits of memory that is leased stays there until it is taken, or nobody will take it', async () => {
+  const { socket, peer, until, said } = await connection();
+  peer.pause();
+  const blocks = Array.from({ length: 24 }, () => ReceiveBlock.take());
+  let taken = 0;
+  for (const [at, block] of blocks.entries()) {
+    const lease = new Lease();
+    lease.add(block);
+    taken += socket.write([block.bytes.fill(at)], true, lease);
+    lease.end();
+  }
+  const heldAtMost = blocks.filter((block) => block.isHeld).length;
+  expect(heldAtMost).toBeGreaterThan(0);
+  expect(heldAtMost).toBeLessThanOrEqual(8);
+  // Of the others a copy waits.
+  for (const [at, block] of blocks.entries()) if (!block.isHeld) block.bytes.fill(255 - at);
+  const all = blocks.length * BLOCK_BYTES;
+  const counts = new Array<number>(256).fill(0);
+  peer.on('data', (chunk: Buffer) => {
+    for (const byte of chunk) (counts[byte] as number)++;
+  });
+  peer.resume();
+  await until(() => said.taken === all - taken);
+  expect(blocks.some((block) => block.isHeld)).toBe(false);
+  socket.end();
+  await once(peer, 'end');
+  expect(counts.slice(0, blocks.length)).toEqual(blocks.map(() => BLOCK_BYTES));
+  socket.close();
+});
+
+test('a hold ends with the socket', async () => {
+  const { socket, peer } = await connection();
+  peer.pause();
+  const block = ReceiveBlock.take();
+  const lease = new Lease();
+  lease.add(block);
+  while (socket.waitingBytes === 0) socket.write([block.bytes], true, lease);
+  socket.write([block.bytes], true, lease);
+  lease.end();
+  expect(block.isHeld).toBe(true);
+  socket.close();
+  expect(block.isHeld).toBe(false);
+});
+
 test('the peer’s end is told once, and our direction goes on', async () => {
   const { socket, peer, said, until } = await connection();
   peer.end('last');
@@ -147,7 +192,8 @@ test('who fills the room gets one of its own, which is used again when it is giv
   own.fill(2);
   const bulk = room.took(BULK_READ_BYTES - 1);
   expect(bulk.data.buffer).toBe(own.buffer);
-  expect(room.take().buffer).not.toBe(own.buffer);
+  const next = room.take();
+  expect(next.buffer).not.toBe(own.buffer);
   bulk.release?.();
   room.take().fill(3);
   const little = room.took(10);

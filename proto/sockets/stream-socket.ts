@@ -5,6 +5,7 @@
 
 import { errnoName } from '../errno.ts';
 import { AppError } from '../errors.ts';
+import type { Lease } from '../receive-blocks.ts';
 import { PIECES_PER_WRITE, SOCKET_ENDS, SOCKET_READABLE, SOCKET_WRITABLE } from './addon.ts';
 import { type PoolMember, type SocketPool, socketPool } from './socket-pool.ts';
 
@@ -36,6 +37,22 @@ export interface StreamHandlers {
 /** Reads of one socket before it is another's turn. With four a question beside bulk took 4.4 ms, with one 1.4; bulk is the same. */
 const READS_PER_TURN = 1;
 const EAGAIN = 11;
+/** What waits and is less is copied: it would keep a block of memory that is many times as large. */
+const HELD_BYTES = 32 * 1024;
+/** Of all sockets: readers that stop may be many. Those beyond have copies. */
+const MAX_HOLDS = 8;
+
+let holds = 0;
+
+function holdOf(lease: Lease | undefined): (() => void) | null {
+  if (lease === undefined || holds >= MAX_HOLDS) return null;
+  const end = lease.hold();
+  holds += 1;
+  return () => {
+    holds -= 1;
+    end();
+  };
+}
 
 export class StreamSocket implements PoolMember {
   readonly #pool: SocketPool;
@@ -52,6 +69,8 @@ export class StreamSocket implements PoolMember {
   #hasReadEnd = false;
   #isInRead = false;
   #waiting: Uint8Array[] = [];
+  /** To be called when that which waits at the same place has been taken. */
+  #holds: ((() => void) | null)[] = [];
   /** Of the first that waits. */
   #skip = 0;
   #waitingBytes = 0;
@@ -90,8 +109,9 @@ export class StreamSocket implements PoolMember {
   /**
    * In order after what was written before. Returns the bytes that the kernel took at once; `onTaken` tells of the others. They
    * stay where they are until then, or are copied, if `isBorrowed`: then the memory is the caller's again when this returns.
+   * With a lease of that memory much of it stays under a hold instead.
    */
-  write(pieces: readonly Uint8Array[], isBorrowed = false): number {
+  write(pieces: readonly Uint8Array[], isBorrowed = false, lease?: Lease): number {
     if (this.#isClosed || this.#isEnding) return 0;
     let taken = 0;
     if (this.#waitingBytes === 0) {
@@ -109,10 +129,16 @@ export class StreamSocket implements PoolMember {
       }
       const rest = skip === 0 ? piece : piece.subarray(skip);
       skip = 0;
-      this.#waiting.push(isBorrowed ? Buffer.from(rest) : rest);
-      this.#waitingBytes += rest.length;
+      this.#wait(rest, isBorrowed, lease);
     }
     return taken;
+  }
+
+  #wait(rest: Uint8Array, isBorrowed: boolean, lease: Lease | undefined): void {
+    this.#waitingBytes += rest.length;
+    const endHold = isBorrowed && rest.length >= HELD_BYTES ? holdOf(lease) : null;
+    this.#waiting.push(isBorrowed && endHold === null ? Buffer.from(rest) : rest);
+    this.#holds.push(endHold);
   }
 
   /** All, or until the kernel takes no more: only then it tells when it does again. */
@@ -199,7 +225,10 @@ export class StreamSocket implements PoolMember {
       skip -= piece.length;
       count += 1;
     }
-    if (count > 0) this.#waiting.splice(0, count);
+    if (count > 0) {
+      this.#waiting.splice(0, count);
+      for (const endHold of this.#holds.splice(0, count)) endHold?.();
+    }
     this.#skip = skip;
   }
 
@@ -220,6 +249,7 @@ export class StreamSocket implements PoolMember {
     this.#isClosed = true;
     this.#waiting = [];
     this.#waitingBytes = 0;
+    for (const endHold of this.#holds.splice(0)) endHold?.();
     if (this.#id >= 0) this.#pool.remove(this.#id, this.#fd);
     this.#fd = -1;
     this.#descriptor.close(isReset);

@@ -2,9 +2,10 @@
 // shared way to the client.
 
 import { closeSync } from 'node:fs';
+import { creditOf } from '#proto/credits.ts';
 import { AppError } from '#proto/errors.ts';
 import { type Frame, makeFrame } from '#proto/frame.ts';
-import { Credit, FrameKind } from '#proto/gen/v1/frame.ts';
+import { FrameKind } from '#proto/gen/v1/frame.ts';
 import { Connect, Transport } from '#proto/gen/v1/network.ts';
 import { decodeHead } from '#proto/session-stream.ts';
 import { toEndpoint } from './address.ts';
@@ -172,7 +173,7 @@ export class Connections implements ConnectionHost {
   #grant(frame: Frame, connection: Connection): void {
     frame.isUsedUp = true;
     try {
-      connection.grant(decodeHead(Credit.decode, frame.head).bytes);
+      connection.grant(creditOf(frame));
     } catch (thrown) {
       this.send(resetFrame(frame.id, AppError.from(thrown, 'PROTOCOL_VIOLATION')));
       connection.destroy();

@@ -10,6 +10,7 @@ import { AppError } from '#proto/errors.ts';
 import { type Frame, makeFrame, NO_BYTES } from '#proto/frame.ts';
 import { FrameKind } from '#proto/gen/v1/frame.ts';
 import type { SocketAddress } from '#proto/gen/v1/network.ts';
+import type { Lease } from '#proto/receive-blocks.ts';
 import { ReadRoom } from '#proto/sockets/read-buffers.ts';
 import { ownDescriptor, type StreamHandlers, StreamSocket } from '#proto/sockets/stream-socket.ts';
 import {
@@ -87,7 +88,7 @@ export class StreamConnection implements Connection, StreamHandlers {
     switch (frame.kind) {
       case FrameKind.FRAME_KIND_DATA:
         frame.isUsedUp = true;
-        this.#onClientData(frame.data);
+        this.#onClientData(frame.data, frame.lease);
         return;
       case FrameKind.FRAME_KIND_HALF_CLOSE:
         this.#onClientEnd();
@@ -164,7 +165,7 @@ export class StreamConnection implements Connection, StreamHandlers {
 
   // ---- from the client
 
-  #onClientData(data: Uint8Array): void {
+  #onClientData(data: Uint8Array, lease: Lease | undefined): void {
     if (this.#hasClientEnded) {
       this.#fail(new AppError('PROTOCOL_VIOLATION', `data on connection ${this.#options.id} where none may come`));
       return;
@@ -175,7 +176,7 @@ export class StreamConnection implements Connection, StreamHandlers {
       this.#fail(AppError.from(thrown, 'PROTOCOL_VIOLATION'));
       return;
     }
-    if (data.length > 0 && this.#socket !== null) this.#giveCredit(this.#socket.write([data], true));
+    if (data.length > 0 && this.#socket !== null) this.#giveCredit(this.#socket.write([data], true, lease));
   }
 
   #giveCredit(bytes: number): void {
