@@ -39,6 +39,7 @@ describe('a connection that arrives', () => {
       atNs: 1n,
       isOlder: false,
       creditBytes: 0,
+      isForRequests: false,
       tls: undefined,
       interface: 'eth0',
     };

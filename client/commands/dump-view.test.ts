@@ -12,6 +12,7 @@ const ARRIVED = {
   atNs: 1_800_000_000_000_000_000n,
   isOlder: false,
   creditBytes: 0,
+  isForRequests: false,
   interface: 'eth0',
   tls: undefined,
 };

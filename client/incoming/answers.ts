@@ -13,14 +13,29 @@ export class Answers {
   readonly #id: number;
   readonly #credit: SendCredit;
   readonly #send: (frame: Frame) => void;
+  readonly #endHead: () => Uint8Array | undefined;
   #socket: net.Socket | null = null;
   #hasEnded = false;
 
-  /** @param creditBytes of Arrived: what may be sent before the first CREDIT */
-  constructor(id: number, creditBytes: number, send: (frame: Frame) => void) {
+  /**
+   * @param creditBytes of Arrived: what may be sent before the first CREDIT
+   * @param endHead of the local process's FIN
+   */
+  constructor(
+    id: number,
+    creditBytes: number,
+    send: (frame: Frame) => void,
+    endHead = (): Uint8Array | undefined => undefined,
+  ) {
     this.#id = id;
     this.#credit = new SendCredit(creditBytes);
     this.#send = send;
+    this.#endHead = endHead;
+  }
+
+  /** The local process's FIN has been seen. */
+  get hasEnded(): boolean {
+    return this.#hasEnded;
   }
 
   /** Once, with a socket that nobody has read from. */
@@ -52,6 +67,6 @@ export class Answers {
   #end(): void {
     if (this.#hasEnded) return;
     this.#hasEnded = true;
-    this.#send(makeFrame(this.#id, FrameKind.FRAME_KIND_HALF_CLOSE));
+    this.#send(makeFrame(this.#id, FrameKind.FRAME_KIND_HALF_CLOSE, this.#endHead()));
   }
 }

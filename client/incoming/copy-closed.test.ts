@@ -1,7 +1,8 @@
 // A local process that closes a mirrored connection of HTTP/1 which goes on at the target, and one that only says nothing more.
 
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { EndReason } from '#proto/gen/v1/incoming.ts';
+import { EndReason, LocalEnd } from '#proto/gen/v1/incoming.ts';
+import { INCOMING_CONNECTION_BYTES } from '#proto/incoming.ts';
 import { at, LocalServer, ScriptedArrivals, type Served } from '../testing/scripted-arrivals.ts';
 
 let script: ScriptedArrivals;
@@ -104,5 +105,40 @@ describe('a local process that', () => {
     script.data(2, request('/two'));
     await script.until(() => script.resets.length === 1);
     expect(script.incoming.tally.lines().join('\n')).toContain('lost 30 bytes of 1 connection: the local process did');
+  });
+});
+
+describe('a local process that answers and closes a stolen connection', () => {
+  const REQUEST = 'GET /one HTTP/1.1\r\n\r\n';
+  const stolen = async (isForRequests: boolean): Promise<Served> => {
+    script.incoming.close();
+    script = await ScriptedArrivals.open({ mode: 'steal' });
+    await script.listen(1n, at('0.0.0.0', 80), server.address);
+    script.arrive(2, REQUEST, undefined, { creditBytes: 65_536, isForRequests });
+    const one = await served();
+    await script.until(() => one.text === REQUEST);
+    one.socket.end('answer');
+    await script.until(() => script.localEnds.length === 1);
+    return one;
+  };
+
+  test('of requests has had what it is told to have had, and nothing more', async () => {
+    const one = await stolen(true);
+    expect(LocalEnd.decode(script.localEnds[0] as Uint8Array).bytes).toBe(BigInt(REQUEST.length));
+    script.data(2, Buffer.alloc(INCOMING_CONNECTION_BYTES - REQUEST.length));
+    // It is sent elsewhere: its credit is given back.
+    await script.until(() => (script.credit.get(2) ?? 0) > 0);
+    script.halfClose(2);
+    await script.until(() => one.hasEnded);
+    expect(one.text).toBe(REQUEST);
+  });
+
+  test('of anything else reads on', async () => {
+    const one = await stolen(false);
+    expect(script.localEnds[0]).toHaveLength(0);
+    script.data(2, 'more');
+    script.halfClose(2);
+    await script.until(() => one.hasEnded);
+    expect(one.text).toBe(`${REQUEST}more`);
   });
 });

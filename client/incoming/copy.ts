@@ -5,6 +5,7 @@
 // Memory: the connection's credit, which is given back as the local process's socket takes the bytes.
 
 import net from 'node:net';
+import { LocalEnd } from '#proto/gen/v1/incoming.ts';
 import type { InternetAddress } from '#proto/socket-address.ts';
 import { formatIp } from '#proto/socket-address.ts';
 import type { Answers } from './answers.ts';
@@ -19,6 +20,8 @@ import type { Ends, UnreadBytes } from './unread-bytes.ts';
 export interface CopyOptions extends ArrivalOptions {
   /** Of a stolen connection: where the answers go. */
   readonly answers: Answers | undefined;
+  /** Behind the local process's FIN nothing more is for it. */
+  readonly isForRequests?: boolean;
   /** The bytes go in TLS. */
   readonly secure?: Secure | null;
   /** The service leaves out what belongs to a hop of HTTP/2: that is ours to speak. */
@@ -64,6 +67,8 @@ export class Copy extends Arrival<CopyOptions> {
   #openUntilMs = Infinity;
   #isDoubtful = false;
   #pendingBytes = 0;
+  /** To the local process's socket. */
+  #passedBytes = 0n;
 
   /** Once, and when `again` was called. `from` is bound here; `onRefused` says that nobody listened, that the address was taken, or that TLS failed. */
   connect(from: InternetAddress, to: InternetAddress, onRefused: (code: string) => void): void {
@@ -127,6 +132,10 @@ export class Copy extends Arrival<CopyOptions> {
 
   protected take(data: Uint8Array): void {
     if (data.length === 0) return;
+    if (this.options.isForRequests === true && this.options.answers?.hasEnded === true) {
+      this.consumed(data.length, true);
+      return;
+    }
     const piece =
       data.length < COPIED_BYTES ? Buffer.from(data) : Buffer.from(data.buffer, data.byteOffset, data.length);
     if (!this.#hasBegun) this.#begin(piece);
@@ -137,6 +146,11 @@ export class Copy extends Arrival<CopyOptions> {
     if (this.#http2 !== null) this.#http2.push(piece);
     else if (this.#isConnected) this.#write(piece);
     else this.#early.push(piece);
+  }
+
+  /** Head of what tells that the local process has ended its direction. */
+  get localEnd(): Uint8Array {
+    return LocalEnd.encode({ bytes: this.#passedBytes }).finish();
   }
 
   halfClose(): void {
@@ -225,6 +239,7 @@ export class Copy extends Arrival<CopyOptions> {
   }
 
   #write(piece: Buffer): void {
+    this.#passedBytes += BigInt(piece.length);
     this.#socket?.write(piece, (error) => error ?? this.#taken(piece.length));
   }
 

@@ -282,9 +282,14 @@ export class Incoming {
     this.tally.arrived(port);
     const isDatagram = typeof port !== 'number';
     const answers = this.#options.policy.isSteal
-      ? new Answers(frame.id, arrived.creditBytes, (answer) => {
-          if (this.#connections.get(frame.id)?.copy === copy) this.#options.session.send(answer);
-        })
+      ? new Answers(
+          frame.id,
+          arrived.creditBytes,
+          (answer) => {
+            if (this.#connections.get(frame.id)?.copy === copy) this.#options.session.send(answer);
+          },
+          () => (arrived.isForRequests && copy instanceof Copy ? copy.localEnd : undefined),
+        )
       : undefined;
     const common = {
       connectionBytes: INCOMING_CONNECTION_BYTES,
@@ -310,7 +315,14 @@ export class Incoming {
     const mayBeHttp2 = answers === undefined;
     const copy: Arrival = isDatagram
       ? new DatagramCopy(common)
-      : new Copy({ ...common, ...streams, answers, mayBeHttp2, secure: secure ?? null });
+      : new Copy({
+          ...common,
+          ...streams,
+          answers,
+          isForRequests: arrived.isForRequests,
+          mayBeHttp2,
+          secure: secure ?? null,
+        });
     this.#connections.set(frame.id, { port, copy, answers });
     this.#copies.add(copy);
     if (!isDatagram) copy.receive(frame.data);

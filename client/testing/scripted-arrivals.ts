@@ -51,6 +51,8 @@ export class ScriptedArrivals {
   readonly resets: number[] = [];
   /** What their heads say. */
   readonly resetErrnos: number[] = [];
+  /** Heads of the client's HALF_CLOSE. */
+  readonly localEnds: Uint8Array[] = [];
   readonly arrivals: Arrival[] = [];
   readonly over: Address[] = [];
   /** Result of each REPLY, and the address in it. */
@@ -132,8 +134,13 @@ export class ScriptedArrivals {
     this.say(0n, { kind: WireKind.LISTEN_CLOSED, listener });
   }
 
-  /** As the sniffer: a connection of the newest subscription. */
-  arrive(id: number, data = '', peer = at('10.9.9.9', 4_000)): void {
+  /** As the sniffer: a connection of the newest subscription; as the stealer: with credit, and perhaps for requests. */
+  arrive(
+    id: number,
+    data = '',
+    peer = at('10.9.9.9', 4_000),
+    stolen: Pick<Arrived, 'creditBytes' | 'isForRequests'> = { creditBytes: 0, isForRequests: false },
+  ): void {
     const subscription = [...this.subscribed.keys()].at(-1) ?? 0;
     const head = Arrived.encode({
       subscription,
@@ -141,7 +148,7 @@ export class ScriptedArrivals {
       local: toSocketAddress(at('10.1.2.4', 80)),
       atNs: 1n,
       isOlder: false,
-      creditBytes: 0,
+      ...stolen,
       interface: 'eth0',
       tls: undefined,
     }).finish();
@@ -205,6 +212,9 @@ export class ScriptedArrivals {
       case FrameKind.FRAME_KIND_RESET:
         this.resets.push(frame.id);
         this.resetErrnos.push(frame.head.length === 0 ? 0 : ErrorDetail.decode(frame.head).errno);
+        return;
+      case FrameKind.FRAME_KIND_HALF_CLOSE:
+        this.localEnds.push(frame.head);
         return;
       case FrameKind.FRAME_KIND_RENEW:
         this.renewals += 1;

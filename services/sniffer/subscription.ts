@@ -125,6 +125,7 @@ export class Subscription {
       atNs,
       isOlder: isFromMiddle,
       creditBytes: 0,
+      isForRequests: false,
       interface: '',
       tls: undefined,
     }).finish();

@@ -314,7 +314,8 @@ export class StolenPort {
           return isOver();
         },
         idleMs: subscription.http.idleMs,
-        open: () => markedFor(subscription, subscription.owner.take(subscription, peer)),
+        open: (isForRequests) =>
+          markedFor(subscription, subscription.owner.take(subscription, { ...peer, isForRequests })),
       };
       takers.set(subscription, taker);
     }

@@ -24,6 +24,8 @@ export type TakenPeer = Readonly<{
   peerPort: number;
   local: Buffer;
   localPort: number;
+  /** What comes is requests, of which none is for the local process behind its FIN. */
+  isForRequests?: boolean;
   /** Its bytes came in TLS, which was ended here. */
   tls: TlsFacts | null;
 }>;

@@ -2,7 +2,7 @@ import { expect, test } from 'vitest';
 import { type Frame, makeFrame } from '#proto/frame.ts';
 import { ErrorDetail } from '#proto/gen/v1/error.ts';
 import { FrameKind } from '#proto/gen/v1/frame.ts';
-import { Subscribe } from '#proto/gen/v1/incoming.ts';
+import { LocalEnd, Subscribe } from '#proto/gen/v1/incoming.ts';
 import { Transport } from '#proto/gen/v1/network.ts';
 import { Subscription } from './subscription.ts';
 import { TakenConnection } from './taken-connection.ts';
@@ -43,6 +43,20 @@ test.each([
   const head = ErrorDetail.encode({ code: 0, errno, message: 'a secret' }).finish();
   taken.receive(makeFrame(4, FrameKind.FRAME_KIND_RESET, errno === 0 ? undefined : head));
   expect([taken.whyOver, resets]).toEqual([why, [why]]);
+});
+
+test.each([
+  [undefined, 'perhaps'],
+  [LocalEnd.encode({ bytes: 5n }).finish(), 'not reached'],
+  [LocalEnd.encode({ bytes: 6n }).finish(), 'perhaps'],
+])('a client that ends it has said whether the last request came to the local process', (head, localEnd) => {
+  const taken = wantedBy([], []);
+  taken.write(Buffer.alloc(5));
+  taken.beginRequest();
+  taken.write(Buffer.alloc(7));
+  expect(taken.localEnd).toBeUndefined();
+  taken.receive(makeFrame(4, FrameKind.FRAME_KIND_HALF_CLOSE, head));
+  expect(taken.localEnd).toBe(localEnd);
 });
 
 test('short connections that nobody grants on do not use up what their port may have in flight', () => {

@@ -7,10 +7,10 @@ import type { Frame } from '#proto/frame.ts';
 import { makeFrame } from '#proto/frame.ts';
 import { ErrorDetail } from '#proto/gen/v1/error.ts';
 import { Credit, FrameKind } from '#proto/gen/v1/frame.ts';
-import { Arrived, Ended, EndReason } from '#proto/gen/v1/incoming.ts';
+import { Arrived, Ended, EndReason, LocalEnd } from '#proto/gen/v1/incoming.ts';
 import { decodeHead } from '#proto/session-stream.ts';
 import { internet, toSocketAddress } from '#proto/socket-address.ts';
-import type { Endpoint, EndpointEvents } from './relay/endpoint.ts';
+import type { Endpoint, EndpointEvents, LocalEnding } from './relay/endpoint.ts';
 import type { Subscription, TakenPeer } from './subscription.ts';
 
 /** Bytes that the client may send on one connection before it is granted more. */
@@ -57,6 +57,10 @@ export class TakenConnection implements Endpoint {
   #bytes = 0n;
   #isOver = false;
   #whyOver: string | undefined;
+  /** Bytes that were to be sent, and how many of them were before the request. */
+  #written = 0n;
+  #requestAt = 0n;
+  #localEnd: LocalEnding | undefined;
 
   constructor(options: TakenOptions) {
     this.#options = options;
@@ -70,6 +74,7 @@ export class TakenConnection implements Endpoint {
       isOlder: false,
       creditBytes: ANSWER_CREDIT_BYTES,
       interface: '',
+      isForRequests: peer.isForRequests === true,
       tls: peer.tls ?? undefined,
     }).finish();
     subscription.counters.connections += 1n;
@@ -80,12 +85,21 @@ export class TakenConnection implements Endpoint {
     return this.#whyOver;
   }
 
+  beginRequest(): void {
+    this.#requestAt = this.#written;
+  }
+
+  get localEnd(): LocalEnding | undefined {
+    return this.#localEnd;
+  }
+
   listen(events: EndpointEvents): void {
     this.#events = events;
   }
 
   write(bytes: Buffer): boolean {
     if (this.#isOver || this.#isEndWaiting) return true;
+    this.#written += BigInt(bytes.length);
     // The frames are sent when this turn is over, and the bytes are not there any more.
     this.#waiting.push(Buffer.from(bytes));
     this.#flush();
@@ -127,10 +141,12 @@ export class TakenConnection implements Endpoint {
         this.#onData(Buffer.from(frame.data));
         return;
       case FrameKind.FRAME_KIND_HALF_CLOSE:
+        this.#localEnd = this.#hasReached(frame.head) ? 'perhaps' : 'not reached';
         if (this.#isPaused || this.#held.length > 0) this.#isEndHeld = true;
         else this.#onEnd();
         return;
       case FrameKind.FRAME_KIND_RESET:
+        this.#localEnd = 'perhaps';
         this.#whyOver = resetText(frame.head);
         this.#options.onReset(this.#whyOver);
         this.#finish(EndReason.END_REASON_CLIENT_RESET);
@@ -151,6 +167,11 @@ export class TakenConnection implements Endpoint {
   /** Something of the subscription's sum was given back by another connection. */
   retry(): void {
     if (this.#waiting.length > 0) this.#flush();
+  }
+
+  /** An older client does not say. */
+  #hasReached(end: Uint8Array): boolean {
+    return end.length === 0 || decodeHead(LocalEnd.decode, end).bytes > this.#requestAt;
   }
 
   #onData(bytes: Buffer): void {

@@ -70,6 +70,7 @@ function onSession({ stream }: IncomingSession): SessionHandlers {
       atNs: 1n,
       isOlder: false,
       creditBytes: 0,
+      isForRequests: false,
       interface: 'eth0',
       tls: undefined,
     }).finish();

@@ -112,6 +112,49 @@ test('with a filter only what matches comes here, on one connection with what do
   await stop(run);
 });
 
+test('a request that meets the end of an idle connection of the local process is answered on a new one', {
+  timeout: 60_000,
+}, async () => {
+  const server = `
+    let open = 0;
+    require('http').createServer({ keepAliveTimeout: 500 }, (_, res) => res.end('local'))
+      .on('connection', (socket) => { open += 1; socket.on('close', () => { if (--open === 0) console.log('all closed'); }); })
+      .listen(${PORT}, () => console.log('serving'));
+    process.on('SIGTERM', () => process.exit(0));`;
+  const incoming = { mode: 'steal', http_filter: { header_filter: '^X-User: alice' } };
+  const run = await start({ feature: { network: { incoming } } }, [process.execPath, '-e', server]);
+  const agent = descendantsOf(run.pid).find((pid) =>
+    readFileSync(`/proc/${pid}/cmdline`, 'latin1').includes('agent.js'),
+  );
+  const asks = path.join(import.meta.dirname, '../fixtures/asks-twice.mjs');
+  const words = [process.execPath, asks, '10.99.0.1', String(PORT), '20', 'X-User: alice'];
+  const peer = spawn('nsenter', ['-t', String(network.beyond.pid), '-n', ...words], {
+    stdio: ['pipe', 'pipe', 'inherit'],
+  });
+  const lines = createInterface({ input: peer.stdout });
+  const answers: string[] = [];
+  const over = once(lines, 'close');
+  await once(lines, 'line');
+  // The end of the idle connections, and the next requests, pass each other.
+  process.kill(agent as number, 'SIGSTOP');
+  try {
+    await run.said('all closed');
+    peer.stdin.end('\n');
+    await once(lines, 'line');
+    lines.on('line', (line) => answers.push(line));
+    const unread = async () => {
+      const lines = await network.run(network.target, `ss -Htn state established sport = :${PORT}`);
+      return lines.split('\n').filter((line) => Number(line.split(/\s+/)[0]) > 0);
+    };
+    await expect.poll(unread).toEqual([]);
+  } finally {
+    process.kill(agent as number, 'SIGCONT');
+  }
+  await over;
+  expect(answers).toEqual(Array(20).fill('200 local'));
+  await stop(run);
+});
+
 function writeBody(bytes: number): string {
   const file = path.join(harness.folder, 'body');
   writeFileSync(file, Buffer.alloc(bytes, 0x41));

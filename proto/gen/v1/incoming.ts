@@ -339,7 +339,23 @@ export interface Arrived {
   /** Name of the interface, where it is known. */
   interface: string;
   /** Steal only: it came in TLS, which the stealer has taken off. */
-  tls: TlsFacts | undefined;
+  tls:
+    | TlsFacts
+    | undefined;
+  /**
+   * Steal only: what comes is requests of HTTP/1, one after the answer to the other. Behind the local process's FIN nothing more is
+   * for it: the client drops what comes then, and the stealer sends it again elsewhere.
+   */
+  isForRequests: boolean;
+}
+
+/** Head of the client's HALF_CLOSE on a connection that is for requests. */
+export interface LocalEnd {
+  /**
+   * Of what came on the connection, so much was passed to the local process's socket before its FIN was seen. Never 0: a request
+   * comes before a FIN that matters.
+   */
+  bytes: bigint;
 }
 
 /** Bytes that are missing at this place of the stream, or datagrams; never silently joined. */
@@ -1437,6 +1453,7 @@ function createBaseArrived(): Arrived {
     creditBytes: 0,
     interface: "",
     tls: undefined,
+    isForRequests: false,
   };
 }
 
@@ -1468,6 +1485,9 @@ export const Arrived: MessageFns<Arrived> = {
     }
     if (message.tls !== undefined) {
       TlsFacts.encode(message.tls, writer.uint32(66).fork()).join();
+    }
+    if (message.isForRequests !== false) {
+      writer.uint32(72).bool(message.isForRequests);
     }
     return writer;
   },
@@ -1547,6 +1567,63 @@ export const Arrived: MessageFns<Arrived> = {
             }
 
             message.tls = TlsFacts.decode(reader, reader.uint32());
+            continue;
+          }
+          case 9: {
+            if (tag !== 72) {
+              break;
+            }
+
+            message.isForRequests = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseLocalEnd(): LocalEnd {
+  return { bytes: 0n };
+}
+
+export const LocalEnd: MessageFns<LocalEnd> = {
+  encode(message: LocalEnd, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.bytes !== 0n) {
+      if (BigInt.asUintN(64, message.bytes) !== message.bytes) {
+        throw new globalThis.Error("value provided for field message.bytes of type uint64 too large");
+      }
+      writer.uint32(8).uint64(message.bytes);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): LocalEnd {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseLocalEnd();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.bytes = reader.uint64() as bigint;
             continue;
           }
         }

@@ -11,8 +11,12 @@ export interface Taker {
   readonly isOver: boolean;
   /** How long its copy of the connection stays without a request, in ms; 0 or nothing: as long as the client's. */
   readonly idleMs?: number;
-  /** Opens the session's copy of this client connection. */
-  open(): Endpoint;
+  /**
+   * Opens the session's copy of this client connection.
+   *
+   * @param isForRequests one goes out when the former is answered: behind the local process's FIN nothing more is for it
+   */
+  open(isForRequests: boolean): Endpoint;
 }
 
 export class Undecided {

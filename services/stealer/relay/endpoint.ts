@@ -26,9 +26,15 @@ export interface Endpoint {
   join?(origin: Endpoint, screen: number, events: JoinEvents): boolean;
   /** Ends that; onParted is called if it was so. */
   part?(): void;
+  /** Of a session's: what is written from here on is one request. */
+  beginRequest?(): void;
+  /** Of a session's, once its local process has ended it: whether something of that request had come to it before. */
+  readonly localEnd?: LocalEnding | undefined;
   /** Of a session's, once it is over: why there is no answer, for who asked. Of fixed words. */
   readonly whyOver?: string | undefined;
 }
+
+export type LocalEnding = 'not reached' | 'perhaps';
 
 export interface JoinEvents {
   /**

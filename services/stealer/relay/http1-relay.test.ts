@@ -236,6 +236,60 @@ describe('ends', () => {
     expect(answersOf(await world.ask(text), ['HEAD', 'GET', 'GET']).map(by)).toEqual(['502', '502', 'target']);
   });
 
+  describe('a local process that closes a connection it was done with', () => {
+    /** Answers the first request of its first connection, and all of the others. */
+    const closesOnce = async (): Promise<() => number> => {
+      let connections = 0;
+      const local = await world.serveRaw((socket) => {
+        const isFirst = ++connections === 1;
+        let answered = 0;
+        socket.on('data', () => {
+          if (isFirst && answered++ > 0) socket.end();
+          else socket.write('HTTP/1.1 200 OK\r\nContent-Length: 14\r\n\r\n{"by":"local"}');
+        });
+        socket.on('end', () => socket.end());
+      });
+      await world.open(await world.serve(echo('target')), local);
+      return () => connections;
+    };
+    const post = (length: number) =>
+      `POST / HTTP/1.1\r\nHost: a\r\n${TAKE}Content-Length: ${length}\r\n\r\n${'x'.repeat(length)}`;
+
+    test.each([
+      ['not reached', post(5), ['local', 'local', 'target']],
+      ['perhaps', get('/2', TAKE), ['local', 'local', 'target']],
+      ['perhaps', post(5), ['local', '502', 'target']],
+      ['not reached', post(70_000), ['local', '502', 'target']],
+      [undefined, get('/2', TAKE), ['local', '502', 'target']],
+    ] as const)('%s: the next request is sent again if that cannot do harm', async (localEnd, second, answers) => {
+      const connections = await closesOnce();
+      world.localEnd = localEnd;
+      const bytes = await world.ask(get('/1', TAKE) + second + get('/3'));
+      expect(answersOf(bytes, ['GET', 'POST', 'GET']).map(by)).toEqual(answers);
+      expect(connections()).toBe(answers[1] === 'local' ? 2 : 1);
+    });
+
+    test('marks in the answers do not hide where a request came', async () => {
+      await closesOnce();
+      world.localEnd = 'not reached';
+      world.marks = { namesOrigin: true, forbidsCaching: false };
+      const bytes = await world.ask(get('/1', TAKE) + post(5));
+      expect(answersOf(bytes, ['GET', 'POST']).map(by)).toEqual(['local', 'local']);
+    });
+
+    test('on its first request gets no second one', async () => {
+      let connections = 0;
+      const local = await world.serveRaw((socket) => {
+        connections += 1;
+        socket.on('data', () => socket.end());
+      });
+      await world.open(await world.serve(echo('target')), local);
+      world.localEnd = 'perhaps';
+      expect(answersOf(await world.ask(get('/1', TAKE)), ['GET']).map(by)).toEqual(['502']);
+      expect(connections).toBe(1);
+    });
+  });
+
   test('a request cut off in its middle closes behind its 502', async () => {
     await world.open(await world.serve(echo('target')), 1);
     world.takerPort = 1;

@@ -12,12 +12,14 @@ import { Deadline } from './deadline.ts';
 import { type DecidedPiece, DecidedRequests } from './decided-requests.ts';
 import type { Taker } from './decision.ts';
 import type { Endpoint, JoinEvents } from './endpoint.ts';
+import { Pause } from './pause.ts';
 import { isHttp2, isHttp2Answer, NOTHING } from './recognise.ts';
 import { type Asked, badGateway, type Http1RelayOptions, newAsked, Side } from './side.ts';
 import { LINGER_MS, REFUSED_MS } from './times.ts';
 
 export class Http1Relay implements JoinEvents {
   readonly #client: Endpoint;
+  readonly #clientPause: Pause;
   readonly #options: Http1RelayOptions;
   readonly #requests: DecidedRequests;
   readonly #asked: Asked[] = [];
@@ -33,7 +35,6 @@ export class Http1Relay implements JoinEvents {
   #full: Side | undefined;
   /** The side whose bytes the client does not take just now. */
   #stalled: Side | undefined;
-  #isClientPaused = false;
   #hasClientEnded = false;
   /** The last answer has been sent: nothing more is read as a request. */
   #isFinishing = false;
@@ -49,6 +50,7 @@ export class Http1Relay implements JoinEvents {
   constructor(options: Http1RelayOptions) {
     this.#options = options;
     this.#client = options.client;
+    this.#clientPause = new Pause(options.client);
     this.#requests = new DecidedRequests(options.decide, () => this.#pump(), options.firstHeadMs);
     this.#client.listen({
       onData: (bytes) => this.#onClientData(bytes),
@@ -56,7 +58,7 @@ export class Http1Relay implements JoinEvents {
       onDrain: () => this.#onClientDrain(),
       onClosed: (error) => this.#close(error !== undefined),
     });
-    this.#origin = this.#openSide(options.connectOrigin(), true);
+    this.#origin = this.#openSide(options.connectOrigin());
   }
 
   /** The session of a taker has ended: its requests in flight are answered with 502, or cut if their answer had begun. */
@@ -73,8 +75,8 @@ export class Http1Relay implements JoinEvents {
     this.#close(true);
   }
 
-  #openSide(endpoint: Endpoint, isOrigin: boolean, idleMs?: number): Side {
-    const side = new Side(endpoint, isOrigin, this.#asked, idleMs);
+  #openSide(endpoint: Endpoint, taker?: Taker): Side {
+    const side = new Side(endpoint, taker, this.#asked);
     endpoint.listen({
       onData: (bytes) => this.#onSideData(side, bytes),
       onEnd: () => this.#onSideOver(side, false),
@@ -122,7 +124,7 @@ export class Http1Relay implements JoinEvents {
     const hasMore = this.#held !== undefined || this.#requests.waitingBytes > 0;
     if (this.#hasClientEnded && !(isWaiting && hasMore)) this.#passEndOn();
     // Who waits for the answer to an upgrade and has nothing to say may still end.
-    this.#pauseClient(isWaiting && (hasMore || this.#full !== undefined));
+    this.#clientPause.set(isWaiting && (hasMore || this.#full !== undefined));
     this.#requests.watchFirstHead(this.#hasSeenHead || this.#tunnel !== undefined);
     if (!isWaiting) this.#joinAtRest();
   }
@@ -165,6 +167,7 @@ export class Http1Relay implements JoinEvents {
     if (piece.kind === 'head') return this.#forwardHead(piece, taker);
     if (piece.kind === 'body') {
       const asked = this.#sending;
+      asked?.kept?.add(piece.bytes);
       if (asked !== undefined && !asked.isGivenUp) this.#send(asked.side, piece.bytes);
       if (asked !== undefined && piece.isLast) {
         asked.isSent = true;
@@ -206,22 +209,20 @@ export class Http1Relay implements JoinEvents {
     this.#wasLastTaken = !isToOrigin;
     // Nothing of the target's may come between the answers of a session.
     if (!isToOrigin && !this.#origin.isOver) this.#origin.endpoint.pause();
+    asked.kept?.add(piece.bytes);
     this.#send(side, piece.bytes);
     return true;
   }
 
   #sideOf(taker: Taker): Side {
-    let side = this.#taken.get(taker);
-    if (side === undefined) {
-      side = this.#openSide(taker.open(), false, taker.idleMs);
-      this.#taken.set(taker, side);
-    }
+    const side = this.#taken.get(taker) ?? this.#openSide(taker.open(true), taker);
+    this.#taken.set(taker, side);
     return side;
   }
 
   /** The target's side; connected again when the target closed it while only sessions were asked. */
   #freshOrigin(): Side {
-    if (this.#origin.isOver) this.#origin = this.#openSide(this.#options.connectOrigin(), true);
+    if (this.#origin.isOver) this.#origin = this.#openSide(this.#options.connectOrigin());
     return this.#origin;
   }
 
@@ -267,6 +268,7 @@ export class Http1Relay implements JoinEvents {
   #onPiece(side: Side, piece: ResponsePiece): void {
     this.#answer(side, piece.bytes);
     const asked = this.#asked[0];
+    asked?.kept?.answered();
     if (piece.kind === 'opaque') {
       this.#becomeTunnel(side);
     } else if (piece.kind === 'head' && piece.leavesHttp) {
@@ -288,20 +290,17 @@ export class Http1Relay implements JoinEvents {
     if (this.#tunnel !== undefined) return;
     this.#tunnel = side;
     this.#requests.becomeOpaque();
-    const held = this.#held;
+    if (this.#held !== undefined) this.#send(side, this.#held.piece.bytes);
     this.#held = undefined;
-    if (held !== undefined) this.#send(side, held.piece.bytes);
   }
 
   /** The eldest request has its whole answer. */
   #onAnswered({ side, isSent }: Asked, isPersistent: boolean): void {
+    side.hasAnswered = true;
     this.#asked.shift();
     if (isSent) side.rest(() => this.#onSideOver(side, false));
-    if (!isPersistent) {
-      this.#finish();
-      return;
-    }
-    if (this.#asked.length === 0) this.#releaseOrigin();
+    if (!isPersistent) this.#finish();
+    else if (this.#asked.length === 0) this.#releaseOrigin();
   }
 
   /** The side's FIN, or its failure. */
@@ -321,7 +320,7 @@ export class Http1Relay implements JoinEvents {
       if (isFailure) this.destroy();
       else this.#finish();
     } else if (eldest?.side === side) {
-      this.#giveUp(eldest);
+      if (!this.#sendAgain(eldest)) this.#giveUp(eldest);
     } else if (side.isOrigin) {
       this.#onIdleOriginOver(isFailure);
     }
@@ -340,8 +339,18 @@ export class Http1Relay implements JoinEvents {
   }
 
   #forget(side: Side): void {
-    for (const [taker, one] of this.#taken) if (one === side) this.#taken.delete(taker);
+    if (side.taker !== undefined) this.#taken.delete(side.taker);
     side.close(false);
+  }
+
+  #sendAgain(asked: Asked): boolean {
+    const { side, kept } = asked;
+    const pieces = side.taker?.isOver === false && side.reader.isAtResponse ? kept?.takeAgain() : [];
+    if (side.taker === undefined || !pieces?.length) return false;
+    asked.side = this.#sideOf(side.taker);
+    for (const bytes of pieces) this.#send(asked.side, bytes);
+    this.#pump();
+    return true;
   }
 
   #giveUp(asked: Asked): void {
@@ -367,20 +376,13 @@ export class Http1Relay implements JoinEvents {
     return side.isOrigin && this.#asked[0] !== undefined && !this.#asked[0].side.isOrigin;
   }
 
-  #pauseClient(isPaused: boolean): void {
-    if (this.#isClientPaused === isPaused) return;
-    this.#isClientPaused = isPaused;
-    if (isPaused) this.#client.pause();
-    else this.#client.resume();
-  }
-
   /** The client's last answer has been written. Always true, as what was called for has been dealt with. */
   #finish(): true {
     if (this.#isFinishing || this.#isClosed) return true;
     this.#isFinishing = true;
     this.#client.end();
     // Read on, to see its FIN.
-    this.#pauseClient(false);
+    this.#clientPause.set(false);
     this.#deadline.start(LINGER_MS, () => this.destroy());
     return true;
   }

@@ -192,7 +192,7 @@ export class TakenStreams {
       },
       onTurn: () => this.#client.pump(),
     };
-    const side = new TakenSide(taker.open(), events, taker.idleMs);
+    const side = new TakenSide(taker.open(false), events, taker.idleMs);
     this.#sides.set(taker, side);
     this.#allSides.add(side);
     return side;

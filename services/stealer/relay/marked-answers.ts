@@ -5,7 +5,7 @@ import { RequestReader } from '#runtime/http/request-reader.ts';
 import { ResponseReader } from '#runtime/http/response-reader.ts';
 import { PREFACE } from '#runtime/http2/frame.ts';
 import { type AnswerFrom, type AnswerMarks, markHead } from './answer-fields.ts';
-import type { Endpoint, EndpointEvents } from './endpoint.ts';
+import type { Endpoint, EndpointEvents, LocalEnding } from './endpoint.ts';
 import { MarkedFrames } from './marked-frames.ts';
 import { isHttp2Answer } from './recognise.ts';
 
@@ -27,6 +27,14 @@ export class MarkedAnswers implements Endpoint {
     this.#inner = inner;
     this.#marks = marks;
     this.#from = from;
+  }
+
+  beginRequest(): void {
+    this.#inner.beginRequest?.();
+  }
+
+  get localEnd(): LocalEnding | undefined {
+    return this.#inner.localEnd;
   }
 
   get whyOver(): string | undefined {

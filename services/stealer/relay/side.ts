@@ -2,13 +2,16 @@
 
 import { ResponseReader } from '#runtime/http/response-reader.ts';
 import { Deadline } from './deadline.ts';
-import type { Decide } from './decision.ts';
+import type { Decide, Taker } from './decision.ts';
 import type { Endpoint } from './endpoint.ts';
+import { KeptRequest } from './kept-request.ts';
 
 /** A request that was sent on and whose answer has not come whole. */
 export type Asked = {
   readonly method: string;
-  readonly side: Side;
+  side: Side;
+  /** Of a session, where it might be sent again. */
+  readonly kept: KeptRequest | undefined;
   readonly mayLeaveHttp: boolean;
   /** All of it has been sent on. */
   isSent: boolean;
@@ -20,27 +23,32 @@ export type Asked = {
 
 export function newAsked(method: string, side: Side, isSent: boolean, mayLeaveHttp = false): Asked {
   side.idle.stop();
-  return { method, side, mayLeaveHttp, isSent, isAnswered: false, isGivenUp: false };
+  const kept = side.hasAnswered && !side.isOrigin ? new KeptRequest(method, side.endpoint) : undefined;
+  return { method, side, kept, mayLeaveHttp, isSent, isAnswered: false, isGivenUp: false };
 }
 
 export class Side {
   readonly endpoint: Endpoint;
-  readonly isOrigin: boolean;
+  /** undefined: the target. */
+  readonly taker: Taker | undefined;
   readonly reader: ResponseReader;
+  /** A whole answer of its has come. */
+  hasAnswered = false;
   /** Its FIN or its failure has come. */
   isOver = false;
   readonly idle = new Deadline();
   readonly #idleMs: number;
 
-  /**
-   * @param asked the requests in flight of the whole connection, the eldest first
-   * @param idleMs how long it stays without a request; 0: as long as the client
-   */
-  constructor(endpoint: Endpoint, isOrigin: boolean, asked: readonly Asked[], idleMs = 0) {
-    this.#idleMs = idleMs;
+  /** @param asked the requests in flight of the whole connection, the eldest first */
+  constructor(endpoint: Endpoint, taker: Taker | undefined, asked: readonly Asked[]) {
+    this.#idleMs = taker?.idleMs ?? 0;
     this.endpoint = endpoint;
-    this.isOrigin = isOrigin;
+    this.taker = taker;
     this.reader = new ResponseReader(() => (asked[0]?.side === this ? asked[0].method : undefined));
+  }
+
+  get isOrigin(): boolean {
+    return this.taker === undefined;
   }
 
   /**

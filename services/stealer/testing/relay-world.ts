@@ -11,7 +11,7 @@ import { Http1Request } from '#runtime/http/http1-request.ts';
 import { stealerAddon } from '../native/index.ts';
 import type { AnswerFrom, AnswerMarks } from '../relay/answer-fields.ts';
 import { type Decision, type Taker, Undecided } from '../relay/decision.ts';
-import type { Endpoint } from '../relay/endpoint.ts';
+import type { Endpoint, LocalEnding } from '../relay/endpoint.ts';
 import { Http1Relay } from '../relay/http1-relay.ts';
 import { Http2Relay } from '../relay/http2-relay.ts';
 import { MarkedAnswers } from '../relay/marked-answers.ts';
@@ -60,6 +60,8 @@ export class RelayWorld {
   /** Takes by the body instead: what has `take` in its JSON. */
   bodyLimits: BodyLimits | undefined;
 
+  /** What the session's end says of a request when the local process ends the connection. */
+  localEnd: LocalEnding | undefined;
   /** What answers are given. */
   marks: AnswerMarks | undefined;
   firstHeadMs: number | undefined;
@@ -72,7 +74,7 @@ export class RelayWorld {
   }
 
   readonly #taker = (() => {
-    const open = () => this.#marked(this.#dial(this.takerPort), 'session');
+    const open = () => this.#marked(Object.assign(this.#dial(this.takerPort), { localEnd: this.localEnd }), 'session');
     const idle = () => this.idleMs;
     return {
       isOver: false,
