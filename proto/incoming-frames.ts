@@ -38,6 +38,7 @@ export function lostFrames(ids: Iterable<number>, error: AppError): Frame[] {
     bytes: 0n,
     lostBytes: 0n,
     atNs: BigInt(Date.now()) * 1_000_000n,
+    isUnanswered: false,
   }).finish();
   return [...ids].map((id) => makeFrame(id, FrameKind.FRAME_KIND_ENDED, head));
 }

@@ -22,6 +22,7 @@ const ENDED = {
   bytes: 100n,
   lostBytes: 0n,
   atNs: ARRIVED.atNs + 12_340_000n,
+  isUnanswered: false,
 };
 
 function view(): { view: ConnectionView; events: DumpEvent[]; clock: { ms: number } } {

@@ -29,10 +29,10 @@ export abstract class Arrival<Options extends ArrivalOptions = ArrivalOptions> {
 
   /** Once. `from` is bound here; `onRefused` says that nobody listened or that the address was taken. */
   abstract connect(from: InternetAddress, to: InternetAddress, onRefused: (code: string) => void): void;
-  /** The peer's direction has ended in order. */
-  abstract halfClose(): void;
+  /** The peer's direction has ended in order; `isUnanswered`: behind a request that the target has not answered. */
+  abstract halfClose(isUnanswered?: boolean): void;
   /** The original is over; `isReset`: by its peer's reset. */
-  abstract end(isReset?: boolean): void;
+  abstract end(isReset?: boolean, isUnanswered?: boolean): void;
   /** Something is missing before what comes next. */
   abstract cut(): void;
   protected abstract take(data: Uint8Array): void;

@@ -1,9 +1,10 @@
 // A local process that closes a mirrored connection of HTTP/1 which goes on at the target, and one that only says nothing more.
 
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { EndReason, LocalEnd } from '#proto/gen/v1/incoming.ts';
 import { INCOMING_CONNECTION_BYTES } from '#proto/incoming.ts';
 import { at, LocalServer, ScriptedArrivals, type Served } from '../testing/scripted-arrivals.ts';
+import { LINGER_MS } from './copy.ts';
 
 let script: ScriptedArrivals;
 let server: LocalServer;
@@ -14,6 +15,7 @@ beforeEach(async () => {
   await script.listen(1n, at('0.0.0.0', 80), server.address);
 });
 afterEach(() => {
+  vi.useRealTimers();
   script.incoming.close();
   server.close();
 });
@@ -87,6 +89,49 @@ describe('a local process that', () => {
     expect(performance.now() - answeredMs).toBeGreaterThan(50);
     one.socket.end();
     await script.until(() => script.incoming.connections === 0);
+  });
+
+  test('has not answered what the target has not either sees the end when it comes, or the reset', async () => {
+    const one = await heardOne();
+    script.halfClose(2, true);
+    await script.until(() => one.hasEnded);
+    script.end(2);
+    one.socket.end();
+    await script.until(() => script.incoming.connections === 0);
+    script.arrive(4, request('/two'));
+    const two = await served(1);
+    await script.until(() => two.text === request('/two'));
+    script.end(4, EndReason.END_REASON_PEER_RESET, true);
+    await script.until(() => two.error === 'ECONNRESET' && script.incoming.connections === 0);
+  });
+
+  test('never answers is waited for once, and from then on sees each end when it comes', async () => {
+    const one = await heardOne();
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+    script.halfClose(2);
+    script.end(2);
+    await turns();
+    expect(one.hasEnded).toBe(false);
+    vi.advanceTimersByTime(LINGER_MS);
+    vi.useRealTimers();
+    await script.until(() => one.hasEnded);
+    script.arrive(4, request('/two'));
+    const two = await served(1);
+    await script.until(() => two.text === request('/two'));
+    script.halfClose(4);
+    await script.until(() => two.hasEnded);
+    // Until it says something.
+    two.socket.write('HTTP/1.1 200 OK\r\n\r\n');
+    script.end(4);
+    two.socket.end();
+    one.socket.end();
+    await script.until(() => script.incoming.connections === 0);
+    script.arrive(6, request('/three'));
+    const three = await served(2);
+    await script.until(() => three.text === request('/three'));
+    script.end(6);
+    await turns();
+    expect(three.hasEnded).toBe(false);
   });
 
   test('is slower than the target is reset when it has answered, where the peer has reset', async () => {

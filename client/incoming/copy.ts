@@ -8,6 +8,7 @@ import net from 'node:net';
 import { LocalEnd } from '#proto/gen/v1/incoming.ts';
 import type { InternetAddress } from '#proto/socket-address.ts';
 import { formatIp } from '#proto/socket-address.ts';
+import type { Answering } from './answering.ts';
 import type { Answers } from './answers.ts';
 import { Arrival, type ArrivalOptions } from './arrival.ts';
 import { beginsRequest, Http1Exchanges } from './http1-exchanges.ts';
@@ -31,6 +32,7 @@ export interface CopyOptions extends ArrivalOptions {
   /** The local process takes no more on the connection that it has: `connect` is to be called for another one. */
   again(): void;
   readonly unread: UnreadBytes;
+  readonly answering: Answering;
 }
 
 /** How long the local process may take to end a connection whose original has ended, while it says nothing. */
@@ -58,6 +60,7 @@ export class Copy extends Arrival<CopyOptions> {
   #early: Buffer[] = [];
   #end: 'none' | 'half' | 'whole' | 'reset' = 'none';
   #linger: NodeJS.Timeout | undefined;
+  /** The end comes when it came: nobody waits for an answer. */
   #hasLingered = false;
   #quiet: NodeJS.Timeout | undefined;
   #isRefused = false;
@@ -153,13 +156,15 @@ export class Copy extends Arrival<CopyOptions> {
     return LocalEnd.encode({ bytes: this.#passedBytes }).finish();
   }
 
-  halfClose(): void {
+  halfClose(isUnanswered = false): void {
+    this.#hasLingered ||= isUnanswered;
     if (this.#end === 'none') this.#end = 'half';
     this.#applyEnd();
   }
 
   /** A reset comes behind the last byte, as it does where the target has those already. */
-  end(isReset = false): void {
+  end(isReset = false, isUnanswered = false): void {
+    this.#hasLingered ||= isUnanswered;
     this.#end = isReset ? 'reset' : 'whole';
     this.#applyEnd();
   }
@@ -230,6 +235,7 @@ export class Copy extends Arrival<CopyOptions> {
   /** Read, so that the local process is not held up by it, and thrown away. */
   #answered(answer: Buffer): void {
     if (this.#http1 !== null) {
+      this.options.answering.answered();
       this.#http1.answers(answer, performance.now());
       this.#applyEnd();
     }
@@ -312,12 +318,14 @@ export class Copy extends Arrival<CopyOptions> {
 
   /** Then the end is applied later. */
   #isAnswerDue(http1: Http1Exchanges | null): boolean {
-    if (http1 === null || this.#hasLingered || this.#openUntilMs !== Infinity) return false;
+    if (http1 === null || this.#hasLingered || this.options.answering.isMute) return false;
+    if (this.#openUntilMs !== Infinity) return false;
     const dueMs = http1.dueMs(performance.now());
     clearTimeout(this.#quiet);
     if (dueMs === 0) return false;
     const act = (hasLingered: boolean) => {
       this.#hasLingered ||= hasLingered;
+      if (hasLingered) this.options.answering.lingered();
       this.#applyEnd();
     };
     this.#linger ??= setTimeout(act, LINGER_MS, true).unref();

@@ -5,7 +5,7 @@ import { AppError, toErrorDetail } from '#proto/errors.ts';
 import { type Frame, makeFrame } from '#proto/frame.ts';
 import { ErrorDetail } from '#proto/gen/v1/error.ts';
 import { Credit, FrameKind } from '#proto/gen/v1/frame.ts';
-import { Arrived, Ended, EndReason, Gap, LossReason } from '#proto/gen/v1/incoming.ts';
+import { Arrived, Ended, EndReason, Gap, HalfClosed, LossReason } from '#proto/gen/v1/incoming.ts';
 import { INCOMING_CONNECTION_BYTES } from '#proto/incoming.ts';
 import { decodeHead } from '#proto/session-stream.ts';
 import { type Address, type InternetAddress, internet, isUnspecified } from '#proto/socket-address.ts';
@@ -13,6 +13,7 @@ import { WireError, type WireFrame, WireKind, WireTransport } from '#proto/wire.
 import { replyResult } from '#proto/wire-client.ts';
 import { decodeIncomingRequest, replyBind, replyOwn, type WireIncomingRequest } from '#proto/wire-incoming.ts';
 import type { NetworkSession } from '../session.ts';
+import { AnsweringPorts } from './answering.ts';
 import { Answers } from './answers.ts';
 import type { Arrival } from './arrival.ts';
 import { Copy, LINGER_MS } from './copy.ts';
@@ -73,6 +74,7 @@ export class Incoming {
   readonly #portOfSubscription = new Map<number, PortName>();
   readonly #connections = new Map<number, Connection>();
   readonly #copies = new Set<Arrival>();
+  readonly #answering = new AnsweringPorts();
   /** Of all copies, also of those whose original has ended. */
   #heldBytes = 0;
   #link: IncomingLink | null = null;
@@ -136,7 +138,7 @@ export class Incoming {
         connection?.copy.receive(frame.data);
         return;
       case FrameKind.FRAME_KIND_HALF_CLOSE:
-        connection?.copy.halfClose();
+        connection?.copy.halfClose(decodeHead(HalfClosed.decode, frame.head).isUnanswered);
         return;
       case FrameKind.FRAME_KIND_GAP:
         if (!decodeHead(Gap.decode, frame.head).isAnswer) connection?.copy.cut();
@@ -309,10 +311,10 @@ export class Incoming {
         this.#heldBytes += bytes;
       },
       unread: this.#unread,
+      answering: this.#answering.of(port),
       again: () => this.#delivery.bring(copy, port, arrived),
     };
     const secure = arrived.tls === undefined ? null : this.#options.tls?.secureFor(Number(port), arrived.tls);
-    const mayBeHttp2 = answers === undefined;
     const copy: Arrival = isDatagram
       ? new DatagramCopy(common)
       : new Copy({
@@ -320,7 +322,7 @@ export class Incoming {
           ...streams,
           answers,
           isForRequests: arrived.isForRequests,
-          mayBeHttp2,
+          mayBeHttp2: answers === undefined,
           secure: secure ?? null,
         });
     this.#connections.set(frame.id, { port, copy, answers });
@@ -340,11 +342,11 @@ export class Incoming {
     return { to: reachable(listener), askedPort: listener.asked.port };
   }
 
-  #ended({ port, copy, answers }: Connection, { reason }: Ended): void {
+  #ended({ port, copy, answers }: Connection, { reason, isUnanswered }: Ended): void {
     if (reason === EndReason.END_REASON_SERVICE_LOST) {
       this.tally.lostAt(port, LossReason.LOSS_REASON_SERVICE_LOST, 1);
     }
-    copy.end(answers === undefined && reason === EndReason.END_REASON_PEER_RESET);
+    copy.end(answers === undefined && reason === EndReason.END_REASON_PEER_RESET, isUnanswered);
   }
 
   #grant(id: number, copy: Arrival, bytes: number): void {

@@ -13,6 +13,7 @@ import {
   Ended,
   EndReason,
   Gap,
+  HalfClosed,
   LossReason,
   Renewed,
   Subscribe,
@@ -159,8 +160,8 @@ export class ScriptedArrivals {
     this.send(id, FrameKind.FRAME_KIND_DATA, undefined, Buffer.from(data as Uint8Array));
   }
 
-  halfClose(id: number): void {
-    this.send(id, FrameKind.FRAME_KIND_HALF_CLOSE);
+  halfClose(id: number, isUnanswered = false): void {
+    this.send(id, FrameKind.FRAME_KIND_HALF_CLOSE, HalfClosed.encode({ isUnanswered }).finish());
   }
 
   gap(id: number, bytes: number): void {
@@ -169,8 +170,8 @@ export class ScriptedArrivals {
     this.send(id, FrameKind.FRAME_KIND_GAP, head);
   }
 
-  end(id: number, reason: EndReason = EndReason.END_REASON_CLOSED): void {
-    const head = Ended.encode({ reason, error: undefined, bytes: 0n, lostBytes: 0n, atNs: 2n }).finish();
+  end(id: number, reason: EndReason = EndReason.END_REASON_CLOSED, isUnanswered = false): void {
+    const head = Ended.encode({ reason, error: undefined, bytes: 0n, lostBytes: 0n, atNs: 2n, isUnanswered }).finish();
     this.send(id, FrameKind.FRAME_KIND_ENDED, head);
   }
 

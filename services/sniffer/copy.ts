@@ -4,7 +4,7 @@
 import { SendCredit } from '#proto/credits.ts';
 import { type Frame, MAX_DATA_BYTES, makeFrame, NO_BYTES } from '#proto/frame.ts';
 import { FrameKind } from '#proto/gen/v1/frame.ts';
-import { Ended, EndReason, Gap, LossReason } from '#proto/gen/v1/incoming.ts';
+import { Ended, EndReason, Gap, HalfClosed, LossReason } from '#proto/gen/v1/incoming.ts';
 import type { Counts } from './counts.ts';
 import type { Outlet } from './outlet.ts';
 
@@ -24,8 +24,8 @@ export interface CopyShare {
 
 type Mark =
   | { kind: 'gap'; bytes: number; datagrams: number; reason: LossReason; isAnswer: boolean }
-  | { kind: 'half-close'; isAnswer: boolean }
-  | { kind: 'ended'; reason: EndReason; atNs: bigint };
+  | { kind: 'half-close'; isAnswer: boolean; isUnanswered: boolean }
+  | { kind: 'ended'; reason: EndReason; atNs: bigint; isUnanswered: boolean };
 
 type Item = { kind: 'bytes'; bytes: Buffer; isAnswer: boolean } | Mark;
 
@@ -97,15 +97,15 @@ export class Copy {
     this.#add({ kind: 'gap', bytes, datagrams, reason, isAnswer });
   }
 
-  halfClose(isAnswer: boolean): void {
-    if (!this.#hasEnd) this.#add({ kind: 'half-close', isAnswer });
+  halfClose(isAnswer: boolean, isUnanswered = false): void {
+    if (!this.#hasEnd) this.#add({ kind: 'half-close', isAnswer, isUnanswered });
   }
 
   /** After what waits. */
-  end(reason: EndReason, atNs: bigint): void {
+  end(reason: EndReason, atNs: bigint, isUnanswered = false): void {
     if (this.#hasEnd) return;
     this.#hasEnd = true;
-    this.#add({ kind: 'ended', reason, atNs });
+    this.#add({ kind: 'ended', reason, atNs, isUnanswered });
   }
 
   /** The client wants no more of it. */
@@ -113,7 +113,8 @@ export class Copy {
     if (this.#isOver) return;
     this.#drop();
     this.#hasEnd = true;
-    this.#sendItem({ kind: 'ended', reason: EndReason.END_REASON_CLIENT_RESET, atNs: now() });
+    const reason = EndReason.END_REASON_CLIENT_RESET;
+    this.#sendItem({ kind: 'ended', reason, atNs: now(), isUnanswered: false });
   }
 
   /** Nobody is there any more. */
@@ -230,8 +231,11 @@ export class Copy {
 
   #frameOf(item: Mark): Frame {
     switch (item.kind) {
-      case 'half-close':
-        return makeFrame(this.id, item.isAnswer ? FrameKind.FRAME_KIND_ANSWER : FrameKind.FRAME_KIND_HALF_CLOSE);
+      case 'half-close': {
+        if (item.isAnswer) return makeFrame(this.id, FrameKind.FRAME_KIND_ANSWER);
+        const head = HalfClosed.encode({ isUnanswered: item.isUnanswered }).finish();
+        return makeFrame(this.id, FrameKind.FRAME_KIND_HALF_CLOSE, head);
+      }
       case 'gap': {
         const { bytes, datagrams, reason, isAnswer } = item;
         const offset = BigInt(this.#offsetOf(isAnswer));
@@ -245,6 +249,7 @@ export class Copy {
           bytes: BigInt(this.#sentBytes),
           lostBytes: BigInt(this.#lostBytes),
           atNs: item.atNs,
+          isUnanswered: item.isUnanswered,
         }).finish();
         return makeFrame(this.id, FrameKind.FRAME_KIND_ENDED, head);
       }

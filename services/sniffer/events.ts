@@ -25,8 +25,9 @@ export interface FlowEvents {
   onBytes(flow: number, isAnswer: boolean, bytes: Buffer): void;
   /** 0 bytes: it is not known how many. `NOT_WANTED` is no loss. */
   onGap(flow: number, isAnswer: boolean, bytes: number, reason: number): void;
-  onHalfClose(flow: number, isAnswer: boolean, atNs: bigint): void;
-  onClose(flow: number, reason: EndReason, atNs: bigint): void;
+  /** `isUnanswered`: the peer has asked something that the target has not answered. */
+  onHalfClose(flow: number, isAnswer: boolean, atNs: bigint, isUnanswered: boolean): void;
+  onClose(flow: number, reason: EndReason, atNs: bigint, isUnanswered: boolean): void;
   /** One that is not copied, and why. */
   onOlder(flow: number, addresses: FlowAddresses, reason: LossReason): void;
   /** What it carried. */
@@ -65,6 +66,7 @@ export function readEvents(batch: Buffer, events: FlowEvents): void {
     const type = batch[at];
     const isAnswer = batch[at + 1] === 1;
     const reason = batch[at + 2] as number;
+    const isUnanswered = batch[at + 3] === 1;
     const flow = batch.readUInt32LE(at + 4);
     const bytes = batch.readUInt32LE(at + 8);
     const payload = at + HEAD_BYTES;
@@ -79,10 +81,10 @@ export function readEvents(batch: Buffer, events: FlowEvents): void {
         events.onGap(flow, isAnswer, Number(batch.readBigUInt64LE(at + 16)), reason);
         break;
       case TYPE.HALF_CLOSE:
-        events.onHalfClose(flow, isAnswer, batch.readBigUInt64LE(at + 16));
+        events.onHalfClose(flow, isAnswer, batch.readBigUInt64LE(at + 16), isUnanswered);
         break;
       case TYPE.CLOSE:
-        events.onClose(flow, endReason(reason), batch.readBigUInt64LE(at + 16));
+        events.onClose(flow, endReason(reason), batch.readBigUInt64LE(at + 16), isUnanswered);
         break;
       case TYPE.OLDER:
         events.onOlder(flow, readAddresses(batch, payload), lossReason(reason));

@@ -16,8 +16,9 @@ export interface Selection {
   readonly isOver: boolean;
   bytes(bytes: Buffer, isAnswer: boolean): void;
   gap(bytes: number, reason: number, isAnswer: boolean): void;
-  halfClose(isAnswer: boolean): void;
-  close(reason: EndReason, atNs: bigint): void;
+  /** `isUnanswered`: of the peer, that has asked something which the target has not answered. */
+  halfClose(isAnswer: boolean, isUnanswered?: boolean): void;
+  close(reason: EndReason, atNs: bigint, isUnanswered?: boolean): void;
 }
 
 export function select(subscription: Subscription, addresses: FlowAddresses, atNs: bigint): Selection {
@@ -80,12 +81,12 @@ class Everything implements Selection {
     if (!isAnswer || this.#wantsAnswers) this.#copy.gap(bytes, lossReason(reason), isAnswer);
   }
 
-  halfClose(isAnswer: boolean): void {
-    if (!isAnswer || this.#wantsAnswers) this.#copy.halfClose(isAnswer);
+  halfClose(isAnswer: boolean, isUnanswered?: boolean): void {
+    if (!isAnswer || this.#wantsAnswers) this.#copy.halfClose(isAnswer, isUnanswered);
   }
 
-  close(reason: EndReason, atNs: bigint): void {
-    this.#copy.end(reason, atNs);
+  close(reason: EndReason, atNs: bigint, isUnanswered?: boolean): void {
+    this.#copy.end(reason, atNs, isUnanswered);
   }
 }
 
@@ -122,18 +123,18 @@ class EitherHttp2 implements Selection {
     else this.#other.gap(bytes, reason, false);
   }
 
-  halfClose(isAnswer: boolean): void {
+  halfClose(isAnswer: boolean, isUnanswered?: boolean): void {
     if (isAnswer) return;
     if (this.#isHttp2 === null) this.#settle(false);
     if (this.#http2 !== null) this.#http2.halfClose();
-    else this.#other.halfClose(false);
+    else this.#other.halfClose(false, isUnanswered);
   }
 
-  close(reason: EndReason, atNs: bigint): void {
+  close(reason: EndReason, atNs: bigint, isUnanswered?: boolean): void {
     if (this.#isHttp2 === null) this.#settle(false);
     this.#http2?.close(reason, atNs);
     // Of HTTP/2: a connection on which no request has come.
-    this.#other.close(reason, atNs);
+    this.#other.close(reason, atNs, isUnanswered);
   }
 
   #recognise(bytes: Buffer): void {

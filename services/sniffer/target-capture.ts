@@ -165,15 +165,15 @@ export class TargetCapture implements FlowEvents {
     for (const selection of state.selections) selection.gap(bytes, reason, isAnswer);
   }
 
-  onHalfClose(flow: number, isAnswer: boolean): void {
-    for (const selection of this.#flows.get(flow)?.selections ?? []) selection.halfClose(isAnswer);
+  onHalfClose(flow: number, isAnswer: boolean, _atNs: bigint, isUnanswered: boolean): void {
+    for (const selection of this.#flows.get(flow)?.selections ?? []) selection.halfClose(isAnswer, isUnanswered);
   }
 
-  onClose(flow: number, reason: EndReason, atNs: bigint): void {
+  onClose(flow: number, reason: EndReason, atNs: bigint, isUnanswered: boolean): void {
     const state = this.#flows.get(flow);
     if (state === undefined) return;
     this.#flows.delete(flow);
-    for (const selection of state.selections) selection.close(reason, atNs);
+    for (const selection of state.selections) selection.close(reason, atNs, isUnanswered);
   }
 
   onOlder(flow: number, addresses: FlowAddresses, reason: LossReason): void {

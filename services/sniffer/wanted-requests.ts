@@ -74,13 +74,13 @@ export class WantedRequests implements Selection {
     this.#lose(bytes, lossReason(reason));
   }
 
-  halfClose(): void {
-    this.#copy?.halfClose(false);
+  halfClose(_isAnswer: boolean, isUnanswered?: boolean): void {
+    this.#copy?.halfClose(false, isUnanswered);
   }
 
-  close(reason: EndReason, atNs: bigint): void {
+  close(reason: EndReason, atNs: bigint, isUnanswered?: boolean): void {
     if (this.#held !== null) this.#decide(this.#held, false);
-    this.#copy?.end(reason, atNs);
+    this.#copy?.end(reason, atNs, isUnanswered);
   }
 
   #take(piece: RequestPiece): void {

@@ -244,6 +244,7 @@ export class TakenConnection implements Endpoint {
       bytes: this.#bytes,
       lostBytes: 0n,
       atNs: nowNs(),
+      isUnanswered: false,
     }).finish();
     send(makeFrame(id, FrameKind.FRAME_KIND_ENDED, head));
     // What was sent and not granted again: the id is over, and nobody grants on it any more.

@@ -61,4 +61,29 @@ describe.skipIf(!can.root.yes)(`a mirrored connection (${can.root.why})`, () => 
     },
     DEADLINE_MS,
   );
+
+  test(
+    'of HTTP ends when its peer gives up a target that does not answer',
+    async () => {
+      const { target, beyond, serve, run } = network as TargetNetwork;
+      const server: Peer = await serve(target, ['python3', fixture('ends_heard.py'), `${PORT}`]);
+      harness = new ExecHarness();
+      const config = path.join(harness.folder, 'mirrord.json');
+      const feature = { network: { incoming: 'mirror', outgoing: false, dns: false }, fs: 'local' };
+      writeFileSync(config, JSON.stringify({ feature }));
+      const program = ['python3', fixture('ends_heard.py'), `${PORT}`];
+      const local = harness.start(['exec', '-t', `pid/${target.pid}`, '-f', config, '--', ...program]);
+      await local.complained(`mirroring port ${PORT}`);
+      const givingUp = run(beyond, `curl -sS --max-time 1 http://10.99.0.1:${PORT}/`);
+      await expect(givingUp).rejects.toThrow('timed out');
+      const truth = await server.line('went');
+      const endedMs = performance.now();
+      await local.said(truth);
+      // Less than an answer is waited for, which nobody gives.
+      expect(performance.now() - endedMs).toBeLessThan(5_000);
+      process.kill(local.pid, 'SIGTERM');
+      expect((await local.outcome).stderr).not.toContain('lost');
+    },
+    DEADLINE_MS,
+  );
 });

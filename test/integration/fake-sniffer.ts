@@ -92,7 +92,14 @@ function onSession({ stream }: IncomingSession): SessionHandlers {
           return;
         case FrameKind.FRAME_KIND_RESET: {
           const reason = EndReason.END_REASON_CLIENT_RESET;
-          const head = Ended.encode({ reason, error: undefined, bytes: 11n, lostBytes: 0n, atNs: 2n }).finish();
+          const head = Ended.encode({
+            reason,
+            error: undefined,
+            bytes: 11n,
+            lostBytes: 0n,
+            atNs: 2n,
+            isUnanswered: false,
+          }).finish();
           send(frame.id, FrameKind.FRAME_KIND_ENDED, head);
           return;
         }

@@ -63,7 +63,7 @@ export const FrameKind = {
    * to 16 KiB of its credit may go before CONNECTED tells it.
    */
   FRAME_KIND_DATA: 50,
-  /** FRAME_KIND_HALF_CLOSE - The sender's direction has ended in order (FIN); the other goes on. head: empty. */
+  /** FRAME_KIND_HALF_CLOSE - The sender's direction has ended in order (FIN); the other goes on. head: empty, or HalfClosed (incoming.proto). */
   FRAME_KIND_HALF_CLOSE: 51,
   /**
    * FRAME_KIND_RESET - The connection is over at once in both directions, as by RST, or never came to be. head: ErrorDetail. After it, or

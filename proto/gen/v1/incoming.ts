@@ -371,6 +371,12 @@ export interface Gap {
   isAnswer: boolean;
 }
 
+/** Of HALF_CLOSE where a copy arrives. */
+export interface HalfClosed {
+  /** The peer has ended behind a request that the target had not answered: it has gone, and waits for nothing. */
+  isUnanswered: boolean;
+}
+
 /** Why a connection is over, and what it was. The last frame of its id. */
 export interface Ended {
   reason: EndReason;
@@ -384,6 +390,8 @@ export interface Ended {
   lostBytes: bigint;
   /** When the end came: nanoseconds since the epoch, by the clock of the target's machine. */
   atNs: bigint;
+  /** As in HalfClosed. */
+  isUnanswered: boolean;
 }
 
 /** The sum of a subscription. What was lost is counted once, by reason. */
@@ -1735,8 +1743,54 @@ export const Gap: MessageFns<Gap> = {
   },
 };
 
+function createBaseHalfClosed(): HalfClosed {
+  return { isUnanswered: false };
+}
+
+export const HalfClosed: MessageFns<HalfClosed> = {
+  encode(message: HalfClosed, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.isUnanswered !== false) {
+      writer.uint32(8).bool(message.isUnanswered);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): HalfClosed {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseHalfClosed();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.isUnanswered = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
 function createBaseEnded(): Ended {
-  return { reason: 0, error: undefined, bytes: 0n, lostBytes: 0n, atNs: 0n };
+  return { reason: 0, error: undefined, bytes: 0n, lostBytes: 0n, atNs: 0n, isUnanswered: false };
 }
 
 export const Ended: MessageFns<Ended> = {
@@ -1764,6 +1818,9 @@ export const Ended: MessageFns<Ended> = {
         throw new globalThis.Error("value provided for field message.atNs of type uint64 too large");
       }
       writer.uint32(40).uint64(message.atNs);
+    }
+    if (message.isUnanswered !== false) {
+      writer.uint32(48).bool(message.isUnanswered);
     }
     return writer;
   },
@@ -1819,6 +1876,14 @@ export const Ended: MessageFns<Ended> = {
             }
 
             message.atNs = reader.uint64() as bigint;
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.isUnanswered = reader.bool();
             continue;
           }
         }

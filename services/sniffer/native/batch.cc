@@ -150,6 +150,7 @@ void Batch::on_half_close(const Flow &flow, Direction direction, uint64_t at_ns)
 	pass(flow.id);
 	EventHead *head = append(EventType::HALF_CLOSE, flow.id, nullptr, 0);
 	head->direction = static_cast<uint8_t>(direction);
+	head->flags = flow.is_unanswered;
 	head->number = at_ns;
 }
 
@@ -157,6 +158,7 @@ void Batch::on_close(const Flow &flow, End reason, uint64_t at_ns)
 {
 	pass(flow.id);
 	EventHead *head = append(EventType::CLOSE, flow.id, nullptr, 0);
+	head->flags = flow.is_unanswered;
 	head->reason = static_cast<uint8_t>(reason);
 	head->number = at_ns;
 }

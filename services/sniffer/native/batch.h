@@ -17,8 +17,8 @@ enum class EventType : uint8_t {
 	OPEN = 1,	 // payload: EventAddresses
 	BYTES = 2,	 // payload: the bytes, or one datagram
 	GAP = 3,	 // `number`: how many, 0 for unknown
-	HALF_CLOSE = 4,	 // `number`: time
-	CLOSE = 5,	 // `number`: time
+	HALF_CLOSE = 4,	 // `number`: time; `flags`: 1 where the target owes an answer
+	CLOSE = 5,	 // likewise
 	OLDER = 6,	 // payload: EventAddresses
 	OLDER_CLOSE = 7, // `number`: bytes it carried
 	NO_ROOM = 8,	 // payload: EventAddresses

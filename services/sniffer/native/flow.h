@@ -23,6 +23,18 @@ enum class End : uint8_t { CLOSED = 1, PEER_RESET = 2, TARGET_RESET = 3, IDLE = 
 struct Flow {
 	Flow(const FlowKey &key, uint32_t id) : key(key), id(id) {}
 
+	// Of what the peer sends: what it had of the target's answers when it asked last tells at its end whether there was one.
+	// `is_new`: it brings bytes that were not there before.
+	void note_answers(const Segment &segment, bool is_new)
+	{
+		if (is_new) {
+			has_asked = true;
+			acknowledged_when_asking = segment.acknowledged;
+		}
+		if (segment.flags & TCP_ACK && segment.flags & (TCP_FIN | TCP_RST))
+			is_unanswered = has_asked && segment.acknowledged == acknowledged_when_asking;
+	}
+
 	const FlowKey key;
 	const uint32_t id;
 	FlowState state = FlowState::OPENING;
@@ -33,6 +45,9 @@ struct Flow {
 	bool has_target_fin = false;
 	bool is_muted = false;	       // an IGNORED one whose copies are over
 	bool has_peer_fin = false;     // of a muted one
+	bool has_asked = false;
+	bool is_unanswered = false;    // the peer has ended behind a request that the target has not answered
+	uint32_t acknowledged_when_asking = 0;
 	bool is_waiting = false;       // in the tracker's list of flows with a hole
 	uint32_t first_sequence[2] = {0, 0}; // of the SYNs
 	uint32_t interface = 0;

@@ -61,6 +61,8 @@ class Stream {
 	bool has_hole() const { return !has_ended_ && (!pieces_.empty() || has_fin_); }
 	uint64_t offset() const { return next_; }
 	uint32_t sequence() const { return first_sequence_ + static_cast<uint32_t>(next_); }
+	// `end` is where a segment ends.
+	bool brings_new(uint32_t end) const { return !has_started() || static_cast<int32_t>(end - sequence()) > 0; }
 	// True for a segment of this stream, also for an old one.
 	bool is_near(uint32_t sequence) const;
 

@@ -281,6 +281,8 @@ void Tracker::carry(Flow &flow, const Segment &segment, Direction direction, Now
 {
 	Stream &stream = stream_of(flow, direction);
 	Stream &opposite = stream_of(flow, other(direction));
+	if (direction == Direction::TO_TARGET)
+		flow.note_answers(segment, segment.bytes > 0 && stream.brings_new(segment.sequence + segment.bytes));
 	if (segment.flags & TCP_RST) {
 		// One out of place is answered by the receiver and ends nothing (RFC 5961 section 3).
 		if (stream.has_started() && !stream.is_near(segment.sequence))

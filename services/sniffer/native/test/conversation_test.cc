@@ -91,6 +91,47 @@ void random_conversations(unsigned seed, bool may_lose)
 	EQUAL(s.tracker.counters().connections, uint64_t{8});
 }
 
+// What the peer has of the target's answers when it asks and when it ends.
+void unanswered()
+{
+	tap::test("a peer that ends behind a request says whether the target had answered it", [] {
+		struct Step {
+			uint8_t flags;
+			uint32_t sequence, acknowledged;
+			const char *payload;
+		};
+		struct Case {
+			std::vector<Step> steps;
+			const char *told;
+		};
+		for (const Case &one : std::vector<Case>{
+			     {{{PUSH, 1001, 5001, "ask"}, {END, 1004, 5001, ""}}, "1>ask 1>fin-unanswered"},
+			     {{{PUSH, 1001, 5001, "ask"}, {END, 1004, 5101, ""}}, "1>ask 1>fin"},
+			     {{{END, 1001, 5001, ""}}, "1>fin"},
+			     {{{END, 1001, 5001, "ask"}}, "1>ask 1>fin-unanswered"},
+			     // The second of two; a request that comes again with what was answered meanwhile.
+			     {{{PUSH, 1001, 5001, "ask"}, {PUSH, 1004, 5101, "more"}, {END, 1008, 5101, ""}},
+			      "1>ask 1>more 1>fin-unanswered"},
+			     {{{PUSH, 1001, 5001, "ask"}, {PUSH, 1001, 5101, "ask"}, {END, 1004, 5101, ""}}, "1>ask 1>fin"},
+			     // Resets; one without an acknowledgement says nothing.
+			     {{{PUSH, 1001, 5001, "ask"}, {TCP_RST | TCP_ACK, 1004, 5001, ""}}, "1>ask 1peer-reset-unanswered"},
+			     {{{PUSH, 1001, 5001, "ask"}, {TCP_RST | TCP_ACK, 1004, 5101, ""}}, "1>ask 1peer-reset"},
+			     {{{PUSH, 1001, 5001, "ask"}, {TCP_RST, 1004, 0, ""}}, "1>ask 1peer-reset"},
+		     }) {
+			Scene s;
+			s.lines.says_owed = true;
+			s.shake_hands();
+			for (const Step &step : one.steps) {
+				const std::string payload = step.payload;
+				Segment segment = s.make(Direction::TO_TARGET, step.flags, step.sequence, 0, payload, 40000);
+				segment.acknowledged = step.acknowledged;
+				s.tracker.segment(segment, s.now);
+			}
+			EQUAL(s.lines.take(), std::string("1open ") + one.told);
+		}
+	});
+}
+
 void properties()
 {
 	tap::test("300 damaged mixtures of 8 conversations come out as they were sent", [] {
@@ -107,6 +148,7 @@ void properties()
 
 int main()
 {
+	unanswered();
 	properties();
 	return tap::done();
 }

@@ -17,6 +17,7 @@ class Lines final : public TrackerSink {
 	std::string text;
 	std::map<uint32_t, std::string> bytes[2];
 	uint64_t lost = 0;
+	bool says_owed = false;
 
 	void on_open(const Flow &flow) override
 	{
@@ -33,11 +34,11 @@ class Lines final : public TrackerSink {
 		lost += count;
 		say(flow, arrow(direction) + "[" + std::to_string(count) + ":" + std::to_string(static_cast<int>(reason)) + "]");
 	}
-	void on_half_close(const Flow &flow, Direction direction, uint64_t) override { say(flow, arrow(direction) + "fin"); }
+	void on_half_close(const Flow &flow, Direction direction, uint64_t) override { say(flow, arrow(direction) + "fin" + owed(flow, direction)); }
 	void on_close(const Flow &flow, End reason, uint64_t) override
 	{
 		const char *names[] = {"?", "closed", "peer-reset", "target-reset", "idle"};
-		say(flow, names[static_cast<int>(reason)]);
+		say(flow, names[static_cast<int>(reason)] + (reason == End::PEER_RESET ? owed(flow, Direction::TO_TARGET) : ""));
 	}
 	void on_older(const Flow &flow, Loss reason) override
 	{
@@ -56,6 +57,10 @@ class Lines final : public TrackerSink {
 	}
 
       private:
+	std::string owed(const Flow &flow, Direction direction) const
+	{
+		return says_owed && direction == Direction::TO_TARGET && flow.is_unanswered ? "-unanswered" : "";
+	}
 	static std::string arrow(Direction direction) { return direction == Direction::TO_TARGET ? ">" : "<"; }
 	void say(const Flow &flow, const std::string &what) { text += std::to_string(flow.id) + what + " "; }
 };
