@@ -7,6 +7,7 @@ import { AppError } from '#proto/errors.ts';
 import { mintToken, newSessionId, parseSessionKey, proofOfKey, proofOfReturn } from '#proto/token.ts';
 import type { DirectSession } from './direct-way.ts';
 import { type EmbeddedOptions, startEmbedded } from './embedded.ts';
+import type { Mount } from './kube/mounts.ts';
 import type { Log } from './log.ts';
 import type { LocalTarget } from './target.ts';
 
@@ -24,6 +25,8 @@ export interface Backend {
   readonly target: LocalTarget;
   /** Of a target that has successors: which one this is. */
   readonly place?: { readonly id: string; readonly text: string };
+  /** Volumes of the target, where it is a container of a pod. */
+  readonly mounts?: readonly Mount[];
   /** Once the session is open: what it makes better then, and says. */
   readonly onOpened?: (session: DirectSession) => Promise<string>;
   /** True when we started it, and so are the ones who end it. */

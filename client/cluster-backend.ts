@@ -13,6 +13,7 @@ import type { Backend } from './backend.ts';
 import type { Config } from './config/schema/root.ts';
 import { DirectWay } from './direct-way.ts';
 import type { KubeApi } from './kube/api.ts';
+import { mountsOf } from './kube/mounts.ts';
 import type { Pod } from './kube/objects.ts';
 import { openKubeApi } from './kube/open.ts';
 import { chooseContainer } from './kube/pod-choice.ts';
@@ -101,6 +102,7 @@ async function reachWith(options: ClusterOptions, api: KubeApi): Promise<Backend
     address: `pod ${namespace}/${pod.name}`,
     token,
     prove: (attempt, received) => proofOfReturn(privateKey, token, attempt, received),
+    ...(found === null ? {} : { mounts: mountsOf(found.object, found.container) }),
     place: { id: stand.containerId, text: `pod ${stand.pod}` },
     connect: way.connect,
     ...(settings.isDirect ? { onOpened: async (session) => way.take(session, await podAddress()) } : {}),

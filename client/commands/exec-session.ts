@@ -1,10 +1,15 @@
 // The session of `mirrord exec`: what it is opened with, and what the user is told of its life.
 
+import { AppError } from '#proto/errors.ts';
 import type { ServiceBack } from '#proto/gen/v1/session.ts';
 import type { Backend } from '../backend.ts';
+import type { Config } from '../config/schema/root.ts';
 import { renewalOf } from '../interruption.ts';
 import { printable } from '../printable.ts';
 import type { Session, SessionOptions } from '../session.ts';
+import type { Signals } from '../signals.ts';
+import { isLocal, type Target } from '../target.ts';
+import type { Terminal } from '../terminal.ts';
 import type { Parts, Run } from './exec.ts';
 
 const OPEN_DEADLINE_MS = 15_000;
@@ -68,4 +73,36 @@ export function filesLostText({ filesLost, filesLostCount = 0 }: ServiceBack): s
   const named = filesLost.map((path) => printable(Buffer.from(path).toString()));
   const more = filesLostCount > named.length ? ` and ${filesLostCount - named.length} more` : '';
   return `the agent's fs-env ended and is back; open files that are not what they were answer EIO: ${named.join(', ')}${more}`;
+}
+
+/** Nothing arrives where there is no target. */
+export function configFor(target: Target, config: Config): Config {
+  if (target.kind !== 'targetless') return config;
+  const { feature } = config;
+  const incoming = { ...feature.network.incoming, mode: 'off' as const };
+  return { ...config, feature: { ...feature, network: { ...feature.network, incoming } } };
+}
+
+/** What the cluster's administrators have written down for all who name it. */
+export async function withProfile(
+  target: Target,
+  config: Config,
+  { env, isErrTty }: Terminal,
+  signals: Signals,
+): Promise<Config> {
+  const { profile } = config;
+  if (profile === null) return config;
+  if (isLocal(target)) {
+    throw new AppError('CONFIG_INVALID', 'profile: the target is on this machine, and profiles are in clusters');
+  }
+  const [{ openKubeApi }, { applyProfile }] = await Promise.all([
+    import('../kube/open.ts'),
+    import('../kube/profile.ts'),
+  ]);
+  const api = await openKubeApi({ config, env, isInteractive: isErrTty });
+  try {
+    return await applyProfile({ api, profile, config, signal: signals.abortSignal });
+  } finally {
+    await api.close();
+  }
 }

@@ -25,7 +25,7 @@ import { SessionRecord } from '../sessions/record.ts';
 import { Signals } from '../signals.ts';
 import { formatTarget, isLocal, parseTarget, type Target } from '../target.ts';
 import { describeBackground, exit, type Outcome, type Terminal } from '../terminal.ts';
-import { type Hooks, openSession } from './exec-session.ts';
+import { configFor, type Hooks, openSession, withProfile } from './exec-session.ts';
 
 /** Marks the local process and its children, for the refusal of a run inside a run. */
 const SESSION_MARK = 'MIRRORD_SESSION_ID';
@@ -124,15 +124,11 @@ async function prepare(given: {
   const target = parseTarget(config.target.path ?? (await askForTarget(config, terminal, signals)));
   const executable = requireExecutable(command, pathAfterOverrides(config, env), cwd);
   const parts = { terminal, target, executable, progress, log, signals };
-  return { ...parts, command: args.words, config: configFor(target, config) };
-}
-
-/** Nothing arrives where there is no target. */
-function configFor(target: Target, config: Config): Config {
-  if (target.kind !== 'targetless') return config;
-  const { feature } = config;
-  const incoming = { ...feature.network.incoming, mode: 'off' as const };
-  return { ...config, feature: { ...feature, network: { ...feature.network, incoming } } };
+  return {
+    ...parts,
+    command: args.words,
+    config: configFor(target, await withProfile(target, config, terminal, signals)),
+  };
 }
 
 async function askForTarget(config: Config, terminal: Terminal, signals: Signals): Promise<string> {
@@ -174,9 +170,10 @@ async function loadParts() {
       import('../incoming/open-incoming.ts'),
       import('../follow-target.ts'),
       import('../layer/kernel-answers.ts'),
+      import('../volumes.ts'),
     ]);
-  const [network, names, incoming, follow, { KernelAnswers }] = others;
-  const files = { Files, FileRules, KernelAnswers };
+  const [network, names, incoming, follow, { KernelAnswers }, { withVolumes }] = others;
+  const files = { Files, FileRules, KernelAnswers, withVolumes };
   return { dial, Session, launch, ...files, buildEnvironment, ...network, ...names, ...incoming, ...follow };
 }
 
@@ -203,7 +200,8 @@ async function runWith(run: Run): Promise<Outcome> {
     if (backend.onOpened !== undefined) progress.info(await backend.onOpened(session));
     const facts = sessionFacts(formatTarget(target), run.config);
     record = SessionRecord.open(run.terminal.env, session.sessionId, facts, backend.tellPorts);
-    return await runProcess({ ...run, record }, followed.session, backend.folder, parts);
+    const config = parts.withVolumes(run.config, backend.mounts ?? [], ruleContext(run), progress);
+    return await runProcess({ ...run, config, record }, followed.session, backend.folder, parts);
   } catch (error) {
     log.attach('agent', await (followed ?? backend).agentLog());
     throw error;

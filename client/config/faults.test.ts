@@ -115,7 +115,6 @@ test.each([
   ['{"experimental": {"latency": {"transmit_delay": 5}}}', 'needs artificial delay'],
   ['{"agent": {"metrics": "9000"}}', 'agent.metrics (line 1): found the text "9000", wants an address and a port'],
   ['{"agent": {"metrics": "::1:9000"}}', 'wants an address and a port, such as 0.0.0.0:9000 or [::]:9000'],
-  ['{"profile": "x"}', 'needs Kubernetes'],
   ['{"feature": {"copy_target": true}}', 'requires the operator, which this product does not have'],
   ['{"feature": {"db_branches": []}}', 'requires the operator'],
   ['{"feature": {"split_queues": {}}}', 'requires the operator'],

@@ -1,6 +1,6 @@
 // feature: what of the target the local process gets.
 
-import { key, operatorOnly, planned, section, toggle } from './dsl.ts';
+import { key, noEffect, operatorOnly, section, toggle } from './dsl.ts';
 import { featureEnv } from './feature-env.ts';
 import { featureFs } from './feature-fs.ts';
 import { featureNetwork } from './feature-network.ts';
@@ -17,10 +17,14 @@ export const feature = section('What the local process has of the target.', {
       true,
       "The AWS identity is the target's: AWS_PROFILE is unset and ~/.aws looked for in the temporary directory.",
     ),
-    auto_mount: key(bool, false, "Volumes of the target's pod are read in the target.", {
-      status: planned('Kubernetes'),
+    auto_mount: key(
+      bool,
+      true,
+      "With `fs.mode` `localwithoverrides`, what is mounted in the target's container is read there as if `fs.read_only` named it, but what `fs.local` names and what holds the home, working or temporary folder. With other modes it is read there anyway.",
+    ),
+    turbo: key(bool, false, 'Next.js connects to this machine as itself.', {
+      status: noEffect('what the local process or a child of it listens on is reached here, whatever the program'),
     }),
-    turbo: key(bool, false, 'Next.js connects to this machine as itself.', { status: planned('the outgoing network') }),
   }),
   copy_target: section(
     'Run against a copy of the target.',

@@ -8,7 +8,6 @@ import { container, externalProxy, internalProxy } from './processes.ts';
 import { targetShort } from './target.ts';
 import { bool, nameList, nonEmptyText, optional, text, u32, u64 } from './values.ts';
 
-const KUBERNETES = planned('Kubernetes');
 const NOT_SKIPPED = noEffect(
   'the layer watches the whole tree of processes and cannot leave one out by its name; ' +
     'paths that shall stay here are named by feature.fs.local',
@@ -83,7 +82,11 @@ export const root = section('The configuration of a session.', {
   use_proxy: key(bool, true, "Reach the cluster's API through HTTP_PROXY and HTTPS_PROXY.", {
     env: ['MIRRORD_PROXY'],
   }),
-  profile: key(optional(nonEmptyText), null, 'Profile of the cluster that changes features.', { status: KUBERNETES }),
+  profile: key(
+    optional(nonEmptyText),
+    null,
+    "Profile of the cluster that changes how a session uses the network: `NAME` (MirrordClusterProfile), or `NAMESPACE/NAME` (MirrordProfile) of the target's namespace.",
+  ),
   startup_retry: section("How often a failed call to the cluster's API is tried again while starting.", {
     min_ms: key(u64, 500, 'Wait before the first retry, milliseconds.'),
     max_ms: key(u64, 5000, 'Longest wait, milliseconds.'),
