@@ -51,14 +51,19 @@ function listenAddress(name: string, folderName: string, file: string): Reader<s
   };
 }
 
-/** A server that may count what it has done. */
-type Countable = SessionServer & Readonly<{ stats?: () => Readonly<Record<string, number>> }>;
+type Served = SessionServer &
+  Readonly<{
+    /** What it has done. */
+    stats?: () => Readonly<Record<string, number>>;
+    /** Before `close`: what others have on its way through it comes to its end, within a second or two. */
+    retire?: () => Promise<void>;
+  }>;
 
 export type ServiceOptions<Own extends Record<string, Reader<unknown>>> = Readonly<{
   service: ServiceName;
   /** On top of the common ones. */
   settings: Own;
-  open: (settings: CommonSettings & SettingsOf<Own>, logger: Logger) => Promise<Countable>;
+  open: (settings: CommonSettings & SettingsOf<Own>, logger: Logger) => Promise<Served>;
 }>;
 
 /** Runs until it is told to end. @returns the exit code; an error has been said on the log, or on stderr before there was one */
@@ -95,10 +100,11 @@ async function start(
   settings: CommonSettings,
   shutdown: Shutdown,
   logger: Logger,
-  opening: Promise<Countable>,
+  opening: Promise<Served>,
 ): Promise<string> {
   const server = await opening;
   shutdown.onClose('server', () => server.close());
+  shutdown.onClose('what passes through', () => server.retire?.());
   const bus = await Bus.connect({
     url: settings.natsUrl,
     name: `mirrord-${service}`,

@@ -17,7 +17,8 @@ export interface StealerOptions {
   redirect?: Way;
 }
 
-export type StealerServer = SessionServer & Readonly<{ stats: () => Readonly<Record<string, number>> }>;
+export type StealerServer = SessionServer &
+  Readonly<{ stats: () => Readonly<Record<string, number>>; retire: () => Promise<void> }>;
 
 export async function openStealer({
   address,
@@ -56,6 +57,7 @@ export async function openStealer({
       return server.connections;
     },
     stats: () => targets.stats(),
+    retire: () => targets.retire(),
     close,
   };
 }

@@ -25,8 +25,12 @@ import { type Chosen, TlsIntake, type Way } from './tls/tls-intake.ts';
 /** Requests on all ports since this process began, where filters were in force. */
 export const requestTotals = { matched: 0, passed: 0 };
 
-/** A relay of this port that can be told that a subscription is over. */
-type OpenConnection = Readonly<{ revoke: (subscription: Subscription) => void }>;
+type OpenConnection = Readonly<{
+  /** A subscription is over. */
+  revoke: (subscription: Subscription) => void;
+  /** The process is about to end. @returns whether an answer is due */
+  retire: () => boolean;
+}>;
 
 export class StolenPort {
   readonly port: number;
@@ -142,6 +146,11 @@ export class StolenPort {
     for (const connection of [...this.#connections]) connection.revoke(subscription);
   }
 
+  /** The process is about to end. @returns whether an answer is due to somebody */
+  retire(): boolean {
+    return [...this.#connections].filter((connection) => connection.retire()).length > 0;
+  }
+
   /** None of its connections is left, and none will come. */
   release(): void {
     socketPool().closeScreen(this.#screen);
@@ -169,7 +178,7 @@ export class StolenPort {
   /** Some session has a certificate: what the connection is has to be seen first. */
   #lookAt(accepted: Accepted): void {
     // Whoever is in force when it has been seen gets it.
-    const looking: OpenConnection = { revoke: () => undefined };
+    const looking: OpenConnection = { revoke: () => undefined, retire: () => true };
     this.#connections.add(looking);
     const found = (act: (way: Way) => void) => (way: Way) => {
       act(way);
@@ -218,9 +227,10 @@ export class StolenPort {
   }
 
   #join({ client, connectOrigin }: Way): void {
-    const connection: OpenConnection = { revoke: () => undefined };
+    let isBusy = (): boolean => true;
+    const connection: OpenConnection = { revoke: () => undefined, retire: () => isBusy() };
     this.#connections.add(connection);
-    joinEndpoints(client, connectOrigin(), () => this.#closed(connection));
+    isBusy = joinEndpoints(client, connectOrigin(), () => this.#closed(connection));
   }
 
   #closed(connection: OpenConnection): void {
@@ -237,6 +247,7 @@ export class StolenPort {
         taken.destroy();
         this.#closed(connection);
       },
+      retire: () => false,
     };
     this.#connections.add(connection);
     joinEndpoints(client, markedFor(subscription, taken), () => this.#closed(connection));
@@ -276,6 +287,7 @@ export class StolenPort {
         const taker = takers.get(subscription);
         if (taker !== undefined) relay.revoke(taker);
       },
+      retire: () => relay.retire(),
     };
     this.#connections.add(connection);
   }

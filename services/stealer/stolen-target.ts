@@ -1,6 +1,7 @@
 // The stolen ports of one target's network namespace, shared by all sessions of that target: one redirect, one listener.
 
 import { closeSync } from 'node:fs';
+import { setTimeout as delay } from 'node:timers/promises';
 import { AppError } from '#proto/errors.ts';
 import type { OlderConnection, RenewalOptions, RenewalResult } from '#runtime/older-connections.ts';
 import type { TargetHandle } from '#runtime/target-handle.ts';
@@ -16,6 +17,9 @@ export const MAX_PORTS = 1_024;
 const LOOK_MS = 200;
 /** Of a target that is down. A connection in this time after it is back goes to it with all its requests. */
 const FIRST_LOOK_FOR_RETURN_MS = 10;
+/** Requests that pass through us when the process is to end; whoever wants that kills it after 3 s. */
+const RETIRE_MS = 1_500;
+const RETIRE_STEP_MS = 10;
 
 export class StolenTarget {
   readonly #redirect: Redirect;
@@ -81,6 +85,16 @@ export class StolenTarget {
     for (const port of this.#ports.values()) port.countPassed();
   }
 
+  /** Nothing passes through us any more. */
+  get isReleased(): boolean {
+    return this.#isReleased;
+  }
+
+  /** The process is about to end. @returns whether an answer is due to somebody */
+  retire(): boolean {
+    return [...this.#ports.values()].filter((port) => port.retire()).length > 0;
+  }
+
   /** Whether somebody of the target listens where sessions steal. */
   #look(): void {
     clearTimeout(this.#lookTimer);
@@ -129,6 +143,8 @@ type Entry = { readonly target: StolenTarget; readonly closeDoor: () => void; se
 /** Targets whose connections this process holds, by their namespace, each as long as a session needs it. */
 export class StolenTargets {
   readonly #targets = new Map<string, Entry>();
+  /** No session's any more, but connections may pass through us. */
+  readonly #left = new Set<StolenTarget>();
   readonly #way: Way;
   readonly #serve: (claim: Claim, namespaceKey: string) => () => void;
 
@@ -158,8 +174,14 @@ export class StolenTargets {
     entry.sessions -= 1;
     if (entry.sessions > 0) return;
     this.#targets.delete(handle.namespaceKey);
-    entry.target.close();
-    entry.closeDoor();
+    this.#leave(entry);
+  }
+
+  #leave({ target, closeDoor }: Entry): void {
+    for (const one of this.#left) if (one.isReleased) this.#left.delete(one);
+    this.#left.add(target);
+    target.close();
+    closeDoor();
   }
 
   /** Requests on stolen ports, by who got them, since this process began. */
@@ -170,11 +192,17 @@ export class StolenTargets {
 
   /** Gives everything back at once, in the order in which the next stealer needs it. */
   close(): void {
-    for (const { target, closeDoor } of this.#targets.values()) {
-      target.close();
-      closeDoor();
-    }
+    for (const entry of this.#targets.values()) this.#leave(entry);
     this.#targets.clear();
+  }
+
+  /** The same, and resolves when nobody waits for an answer of a target's that comes through us, or waits for long. */
+  async retire(): Promise<void> {
+    this.close();
+    const deadlineMs = performance.now() + RETIRE_MS;
+    while ([...this.#left].filter((target) => target.retire()).length > 0 && performance.now() < deadlineMs) {
+      await delay(RETIRE_STEP_MS);
+    }
   }
 
   #hold(handle: TargetHandle): Entry | null {

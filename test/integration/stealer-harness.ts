@@ -39,6 +39,8 @@ export const key = Buffer.alloc(SESSION_KEY_BYTES, 7);
 export interface Stealer {
   readonly address: string;
   readonly liveSessions: number;
+  /** As its process does before it ends. */
+  retire(): Promise<void>;
   [Symbol.asyncDispose](): Promise<void>;
 }
 
@@ -57,6 +59,7 @@ export async function startStealer(redirect: Way = 'auto'): Promise<Stealer> {
     get liveSessions() {
       return server.liveSessions;
     },
+    retire: () => server.retire(),
     [Symbol.asyncDispose]: async () => {
       server.close();
       await rm(folder, { recursive: true });

@@ -46,6 +46,7 @@ export class Http1Relay implements JoinEvents {
   readonly #deadline = new Deadline();
   /** Plain requests pass without us, until `onParted`. */
   #isJoined = false;
+  #isRetiring = false;
 
   constructor(options: Http1RelayOptions) {
     this.#options = options;
@@ -75,6 +76,15 @@ export class Http1Relay implements JoinEvents {
     this.#close(true);
   }
 
+  /** The process is about to end: between two requests so does the connection. @returns whether to come again, as an answer is due */
+  retire(): boolean {
+    this.#isRetiring = true;
+    this.#client.part?.();
+    const isAtRest = this.#asked.length === 0 && this.#hasSeenHead && this.#requests.isAtRequest;
+    if (this.#tunnel === undefined && isAtRest) this.#finish();
+    return this.#tunnel === undefined && !this.#isClosed;
+  }
+
   #openSide(endpoint: Endpoint, taker?: Taker): Side {
     const side = new Side(endpoint, taker, this.#asked);
     endpoint.listen({
@@ -85,8 +95,6 @@ export class Http1Relay implements JoinEvents {
     });
     return side;
   }
-
-  // ---- from the client
 
   #onClientData(bytes: Buffer): void {
     if (this.#isFinishing) return;
@@ -129,12 +137,10 @@ export class Http1Relay implements JoinEvents {
     if (!isWaiting) this.#joinAtRest();
   }
 
-  // ---- what passes without us
-
   /** Between two requests, of which the last was the target's: its end is the client's. */
   #joinAtRest(): void {
     const isBusy = this.#asked.length > 0 || this.#stalled !== undefined || this.#tunnel !== undefined;
-    const isEnding = this.#hasClientEnded || this.#origin.isOver || this.#isJoined;
+    const isEnding = this.#hasClientEnded || this.#origin.isOver || this.#isJoined || this.#isRetiring;
     if (isBusy || isEnding || this.#wasLastTaken || !this.#hasSeenHead) return;
     if (!this.#requests.isAtRequest || !this.#origin.reader.isAtResponse) return;
     this.#isJoined = this.#client.join?.(this.#origin.endpoint, this.#options.screen, this) === true;
@@ -237,8 +243,6 @@ export class Http1Relay implements JoinEvents {
     else if (this.#asked.length === 0) this.#finish();
     else if (this.#asked.every((one) => one.side.isOrigin)) this.#origin.endpoint.end();
   }
-
-  // ---- from the target or a session
 
   #onSideDrain(side: Side): void {
     if (this.#full !== side) return;
@@ -363,8 +367,6 @@ export class Http1Relay implements JoinEvents {
       this.#pump();
     }
   }
-
-  // ---- ends
 
   #releaseOrigin(): void {
     const isHeld = this.#isOriginHeld(this.#origin) || this.#stalled === this.#origin;

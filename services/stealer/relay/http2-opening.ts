@@ -1,7 +1,10 @@
 // What comes before and between the frames of a client: the preface, and sizes of its header table that the target has yet to
 // be told.
 
-import { PREFACE } from '#runtime/http2/frame.ts';
+import { FrameType, PREFACE } from '#runtime/http2/frame.ts';
+
+/** DATA goes on in pieces, and so does what nobody knows. */
+export const isWhole = (type: number): boolean => type !== FrameType.data && type <= FrameType.continuation;
 
 export class PrefaceReader {
   #length = 0;

@@ -32,7 +32,7 @@ import { type Decision, type Taker, Undecided } from './decision.ts';
 import type { Endpoint } from './endpoint.ts';
 import { ClientSide } from './http2-client.ts';
 import { type Headers, HeldStreams } from './http2-held.ts';
-import { PrefaceReader, TableSizes } from './http2-opening.ts';
+import { isWhole, PrefaceReader, TableSizes } from './http2-opening.ts';
 import { Origin } from './http2-origin.ts';
 import { Batch } from './http2-sender.ts';
 import { TakenStreams } from './http2-streams.ts';
@@ -44,9 +44,6 @@ export type Http2RelayOptions = Readonly<{
   decide: (request: FilteredRequest) => Decision;
   onClosed: () => void;
 }>;
-
-/** DATA goes on in pieces, and so does what nobody knows. */
-const isWhole = (type: number): boolean => type !== FrameType.data && type <= FrameType.continuation;
 
 export class Http2Relay {
   readonly #options: Http2RelayOptions;
@@ -130,6 +127,13 @@ export class Http2Relay {
     this.#taken.revoke(taker);
   }
 
+  /** As of Http1Relay. */
+  retire(): boolean {
+    const isAtRest = this.#origin.openStreams.size === 0 && this.#taken.isIdle && this.#held.isEmpty;
+    if (!this.#isTunnel && isAtRest) this.#finish(LINGER_MS);
+    return !this.#isTunnel && !this.#isClosed;
+  }
+
   destroy(): void {
     this.#endpoint.destroy();
     this.#close(true);
@@ -139,8 +143,6 @@ export class Http2Relay {
     if (fromOrigin.length > 0) this.#origin.push(fromOrigin);
     this.#onData(fromClient);
   }
-
-  // ---- from the client
 
   #onData(chunk: Buffer): void {
     if (this.#isClosed || this.#isFinishing) return;
@@ -381,8 +383,7 @@ export class Http2Relay {
 
   #startTimer(ms: number): void {
     clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => this.destroy(), ms);
-    this.#timer.unref();
+    this.#timer = setTimeout(() => this.destroy(), ms).unref();
   }
 
   #close(isFailure: boolean): void {

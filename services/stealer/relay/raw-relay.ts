@@ -2,12 +2,24 @@
 
 import type { Endpoint } from './endpoint.ts';
 
-/** Resolves nothing and owns nothing: when either end is over, so is the other. */
-export function joinEndpoints(client: Endpoint, other: Endpoint, onClosed: () => void): void {
+/** Nobody knows where a message ends: a pause of this behind the last bytes of `other` is one. */
+const PAUSE_MS = 100;
+
+/**
+ * Owns nothing: when either end is over, so is the other.
+ *
+ * @returns whether something is on its way, or an answer due
+ */
+export function joinEndpoints(client: Endpoint, other: Endpoint, onClosed: () => void): () => boolean {
   let open = 2;
+  let last = client;
+  let lastMs = performance.now();
+  const beganMs = lastMs;
   const follow = (from: Endpoint, to: Endpoint): void => {
     from.listen({
       onData: (bytes) => {
+        last = from;
+        lastMs = performance.now();
         if (!to.write(bytes)) from.pause();
       },
       onEnd: () => to.end(),
@@ -22,4 +34,5 @@ export function joinEndpoints(client: Endpoint, other: Endpoint, onClosed: () =>
   };
   follow(client, other);
   follow(other, client);
+  return () => open === 2 && ((last === client && lastMs > beganMs) || performance.now() - lastMs < PAUSE_MS);
 }
