@@ -81,8 +81,10 @@ export interface NativeSockets {
   /** What lies in that memory; how many bytes the kernel took. */
   writeRead(fd: number, start: number, length: number): number;
   write(fd: number, bytes: Uint8Array): number;
-  /** FIN. */
-  end(fd: number): number;
+  /** FIN; of one in TLS behind its word for that, but for `isTorn`. */
+  end(fd: number, isTorn: boolean): number;
+  /** Of one in TLS: its peer has ended without a word of that. */
+  isTorn(fd: number): boolean;
   close(fd: number, isReset: boolean): void;
 }
 

@@ -38,6 +38,7 @@ public:
 	Napi::Value write_read(const Napi::CallbackInfo &info);
 	Napi::Value write(const Napi::CallbackInfo &info);
 	Napi::Value end(const Napi::CallbackInfo &info);
+	Napi::Value is_torn(const Napi::CallbackInfo &info);
 	Napi::Value close(const Napi::CallbackInfo &info);
 
 private:
@@ -291,10 +292,18 @@ Napi::Value Sockets::write(const Napi::CallbackInfo &info)
 	return to_value(info, streams_.write(to_int(info[0]), other.Data(), other.ByteLength()));
 }
 
-/* (fd) */
+/* (fd, isTorn) */
 Napi::Value Sockets::end(const Napi::CallbackInfo &info)
 {
-	return to_value(info, streams_.end(to_int(info[0])));
+	return to_value(info, streams_.end(to_int(info[0]), info[1].ToBoolean()));
+}
+
+/* (fd): as TlsStream::is_torn. */
+Napi::Value Sockets::is_torn(const Napi::CallbackInfo &info)
+{
+	TlsStream *stream = streams_.tls_of(to_int(info[0]));
+
+	return Napi::Boolean::New(info.Env(), stream != nullptr && stream->is_torn());
 }
 
 /* (fd, isReset) */
@@ -353,6 +362,7 @@ Napi::Function define_sockets(Napi::Env env)
 	                                    Sockets::InstanceMethod<&Sockets::write_read>("writeRead"),
 	                                    Sockets::InstanceMethod<&Sockets::write>("write"),
 	                                    Sockets::InstanceMethod<&Sockets::end>("end"),
+	                                    Sockets::InstanceMethod<&Sockets::is_torn>("isTorn"),
 	                                    Sockets::InstanceMethod<&Sockets::close>("close"),
 	                            });
 }

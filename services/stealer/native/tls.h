@@ -83,13 +83,15 @@ class TlsStream
 	int64_t write(const uint8_t *bytes, size_t size);
 	/* 1 when both ends know each other, -EAGAIN while they do not, -EPROTO when they will not, or what the socket said. */
 	int handshake();
-	/* Says that nothing more comes. */
-	int end();
+	/* Says that nothing more comes; `is_torn`: only the socket does, as a peer's did that left without a word of TLS. */
+	int end(bool is_torn);
 	/* To be called with what epoll said before anything else is. */
 	void on_ready(uint32_t mask);
 
 	/* What a read would bring without that the kernel says so. */
 	bool has_end() const { return has_ended_ || error_ != 0; }
+	/* The peer ended without saying so in TLS: what it sent may have been cut short by anybody. */
+	bool is_torn() const { return is_torn_; }
 	bool has_heard() const { return has_heard_; }
 	/* Of the server: it asked for a certificate. */
 	bool was_asked() const;
@@ -123,6 +125,7 @@ class TlsStream
 	/* The peer has ended, or failed: reads tell. */
 	bool is_ending_ = false;
 	bool has_ended_ = false;
+	bool is_torn_ = false;
 	bool is_end_due_ = false;
 	/* What it goes on with, if the server agrees. Its `session` is not ours. */
 	struct tls_session before_ = {};
@@ -142,7 +145,7 @@ class Streams
 	}
 	int64_t read(int fd, uint8_t *bytes, size_t size) const;
 	int64_t write(int fd, const uint8_t *bytes, size_t size) const;
-	int end(int fd) const;
+	int end(int fd, bool is_torn) const;
 	bool has_end(int fd) const
 	{
 		TlsStream *stream = tls_of(fd);

@@ -106,6 +106,7 @@ int TlsStream::on_read(struct bio_st *bio, char *bytes, int size)
 	}
 	if (count == 0) {
 		has_ended_ = true;
+		is_torn_ = true;
 		return 0;
 	}
 	if (count < 0) {
@@ -245,10 +246,11 @@ int64_t TlsStream::write(const uint8_t *bytes, size_t size)
 	return static_cast<int64_t>(done);
 }
 
-int TlsStream::end()
+int TlsStream::end(bool is_torn)
 {
 	ERR_clear_error();
-	SSL_shutdown(ssl_);
+	if (!is_torn)
+		SSL_shutdown(ssl_);
 	is_end_due_ = true;
 	if (pending_.empty() && encrypted.empty()) {
 		is_end_due_ = false;
@@ -306,11 +308,11 @@ int64_t Streams::write(int fd, const uint8_t *bytes, size_t size) const
 	return stream == nullptr ? socket_write(fd, bytes, size) : stream->write(bytes, size);
 }
 
-int Streams::end(int fd) const
+int Streams::end(int fd, bool is_torn) const
 {
 	TlsStream *stream = tls_of(fd);
 
-	return stream == nullptr ? socket_end(fd) : stream->end();
+	return stream == nullptr ? socket_end(fd) : stream->end(is_torn);
 }
 
 void Streams::forget(int fd)

@@ -8,8 +8,14 @@ export interface Endpoint {
    * @returns false when the sender should wait for onDrain
    */
   write(bytes: Buffer): boolean;
-  /** FIN: nothing more will be written. */
-  end(): void;
+  /**
+   * FIN: nothing more will be written.
+   *
+   * @param isTorn in TLS: without a word of it, as the other end's came that this one stands for
+   */
+  end(isTorn?: boolean): void;
+  /** The peer's end came in TLS without a word of that: what it sent may have been cut short. */
+  readonly isTorn?: boolean | undefined;
   /** RST: over in both directions, at once. onClosed is not called for it. */
   destroy(): void;
   /** onData and onEnd come no more until resume. */

@@ -238,10 +238,10 @@ export class Http1Relay implements JoinEvents {
 
   /** The client's FIN, when every request before it has been sent on. */
   #passEndOn(): void {
-    if (this.#tunnel !== undefined) this.#tunnel.endpoint.end();
-    else if (this.#sending !== undefined) this.#sending.side.endpoint.end();
+    if (this.#tunnel !== undefined) this.#tunnel.endpoint.end(this.#client.isTorn);
+    else if (this.#sending !== undefined) this.#sending.side.endpoint.end(this.#client.isTorn);
     else if (this.#asked.length === 0) this.#finish();
-    else if (this.#asked.every((one) => one.side.isOrigin)) this.#origin.endpoint.end();
+    else if (this.#asked.every((one) => one.side.isOrigin)) this.#origin.endpoint.end(this.#client.isTorn);
   }
 
   #onSideDrain(side: Side): void {
@@ -318,7 +318,7 @@ export class Http1Relay implements JoinEvents {
     if (this.#tunnel === side) {
       if (isFailure) this.destroy();
       // Half-closed: the client may go on.
-      else this.#client.end();
+      else this.#client.end(side.endpoint.isTorn);
     } else if (eldest?.side === side && (eldest.isAnswered || side.isOrigin)) {
       // An answer that is cut short ends for the client as it ended for us.
       if (isFailure) this.destroy();
@@ -382,7 +382,7 @@ export class Http1Relay implements JoinEvents {
   #finish(): true {
     if (this.#isFinishing || this.#isClosed) return true;
     this.#isFinishing = true;
-    this.#client.end();
+    this.#client.end(this.#origin.endpoint.isTorn);
     // Read on, to see its FIN.
     this.#clientPause.set(false);
     this.#deadline.start(LINGER_MS, () => this.destroy());
@@ -394,7 +394,7 @@ export class Http1Relay implements JoinEvents {
     this.#isClosed = true;
     this.#requests.close();
     this.#deadline.stop();
-    for (const side of [this.#origin, ...this.#taken.values()]) side.close(isFailure);
+    for (const side of [this.#origin, ...this.#taken.values()]) side.close(isFailure, this.#client.isTorn);
     this.#options.onClosed();
   }
 }

@@ -47,8 +47,12 @@ export class MarkedAnswers implements Endpoint {
     return this.#inner.write(bytes);
   }
 
-  end(): void {
-    this.#inner.end();
+  get isTorn(): boolean | undefined {
+    return this.#inner.isTorn;
+  }
+
+  end(isTorn?: boolean): void {
+    this.#inner.end(isTorn);
   }
 
   destroy(): void {

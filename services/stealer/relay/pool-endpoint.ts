@@ -46,6 +46,8 @@ export class PoolEndpoint implements Endpoint, PoolMember {
   #isPaused = false;
   #hasReadEnd = false;
   #isEnding = false;
+  #endsTorn = false;
+  #isTorn = false;
   #hasEnded = false;
   #isOver = false;
   /** It is over, and nobody has listened. */
@@ -75,6 +77,10 @@ export class PoolEndpoint implements Endpoint, PoolMember {
     }
   }
 
+  get isTorn(): boolean {
+    return this.#isTorn;
+  }
+
   get isReading(): boolean {
     return this.#events !== undefined && !this.#isPaused && !this.#hasReadEnd && !this.#isOver;
   }
@@ -100,10 +106,11 @@ export class PoolEndpoint implements Endpoint, PoolMember {
     return this.#waitingBytes === 0;
   }
 
-  end(): void {
+  end(isTorn = false): void {
     if (this.#isOver || this.#isEnding) return;
     this.flush();
     this.#isEnding = true;
+    this.#endsTorn = isTorn;
     this.#endIfWritten();
   }
 
@@ -184,7 +191,8 @@ export class PoolEndpoint implements Endpoint, PoolMember {
     this.#events?.onData(bytes);
   }
 
-  onReadEnd(error: AppError | undefined): void {
+  onReadEnd(error: AppError | undefined, isTorn: boolean): void {
+    this.#isTorn = isTorn;
     const failure = this.#failure ?? error;
     if (failure !== undefined) {
       this.#fail(failure);
@@ -236,7 +244,7 @@ export class PoolEndpoint implements Endpoint, PoolMember {
   #endIfWritten(): void {
     if (!this.#isEnding || this.#hasEnded || this.#isDialling || this.#waitingBytes > 0 || this.#isOver) return;
     this.#hasEnded = true;
-    if (this.#membership !== undefined) this.#pool.end(this.#membership);
+    if (this.#membership !== undefined) this.#pool.end(this.#membership, this.#endsTorn);
     this.#startTimer(HALF_CLOSED_MS, () => this.#close());
     // Not within a call of the relay's.
     if (this.#hasReadEnd) queueMicrotask(() => this.#close());

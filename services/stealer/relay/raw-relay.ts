@@ -22,11 +22,11 @@ export function joinEndpoints(client: Endpoint, other: Endpoint, onClosed: () =>
         lastMs = performance.now();
         if (!to.write(bytes)) from.pause();
       },
-      onEnd: () => to.end(),
+      onEnd: () => to.end(from.isTorn),
       onDrain: () => to.resume(),
       onClosed: (error) => {
         if (error !== undefined) to.destroy();
-        else to.end();
+        else to.end(from.isTorn);
         open -= 1;
         if (open === 0 || error !== undefined) onClosed();
       },

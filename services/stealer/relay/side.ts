@@ -59,10 +59,10 @@ export class Side {
     if (this.#idleMs > 0) this.idle.start(this.#idleMs, onIdle);
   }
 
-  close(isFailure: boolean): void {
+  close(isFailure: boolean, isTorn?: boolean): void {
     this.idle.stop();
     if (isFailure) this.endpoint.destroy();
-    else this.endpoint.end();
+    else this.endpoint.end(isTorn);
   }
 }
 

@@ -41,7 +41,7 @@ export interface PoolMember {
   /** Bytes that lie in the pool's memory until the call returns. */
   onRead(bytes: Buffer): void;
   /** The peer's end, or the socket's failure: nothing is read any more. */
-  onReadEnd(error: AppError | undefined): void;
+  onReadEnd(error: AppError | undefined, isTorn: boolean): void;
   /** Whether bytes are wanted now. */
   readonly isReading: boolean;
   /** Gives the kernel what was written meanwhile. */
@@ -169,8 +169,8 @@ export class SocketPool {
     return bytes.buffer === this.#memory.buffer;
   }
 
-  end({ fd }: Membership): number {
-    return this.#native.end(fd);
+  end({ fd }: Membership, isTorn: boolean): number {
+    return this.#native.end(fd, isTorn);
   }
 
   /** What the requests of one port are looked through for; `closeScreen` when none of its connections is left. */
@@ -309,7 +309,7 @@ export class SocketPool {
     const error = result < 0 ? socketError('handshake', result) : undefined;
     member.onAgreed?.(agreed, error);
     if (error !== undefined) {
-      if (!membership.isClosed) member.onReadEnd(error);
+      if (!membership.isClosed) member.onReadEnd(error, false);
       return;
     }
     // What was read in the last step of it is not told anew.
@@ -363,7 +363,8 @@ export class SocketPool {
   #onNothing(membership: Membership, count: number): void {
     membership.isReadable = false;
     if (count === -ERRNO.EAGAIN) return;
-    membership.member.onReadEnd(count === 0 ? undefined : socketError('read', count));
+    const isTorn = membership.isSecure && this.#native.isTorn(membership.fd);
+    membership.member.onReadEnd(count === 0 ? undefined : socketError('read', count), isTorn);
     this.#flushAll();
   }
 

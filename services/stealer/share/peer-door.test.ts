@@ -15,6 +15,16 @@ const HIGHEST_FIELDS: Readonly<Record<number, Readonly<Record<string, number>>>>
     Renew: 1,
     JoinTarget: 4,
   },
+  3: {
+    Subscribe: 17,
+    TlsIdentity: 7,
+    HttpFilter: 2,
+    HttpCondition: 6,
+    JsonBody: 4,
+    Standing: 2,
+    Renew: 1,
+    JoinTarget: 4,
+  },
 };
 
 test('a field that an older holder would leave out in silence raises the version of the exchange', () => {

@@ -18,9 +18,10 @@ import { SILENCE_MS } from './silent-holder.ts';
 
 /**
  * Of what stealers say to each other; another one is refused. Raised with whatever a holder that does not know it would leave out in
- * silence (peer-door.test.ts): 2 has certificates (`tls`), without which a filter on HTTPS would see nothing.
+ * silence (peer-door.test.ts): 2 has certificates (`tls`), without which a filter on HTTPS would see nothing; 3 has
+ * how answers are marked and idle connections kept (`http`).
  */
-export const PEER_VERSION = 2;
+export const PEER_VERSION = 3;
 /** Names the way in messages, and says how large windows are. */
 const ADDRESS = 'unix:@mirrord-steal';
 /** No secret: the kernel has said who is there (peer.ts), and the token only bears the session's name. */
