@@ -9,7 +9,7 @@ import type { Job, Pod } from '../kube/objects.ts';
 import { withResolvers } from '../with-resolvers.ts';
 import { AgentConnections } from './forward.ts';
 import { podState } from './pod-state.ts';
-import { explainRefusal, explainWords } from './refusal.ts';
+import { explainFailedCreate, explainRefusal } from './refusal.ts';
 import { AGENT_CONTAINER, agentJob, GATEWAY_PORT, type PodTemplate, SESSION_LABEL } from './template.ts';
 
 export interface AgentPod {
@@ -174,8 +174,7 @@ async function findRefusal(start: Start): Promise<never> {
         () => undefined,
       );
     if (words === undefined) continue;
-    const known = explainWords(words, namespace);
-    throw known ?? new AppError('NOT_PERMITTED', `the cluster makes no pod for the agent: ${words}`);
+    throw explainFailedCreate(words, namespace);
   }
 }
 

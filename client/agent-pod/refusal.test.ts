@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { AppError } from '#proto/errors.ts';
 import { toStatusError } from '../kube/status.ts';
-import { explainRefusal } from './refusal.ts';
+import { explainFailedCreate, explainRefusal } from './refusal.ts';
 
 function explained(message: string, httpStatus = 403): AppError {
   return explainRefusal(
@@ -30,6 +30,24 @@ test.each([
     /agent\.namespace.*pod-security\.kubernetes\.io\/enforce/,
   ],
   ['pods "x" is forbidden: exceeded quota: small, requested: pods=1', 'LIMIT_REACHED', 'no room', /agent\.resources/],
+  [
+    'pods "x" is forbidden: [maximum cpu usage per Container is 100m, but limit is 2]',
+    'LIMIT_REACHED',
+    'do not fit the LimitRange of namespace shop: pods "x" is forbidden: [maximum cpu',
+    /set agent\.resources/,
+  ],
+  [
+    'pods "x" is forbidden: cpu max limit to request ratio per Container is 2, but provided ratio is 200.000000',
+    'LIMIT_REACHED',
+    'do not fit the LimitRange of namespace shop',
+    /set agent\.resources/,
+  ],
+  [
+    'jobs.batch "x" is forbidden: unable to create new content in namespace shop because it is being terminated',
+    'NOT_PERMITTED',
+    'namespace shop is being deleted',
+    /wait/,
+  ],
   ['admission webhook "policy.example" denied the request: no', 'NOT_PERMITTED', 'policy.example', /policy/],
 ])('%s', (words, code, message, advice) => {
   const error = explained(words);
@@ -37,6 +55,25 @@ test.each([
   expect(error.message).toContain(message);
   expect(error.data?.['advice']).toMatch(advice);
   expect(error.data?.['move']).toBe('admin');
+});
+
+test.each([
+  ['no PriorityClass with name high was found', 'correct agent.priority_class.'],
+  ['error looking up service account shop/robot: serviceaccount "robot" not found', 'correct agent.service_account.'],
+])('a setting that names what is not there: %s', (reason, advice) => {
+  const error = explainFailedCreate(`Error creating: pods "agent-" is forbidden: ${reason}`, 'shop');
+  expect(error).toMatchObject({ code: 'CONFIG_INVALID', data: { move: 'user', advice } });
+});
+
+test('a rule that nobody knows is told in its own words, and asks nobody to be root', () => {
+  const error = explainFailedCreate('Error creating: pods "agent-" is forbidden: by the moon', 'shop');
+  expect(error.message).toBe(
+    'the cluster makes no pod for the agent in namespace shop: Error creating: pods "agent-" is forbidden: by the moon',
+  );
+  expect(error).toMatchObject({
+    code: 'NOT_PERMITTED',
+    data: { move: 'admin', advice: expect.not.stringContaining('sudo') },
+  });
 });
 
 test('other refusals and failures stay what they are', () => {

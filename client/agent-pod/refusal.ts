@@ -37,7 +37,27 @@ export function explainWords(
       cause,
     );
   }
-  if (/exceeded quota|must specify|maximum .* per (?:Container|Pod)|minimum .* per (?:Container|Pod)/.test(words)) {
+  if (/because it is being terminated/.test(words)) {
+    const what = `namespace ${namespace} is being deleted, and takes no agent`;
+    return refused('NOT_PERMITTED', what, 'wait until it is there again, or name another one.', cause);
+  }
+  if (/(?:maximum|minimum) .* per (?:Container|Pod)|limit to request ratio/.test(words)) {
+    return refused(
+      'LIMIT_REACHED',
+      `the agent's containers do not fit the LimitRange of namespace ${namespace}: ${words}`,
+      'set agent.resources to what it allows, or let the agent run in another namespace (agent.namespace).',
+      cause,
+    );
+  }
+  const named = /no PriorityClass with name|serviceaccounts? "[^"]*" not found|error looking up service account/.exec(
+    words,
+  )?.[0];
+  if (named !== undefined) {
+    const key = named.includes('Priority') ? 'agent.priority_class' : 'agent.service_account';
+    const what = `the cluster has not what ${key} names: ${words}`;
+    return new AppError('CONFIG_INVALID', what, { cause, data: { move: 'user', advice: `correct ${key}.` } });
+  }
+  if (/exceeded quota|must specify/.test(words)) {
     return refused(
       'LIMIT_REACHED',
       `namespace ${namespace} has no room for the agent's pod: ${words}`,
@@ -55,6 +75,14 @@ export function explainWords(
     );
   }
   return null;
+}
+
+/** Of a pod that a controller cannot make, for whatever reason it names. */
+export function explainFailedCreate(words: string, namespace: string): AppError {
+  const advice =
+    'the words above name the rule: show them to whoever runs the cluster, or let the agent run in another namespace (agent.namespace).';
+  const what = `the cluster makes no pod for the agent in namespace ${namespace}: ${words}`;
+  return explainWords(words, namespace) ?? refused('NOT_PERMITTED', what, advice, undefined);
 }
 
 function refused(code: 'NOT_PERMITTED' | 'LIMIT_REACHED', message: string, advice: string, cause: unknown): AppError {

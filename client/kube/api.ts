@@ -12,6 +12,7 @@ import { VERSION } from '#proto/version.ts';
 import type { ClusterAccess } from './config.ts';
 import { ask } from './connection.ts';
 import { ConnectionPool } from './connection-pool.ts';
+import { Deadline } from './deadline.ts';
 import { readBody } from './read-body.ts';
 import { StatusError, toStatusError } from './status.ts';
 import { isStale, type Upgraded, type UpgradeOptions, upgradeOnce } from './upgrade.ts';
@@ -186,13 +187,13 @@ export class KubeApi implements AsyncDisposable {
   /** A connection of its own, handed over by HTTP's Upgrade; its frames are the caller's. Rejects with the server's Status. */
   async upgrade(path: string, options: CallOptions & UpgradeOptions): Promise<Upgraded> {
     const { deadlineMs = DEADLINE_MS } = options;
-    const [signal, release] = this.#within(deadlineMs, options.signal);
+    const deadline = this.#within(deadlineMs, options.signal);
     const what = `open ${path}`;
     try {
       const over = { access: this.access, pool: this.#pool };
       for (let attempt = 0; ; ) {
         this.#calls += 1;
-        const outcome = await upgradeOnce(over, this.#url(path, options.query), options, signal);
+        const outcome = await upgradeOnce(over, this.#url(path, options.query), options, deadline);
         if (outcome === 'stale') continue;
         if (!(outcome instanceof StatusError)) return outcome;
         if (outcome.httpStatus !== 401 || attempt > 0 || !this.access.login.renew()) throw outcome;
@@ -201,7 +202,7 @@ export class KubeApi implements AsyncDisposable {
     } catch (error) {
       throw this.#toError(error, what, options.signal, deadlineMs);
     } finally {
-      release();
+      deadline.release();
     }
   }
 
@@ -223,15 +224,15 @@ export class KubeApi implements AsyncDisposable {
   async #send(method: Method, path: string, options: CallOptions, body?: string, type?: string): Promise<Sent> {
     const { deadlineMs = DEADLINE_MS } = options;
     const act = `${verbOf(method)} ${path}`;
-    const [signal, release] = this.#within(deadlineMs, options.signal);
+    const deadline = this.#within(deadlineMs, options.signal);
     try {
       for (let attempt = 0; ; attempt += 1) {
-        const response = await this.#exchange(method, path, options, signal, body, type);
+        const response = await this.#exchange(method, path, options, deadline, body, type);
         // The server had closed that connection before our words reached it.
         if (response === 'stale') continue;
         const status = response.statusCode ?? 0;
         const stream = this.#counted(response);
-        if (status >= 200 && status < 300) return { response, body: stream, done: release };
+        if (status >= 200 && status < 300) return { response, body: stream, done: () => deadline.release() };
         const text = await readBody(stream, LIMIT_REFUSAL_BYTES);
         if (status === 401 && attempt === 0 && this.access.login.renew()) {
           this.#pool.destroyIdle();
@@ -240,7 +241,7 @@ export class KubeApi implements AsyncDisposable {
         throw toStatusError(status, text, act, response.headers['retry-after']);
       }
     } catch (error) {
-      release();
+      deadline.release();
       throw this.#toError(error, act, options.signal, deadlineMs);
     }
   }
@@ -249,11 +250,12 @@ export class KubeApi implements AsyncDisposable {
     method: Method,
     path: string,
     { query, accept = 'application/json' }: CallOptions,
-    signal: AbortSignal,
+    deadline: Deadline,
     body?: string,
     type?: string,
   ): Promise<IncomingMessage | 'stale'> {
-    const { agent, headers, auth } = await this.#pool.prepare(signal);
+    const { agent, headers, auth } = await deadline.without((signal) => this.#pool.prepare(signal));
+    const { signal } = deadline;
     const url = this.#url(path, query);
     return new Promise((resolve, reject) => {
       const options = {
@@ -305,12 +307,8 @@ export class KubeApi implements AsyncDisposable {
     return response.pipe(plain);
   }
 
-  /** Aborts at the deadline, with the caller or with us; the function ends the watch on all three. */
-  #within(deadlineMs: number, asked: AbortSignal | undefined): [AbortSignal, () => void] {
-    const timer = new AbortController();
-    const timeout = setTimeout(() => timer.abort(), deadlineMs);
-    const signals = [timer.signal, this.#closing.signal, ...(asked === undefined ? [] : [asked])];
-    return [AbortSignal.any(signals), () => clearTimeout(timeout)];
+  #within(deadlineMs: number, asked: AbortSignal | undefined): Deadline {
+    return new Deadline(deadlineMs, [this.#closing.signal, ...(asked === undefined ? [] : [asked])]);
   }
 
   #toError(error: unknown, act: string, asked: AbortSignal | undefined, deadlineMs = DEADLINE_MS): AppError {

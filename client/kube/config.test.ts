@@ -100,7 +100,8 @@ test.each([
 
 test.each<[string, object | string, string]>([
   ['broken YAML', 'a: [b', 'it is no YAML'],
-  ['a list', '- a', 'current-context is not set'],
+  ['a list', '- a', 'it names no context'],
+  ['nothing', '', 'it names no context'],
   ['no current context', { ...simple('a', 'x'), 'current-context': '' }, 'current-context is not set; choose one with'],
   ['a cluster that is missing', { ...simple('a', 'x'), clusters: [] }, 'names the cluster "c-a", which is not there'],
   ['a user that is missing', { ...simple('a', 'x'), users: [] }, 'names the user "u-a", which is not there'],

@@ -149,6 +149,7 @@ function environmentProxy(server: URL, { useProxy, env }: ClusterSettings): Prox
 function contextOf({ kube, files }: Kubeconfig, wanted: string | null): Context {
   const name = wanted ?? optionalText(kube, 'currentContext', files.join(':'));
   const names = kube.contexts.map((context) => String(context.name));
+  if (name === null && names.length === 0) throw fault(files.join(':'), 'it names no context, and so no cluster');
   if (name === null) {
     throw fault(files.join(':'), `current-context is not set; choose one with --context: ${listed(names)}`);
   }

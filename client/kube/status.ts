@@ -36,6 +36,9 @@ export interface StatusFacts {
   readonly isOfUnknownApi: boolean;
 }
 
+/** As Go's servers and nginx answer. */
+const PLAIN_TO_TLS = /plain HTTP request was sent to HTTPS|HTTP request to an HTTPS server/;
+
 /** Longest part of the server's words that a line of ours takes. */
 const MAX_MESSAGE = 600;
 
@@ -58,7 +61,8 @@ export function toStatusError(
     continuation,
     isOfUnknownApi: httpStatus === 404 && !hasName,
   };
-  const [code, advice] = meaningOf(httpStatus);
+  const [code, meant] = meaningOf(httpStatus);
+  const advice = PLAIN_TO_TLS.test(serverMessage) ? 'let the server of the context begin with https://.' : meant;
   const said = serverMessage === '' ? '' : `: ${serverMessage}`;
   const text = `the cluster refused to ${act} (${httpStatus}${reason === '' ? '' : ` ${reason}`})${said}`;
   return new StatusError(code, text, facts, advice === null ? {} : { data: { advice } });

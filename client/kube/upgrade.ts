@@ -10,6 +10,7 @@ import { VERSION } from '#proto/version.ts';
 import type { ClusterAccess } from './config.ts';
 import { ask } from './connection.ts';
 import type { ConnectionPool } from './connection-pool.ts';
+import type { Deadline } from './deadline.ts';
 import { readBody } from './read-body.ts';
 import { type StatusError, toStatusError } from './status.ts';
 
@@ -75,10 +76,11 @@ export async function upgradeOnce(
   { access, pool }: { readonly access: ClusterAccess; readonly pool: ConnectionPool },
   url: URL,
   { kind, protocols }: UpgradeOptions,
-  signal: AbortSignal,
+  deadline: Deadline,
 ): Promise<Upgraded | StatusError | 'stale'> {
   const handshake = kind === 'spdy' ? spdyHandshake(protocols) : webSocketHandshake(protocols);
-  const { agent, headers, auth } = await pool.prepare(signal);
+  const { agent, headers, auth } = await deadline.without((signal) => pool.prepare(signal));
+  const { signal } = deadline;
   return new Promise((resolve, reject) => {
     const options = {
       agent,
