@@ -3,12 +3,13 @@
 import { AppError } from '#proto/errors.ts';
 import { newSessionId, newSigningKey, proofOfReturn, signToken } from '#proto/token.ts';
 import { VERSION } from '#proto/version.ts';
-import { type AgentPod, startAgentPod } from './agent-pod/agent-pod.ts';
+import { type AgentPod, type StartStep, startAgentPod } from './agent-pod/agent-pod.ts';
 import { startEphemeralAgent } from './agent-pod/ephemeral.ts';
 import { ephemeralTarget } from './agent-pod/ephemeral-container.ts';
 import { podState } from './agent-pod/pod-state.ts';
 import { agentSettings } from './agent-pod/settings.ts';
 import { AGENT_CONTAINER, type PodFeatures } from './agent-pod/template.ts';
+import { AgentWatch } from './agent-pod/watch.ts';
 import type { Backend } from './backend.ts';
 import type { Config } from './config/schema/root.ts';
 import { DirectWay } from './direct-way.ts';
@@ -60,14 +61,18 @@ export async function reachCluster(options: ClusterOptions): Promise<Backend> {
 async function reachWith(options: ClusterOptions, api: KubeApi): Promise<Backend> {
   const { target, config, env, progress, log, signal } = options;
   const settings = agentSettings(config, env);
-  const found = target.kind === 'targetless' ? null : await findTarget(options, target, api);
+  const { startupS } = settings;
   const sessionId = newSessionId();
-  const { privateKey, publicKey } = newSigningKey();
-  const ephemeral = config.agent.ephemeral ? found : null;
-  const targetNamespace = found?.namespace ?? config.target.namespace ?? api.access.namespace;
+  const hasTarget = target.kind !== 'targetless';
+  const isEphemeral = config.agent.ephemeral && hasTarget;
+  const targetNamespace = config.target.namespace ?? api.access.namespace;
   // Without a target it stands for one in its namespace.
-  const isElsewhere = ephemeral === null && found !== null && settings.namespace !== null;
-  const namespace = isElsewhere ? (settings.namespace ?? targetNamespace) : targetNamespace;
+  const namespace = isEphemeral || !hasTarget ? targetNamespace : (settings.namespace ?? targetNamespace);
+  const newWatch = () => new AgentWatch({ api, namespace, sessionId, startupS, signal });
+  const early = isEphemeral ? null : newWatch();
+  const found = hasTarget ? await findTarget(options, target, api) : null;
+  const { privateKey, publicKey } = newSigningKey();
+  const ephemeral = isEphemeral ? found : null;
   const name = `mirrord-agent-${sessionId.slice(0, NAME_CHARS)}`;
   const template = {
     name,
@@ -79,12 +84,12 @@ async function reachWith(options: ClusterOptions, api: KubeApi): Promise<Backend
     version: VERSION,
     annotations: annotationsOf(sessionFacts(formatClusterTarget(target), config)),
   };
-  const { startupS } = settings;
+  const onStep = (step: StartStep) => log.info('agent', { step });
   const pod = await progress.step(
     ephemeral === null ? 'starting the agent in the cluster' : `starting the agent in pod ${ephemeral.pod}`,
     () =>
       ephemeral === null
-        ? startAgentPod({ api, namespace, template, startupS, signal, onStep: (step) => log.info('agent', { step }) })
+        ? startAgentPod({ api, namespace, template, startupS, signal, watch: early ?? newWatch(), onStep })
         : startEphemeralAgent({ api, found: ephemeral, template, startupS, signal }),
     (started) => `agent: pod ${started.name} in namespace ${namespace}`,
   );

@@ -5,12 +5,13 @@ import type { Duplex } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { AppError } from '#proto/errors.ts';
 import type { KubeApi } from '../kube/api.ts';
-import type { Job, Pod } from '../kube/objects.ts';
+import type { Job } from '../kube/objects.ts';
 import { withResolvers } from '../with-resolvers.ts';
 import { AgentConnections } from './forward.ts';
 import { podState } from './pod-state.ts';
 import { explainFailedCreate, explainRefusal } from './refusal.ts';
-import { AGENT_CONTAINER, agentJob, GATEWAY_PORT, type PodTemplate, SESSION_LABEL } from './template.ts';
+import { AGENT_CONTAINER, agentJob, GATEWAY_PORT, type PodTemplate } from './template.ts';
+import type { AgentWatch } from './watch.ts';
 
 export interface AgentPod {
   readonly name: string;
@@ -31,6 +32,8 @@ export interface StartOptions {
   readonly template: PodTemplate;
   readonly startupS: number;
   readonly signal: AbortSignal;
+  /** Of the pod that is not there yet; it is ended. */
+  readonly watch: AgentWatch;
   /** How far it has come. */
   readonly onStep: (step: StartStep) => void;
 }
@@ -46,6 +49,7 @@ interface Start extends StartOptions {
 /** The Job's controller makes the pod within a second; when there is none after this, it was refused. */
 const LOOK_FOR_EVENTS_MS = 1_500;
 const REMOVE_DEADLINE_MS = 10_000;
+const SILENT = 'its containers run, but no agent answers in them; is agent.image the image of mirrord?';
 const LOG_LINES = 200;
 const LOG_BYTES = 64 * 1024;
 
@@ -90,6 +94,7 @@ export async function startAgentPod(options: StartOptions): Promise<AgentPod> {
   } finally {
     clearTimeout(timer);
     giveUp.abort();
+    options.watch.end();
   }
 }
 
@@ -133,22 +138,17 @@ async function connectionsOf(start: Start): Promise<AgentConnections> {
 
 /** Rejects when the pod is over, or the watch cannot be had; does not resolve. */
 async function watchPod(
-  { api, namespace, template, startupS, signal }: Start,
+  { watch }: Start,
   settle: (state: string, podName: string | null) => void,
   onScheduled: (pod: string) => void,
   onRunning: () => void,
 ): Promise<never> {
-  const query = { labelSelector: `${SESSION_LABEL}=${template.sessionId}` };
   for (;;) {
-    for await (const { type, object } of api.watch<Pod>(`/api/v1/namespaces/${namespace}/pods`, {
-      query,
-      timeoutS: Math.max(1, startupS),
-      signal,
-    })) {
+    for await (const { type, object } of watch.next()) {
       const name = object.metadata.name ?? null;
       if (type === 'DELETED') throw new AppError('AGENT_LOST', `the agent's pod ${name} was deleted`);
       const state = podState(object);
-      settle(state.kind === 'starting' ? state.what : state.kind, name);
+      settle(state.kind === 'running' ? SILENT : state.kind === 'starting' ? state.what : state.kind, name);
       if (state.kind === 'over') throw state.error;
       if (object.spec?.nodeName && name !== null) onScheduled(name);
       if (state.kind === 'running') onRunning();

@@ -5,7 +5,7 @@ import type { ResolvedTarget } from '../kube/resolve.ts';
 import { loadText } from '../testing/load-text.ts';
 import { ephemeralContainer, ephemeralTarget, gatewayPort } from './ephemeral-container.ts';
 import { agentSettings } from './settings.ts';
-import type { PodFeatures, PodTemplate } from './template.ts';
+import { GATEWAY_PORT, type PodFeatures, type PodTemplate } from './template.ts';
 
 const FILES: PodFeatures = { files: true, network: true, mirror: false, steal: false };
 
@@ -95,6 +95,15 @@ test('it gets the rights of its parts, no secret, and a port of its own on the l
   expect(variables['MIRRORD_WITH_SERVICES']).toBe('fs-env');
   expect(Object.keys(variables).filter((name) => /SECRET|TOKEN|SESSION_KEY/.test(name))).toEqual([]);
   for (const key of ['volumeMounts', 'resources', 'ports', 'livenessProbe']) expect(container).not.toHaveProperty(key);
+});
+
+test('no agent listens on a port that Linux gives to outgoing connections', () => {
+  const ports = [...Array(2_000).keys()].map((n) => gatewayPort(`session-${n}`));
+  expect(new Set(ports).size).toBeGreaterThan(400);
+  for (const port of [GATEWAY_PORT, ...ports]) {
+    expect(port).toBeGreaterThan(1_024);
+    expect(port).toBeLessThan(32_768);
+  }
 });
 
 test('the target is the first process the agent sees, or found by its container where all are seen', () => {

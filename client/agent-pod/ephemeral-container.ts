@@ -16,8 +16,8 @@ import {
   servicesOf,
 } from './template.ts';
 
-/** Ours among the ports of the pod's loopback: others of the pod listen there too, and other sessions. */
-const FIRST_PORT = 57_401;
+/** Ours among the ports of the pod's loopback: others of the pod listen there too, and other sessions. See GATEWAY_PORT. */
+const FIRST_PORT = 27_403;
 const PORTS = 500;
 const RUNTIME_DIR = '/tmp/mirrord';
 

@@ -4,7 +4,7 @@ import type { ForwardStream } from './forward-stream.ts';
 import { SpdyForward } from './spdy-forward.ts';
 import { WebSocketForward } from './websocket-forward.ts';
 
-const PORT = 57_400;
+const PORT = 27_401;
 const open: ForwardStream[] = [];
 afterEach(() => {
   for (const one of open.splice(0)) one.destroy();

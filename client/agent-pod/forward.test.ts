@@ -13,7 +13,7 @@ let connections: AgentConnections;
 beforeEach(async () => {
   server = await ApiServer.start();
   api = new KubeApi(await server.access());
-  connections = new AgentConnections({ api, namespace: 'ns', pod: 'agent', port: 57_400 });
+  connections = new AgentConnections({ api, namespace: 'ns', pod: 'agent', port: 27_401 });
 });
 afterEach(async () => {
   connections.close();

@@ -12,7 +12,7 @@ afterEach(() => {
   for (const server of servers.splice(0)) server.close();
 });
 
-const PORT = 57_400;
+const PORT = 27_401;
 const [ERROR, DATA] = [1, 3];
 const FIN = 1;
 

@@ -29,8 +29,12 @@ export interface PodTemplate {
   readonly annotations: Readonly<Record<string, string>>;
 }
 
-/** On the loopback of the pod, which is reached through the cluster's API only. */
-export const GATEWAY_PORT = 57_400;
+/**
+ * On the loopback of the pod, which is reached through the cluster's API only. None that Linux gives to outgoing connections (32768
+ * to 60999): a port-forward that comes before the agent listens would in one of 14,000 cases be connected with itself, and the
+ * agent then find its port taken.
+ */
+export const GATEWAY_PORT = 27_401;
 export const SESSION_LABEL = 'mirrord.dev/session';
 export const VERSION_ANNOTATION = 'mirrord.dev/version';
 export const AGENT_CONTAINER = 'agent';

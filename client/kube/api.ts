@@ -378,7 +378,11 @@ function parseJson<T>(text: string, path: string): T {
       `${path}: what answers there is no Kubernetes API: its answer is no JSON`,
       {
         cause,
-        data: { move: 'user', advice: 'check the server of the context, and whether a proxy answers in its place.' },
+        data: {
+          exitCode: 2,
+          move: 'user',
+          advice: 'check the server of the context, and whether a proxy answers in its place.',
+        },
       },
     );
   }
