@@ -1,5 +1,5 @@
 import type { Duplex } from 'node:stream';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { KubeApi } from '../kube/api.ts';
 import { ApiServer } from '../testing/api-server.ts';
 import { grantForward, isSpdy, refuseForward } from '../testing/port-forward.ts';
@@ -61,6 +61,18 @@ test('an agent that starts keeps its client waiting, who opens the second connec
     connection.destroy();
   }
   expect(waiting.length).toBe(2);
+});
+
+test('far away both connections are asked for at once', async () => {
+  vi.spyOn(api, 'quickestMs', 'get').mockReturnValue(50);
+  const asked: (() => void)[] = [];
+  server.server.on('upgrade', (request, socket: Duplex) => {
+    asked.push(() => grantForward(request, socket, SPOKEN));
+    if (asked.length === 2) for (const grant of asked) grant();
+  });
+  await connections.becomeReachable(AbortSignal.timeout(20_000));
+  for (const _ of asked) (await connections.connect(AbortSignal.timeout(20_000))).destroy();
+  expect(asked.length).toBe(2);
 });
 
 test('one that ends while it starts is looked for again', async () => {

@@ -25,8 +25,8 @@ const RETRY_MS = 50;
 const LONGEST_RETRY_MS = 500;
 /** Who was not sent away by then has found an agent that starts. */
 const STANDING_MS = 40;
-/** A connection that takes longer was made with three round trips: the second of a session is not begun after the first. */
-const FAR_MS = 100;
+/** The second connection of a session, three round trips, is not begun after the first where one takes longer than this. */
+const FAR_MS = 40;
 
 /**
  * What answers whoever lets no SPDY through: a proxy that knows only WebSockets, a server that has done with it, a Role that
@@ -38,7 +38,6 @@ export class AgentConnections {
   readonly #port: PodPort;
   #kind: UpgradeKind = 'spdy';
   #kept: Duplex[] = [];
-  #isFar = false;
 
   constructor(port: PodPort) {
     this.#port = port;
@@ -64,19 +63,15 @@ export class AgentConnections {
   async #looked(signal: AbortSignal, running: AbortSignal): Promise<boolean> {
     const isEarly = !running.aborted;
     try {
-      const beganMs = performance.now();
       const opening = this.#open(signal);
       const first = opening.then((one) => speaks(one, signal));
-      const stands = opening.then(() => {
-        this.#isFar = performance.now() - beganMs > FAR_MS;
-        return sleep(STANDING_MS, true);
-      });
+      const stands = opening.then(() => sleep(STANDING_MS, true));
       const said = Promise.race([first.then((one) => one !== null), stands]);
       said.catch(() => {
         // Who waits for the first hears it.
       });
       // The second of a session, unless the first was sent away at once.
-      const isThere = this.#isFar || (await said);
+      const isThere = this.#port.api.quickestMs > FAR_MS || (await said);
       const second = isThere ? this.#open(signal).then((one) => speaks(one, signal)) : null;
       second?.catch(() => {
         // It is not kept, and made when it is wanted.

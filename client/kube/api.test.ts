@@ -29,6 +29,7 @@ test('what a call costs is counted, and the next call uses the same connection',
   expect(server.seen.map(({ path }) => path)).toEqual(['/a', '/a?limit=5']);
   expect(server.connections).toBe(1);
   expect(api.traffic).toMatchObject({ calls: 2 });
+  expect(api.quickestMs).toBeGreaterThan(0);
   expect(api.traffic.receivedBytes).toBeGreaterThan(2 * 112);
   expect(api.traffic.receivedBytes).toBeLessThan(2 * 600);
 });

@@ -13,6 +13,7 @@ import type { ClusterAccess } from './config.ts';
 import { ask } from './connection.ts';
 import { ConnectionPool } from './connection-pool.ts';
 import { Deadline } from './deadline.ts';
+import { parseJson } from './parse-json.ts';
 import { readBody } from './read-body.ts';
 import { StatusError, toStatusError } from './status.ts';
 import { isStale, type Upgraded, type UpgradeOptions, upgradeOnce } from './upgrade.ts';
@@ -74,6 +75,7 @@ export class KubeApi implements AsyncDisposable {
   #calls = 0;
   #sentBytes = 0;
   #receivedBytes = 0;
+  #quickestMs = Number.POSITIVE_INFINITY;
 
   constructor(access: ClusterAccess, retry: RetryPolicy = NO_RETRY) {
     this.access = access;
@@ -83,6 +85,11 @@ export class KubeApi implements AsyncDisposable {
 
   get traffic(): Traffic {
     return { calls: this.#calls, sentBytes: this.#sentBytes, receivedBytes: this.#receivedBytes };
+  }
+
+  /** Of the answers over connections that were there: about the round trip, and never less; 0 before there was one. */
+  get quickestMs(): number {
+    return Number.isFinite(this.#quickestMs) ? this.#quickestMs : 0;
   }
 
   /** Repeated by the retry policy where the failure may pass. */
@@ -280,7 +287,11 @@ export class KubeApi implements AsyncDisposable {
         if (isIdempotent(method) && isStale(sent, error)) resolve('stale');
         else reject(error);
       });
-      sent.once('response', resolve);
+      const sentMs = performance.now();
+      sent.once('response', (response: IncomingMessage) => {
+        if (sent.reusedSocket) this.#quickestMs = Math.min(this.#quickestMs, performance.now() - sentMs);
+        resolve(response);
+      });
       sent.end(body);
     });
   }
@@ -367,25 +378,6 @@ function headBytes({ rawHeaders }: IncomingMessage): number {
 function mayPass(error: AppError): boolean {
   if (error instanceof StatusError) return error.httpStatus === 429 || error.httpStatus >= 500;
   return error.code === 'SERVICE_UNAVAILABLE' && error.data?.['move'] !== 'user';
-}
-
-function parseJson<T>(text: string, path: string): T {
-  try {
-    return JSON.parse(text) as T;
-  } catch (cause) {
-    throw new AppError(
-      'PROTOCOL_VIOLATION',
-      `${path}: what answers there is no Kubernetes API: its answer is no JSON`,
-      {
-        cause,
-        data: {
-          exitCode: 2,
-          move: 'user',
-          advice: 'check the server of the context, and whether a proxy answers in its place.',
-        },
-      },
-    );
-  }
 }
 
 function tooLong(path: string, limitBytes: number): AppError {

@@ -74,6 +74,26 @@ test.each(['deployment/shop', 'service/front', 'label/app=shop'])(
   },
 );
 
+test(`exec among ${CROWD} other pods reads little before its own is made, and lists nothing whole`, async () => {
+  const words = ['exec', '--verbose', '-n', own.name, '-t', 'deployment/shop', '--', 'true'];
+  const env = { ...process.env, MIRRORD_AGENT_IMAGE: process.env['MIRRORD_TEST_IMAGE'] };
+  const child = spawn(mirrord, words, { env, stdio: ['ignore', 'inherit', 'pipe'] });
+  let said = '';
+  child.stderr.setEncoding('utf8').on('data', (chunk: string) => {
+    said += chunk;
+  });
+  const [code] = await once(child, 'close');
+  expect(code, said).toBe(0);
+  const counts = (message: string) => {
+    const line = said.split('\n').find((one) => one.includes(`"message":"${message}"`)) ?? '{}';
+    return JSON.parse(line.slice(line.indexOf('{'))) as { calls: number; receivedBytes: number };
+  };
+  const before = counts('target found');
+  expect(before.calls).toBeLessThanOrEqual(5);
+  expect(before.receivedBytes).toBeLessThan(64 * 1024);
+  expect(counts('agent removed').receivedBytes).toBeLessThan(256 * 1024);
+});
+
 test('all of them are listed, in bounded memory', async () => {
   const child = spawn(mirrord, ['ls', '-n', own.name, '-o', 'name'], { stdio: ['ignore', 'pipe', 'inherit'] });
   let text = '';
