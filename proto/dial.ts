@@ -9,6 +9,7 @@ import { type Answer, DialledCarrier } from './dialled-carrier.ts';
 import { AppError } from './errors.ts';
 import type { Frame } from './frame.ts';
 import { ATTEMPT_KEY, GRACE_KEY, RECEIVED_KEY, RETURN_KEY, type SessionService } from './grpc-tuning.ts';
+import type { LivenessTimes } from './liveness.ts';
 import { Redialler } from './redial.ts';
 import { RenewableTransport } from './renewable-transport.ts';
 import { type SessionHandlers, SessionStream } from './session-stream.ts';
@@ -34,6 +35,8 @@ export interface DialOptions extends SessionHandlers, CallOptions {
   deadlineMs: number;
   /** Sent with the calls instead of after their acceptance: saves a round trip. */
   opening?: Frame;
+  /** How long the peer may be silent. */
+  liveness?: LivenessTimes;
   /** Without it the first break ends the session. */
   renewal?: Renewal;
   /**
@@ -68,6 +71,7 @@ export async function dial(options: DialOptions): Promise<SessionStream> {
     transport,
     peer: peer.name,
     lostCode: peer.lostCode,
+    ...(options.liveness === undefined ? {} : { liveness: options.liveness }),
     onFrame: options.onFrame,
     onClosed: (error) => {
       renewing?.stop();

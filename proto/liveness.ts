@@ -11,6 +11,15 @@ const OWN_PAUSE_MS = 4_000;
 /** Silence that a peer has announced lasts at most so long: what it holds, others may want. */
 const SUSPENDED_LOST_AFTER_MS = 3_600_000;
 
+/**
+ * Of a place on a stolen port: who has been silent for so long loses it, and the target answers what it would have. Longer than a
+ * stealer that stands still is waited for by its own agent (services/agent/service-watch.ts), and than any pause of a process on a
+ * busy machine should be.
+ */
+export const LEASE_MS = 5_000;
+/** Three times in the life of a lease. */
+export const LEASE_REFRESH_MS = 1_600;
+
 export interface LivenessTimes {
   readonly pingAfterMs: number;
   readonly lostAfterMs: number;
@@ -39,6 +48,9 @@ export function livenessTimes(lostAfterMs: number): LivenessTimes {
   };
 }
 
+/** Between those who have places and who gives them, at both ends. */
+export const LEASE_TIMES: LivenessTimes = livenessTimes(LEASE_MS);
+
 export class Liveness {
   readonly #times: LivenessTimes;
   #sentMs: number;
@@ -60,6 +72,10 @@ export class Liveness {
   received(nowMs: number): void {
     this.#receivedMs = nowMs;
     this.#isSuspended = false;
+  }
+
+  get receivedMs(): number {
+    return this.#receivedMs;
   }
 
   /** The peer has announced its silence; what it sends next ends it. */

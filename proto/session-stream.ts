@@ -72,6 +72,11 @@ export class SessionStream {
     return this.#queue.bytes;
   }
 
+  /** When the peer was last heard, as performance.now() has it. */
+  get heardMs(): number {
+    return this.#liveness.receivedMs;
+  }
+
   get isClosed(): boolean {
     return this.#state === 'closed';
   }

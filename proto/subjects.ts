@@ -14,7 +14,8 @@ import { AppError } from './errors.ts';
 const ROOT = 'mirrord.v1';
 
 /** Services of one node that the agent routes to. */
-export type ServiceName = 'fs-env' | 'sniffer' | 'stealer';
+export const SERVICES = ['fs-env', 'sniffer', 'stealer'] as const;
+export type ServiceName = (typeof SERVICES)[number];
 
 export const ANNOUNCE_EVERY_MS = 5_000;
 
@@ -56,6 +57,60 @@ export function agentHeartbeat(node: string): string {
 /** The subjects of the NATS services protocol (ADR-32) one instance answers on: for all, by name, and its own. */
 export function serviceProtocol(verb: 'PING' | 'INFO' | 'STATS', name: string, instance: string): string[] {
   return [`$SRV.${verb}`, `$SRV.${verb}.${name}`, `$SRV.${verb}.${name}.${instance}`];
+}
+
+/** Users of a nats-server that the agent starts are named so: each has its own inbox, closed to the others. */
+export const OWN_USER = 'mirrord-';
+
+export function inboxOf(user: string): string {
+  return `_INBOX_${token(user)}`;
+}
+
+/** What a user of ours may publish and hear, beside answers to whoever asks it. */
+export interface Rights {
+  readonly publish: readonly string[];
+  readonly subscribe: readonly string[];
+}
+
+export function rightsOf(who: 'agent' | ServiceName): Rights {
+  const inbox = `${inboxOf(`${OWN_USER}${who}`)}.>`;
+  if (who === 'agent') return { publish: [`${ROOT}.>`, '$SRV.>'], subscribe: [`${ROOT}.>`, inbox] };
+  const own = `${ROOT}.node.*.service.${who}`;
+  const names = ['PING', 'INFO', 'STATS'].flatMap((verb) => [`$SRV.${verb}`, `$SRV.${verb}.mirrord-${who}.>`]);
+  const byName = ['PING', 'INFO', 'STATS'].map((verb) => `$SRV.${verb}.mirrord-${who}`);
+  return {
+    publish: [`${own}.up`, `${own}.down`, ...(who === 'stealer' ? leaseSubjects() : [])],
+    subscribe: [`${own}.lookup`, `${own}.stats`, ...names, ...byName, inbox],
+  };
+}
+
+/**
+ * Leases of stolen ports: a bucket of the key-value store that JetStream is (ADR-8), which only stealers touch. Values are JSON.
+ * Keys are `portKey` and `placeKey`.
+ */
+export const LEASE_BUCKET = 'mirrord_leases';
+
+/** Of a port: who has places there, which is what a claim is decided on. */
+export function portKey(target: string, port: number): string {
+  return `${token(target)}.${port}`;
+}
+
+/** Of one place at a port. */
+export function placeKey(target: string, port: number, sessionId: string, id: number): string {
+  return `${portKey(target, port)}.${token(sessionId)}.${id}`;
+}
+
+export function bucketSubject(bucket: string, key: string): string {
+  return `$KV.${bucket}.${key}`;
+}
+
+export function streamRequest(verb: 'CREATE' | 'INFO' | 'MSG.GET', bucket: string): string {
+  return `$JS.API.STREAM.${verb}.KV_${bucket}`;
+}
+
+function leaseSubjects(): string[] {
+  const verbs = ['CREATE', 'INFO', 'MSG.GET'] as const;
+  return [bucketSubject(LEASE_BUCKET, '>'), ...verbs.map((verb) => streamRequest(verb, LEASE_BUCKET))];
 }
 
 /** Host names have dots, which split subjects; anything else outside [A-Za-z0-9_-] has no business in a name. */

@@ -36,7 +36,7 @@ import { SessionCounts } from './metrics/counts.ts';
 import { exposition } from './metrics/exposition.ts';
 import { families, stealerStats } from './metrics/metrics.ts';
 import { openMetrics } from './metrics/server.ts';
-import { startNats } from './nats-child.ts';
+import { type NatsChild, startNats } from './nats-child.ts';
 import { DEFAULT_LIMITS, Outgoing } from './outgoing/outgoing.ts';
 import { addresses, grants } from './outgoing/settings.ts';
 import { startService } from './service-child.ts';
@@ -114,18 +114,19 @@ async function start(settings: Settings, logger: Logger, shutdown: Shutdown): Pr
   // A client that comes while we start waits here, and is served at once.
   const door = await EarlyDoor.open(settings.gatewayListen);
   shutdown.onClose('door', () => door.close());
-  const natsUrl = settings.natsUrl ?? (await startOwnNats(settings, logger, shutdown));
-  const bus = await Bus.connect({ url: natsUrl, name: 'mirrord-agent', deadlineMs: NATS_DEADLINE_MS, logger });
+  const given = settings.natsUrl;
+  const nats = given === null ? await startOwnNats(settings, logger, shutdown) : { url: given, urlOf: () => given };
+  const bus = await Bus.connect({ url: nats.url, name: 'mirrord-agent', deadlineMs: NATS_DEADLINE_MS, logger });
   shutdown.onClose('nats connection', () => bus.close());
-  const sessionKey = settings.sessionKey ?? (await openPod(settings, natsUrl, shutdown));
-  const childSettings = {
-    MIRRORD_NATS_URL: natsUrl,
+  const sessionKey = settings.sessionKey ?? (await openPod(settings, nats, shutdown));
+  const childSettings = (service: ServiceName) => ({
+    MIRRORD_NATS_URL: nats.urlOf(service),
     MIRRORD_NODE_NAME: settings.nodeName,
     ...(settings.sessionKey === null ? { MIRRORD_SESSION_KEY_FILE: ownKeyFile(settings) } : {}),
-  };
+  });
   const mainPath = process.argv[1] ?? '';
   for (const service of settings.withServices) {
-    const child = startService({ service, mainPath, settings: childSettings, logger });
+    const child = startService({ service, mainPath, settings: childSettings(service), logger });
     shutdown.onClose(service, () => child.close());
   }
   // Those of incoming traffic are waited for when a session first wants them.
@@ -198,10 +199,10 @@ async function start(settings: Settings, logger: Logger, shutdown: Shutdown): Pr
   return directAddress === null ? { gateway: address } : { gateway: address, direct: directAddress };
 }
 
-async function startOwnNats(settings: Settings, logger: Logger, shutdown: Shutdown): Promise<string> {
+async function startOwnNats(settings: Settings, logger: Logger, shutdown: Shutdown): Promise<NatsChild> {
   const nats = await startNats(settings.runtimeDir, logger);
   shutdown.onClose('nats-server', () => nats.close());
-  return nats.url;
+  return nats;
 }
 
 function ownKeyFile({ runtimeDir }: Settings): string {
@@ -214,10 +215,10 @@ function isSecondLife(settings: Settings): boolean {
 }
 
 /** A key of our own where the services beside us find it, and then the line by which they find us. */
-async function openPod(settings: Settings, natsUrl: string, shutdown: Shutdown): Promise<Uint8Array> {
+async function openPod(settings: Settings, nats: Pick<NatsChild, 'urlOf'>, shutdown: Shutdown): Promise<Uint8Array> {
   const key = randomBytes(SESSION_KEY_BYTES);
   writeFileSync(ownKeyFile(settings), key.toString('hex'), { mode: 0o600 });
-  const lifeline = await openLifeline(settings.runtimeDir, natsUrl);
+  const lifeline = await openLifeline(settings.runtimeDir, (service) => nats.urlOf(service));
   shutdown.onClose('lifeline', () => lifeline.close());
   return key;
 }

@@ -1,17 +1,21 @@
 // A nats-server of our own, for an agent that was given none: on loopback, on a port the kernel chose, closed to everybody
-// without its token. Restarted at the same place when it dies, so that the services of the node find it again.
+// without a password of it. Its users may touch what is theirs (proto/subjects.ts); its JetStream is there for the leases of stolen
+// ports, in memory. Restarted at the same place when it dies, so that the services of the node find it again.
 
 import { randomBytes } from 'node:crypto';
-import { readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import net from 'node:net';
 import path from 'node:path';
 import type { Logger } from 'pino';
 import { AppError } from '#proto/errors.ts';
+import { OWN_USER, rightsOf, SERVICES, type ServiceName } from '#proto/subjects.ts';
 import { Child } from './child.ts';
 
 export interface NatsChild {
-  /** `nats://TOKEN@127.0.0.1:PORT`: secret. */
+  /** Of the agent, `nats://USER:PASSWORD@127.0.0.1:PORT`: secret. */
   readonly url: string;
+  /** The same for a service. */
+  urlOf(service: ServiceName): string;
   readonly pid: number | undefined;
   close(): Promise<void>;
 }
@@ -41,10 +45,12 @@ export async function startNats(runtimeDir: string, logger: Logger): Promise<Nat
 
 async function startOnce(runtimeDir: string, logger: Logger): Promise<NatsChild> {
   const port = await freePort();
-  const token = randomBytes(24).toString('hex');
+  const users = USERS.map((who) => ({ who, password: randomBytes(24).toString('hex') }));
   const configPath = path.join(runtimeDir, 'nats.conf');
+  const storePath = path.join(runtimeDir, 'nats');
+  mkdirSync(storePath, { recursive: true, mode: 0o700 });
   // In a file and not in arguments, which every user of the machine can read.
-  writeFileSync(configPath, natsConfig(port, token), { mode: 0o600 });
+  writeFileSync(configPath, natsConfig(port, users, storePath), { mode: 0o600 });
   let onReady: () => void = () => undefined;
   const ready = new Promise<void>((resolve) => {
     onReady = resolve;
@@ -64,6 +70,7 @@ async function startOnce(runtimeDir: string, logger: Logger): Promise<NatsChild>
   const close = async () => {
     await child.close();
     rmSync(configPath, { force: true });
+    rmSync(storePath, { recursive: true, force: true });
   };
   try {
     await withinDeadline(ready);
@@ -71,8 +78,13 @@ async function startOnce(runtimeDir: string, logger: Logger): Promise<NatsChild>
     await close();
     throw error;
   }
+  const urlOf = (one: Who) => {
+    const password = users.find(({ who }) => who === one)?.password ?? '';
+    return `nats://${OWN_USER}${one}:${password}@127.0.0.1:${port}`;
+  };
   return {
-    url: `nats://${token}@127.0.0.1:${port}`,
+    url: urlOf('agent'),
+    urlOf,
     get pid() {
       return child.pid;
     },
@@ -80,17 +92,41 @@ async function startOnce(runtimeDir: string, logger: Logger): Promise<NatsChild>
   };
 }
 
-function natsConfig(port: number, token: string): string {
+type Who = 'agent' | ServiceName;
+type User = Readonly<{ who: Who; password: string }>;
+
+const USERS = ['agent', ...SERVICES] as const;
+
+function natsConfig(port: number, users: readonly User[], storePath: string): string {
   return [
     `listen: "127.0.0.1:${port}"`,
-    `authorization { token: "${token}", timeout: 1 }`,
-    // Ours are two or three; every local user may knock, and what has no token is cut after that second.
+    'authorization {',
+    '  timeout: 1',
+    '  users: [',
+    ...users.map((user) => `    ${userConfig(user)}`),
+    '  ]',
+    '}',
+    // The bucket of leases is limited to a fourth of it. No file is ever written: the folder stays empty.
+    'jetstream {',
+    `  store_dir: ${JSON.stringify(storePath)}`,
+    '  max_memory_store: 4194304',
+    '  max_file_store: 0',
+    '}',
+    // Ours are two or three; every local user may knock, and what has no password is cut after that second.
     'max_connections: 256',
     'max_control_line: 4096',
     // More than any announcement; what is larger does not belong on the bus.
     'max_payload: 65536',
     '',
   ].join('\n');
+}
+
+/** Who is asked may answer, once and within its second. */
+function userConfig({ who, password }: User): string {
+  const { publish, subscribe } = rightsOf(who);
+  const list = (subjects: readonly string[]) => `[${subjects.map((one) => JSON.stringify(one)).join(', ')}]`;
+  const permissions = `publish: ${list(publish)}, subscribe: ${list(subscribe)}, allow_responses: { max: 1, expires: "1s" }`;
+  return `{ user: "${OWN_USER}${who}", password: "${password}", permissions: { ${permissions} } }`;
 }
 
 function freePort(): Promise<number> {

@@ -8,7 +8,8 @@ import type { Child } from './child.ts';
 import { type ServiceChildOptions, serviceBundle, startService } from './service-child.ts';
 import { type Found, ServiceWatch } from './service-watch.ts';
 
-export interface ServiceChildrenOptions extends Omit<ServiceChildOptions, 'service'> {
+export interface ServiceChildrenOptions extends Omit<ServiceChildOptions, 'service' | 'settings'> {
+  settings(service: ServiceName): ServiceChildOptions['settings'];
   /** Those that are ours to start. */
   readonly services: readonly ServiceName[];
   /** Those that start beside us, and may not be there yet. */
@@ -70,6 +71,6 @@ export class ServiceChildren {
     if (!existsSync(serviceBundle(mainPath, service))) {
       throw new AppError('SERVICE_UNAVAILABLE', `this build has no ${service}`);
     }
-    this.#children.set(service, startService({ service, mainPath, settings, logger }));
+    this.#children.set(service, startService({ service, mainPath, settings: settings(service), logger }));
   }
 }

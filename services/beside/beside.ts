@@ -4,8 +4,8 @@ import net from 'node:net';
 import path from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { AppError } from '#proto/errors.ts';
+import { SERVICES } from '#proto/subjects.ts';
 
-const SERVICES = ['fs-env', 'sniffer', 'stealer'];
 /** The containers of a pod start one after the other, on a node that may be busy. */
 const AGENT_DEADLINE_MS = 60_000;
 const RETRY_MS = 25;
@@ -21,12 +21,12 @@ export interface Lifeline {
 /** Does not return: the service ends the process. Rejects when it could not become one. */
 export async function beside(argv: readonly string[], env: NodeJS.ProcessEnv): Promise<void> {
   const [, own = '', service = ''] = argv;
-  if (!SERVICES.includes(service)) {
+  if (!SERVICES.some((name) => name === service)) {
     throw new AppError('CONFIG_INVALID', `service ${JSON.stringify(service)} is not one of ${SERVICES.join(', ')}`);
   }
   const runtimeDir = env['MIRRORD_RUNTIME_DIR'];
   if (!runtimeDir) throw new AppError('CONFIG_INVALID', 'MIRRORD_RUNTIME_DIR is not set');
-  const { natsUrl, socket } = await reachAgent(path.join(runtimeDir, 'lifeline.sock'), AGENT_DEADLINE_MS);
+  const { natsUrl, socket } = await reachAgent(path.join(runtimeDir, 'lifeline.sock'), service, AGENT_DEADLINE_MS);
   socket.once('close', () => {
     // The pod is over: nothing of it is to be started anew, however this ends.
     process.once('exit', () => {
@@ -40,11 +40,14 @@ export async function beside(argv: readonly string[], env: NodeJS.ProcessEnv): P
 }
 
 /** Tries again until the agent is there. Rejects with DEADLINE_EXCEEDED or PROTOCOL_VIOLATION. */
-export async function reachAgent(socketPath: string, deadlineMs: number): Promise<Lifeline> {
+export async function reachAgent(socketPath: string, service: string, deadlineMs: number): Promise<Lifeline> {
   const untilMs = performance.now() + deadlineMs;
   for (;;) {
     const socket = await connected(socketPath);
-    if (socket !== null) return { natsUrl: await readNatsUrl(socket), socket };
+    if (socket !== null) {
+      socket.write(`${service}\n`);
+      return { natsUrl: await readNatsUrl(socket), socket };
+    }
     if (performance.now() > untilMs) {
       throw new AppError('DEADLINE_EXCEEDED', `no agent at ${socketPath} within ${deadlineMs} ms`);
     }

@@ -5,6 +5,7 @@ import {
   AuthorizationError,
   type ConnectionOptions,
   connect,
+  headers as makeHeaders,
   type NatsConnection,
   NoRespondersError,
   RequestError,
@@ -14,6 +15,7 @@ import {
 } from '@nats-io/transport-node';
 import type { Logger } from 'pino';
 import { AppError } from '#proto/errors.ts';
+import { inboxOf, OWN_USER } from '#proto/subjects.ts';
 
 export interface BusOptions {
   /** `nats://HOST:PORT`, `nats://TOKEN@HOST:PORT` or `nats://USER:PASSWORD@HOST:PORT`. Secret: never logged. */
@@ -85,10 +87,18 @@ export class Bus {
   }
 
   /** Throws SERVICE_UNAVAILABLE when nobody answers on the subject, DEADLINE_EXCEEDED when the answer does not come. */
-  async request(subject: string, payload: Uint8Array, timeoutMs: number): Promise<Uint8Array> {
+  async request(
+    subject: string,
+    payload: Uint8Array,
+    timeoutMs: number,
+    headers: Readonly<Record<string, string>> = {},
+  ): Promise<Uint8Array> {
     assertPayload(subject, payload);
+    const own = makeHeaders();
+    for (const [name, value] of Object.entries(headers)) own.set(name, value);
+    const options = { timeout: timeoutMs, ...(Object.keys(headers).length === 0 ? {} : { headers: own }) };
     try {
-      const answer = await this.#connection.request(subject, payload, { timeout: timeoutMs });
+      const answer = await this.#connection.request(subject, payload, options);
       return answer.data;
     } catch (cause) {
       const isNobody =
@@ -169,6 +179,7 @@ function connectionOptions(options: BusOptions): ConnectionOptions & { tls?: Tls
   const credentials = user === '' ? {} : pass === '' ? { token: user } : { user, pass };
   return {
     ...credentials,
+    ...(user.startsWith(OWN_USER) ? { inboxPrefix: inboxOf(user) } : {}),
     servers: url.host,
     name: options.name,
     timeout: ATTEMPT_TIMEOUT_MS,

@@ -51,10 +51,12 @@ function listenAddress(name: string, folderName: string, file: string): Reader<s
   };
 }
 
-type Served = SessionServer &
+export type ServiceServer = SessionServer &
   Readonly<{
     /** What it has done. */
     stats?: () => Readonly<Record<string, number>>;
+    /** Before anybody is told where it serves. */
+    useBus?: (bus: Bus) => Promise<void>;
     /** Before `close`: what others have on its way through it comes to its end, within a second or two. */
     retire?: () => Promise<void>;
   }>;
@@ -63,7 +65,7 @@ export type ServiceOptions<Own extends Record<string, Reader<unknown>>> = Readon
   service: ServiceName;
   /** On top of the common ones. */
   settings: Own;
-  open: (settings: CommonSettings & SettingsOf<Own>, logger: Logger) => Promise<Served>;
+  open: (settings: CommonSettings & SettingsOf<Own>, logger: Logger) => Promise<ServiceServer>;
 }>;
 
 /** Runs until it is told to end. @returns the exit code; an error has been said on the log, or on stderr before there was one */
@@ -100,7 +102,7 @@ async function start(
   settings: CommonSettings,
   shutdown: Shutdown,
   logger: Logger,
-  opening: Promise<Served>,
+  opening: Promise<ServiceServer>,
 ): Promise<string> {
   const server = await opening;
   shutdown.onClose('server', () => server.close());
@@ -112,6 +114,7 @@ async function start(
     logger,
   });
   shutdown.onClose('nats connection', () => bus.close());
+  await server.useBus?.(bus);
   const announced = await announceService(bus, {
     service,
     node: settings.nodeName,

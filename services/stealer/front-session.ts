@@ -10,11 +10,13 @@ import { AppError } from '#proto/errors.ts';
 import { type Frame, makeFrame } from '#proto/frame.ts';
 import { FrameKind } from '#proto/gen/v1/frame.ts';
 import { AttachTarget } from '#proto/gen/v1/fs_env.ts';
-import { IncomingFacts, JoinTarget } from '#proto/gen/v1/incoming.ts';
+import { IncomingFacts, JoinTarget, Subscribe } from '#proto/gen/v1/incoming.ts';
+import { LEASE_MS } from '#proto/liveness.ts';
 import { decodeHead, type SessionHandlers, type SessionStream } from '#proto/session-stream.ts';
 import { VERSION } from '#proto/version.ts';
 import type { Look } from '#runtime/standstill.ts';
 import { TargetHandle } from '#runtime/target-handle.ts';
+import type { Leases } from './leases/leases.ts';
 import { StealSession } from './session.ts';
 import { takenText } from './share/meeting-place.ts';
 import { ownerOfName } from './share/name-owner.ts';
@@ -33,6 +35,7 @@ export type FrontSessionOptions = Readonly<{
   sessionId: string;
   stream: SessionStream;
   targets: StolenTargets;
+  leases: Pick<Leases, 'formerPlace'>;
   logger: Logger;
   /** Came from a stealer that joined us for the target with this namespace: it is served here or not at all. */
   joinedFor: string | null;
@@ -56,7 +59,8 @@ export class FrontSession implements SessionHandlers {
     this.#passage = new Passage((frame) => options.stream.send(frame));
   }
 
-  onFrame(frame: Frame): void | Promise<void> {
+  onFrame(received: Frame): void | Promise<void> {
+    const frame = this.#options.joinedFor === null ? this.#withPlace(received) : received;
     if (this.#held !== null) return this.#held.onFrame(frame);
     if (frame.kind === FrameKind.FRAME_KIND_SESSION_OPEN) {
       this.#open(frame);
@@ -70,6 +74,18 @@ export class FrontSession implements SessionHandlers {
       return this.#passage.up(frame, this.#joined);
     }
     return undefined;
+  }
+
+  /** Only we know which place a session of our agent had; it had one when our forerunner was killed and the lease still runs. */
+  #withPlace(frame: Frame): Frame {
+    if (frame.kind !== FrameKind.FRAME_KIND_SUBSCRIBE || this.#handle === null) return frame;
+    const wanted = decodeHead(Subscribe.decode, frame.head);
+    const { leases, sessionId } = this.#options;
+    const standing = wanted.isAgain
+      ? leases.formerPlace(this.#handle.namespaceKey, wanted.port, sessionId, frame.id)
+      : undefined;
+    if (standing === wanted.standing) return frame;
+    return makeFrame(frame.id, frame.kind, Subscribe.encode({ ...wanted, standing }).finish());
   }
 
   onClosed(error: AppError | null): void {
@@ -112,11 +128,15 @@ export class FrontSession implements SessionHandlers {
     return attach;
   }
 
-  /** Where the target is held: here, if that can be. */
-  async #find(): Promise<void> {
+  /**
+   * Where the target is held: here, if that can be.
+   *
+   * @param before of a holder that has been silent
+   */
+  async #find(before: Look | null = null): Promise<void> {
     const { stream, logger, joinedFor } = this.#options;
     const startedMs = performance.now();
-    let silence: Look | null = null;
+    let silence = before;
     while (!this.#isClosed) {
       try {
         if (this.#hold() || (await this.#join())) return;
@@ -179,7 +199,13 @@ export class FrontSession implements SessionHandlers {
     const held = new StealSession({
       sessionId,
       // What we tell it again has been answered before.
-      stream: { send: (frame) => this.#passage.isAnswered(frame) || stream.send(frame), end: () => stream.end() },
+      stream: {
+        send: (frame) => this.#passage.isAnswered(frame) || stream.send(frame),
+        end: () => stream.end(),
+        get heardMs() {
+          return stream.heardMs;
+        },
+      },
       pid,
       target,
       nextId: this.#passage.nextId,
@@ -215,7 +241,7 @@ export class FrontSession implements SessionHandlers {
       },
       onClosed: (error) => {
         settle?.reject(error ?? new AppError('SERVICE_UNAVAILABLE', 'who held the target has gone'));
-        if (this.#joined === joined) this.#holderLost(error);
+        if (this.#joined === joined) this.#holderLost(error, joined !== null && isSilent(joined));
       },
     });
     if (this.#isClosed) joined.destroy();
@@ -228,19 +254,32 @@ export class FrontSession implements SessionHandlers {
     return true;
   }
 
+  /** Its lease is over, which counts as the first of two questions. */
+  #lookAtSilent(): Look | null {
+    try {
+      return lookAtHolder((this.#handle as TargetHandle).namespaceFd);
+    } catch {
+      // It has gone by now, or will be asked what it is.
+      return null;
+    }
+  }
+
   #opened(frame: Frame): void {
     this.#isOpened = true;
     this.#options.stream.send(frame);
   }
 
-  #holderLost(error: AppError | null): void {
+  #holderLost(error: AppError | null, isByItsSilence: boolean): void {
     this.#joined = null;
     if (this.#isClosed) return;
     this.#options.logger.info({ code: error?.code }, 'who held the target has gone');
     this.#passage.holderLost();
-    void this.#find();
+    void this.#find(isByItsSilence ? this.#lookAtSilent() : null);
   }
 }
+
+/** For the time of a lease. */
+const isSilent = ({ heardMs }: SessionStream): boolean => performance.now() - heardMs >= LEASE_MS;
 
 const factsHead = ({ method, notes }: StolenTarget): Uint8Array =>
   IncomingFacts.encode({ method, notes: [...notes] }).finish();

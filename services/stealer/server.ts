@@ -1,8 +1,11 @@
 // The Stealer service (proto/v1/incoming.proto) on a unix socket, one FrontSession for each session of the agent.
 
 import type { Logger } from 'pino';
-import { type IncomingSession, type SessionServer, serveSessions } from '#runtime/rpc.ts';
+import { LEASE_TIMES } from '#proto/liveness.ts';
+import { type IncomingSession, serveSessions } from '#runtime/rpc.ts';
+import type { ServiceServer } from '#runtime/service-main.ts';
 import { FrontSession } from './front-session.ts';
+import { Leases } from './leases/leases.ts';
 import type { Way } from './redirect-way.ts';
 import { openPeerDoor } from './share/peer-door.ts';
 import { StolenTargets } from './stolen-target.ts';
@@ -17,8 +20,7 @@ export interface StealerOptions {
   redirect?: Way;
 }
 
-export type StealerServer = SessionServer &
-  Readonly<{ stats: () => Readonly<Record<string, number>>; retire: () => Promise<void> }>;
+export type StealerServer = Required<ServiceServer>;
 
 export async function openStealer({
   address,
@@ -27,11 +29,19 @@ export async function openStealer({
   logger,
   redirect = 'auto',
 }: StealerOptions): Promise<StealerServer> {
+  const leases = new Leases(logger);
   const serve =
     (joinedFor: string | null) =>
     ({ sessionId, stream }: IncomingSession): FrontSession =>
-      new FrontSession({ sessionId, stream, targets, joinedFor, logger: logger.child({ session: sessionId }) });
-  const targets = new StolenTargets(redirect, (claim, namespaceKey) =>
+      new FrontSession({
+        sessionId,
+        stream,
+        targets,
+        leases,
+        joinedFor,
+        logger: logger.child({ session: sessionId }),
+      });
+  const targets = new StolenTargets(redirect, leases, (claim, namespaceKey) =>
     openPeerDoor(claim, logger, serve(namespaceKey)),
   );
   const server = await serveSessions({
@@ -41,10 +51,12 @@ export async function openStealer({
     maxSessions,
     logger,
     peer: 'agent',
+    liveness: LEASE_TIMES,
     onSession: serve(null),
   });
   const close = () => {
     targets.close();
+    leases.close();
     server.close();
   };
   return {
@@ -58,6 +70,7 @@ export async function openStealer({
     },
     stats: () => targets.stats(),
     retire: () => targets.retire(),
+    useBus: (bus) => leases.useBus(bus),
     close,
   };
 }

@@ -10,6 +10,7 @@ import { Counters, Renew, Renewed, Subscribe, Subscribed } from '#proto/gen/v1/i
 import type { SocketAddress } from '#proto/gen/v1/network.ts';
 import { SessionEvent } from '#proto/gen/v1/session.ts';
 import { IncomingIds } from '#proto/incoming.ts';
+import { LEASE_MS } from '#proto/liveness.ts';
 import { decodeHead, type SessionHandlers, type SessionStream } from '#proto/session-stream.ts';
 import { addressText, toSocketAddress } from '#proto/socket-address.ts';
 import type { OlderConnection } from '#runtime/older-connections.ts';
@@ -24,7 +25,7 @@ const NAMED_PEERS = 32;
 
 export type StealSessionOptions = Readonly<{
   sessionId: string;
-  stream: Pick<SessionStream, 'send' | 'end'>;
+  stream: Pick<SessionStream, 'send' | 'end' | 'heardMs'>;
   pid: number;
   target: StolenTarget;
   /** Connections are numbered from here on; undefined: from the first one. */
@@ -78,7 +79,7 @@ export class StealSession implements SessionHandlers, SubscriptionOwner {
         this.#stream.end();
         return;
       case FrameKind.FRAME_KIND_SUBSCRIBE:
-        this.#subscribe(frame);
+        void this.#subscribe(frame);
         return;
       case FrameKind.FRAME_KIND_UNSUBSCRIBE:
         this.#unsubscribe(frame.id);
@@ -132,34 +133,50 @@ export class StealSession implements SessionHandlers, SubscriptionOwner {
     this.#refuse(subscription.id, new AppError('LIMIT_REACHED', `port ${subscription.port} was taken over: ${by}`));
   }
 
-  #subscribe(frame: Frame): void {
+  get heardMs(): number {
+    return this.#stream.heardMs;
+  }
+
+  has(subscription: Subscription): boolean {
+    const entry = this.#subscriptions.get(subscription.id);
+    return entry?.subscription === subscription && !entry.isLeaving;
+  }
+
+  async #subscribe(frame: Frame): Promise<void> {
     try {
       if (this.#isTargetGone) throw new AppError('TARGET_GONE', 'the target has ended');
       if (this.#subscriptions.has(frame.id)) throw new AppError('PROTOCOL_VIOLATION', `id ${frame.id} is in use`);
       if (this.#subscriptions.size >= MAX_SUBSCRIPTIONS) {
         throw new AppError('LIMIT_REACHED', `${MAX_SUBSCRIPTIONS} ports are stolen, the most a session may have`);
       }
-      const subscription = new Subscription(frame.id, this, decodeHead(Subscribe.decode, frame.head));
+      const wanted = decodeHead(Subscribe.decode, frame.head);
+      const had = this.#target.standingOf(this.sessionId, frame.id, wanted);
+      const subscription = new Subscription(frame.id, this, { ...wanted, standing: had });
       const entry: Entry = { subscription, connections: new Set(), older: [], isLeaving: false };
       this.#subscriptions.set(frame.id, entry);
-      const { notes, older } = this.#add(this.#target, subscription);
-      notes.unshift(...this.#notes.splice(0), ...this.#target.notes);
-      entry.older = older;
-      const olderPeers = older.slice(0, NAMED_PEERS).map(({ peer }) => toSocketAddress(peer));
-      const standing = { sinceNs: subscription.sinceNs, rank: subscription.rank };
-      const head = Subscribed.encode({ olderConnections: older.length, notes, olderPeers, standing }).finish();
-      this.#stream.send(makeFrame(frame.id, FrameKind.FRAME_KIND_SUBSCRIBED, head));
-      this.#logger.info({ port: subscription.port, isFiltered: subscription.filter !== null }, 'port stolen');
+      await this.#claim(entry);
     } catch (thrown) {
       this.#refuse(frame.id, AppError.from(thrown, 'BUG'));
     }
   }
 
-  #add(target: StolenTarget, subscription: Subscription): ReturnType<StolenTarget['add']> {
+  /** @throws AppError of the target, for who still wants it */
+  async #claim(entry: Entry): Promise<void> {
+    const { subscription } = entry;
+    const { id, port, sinceNs } = subscription;
     try {
-      return target.add(subscription);
+      const { notes, older } = await this.#target.claim(subscription);
+      notes.unshift(...this.#notes.splice(0), ...this.#target.notes);
+      entry.older = older;
+      const olderPeers = older.slice(0, NAMED_PEERS).map(({ peer }) => toSocketAddress(peer));
+      const standing = { sinceNs, rank: subscription.rank };
+      const head = Subscribed.encode({ olderConnections: older.length, notes, olderPeers, standing }).finish();
+      this.#stream.send(makeFrame(id, FrameKind.FRAME_KIND_SUBSCRIBED, head));
+      this.#logger.info({ port, isFiltered: subscription.filter !== null }, 'port stolen');
     } catch (thrown) {
-      this.#subscriptions.delete(subscription.id);
+      // Given back meanwhile: nobody waits for an answer.
+      if (this.#subscriptions.get(id) !== entry) return;
+      this.#subscriptions.delete(id);
       throw thrown;
     }
   }
@@ -236,7 +253,8 @@ export class StealSession implements SessionHandlers, SubscriptionOwner {
       const [cut, refused] = [this.#connections.size, Object.fromEntries(this.#resets)];
       this.#logger.info({ code: error.code, reason: error.message, cut, refused }, 'stolen ports given back');
     }
-    for (const { subscription } of this.#subscriptions.values()) this.#target.remove(subscription, true);
+    const isSilent = performance.now() - this.heardMs >= LEASE_MS;
+    for (const { subscription } of this.#subscriptions.values()) this.#target.remove(subscription, true, isSilent);
     for (const { taken } of [...this.#connections.values()]) taken.abandon(error);
     this.#subscriptions.clear();
     this.#connections.clear();

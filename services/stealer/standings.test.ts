@@ -9,6 +9,8 @@ const owner = {
     throw new Error('nothing is taken here');
   },
   lose: () => undefined,
+  heardMs: 0,
+  has: () => true,
 };
 
 function subscription(header: string | null, policy: keyof typeof ConflictPolicy, standing?: Standing): Subscription {

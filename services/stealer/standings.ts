@@ -21,14 +21,25 @@ export class Standings {
     return this.#inForce;
   }
 
+  get waiting(): readonly Subscription[] {
+    return this.#waiting;
+  }
+
   get isEmpty(): boolean {
     return this.#inForce.length === 0;
+  }
+
+  /** @throws AppError LIMIT_REACHED as `add` would */
+  assertMayHave(subscription: Subscription): void {
+    if (subscription.isReturning || subscription.isOverride || subscription.isContinue) return;
+    const rivals = this.#inForce.filter((other) => other.conflictsWith(subscription));
+    if (rivals.length > 0) throw refused(subscription, rivals);
   }
 
   /** @throws AppError LIMIT_REACHED naming who holds the port, since when and with what */
   add(subscription: Subscription): Addition {
     const rivals = this.#inForce.filter((other) => other.conflictsWith(subscription));
-    const held = rivals.map((rival) => rival.describe()).join('; ');
+    const held = heldBy(rivals);
     if (rivals.length === 0) {
       insert(this.#inForce, subscription);
       return { notes: [], lost: [] };
@@ -42,11 +53,7 @@ export class Standings {
       this.#promote();
       return { notes: [`taken over: ${held}`], lost: rivals };
     }
-    if (!subscription.isContinue) {
-      throw new AppError('LIMIT_REACHED', `port ${subscription.port} cannot be stolen: ${held}`, {
-        errno: ERRNO.EADDRINUSE,
-      });
-    }
+    if (!subscription.isContinue) throw refused(subscription, rivals);
     insert(this.#waiting, subscription);
     return { notes: [`it has no effect while ${held}`], lost: [] };
   }
@@ -81,6 +88,15 @@ export class Standings {
       insert(this.#inForce, one);
     }
   }
+}
+
+function heldBy(rivals: readonly Subscription[]): string {
+  return rivals.map((rival) => rival.describe()).join('; ');
+}
+
+function refused({ port }: Subscription, rivals: readonly Subscription[]): AppError {
+  const said = `port ${port} cannot be stolen: ${heldBy(rivals)}`;
+  return new AppError('LIMIT_REACHED', said, { errno: ERRNO.EADDRINUSE });
 }
 
 function insert(list: Subscription[], subscription: Subscription): void {

@@ -9,6 +9,7 @@ import type { TlsFacts } from '#proto/gen/v1/incoming.ts';
 import { Http1Request } from '#runtime/http/http1-request.ts';
 import type { OlderConnection } from '#runtime/older-connections.ts';
 import { firstHeadMsOf, markedFor, marksOf } from './http-handling.ts';
+import type { ClaimedPort, TargetLeases } from './leases/leases.ts';
 import type { Accepted, Redirect } from './redirect.ts';
 import { isMarked } from './relay/answer-fields.ts';
 import { type Decision, type Taker, Undecided } from './relay/decision.ts';
@@ -32,8 +33,9 @@ type OpenConnection = Readonly<{
   retire: () => boolean;
 }>;
 
-export class StolenPort {
+export class StolenPort implements ClaimedPort {
   readonly port: number;
+  readonly #leases: TargetLeases;
   readonly #redirect: Redirect;
   readonly #standings = new Standings();
   readonly #connections = new Set<OpenConnection>();
@@ -46,8 +48,9 @@ export class StolenPort {
   /** Looks through plain requests for whatever a filter in force must have. */
   readonly #screen = socketPool().openScreen();
 
-  constructor(port: number, redirect: Redirect, onConnectionClosed: () => void) {
+  constructor(port: number, redirect: Redirect, leases: TargetLeases, onConnectionClosed: () => void) {
     this.port = port;
+    this.#leases = leases;
     this.#redirect = redirect;
     this.#onConnectionClosed = onConnectionClosed;
   }
@@ -65,6 +68,10 @@ export class StolenPort {
     return this.#standings.isEmpty;
   }
 
+  assertMayHave(subscription: Subscription): void {
+    this.#standings.assertMayHave(subscription);
+  }
+
   /**
    * Puts a subscription in force, or lets it wait.
    *
@@ -76,7 +83,7 @@ export class StolenPort {
     this.countPassed();
     const clashes = this.#clashesOf(subscription);
     const { notes, lost } = this.#standings.add(subscription);
-    this.#setScreen();
+    this.#stands();
     notes.push(...clashes);
     for (const one of lost) one.owner.lose(one, subscription.describe());
     if (wasIdle) notes.push(...this.#lookAround());
@@ -116,7 +123,7 @@ export class StolenPort {
   remove(subscription: Subscription): void {
     this.countPassed();
     this.#standings.remove(subscription);
-    this.#setScreen();
+    this.#stands();
     this.#settle();
   }
 
@@ -154,6 +161,11 @@ export class StolenPort {
   /** None of its connections is left, and none will come. */
   release(): void {
     socketPool().closeScreen(this.#screen);
+  }
+
+  #stands(): void {
+    this.#setScreen();
+    this.#leases.stands(this.port, this.#standings.inForce, this.#standings.waiting);
   }
 
   #setScreen(): void {

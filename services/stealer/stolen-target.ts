@@ -3,8 +3,10 @@
 import { closeSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import { AppError } from '#proto/errors.ts';
+import type { Standing, Subscribe } from '#proto/gen/v1/incoming.ts';
 import type { OlderConnection, RenewalOptions, RenewalResult } from '#runtime/older-connections.ts';
 import type { TargetHandle } from '#runtime/target-handle.ts';
+import type { Leases, TargetLeases } from './leases/leases.ts';
 import { type Accepted, Redirect } from './redirect.ts';
 import type { Way } from './redirect-way.ts';
 import { Claim } from './share/meeting-place.ts';
@@ -21,15 +23,19 @@ const FIRST_LOOK_FOR_RETURN_MS = 10;
 const RETIRE_MS = 1_500;
 const RETIRE_STEP_MS = 10;
 
+type Added = Readonly<{ notes: string[]; older: readonly OlderConnection[] }>;
+
 export class StolenTarget {
   readonly #redirect: Redirect;
+  readonly #leases: TargetLeases;
   readonly #ports = new Map<number, StolenPort>();
   #downSinceMs = Number.POSITIVE_INFINITY;
   #lookTimer: NodeJS.Timeout | undefined;
   #isClosed = false;
   #isReleased = false;
 
-  constructor(handle: TargetHandle, way: Way) {
+  constructor(handle: TargetHandle, way: Way, leases: TargetLeases) {
+    this.#leases = leases;
     this.#redirect = Redirect.open(handle.namespaceFd, way, (accepted) => this.#accept(accepted));
   }
 
@@ -44,21 +50,35 @@ export class StolenTarget {
   }
 
   /**
+   * Waits for its turn at the port and for its lease; who had his place before has it at once.
+   *
    * @returns facts for its user, and what was connected before the port was taken
    * @throws AppError LIMIT_REACHED when somebody else has what it wants, or there are too many ports
    */
-  add(subscription: Subscription): Readonly<{ notes: string[]; older: readonly OlderConnection[] }> {
+  claim(subscription: Subscription): Promise<Added> {
+    const port = this.#portOf(subscription);
+    return this.#leases.claim(subscription, port, () => {
+      this.#look();
+      const notes = port.add(subscription);
+      return { notes, older: port.older };
+    });
+  }
+
+  /** A place that its session lost by silence is none to come back to. */
+  standingOf(sessionId: string, id: number, { port, standing }: Subscribe): Standing | undefined {
+    return this.#leases.takeLost(sessionId, port, id) ? undefined : standing;
+  }
+
+  #portOf(subscription: Subscription): StolenPort {
     let port = this.#ports.get(subscription.port);
     if (port === undefined) {
       if (this.#ports.size >= MAX_PORTS) {
         throw new AppError('LIMIT_REACHED', `${MAX_PORTS} ports of this target are stolen, the most there may be`);
       }
-      port = new StolenPort(subscription.port, this.#redirect, () => this.#releaseWhenIdle());
+      port = new StolenPort(subscription.port, this.#redirect, this.#leases, () => this.#releaseWhenIdle());
       this.#ports.set(subscription.port, port);
     }
-    this.#look();
-    const notes = port.add(subscription);
-    return { notes, older: port.older };
+    return port;
   }
 
   /** Closes connections that are older than the redirect, one after the other, until its signal. */
@@ -66,8 +86,12 @@ export class StolenTarget {
     return await this.#redirect.renew(options);
   }
 
-  /** @param isGone the session is: what it has of open connections ends too */
-  remove(subscription: Subscription, isGone: boolean): void {
+  /**
+   * @param isGone the session is: what it has of open connections ends too
+   * @param isSilent it was not heard for the time of a lease
+   */
+  remove(subscription: Subscription, isGone: boolean, isSilent = false): void {
+    if (isSilent) this.#leases.lose(subscription);
     const port = this.#ports.get(subscription.port);
     port?.remove(subscription);
     if (isGone) port?.revoke(subscription);
@@ -146,11 +170,13 @@ export class StolenTargets {
   /** No session's any more, but connections may pass through us. */
   readonly #left = new Set<StolenTarget>();
   readonly #way: Way;
+  readonly #leases: Leases;
   readonly #serve: (claim: Claim, namespaceKey: string) => () => void;
 
   /** @param serve hands sessions of other stealers in; returns what ends that */
-  constructor(way: Way, serve: (claim: Claim, namespaceKey: string) => () => void) {
+  constructor(way: Way, leases: Leases, serve: (claim: Claim, namespaceKey: string) => () => void) {
     this.#way = way;
+    this.#leases = leases;
     this.#serve = serve;
   }
 
@@ -209,7 +235,7 @@ export class StolenTargets {
     const claim = Claim.take(handle.namespaceFd);
     if (claim === null) return null;
     try {
-      const target = new StolenTarget(handle, this.#way);
+      const target = new StolenTarget(handle, this.#way, this.#leases.of(handle.namespaceKey));
       const entry = { target, closeDoor: this.#serve(claim, handle.namespaceKey), sessions: 0 };
       this.#targets.set(handle.namespaceKey, entry);
       return entry;

@@ -7,12 +7,17 @@ import { ConflictPolicy, HttpFilter } from '#proto/gen/v1/incoming.ts';
 import { Transport } from '#proto/gen/v1/network.ts';
 import { INCOMING_CONNECTION_BYTES, INCOMING_LIMIT_BYTES, MIN_INCOMING_CONNECTION_BYTES } from '#proto/incoming.ts';
 import { filterText } from './filter-text.ts';
+import { placeText } from './leases/lease-facts.ts';
 import type { TakenConnection } from './taken-connection.ts';
 import { Identity } from './tls/identity.ts';
 
 export interface SubscriptionOwner {
   /** For messages to others: never the token, never a name of the user's. */
   readonly sessionId: string;
+  /** When it was last heard, as performance.now() has it. */
+  readonly heardMs: number;
+  /** Until it has been given back. */
+  has(subscription: Subscription): boolean;
   /** A connection of the client's, for this subscription. */
   take(subscription: Subscription, peer: TakenPeer): TakenConnection;
   /** Somebody with `on_conflict: override` took the port. */
@@ -105,11 +110,24 @@ export class Subscription {
     return Buffer.compare(this.#filterBytes, other.#filterBytes) === 0;
   }
 
+  /** RFC 3339. */
+  get since(): string {
+    return new Date(Number(this.sinceNs / 1_000_000n)).toISOString();
+  }
+
+  get #what(): string {
+    return this.filter === null ? 'everything' : `requests with ${this.#filterText}`;
+  }
+
   /** For the user whose steal is refused. */
   describe(): string {
-    const what = this.filter === null ? 'everything' : `requests with ${this.#filterText}`;
-    const since = new Date(Number(this.sinceNs / 1_000_000n)).toISOString();
-    return `session ${this.owner.sessionId} steals ${what} of port ${this.port} since ${since}`;
+    return `session ${this.owner.sessionId} steals ${this.#what} of port ${this.port} since ${this.since}`;
+  }
+
+  /** The same, as its lease has it. */
+  leaseText(place: 'holds' | 'waits'): string {
+    const [session, sinceNs, rank] = [this.owner.sessionId, `${this.sinceNs}`, `${this.rank}`];
+    return placeText({ session, since: this.since, what: this.#what, mode: 'steal', place, sinceNs, rank });
   }
 
   get isOverride(): boolean {

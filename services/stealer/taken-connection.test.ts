@@ -16,7 +16,7 @@ const PEER = {
 };
 
 const wantedBy = (sent: Frame[], resets: string[]) => {
-  const owner = { sessionId: 's', take: () => taken, lose: () => {} };
+  const owner = { sessionId: 's', take: () => taken, lose: () => {}, heardMs: 0, has: () => true };
   const subscription = new Subscription(1, owner, {
     ...Subscribe.decode(new Uint8Array()),
     transport: Transport.TRANSPORT_TCP,
@@ -60,7 +60,7 @@ test.each([
 });
 
 test('short connections that nobody grants on do not use up what their port may have in flight', () => {
-  const owner = { sessionId: 's', take: () => taken, lose: () => {} };
+  const owner = { sessionId: 's', take: () => taken, lose: () => {}, heardMs: 0, has: () => true };
   const limits = { connectionBytes: 16 * 1024, limitBytes: 16 * 1024 };
   const wanted = { ...Subscribe.decode(new Uint8Array()), transport: Transport.TRANSPORT_TCP, port: 80, ...limits };
   const subscription = new Subscription(1, owner, wanted);

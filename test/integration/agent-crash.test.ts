@@ -63,7 +63,7 @@ test('an agent that ends leaves no file of its own in its runtime folder', async
     MIRRORD_GATEWAY_LISTEN: `unix:${runtimeDir}/gateway.sock`,
     MIRRORD_WITH_SERVICES: '',
   });
-  expect(readdirSync(runtimeDir).toSorted()).toEqual(['gateway.sock', 'nats.conf']);
+  expect(readdirSync(runtimeDir).toSorted()).toEqual(['gateway.sock', 'nats', 'nats.conf']);
   await agent.stop();
   expect(readdirSync(runtimeDir)).toEqual([]);
 });

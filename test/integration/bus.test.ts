@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { pino } from 'pino';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { serviceProtocol } from '#proto/subjects.ts';
+import { serviceLookup, serviceProtocol, serviceUp } from '#proto/subjects.ts';
 import { Bus } from '#runtime/bus.ts';
 import { announceService, lookupService, watchService } from '#runtime/discovery.ts';
 import { type NatsChild, startNats } from '../../services/agent/nats-child.ts';
@@ -37,19 +37,38 @@ const announce = (bus: Bus, address = 'unix:/run/fs-env.sock') =>
 describe('the bus', () => {
   test('asks and answers', async () => {
     const [server, client] = [await connect(), await connect()];
-    server.respond('a.b', (payload) => Buffer.concat([payload, Buffer.from('!')]));
+    server.respond('mirrord.v1.a', (payload) => Buffer.concat([payload, Buffer.from('!')]));
     await server.flush();
-    expect(String(Buffer.from(await client.request('a.b', Buffer.from('hi'), 1_000)))).toBe('hi!');
+    expect(String(Buffer.from(await client.request('mirrord.v1.a', Buffer.from('hi'), 1_000)))).toBe('hi!');
   });
 
   test('says at once that nobody answers, and in time that an answer does not come', async () => {
     const [server, client] = [await connect(), await connect()];
-    await expect(client.request('nobody', new Uint8Array(0), 5_000)).rejects.toMatchObject({
+    await expect(client.request('mirrord.v1.nobody', new Uint8Array(0), 5_000)).rejects.toMatchObject({
       code: 'SERVICE_UNAVAILABLE',
     });
-    server.subscribe('mute', () => undefined);
+    server.subscribe('mirrord.v1.mute', () => undefined);
     await server.flush();
-    await expect(client.request('mute', new Uint8Array(0), 50)).rejects.toMatchObject({ code: 'DEADLINE_EXCEEDED' });
+    await expect(client.request('mirrord.v1.mute', new Uint8Array(0), 50)).rejects.toMatchObject({
+      code: 'DEADLINE_EXCEEDED',
+    });
+  });
+
+  test('lets a service announce itself alone, and hear what is meant for it', async () => {
+    const [theirs, agent] = [await connect(nats.urlOf('sniffer')), await connect()];
+    const heard: string[] = [];
+    for (const subject of [serviceUp(NODE, 'fs-env'), serviceUp(NODE, 'sniffer')]) {
+      agent.subscribe(subject, () => heard.push(subject));
+    }
+    await agent.flush();
+    theirs.subscribe('>', () => heard.push('everything'));
+    theirs.respond(serviceLookup(NODE, 'fs-env'), () => Buffer.from('not me'));
+    for (const service of ['fs-env', 'sniffer'] as const) theirs.publish(serviceUp(NODE, service), new Uint8Array(0));
+    await theirs.flush();
+    await expect(agent.request(serviceLookup(NODE, 'fs-env'), new Uint8Array(0), 1_000)).rejects.toMatchObject({
+      code: 'SERVICE_UNAVAILABLE',
+    });
+    await expect.poll(() => heard).toEqual([serviceUp(NODE, 'sniffer')]);
   });
 
   test('carries no payloads', async () => {
@@ -57,8 +76,8 @@ describe('the bus', () => {
     expect(() => bus.publish('a', Buffer.alloc(65 * 1024))).toThrow('the bus carries no payloads');
   });
 
-  test('refuses who does not have the token, at once and without repeating it', async () => {
-    const url = nats.url.replace(/\/\/\w+@/, '//wrong@');
+  test('refuses who does not have the password, at once and without repeating it', async () => {
+    const url = nats.url.replace(/:\w+@/, ':wrong@');
     const refused = Bus.connect({ url, name: 'test', deadlineMs: 60_000, logger });
     await expect(refused).rejects.toThrow(expect.objectContaining({ code: 'NOT_PERMITTED' }));
     await expect(refused).rejects.not.toThrow('wrong');
@@ -72,7 +91,7 @@ describe('the bus', () => {
 
 describe('a service', () => {
   test('that announced itself is found, by lookup and by nats tools, and not after its goodbye', async () => {
-    const [server, client] = [await connect(), await connect()];
+    const [server, client] = [await connect(nats.urlOf('fs-env')), await connect()];
     const announced = await announce(server);
     const found = await lookupService(client, NODE, 'fs-env', 1_000);
     expect(found).toMatchObject({ address: 'unix:/run/fs-env.sock', version: '1.2.3', pid: process.pid });
@@ -85,7 +104,7 @@ describe('a service', () => {
   });
 
   test('of another node is not found', async () => {
-    await announce(await connect());
+    await announce(await connect(nats.urlOf('fs-env')));
     await expect(lookupService(await connect(), 'node-2', 'fs-env', 1_000)).rejects.toMatchObject({
       code: 'SERVICE_UNAVAILABLE',
       message: expect.stringContaining('fs-env of node node-2 is not there'),
@@ -93,7 +112,7 @@ describe('a service', () => {
   });
 
   test('tells who listens of its coming and going, and again after nats was lost', async () => {
-    const [server, client] = [await connect(), await connect()];
+    const [server, client] = [await connect(nats.urlOf('fs-env')), await connect()];
     const heard: string[] = [];
     watchService(client, NODE, 'fs-env', { onUp: () => heard.push('up'), onDown: () => heard.push('down') });
     await client.flush();

@@ -64,12 +64,13 @@ describe.skipIf(!can.root.yes)(`a run on a machine with other users (${can.root.
   test('the folder, and everything in it, is closed to them', () => {
     expect(lstatSync(folder).mode & 0o777).toBe(0o700);
     const modes = readdirSync(folder).map((name) => [name, lstatSync(path.join(folder, name)).mode & 0o777]);
-    expect(modes.filter(([, mode]) => mode !== 0o600)).toEqual([]);
+    expect(modes.filter(([name, mode]) => mode !== (name === 'nats' ? 0o700 : 0o600))).toEqual([]);
     expect(modes.map(([name]) => name).sort()).toEqual([
       'agent.log',
       'fs-env.sock',
       'gateway.sock',
       'key',
+      'nats',
       'nats.conf',
       'nsswitch.conf',
     ]);
@@ -77,11 +78,11 @@ describe.skipIf(!can.root.yes)(`a run on a machine with other users (${can.root.
 
   test('no secret stands in a command line', () => {
     const key = readFileSync(path.join(folder, 'key'), 'utf8').trim();
-    const token = /token: "([0-9a-f]+)"/.exec(readFileSync(path.join(folder, 'nats.conf'), 'utf8'))?.[1] ?? '';
-    expect(token).toHaveLength(48);
+    const config = readFileSync(path.join(folder, 'nats.conf'), 'utf8');
+    const passwords = [...config.matchAll(/password: "([0-9a-f]{48})"/g)].map(([, password = '']) => password);
+    expect(passwords).toHaveLength(4);
     for (const { command } of harness.processes()) {
-      expect(command).not.toContain(key);
-      expect(command).not.toContain(token);
+      for (const secret of [key, ...passwords]) expect(command).not.toContain(secret);
     }
   });
 
@@ -94,7 +95,7 @@ describe.skipIf(!can.root.yes)(`a run on a machine with other users (${can.root.
       expect([status(pid, 'CapEff'), status(pid, 'CapBnd')]).toEqual(Array(2).fill('0'.repeat(16)));
   });
 
-  test('nats-server listens on loopback alone, and tells nothing to who has no token', async () => {
+  test('nats-server listens on loopback alone, and tells nothing to who has no password', async () => {
     const listening = readFileSync('/proc/net/tcp', 'utf8') + readFileSync('/proc/net/tcp6', 'utf8');
     const port = natsPort().toString(16).toUpperCase().padStart(4, '0');
     const places = [...listening.matchAll(new RegExp(`([0-9A-F]+):${port} \\S+ 0A `, 'g'))].map(

@@ -30,7 +30,7 @@ export async function startSnifferProcess(
     env: {
       ...process.env,
       MIRRORD_RUNTIME_DIR: folder,
-      MIRRORD_NATS_URL: nats.url,
+      MIRRORD_NATS_URL: nats.urlOf('sniffer'),
       MIRRORD_LOG_LEVEL: 'error',
       MIRRORD_SESSION_KEY_FILE: `${folder}/key`,
       ...env,

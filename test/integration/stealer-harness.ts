@@ -31,6 +31,7 @@ import { Transport } from '../../proto/gen/v1/network.ts';
 import { decodeHead, type SessionStream } from '../../proto/session-stream.ts';
 import { addressText, fromSocketAddress } from '../../proto/socket-address.ts';
 import { mintToken, newSessionId, SESSION_KEY_BYTES } from '../../proto/token.ts';
+import type { Bus } from '../../services/runtime/bus.ts';
 import type { Way } from '../../services/stealer/redirect-way.ts';
 import { openStealer } from '../../services/stealer/server.ts';
 
@@ -44,8 +45,11 @@ export interface Stealer {
   [Symbol.asyncDispose](): Promise<void>;
 }
 
-/** @param redirect how connections are to be redirected */
-export async function startStealer(redirect: Way = 'auto'): Promise<Stealer> {
+/**
+ * @param redirect how connections are to be redirected
+ * @param bus where its leases are
+ */
+export async function startStealer(redirect: Way = 'auto', bus: Bus | null = null): Promise<Stealer> {
   const folder = await mkdtemp(path.join(tmpdir(), 'mirrord-stealer-'));
   const server = await openStealer({
     address: `unix:${folder}/s`,
@@ -54,6 +58,7 @@ export async function startStealer(redirect: Way = 'auto'): Promise<Stealer> {
     logger: pino({ level: 'silent' }),
     redirect,
   });
+  if (bus !== null) await server.useBus?.(bus);
   return {
     address: server.address,
     get liveSessions() {
@@ -92,6 +97,8 @@ export class StealClient {
   readonly #credits = new Map<number, number>();
   #nextId = 1;
 
+  readonly sessionId = newSessionId();
+
   private constructor(localPort: number) {
     this.#localPort = localPort;
   }
@@ -115,7 +122,7 @@ export class StealClient {
     client.#stream = await dial({
       address: stealer.address,
       service: 'Stealer',
-      token: mintToken(key, newSessionId(), 60),
+      token: mintToken(key, client.sessionId, 60),
       deadlineMs: 5_000,
       opening: makeFrame(0, FrameKind.FRAME_KIND_SESSION_OPEN, AttachTarget.encode(request).finish()),
       onFrame: (frame) => client.#onFrame(frame),

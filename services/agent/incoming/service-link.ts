@@ -13,6 +13,7 @@ import { AttachTarget } from '#proto/gen/v1/fs_env.ts';
 import { IncomingFacts } from '#proto/gen/v1/incoming.ts';
 import { type IncomingService, incomingServiceOf } from '#proto/incoming.ts';
 import { backPressure, errorFrame, lostFrames, MAX_SUBSCRIPTIONS, uncountedFrame } from '#proto/incoming-frames.ts';
+import { LEASE_TIMES } from '#proto/liveness.ts';
 import { decodeHead, type SessionStream } from '#proto/session-stream.ts';
 
 export interface ServiceLinkOptions {
@@ -160,6 +161,7 @@ export class ServiceLink {
       ...this.#options.mintToken(),
       deadlineMs: ATTACH_DEADLINE_MS,
       opening: makeFrame(0, FrameKind.FRAME_KIND_SESSION_OPEN, AttachTarget.encode(attach).finish()),
+      ...(service === 'stealer' ? { liveness: LEASE_TIMES } : {}),
       onFrame: (frame) => this.#receive(frame),
       onClosed: (error) => this.#streamClosed(error),
     };

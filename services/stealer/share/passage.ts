@@ -40,7 +40,7 @@ export class Passage {
         this.#send(errorFrame(id, error));
         return undefined;
       }
-      const wanted = { ...decodeHead(Subscribe.decode, frame.head), standing: undefined };
+      const wanted = decodeHead(Subscribe.decode, frame.head);
       this.#subscriptions.set(id, { wanted, standing: undefined, isEnding: false });
     } else if (kind === FrameKind.FRAME_KIND_UNSUBSCRIBE) {
       const kept = this.#subscriptions.get(id);
@@ -101,7 +101,7 @@ export class Passage {
   again(): Frame[] {
     return [...this.#subscriptions].map(([id, { wanted, standing }]) => {
       const isAgain = wanted.isAgain || standing !== undefined;
-      const head = Subscribe.encode({ ...wanted, isAgain, standing }).finish();
+      const head = Subscribe.encode({ ...wanted, isAgain, standing: standing ?? wanted.standing }).finish();
       return makeFrame(id, FrameKind.FRAME_KIND_SUBSCRIBE, head);
     });
   }

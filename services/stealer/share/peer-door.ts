@@ -9,6 +9,7 @@ import { makeFrame } from '#proto/frame.ts';
 import { FrameKind } from '#proto/gen/v1/frame.ts';
 import type { AttachTarget } from '#proto/gen/v1/fs_env.ts';
 import { JoinTarget } from '#proto/gen/v1/incoming.ts';
+import { LEASE_TIMES } from '#proto/liveness.ts';
 import type { SessionHandlers, SessionStream } from '#proto/session-stream.ts';
 import { mintToken } from '#proto/token.ts';
 import { VERSION } from '#proto/version.ts';
@@ -45,6 +46,7 @@ export function openPeerDoor(
     maxSessions: MAX_SESSIONS,
     logger,
     peer: 'joined stealer',
+    liveness: LEASE_TIMES,
     onSession,
     open: async (onSocket) => {
       const server = { maxConnections: 0 };
@@ -113,6 +115,7 @@ export function joinHolder({
     deadlineMs: SILENCE_MS,
     opening: makeFrame(0, FrameKind.FRAME_KIND_SESSION_OPEN, head),
     connect: async () => connectToHolder(namespaceFd),
+    liveness: LEASE_TIMES,
     ...handlers,
   });
 }
