@@ -17,6 +17,7 @@ import {
 } from '#proto/wire-net.ts';
 import type { NetworkSession } from '../session.ts';
 import { DatagramFlow, type DatagramResolver } from './datagram-flow.ts';
+import { DelayedSession, type Latency } from './delayed-session.ts';
 import { type Flow, type FlowHost, type FlowLink, socketErrno } from './flow.ts';
 import type { OutgoingDecision } from './outgoing-filter.ts';
 import { SocketFlow } from './socket-flow.ts';
@@ -43,6 +44,8 @@ export interface NetworkOptions {
   readonly resolver: NetworkResolver | null;
   /** A sentence for the user, once each. */
   readonly onTrouble: (error: AppError) => void;
+  /** Streams are delayed by it; nothing: they are not. */
+  readonly latency?: Latency;
 }
 
 type Connect = Extract<WireNetRequest, { kind: typeof WireKind.CONNECT }>;
@@ -64,6 +67,8 @@ export class Network implements FlowHost {
   readonly #allowed = new Map<bigint, Set<string>>();
   readonly #told = new Set<string>();
   readonly #sources = new SourceBook();
+  /** What streams use in place of the session, where they are delayed. */
+  readonly #streams: DelayedSession | null;
   #link: FlowLink | null = null;
   #handsOver = false;
   /** Flows that lead nowhere, before their sockets are here, and those. */
@@ -77,6 +82,7 @@ export class Network implements FlowHost {
     this.#options = options;
     this.session = options.session;
     this.uplink = new Uplink(options.session);
+    this.#streams = options.latency === undefined ? null : new DelayedSession(options.session, options.latency);
   }
 
   /** Once, before the first frame. `handsOver`: streams come by `adopt`. */
@@ -190,7 +196,7 @@ export class Network implements FlowHost {
       clearTimeout(timer);
     }
     this.abandon();
-    await this.session.drained();
+    await (this.#streams ?? this.session).drained();
   }
 
   /** All connections end now. */
@@ -238,8 +244,21 @@ export class Network implements FlowHost {
       const tap = this.#options.resolver?.tap(peer) ?? null;
       const canBeHanded = transport === WireTransport.TCP || transport === WireTransport.UNIX_STREAM;
       const Kind = this.#handsOver && canBeHanded ? SocketFlow : StreamFlow;
-      this.#flows.set(id, new Kind(id, this, transport, peer, tap));
+      this.#flows.set(id, new Kind(id, this.#hostOfStreams(), transport, peer, tap));
     }
+  }
+
+  #hostOfStreams(): FlowHost {
+    if (this.#streams === null) return this;
+    return {
+      link: this.link,
+      session: this.#streams,
+      uplink: this.uplink,
+      ended: (id) => this.ended(id),
+      tell: (error) => this.tell(error),
+      lost: (datagrams) => this.lost(datagrams),
+      learnSource: (local, peer) => this.learnSource(local, peer),
+    };
   }
 
   #mock(id: bigint, peer: Address): void {

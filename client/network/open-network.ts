@@ -75,7 +75,9 @@ export function openNetwork({ config, session, facts, onTrouble, movedListener }
   const isOwnListener = (port: number, transport: Parameters<typeof isListening>[1]) =>
     isListening(port, transport, process.pid);
   const policy = new Policy({ filter, memory, lookupForFilter, isOwnListener, movedListener });
-  const network = new Network({ session, policy, resolver: relay, onTrouble });
+  const { transmit_delay: transmitMs, receive_delay: receiveMs } = config.experimental.latency;
+  const latency = transmitMs + receiveMs > 0 ? { latency: { transmitMs, receiveMs } } : {};
+  const network = new Network({ session, policy, resolver: relay, onTrouble, ...latency });
   const warnings = dnsFilter.conflicts.map(
     (name) => `${name} is in feature.network.outgoing.filter and on the other side of feature.network.dns.filter`,
   );

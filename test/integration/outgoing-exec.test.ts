@@ -94,6 +94,18 @@ describe('curl', () => {
   });
 });
 
+test('connections that are delayed give everything, so much later', async () => {
+  harness = new ExecHarness();
+  const config = path.join(harness.folder, 'mirrord.json');
+  writeFileSync(config, JSON.stringify({ experimental: { latency: { transmit_delay: 150, receive_delay: 250 } } }));
+  const get = ['curl', '-sS', '--max-time', '20', '-o', '/dev/null', '-w', '%{time_starttransfer} %{size_download}'];
+  const exec = ['exec', '-f', config, '-t', `pid/${network.target.pid}`, '--'];
+  const { stdout } = await harness.run([...exec, ...get, `http://${BEYOND}:8080/large`]);
+  const [seconds = 0, bytes] = stdout.split(' ').map(Number);
+  expect(seconds).toBeGreaterThan(0.399);
+  expect(bytes).toBe(8 << 20);
+});
+
 test('unix sockets that `unix_streams` names are those of the target, and no others are', async () => {
   const places = ['stream:', 'seqpacket:'].map((kind) => `${kind}${network.target.root}/${kind.slice(0, 3)}.sock`);
   await network.serve(network.target, ['python3', fixture('unix-peer.py'), ...places, 'seqpacket:@shop-packets']);

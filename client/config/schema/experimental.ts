@@ -2,7 +2,7 @@
 // the machinery that they switch.
 
 import { ignored, key, noEffect, planned, section, works } from './dsl.ts';
-import { bool, integer, nonEmptyText, optional, text, u64 } from './values.ts';
+import { bool, integer, nonEmptyText, optional, text } from './values.ts';
 
 const NO_PRELOAD = noEffect('it switches machinery of a preloaded library, and the layer here works at system calls');
 const MACOS = ignored('of macOS only');
@@ -28,12 +28,12 @@ export const experimental = section(
     non_blocking_tcp_connect: key(bool, true, 'Deprecated. Connecting does not block; always so here.'),
     dlopen_cgo: key(bool, false, 'Handle Go libraries loaded at run time; always so here.'),
     latency: section(
-      'Deprecated. Artificial delay of the outgoing network.',
+      'Deprecated. Streams of the outgoing network say everything so much later; dialling does not take longer.',
       {
-        transmit_delay: key(u64, 0, 'Milliseconds.'),
-        receive_delay: key(u64, 0, 'Milliseconds.'),
+        transmit_delay: key(integer(0, 60_000), 0, 'Milliseconds, of what the local process sends.'),
+        receive_delay: key(integer(0, 60_000), 0, 'Milliseconds, of what it gets.'),
       },
-      { status: planned('artificial delay') },
+      { status: works },
     ),
     go_asmcgocall: key(bool, true, 'How stacks of Go programs are switched.'),
     guard_std_fds: key(bool, true, 'Open closed standard descriptors at the start.'),
