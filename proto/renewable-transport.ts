@@ -18,8 +18,8 @@ import type { SessionStream } from './session-stream.ts';
 export const REPLAY_WINDOW_BYTES = SESSION_CREDIT_BYTES + 1024 * 1024;
 /** What a kept batch costs beside its bytes: many small ones must not be cheaper than they are. */
 const BATCH_OVERHEAD_BYTES = 256;
-/** An acknowledgement goes out by itself after this much, long before the peer's window is full. */
-const ACKNOWLEDGE_BYTES = 256 * 1024;
+/** An acknowledgement goes out by itself after this much, long before the peer's window is full; those of bulk go with its grants. */
+const ACKNOWLEDGE_BYTES = 768 * 1024;
 /** A piece that keeps a larger buffer alive than this many times itself is copied. */
 const MAX_BACKING_RATIO = 2;
 

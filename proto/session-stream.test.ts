@@ -159,6 +159,26 @@ describe('sending', () => {
 });
 
 describe('receiving', () => {
+  test('grants of bulk leave for two batches at once, and soon where none follows', async () => {
+    const { wire, feed, stream } = open();
+    const bulk = () => feed(request(2, GRANT_STEP_BYTES));
+    bulk();
+    expect(wire.batches).toHaveLength(0);
+    bulk();
+    expect(wire.frames.map(({ head }) => Credit.decode(head).bytes)).toEqual([GRANT_STEP_BYTES, GRANT_STEP_BYTES]);
+    expect(wire.batches).toHaveLength(1);
+    bulk();
+    expect(wire.batches).toHaveLength(1);
+    await turn();
+    await turn();
+    expect(wire.batches).toHaveLength(2);
+    // Whoever has something to say says it at once, and the grants go with it.
+    bulk();
+    stream.send(request(4, 1));
+    expect(wire.batches).toHaveLength(3);
+    expect(wire.kinds().slice(3)).toEqual([K.FRAME_KIND_CREDIT, K.FRAME_KIND_FILE_REQUEST]);
+  });
+
   test('credit is given when the bytes have been handed on, not when they came', async () => {
     const release: (() => void)[] = [];
     const { wire, feed } = open({ onFrame: () => new Promise<void>((resolve) => release.push(resolve)) });

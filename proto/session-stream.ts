@@ -12,6 +12,7 @@ import type { BatchBytes, Frame } from './frame.ts';
 import { assertFrameLimits, dataBytes, decodeBatch, encodedFrameBytes, makeFrame, NO_BYTES } from './frame.ts';
 import { ErrorDetail } from './gen/v1/error.ts';
 import { FrameKind } from './gen/v1/frame.ts';
+import { GrantPause } from './grant-pause.ts';
 import { LIVENESS_TIMES, Liveness } from './liveness.ts';
 import type { Lease } from './receive-blocks.ts';
 import { SendWindow } from './send-window.ts';
@@ -29,8 +30,7 @@ const MAX_BUFFERED_BYTES = 40 * 1024 * 1024;
 /** Frames about the stream itself that wait: a peer that asks and does not read makes more of them, ours never do. */
 const MAX_URGENT_FRAMES = 1_000;
 
-export type { SessionHandlers, SessionStreamOptions };
-export { decodeHead };
+export { decodeHead, type SessionHandlers, type SessionStreamOptions };
 
 export class SessionStream {
   readonly #options: SessionStreamOptions;
@@ -42,6 +42,7 @@ export class SessionStream {
   /** CREDIT, PING and PONG overtake: were they to wait behind data, two sides without credit would wait for ever. */
   #urgent: Frame[] = [];
   readonly #queue = new FairQueue();
+  readonly #pause = new GrantPause(() => this.#flush());
   #flushHandle: NodeJS.Immediate | null = null;
   #isTransportFull = false;
   #isReceiving = false;
@@ -100,6 +101,7 @@ export class SessionStream {
     assertFrameLimits(frame);
     if (frame.id === 0 && frame.kind === FrameKind.FRAME_KIND_SESSION_CLOSED) this.#hasAgreedToClose = true;
     if (this.#goesAtOnce(frame)) return;
+    this.#pause.noted(frame);
     this.#queue.push(frame);
     if (this.#queue.bytes > MAX_BUFFERED_BYTES) {
       this.destroy(new AppError('LIMIT_REACHED', `${this.#queue.bytes} bytes wait for the ${this.#options.peer}`));
@@ -188,8 +190,8 @@ export class SessionStream {
       this.fail(AppError.from(thrown, 'BUG'));
     }
     this.#isReceiving = false;
-    // Answers and credits of one batch leave together, and at once.
-    this.#flush();
+    // Answers and credits of one batch leave together, and at once; credits alone, where there are some, with the next.
+    if (!this.#pause.mayWait(this.#queue.bytes)) this.#flush();
     return isUsedUp && !this.isClosed;
   }
 
@@ -299,6 +301,7 @@ export class SessionStream {
   #sendUrgent(frame: Frame): void {
     if (this.#state === 'closed' || this.#state === 'ended') return;
     this.#urgent.push(frame);
+    this.#pause.noted(frame);
     if (this.#urgent.length > MAX_URGENT_FRAMES) {
       const asked = `the ${this.#options.peer} asks and does not read: ${this.#urgent.length} answers wait for it`;
       this.destroy(new AppError('LIMIT_REACHED', asked));
@@ -315,6 +318,7 @@ export class SessionStream {
   }
 
   #flush(): void {
+    this.#pause.sent();
     if (this.#state === 'closed' || this.#state === 'ended') return;
     while (!this.#isTransportFull && this.#silence !== 'held') {
       const frames = this.#takeBatch();
@@ -335,11 +339,10 @@ export class SessionStream {
     const bytes = dataBytes(frame);
     if (bytes < FLUSH_BYTES || this.#queue.bytes > 0 || this.#urgent.length > 0) return false;
     if (this.#isReceiving || this.#isTransportFull || this.#silence !== 'none') return false;
-    const now = this.#now();
-    if (!this.#sendWindow.take(bytes, false, now)) return false;
-    this.#liveness.sent(now);
-    const grantBytes = this.#receiveCredit.due();
-    const batch = grantBytes > 0 ? [frame, creditFrame(0, grantBytes)] : [frame];
+    if (!this.#sendWindow.take(bytes, false, this.#now())) return false;
+    this.#liveness.sent(this.#now());
+    const dueBytes = this.#receiveCredit.due();
+    const batch = dueBytes > 0 ? [frame, creditFrame(0, dueBytes)] : [frame];
     if (!this.#options.transport.write(batch)) this.#isTransportFull = true;
     return true;
   }
