@@ -112,7 +112,7 @@ test.each([
 });
 
 test.each([
-  ['{"experimental": {"hide_ipv6_interfaces": true}}', 'needs hiding of interfaces'],
+  ['{"experimental": {"hide_ipv6_interfaces": true}}', 'needs answers in the name of netlink'],
   ['{"agent": {"metrics": "9000"}}', 'agent.metrics (line 1): found the text "9000", wants an address and a port'],
   ['{"agent": {"metrics": "::1:9000"}}', 'wants an address and a port, such as 0.0.0.0:9000 or [::]:9000'],
   ['{"feature": {"copy_target": true}}', 'requires the operator, which this product does not have'],

@@ -13,7 +13,7 @@ export const experimental = section(
     tcp_ping4_mock: key(bool, false, 'Connections to port 7 succeed without connecting.', { status: works }),
     enable_exec_hooks_linux: key(bool, true, 'Programs started by the local process keep its sockets; always so here.'),
     hide_ipv6_interfaces: key(bool, false, 'Hide IPv6 addresses of interfaces.', {
-      status: planned('hiding of interfaces'),
+      status: planned('answers in the name of netlink; feature.network.ipv6 keeps programs from making IPv6 sockets'),
     }),
     use_dev_null: key(bool, true, 'Use /dev/null for descriptors of remote files.'),
     idle_local_http_connection_timeout: key(
@@ -23,7 +23,7 @@ export const experimental = section(
       { status: works },
     ),
     browser_extension_config: key(bool, false, 'Open the browser with the header filter.', {
-      status: planned('the browser extension'),
+      status: planned('a browser extension, which is not ours'),
     }),
     non_blocking_tcp_connect: key(bool, true, 'Deprecated. Connecting does not block; always so here.'),
     dlopen_cgo: key(bool, false, 'Handle Go libraries loaded at run time; always so here.'),

@@ -5,7 +5,7 @@ import { key, noEffect, planned, section } from './dsl.ts';
 import { bool, integer, nonEmptyText, optional, text, textList, u64 } from './values.ts';
 
 const ONE_PROCESS = noEffect('there is no proxy process here: the client serves the local process until it ends');
-const CONTAINERS = planned('running containers');
+const CONTAINERS = planned('the command mirrord container');
 
 const LOG_LEVEL = 'mirrord=info,warn';
 const YEAR_SECONDS = 31_536_000;

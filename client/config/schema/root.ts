@@ -104,7 +104,7 @@ export const root = section('The configuration of a session.', {
   }),
   api: key(bool, false, 'Socket on which other programs see and end the session.', {
     env: ['MIRRORD_API'],
-    status: planned('the session socket'),
+    status: planned('a socket for other programs; mirrord session list and session stop do without it'),
   }),
   telemetry: key(bool, false, 'Send figures of use to the makers.', {
     env: ['MIRRORD_TELEMETRY'],
