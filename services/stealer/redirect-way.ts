@@ -27,7 +27,10 @@ export interface RedirectWay {
   setPort(port: number, isStolen: boolean): void;
   dial(namespaceFd: number, acceptedFd: number): ReturnType<NativeRedirect['dial']>;
   forget(address: Buffer, port: number): void;
-  close(): void;
+  /** Nothing more is redirected; what was goes on. */
+  close(namespaceFd: number): void;
+  /** Nothing of that is left. */
+  release(namespaceFd: number): void;
 }
 
 /**
@@ -87,6 +90,10 @@ class Lookup implements RedirectWay {
   close(): void {
     this.#native.close();
   }
+
+  release(): void {
+    // Addresses stay what they are.
+  }
 }
 
 /** Tables of nf_tables, which go with this process where the kernel can do that; they, or a chain of ip_tables, are removed by a guard where not. */
@@ -132,8 +139,14 @@ class Translation implements RedirectWay {
     // A mark stays with its socket.
   }
 
-  close(): void {
+  close(namespaceFd: number): void {
     this.#native.close();
+    this.#native.forgetReset(namespaceFd);
+  }
+
+  release(namespaceFd: number): void {
+    this.#native.forgetReset(namespaceFd);
+    this.#native.release();
     this.#guard?.kill();
   }
 }

@@ -154,7 +154,7 @@ export class Redirect {
   close(): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
-    this.#way.close();
+    this.#way.close(this.#namespaceFd);
     this.#forgetListening();
     try {
       while (this.#accept());
@@ -166,6 +166,7 @@ export class Redirect {
 
   /** After `close`, when nobody will dial any more. */
   release(): void {
+    this.#way.release(this.#namespaceFd);
     closeSync(this.#namespaceFd);
   }
 }

@@ -110,6 +110,10 @@ export interface NativeNat extends Omit<NativeRedirect, 'forget'> {
   /** What was made in the kernel goes with this process; else it has to be removed by name. */
   isOwned(): boolean;
   hasIpv6(): boolean;
+  /** After `close`: a peer that was reset reaches the target again, also by the same port. */
+  forgetReset(namespaceFd: number): void;
+  /** After `close`: connections that were translated are not any more. */
+  release(): void;
 }
 
 export interface StealerAddon {

@@ -18,6 +18,8 @@
 
 /* All that is ours in a namespace has a name that begins so: it can be removed by who knows nothing else. */
 static const char table_prefix[] = "mirrord-steal-";
+/* Of kept_nat.cc. */
+static const char kept_prefix[] = "mirrord-pass-";
 static const char set_name[] = "ports";
 /* Since Linux 5.12; not in the headers of older ones. */
 static const uint32_t owned = 0x2;
@@ -191,6 +193,11 @@ static int open_netlink(int namespace_fd)
 	return socket_in(namespace_fd, AF_NETLINK, SOCK_RAW, NETLINK_NETFILTER);
 }
 
+static bool begins(const std::string &name, const char *prefix)
+{
+	return name.compare(0, strlen(prefix), prefix) == 0;
+}
+
 /* Of one family, those of ours. */
 static int list_tables(int fd, uint8_t family, std::vector<std::string> *tables)
 {
@@ -219,7 +226,7 @@ static int list_tables(int fd, uint8_t family, std::vector<std::string> *tables)
 				return static_cast<const struct nlmsgerr *>(NLMSG_DATA(one))->error;
 			std::string name = text_of(one, NFTA_TABLE_NAME);
 
-			if (name.compare(0, sizeof table_prefix - 1, table_prefix) == 0)
+			if (begins(name, table_prefix) || begins(name, kept_prefix))
 				tables->push_back(name);
 		}
 	}
@@ -239,9 +246,12 @@ int nat_sweep(int namespace_fd, const std::string &table)
 		if (list_tables(fd, family, &tables) < 0)
 			continue;
 		for (const std::string &one : tables) {
-			int error = table.empty() || table == one ? remove_table(fd, family, one.c_str()) : 0;
+			bool is_kept = begins(one, kept_prefix);
+			std::string named = is_kept ? table_prefix + one.substr(strlen(kept_prefix)) : one;
+			int error = table.empty() || table == named ? remove_table(fd, family, one.c_str()) : 0;
 
-			if (error < 0 && error != -ENOENT && first == 0)
+			/* It is in nobody's way, and goes with its owner. */
+			if (error < 0 && error != -ENOENT && !is_kept && first == 0)
 				first = error;
 		}
 	}

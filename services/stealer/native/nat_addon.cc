@@ -19,16 +19,26 @@ public:
 		}
 		const int namespace_fd = info[0].As<Napi::Number>().Int32Value();
 		const uint16_t port = to_endpoint(address).port;
+
+		listener_port_ = port;
 		const std::string name = info[2].As<Napi::String>().Utf8Value();
 		const std::string how = info[3].As<Napi::String>().Utf8Value();
 		int error = how == "legacy" ? legacy_open(namespace_fd, name.c_str(), port, &legacy_)
 		                            : nat_open(namespace_fd, name.c_str(), port, how == "owned", &nat_);
 
-		if (error < 0)
+		if (error < 0) {
 			fail(info.Env(), error, how == "legacy" ? "ip_tables" : "nf_tables");
+			return;
+		}
+		/* A kernel without nf_tables keeps at it by itself. */
+		(void)kept_open(namespace_fd, ("mirrord-pass-" + name.substr(name.rfind("steal-") + 6)).c_str(), &kept_);
 	}
 
-	~Nat() override { release(); }
+	~Nat() override
+	{
+		close_rules();
+		close_kept();
+	}
 
 	/* (port, isStolen) */
 	Napi::Value set_port(const Napi::CallbackInfo &info)
@@ -82,12 +92,33 @@ public:
 
 	Napi::Value close(const Napi::CallbackInfo &info)
 	{
-		release();
+		close_rules();
+		return info.Env().Undefined();
+	}
+
+	/* (namespaceFd): what was translated to the listener, which is closed, and reset. A kernel that will not say has nothing of it, or
+	 * forgets it in ten seconds. */
+	Napi::Value forget_reset(const Napi::CallbackInfo &info)
+	{
+		(void)forget_translated(info[0].As<Napi::Number>().Int32Value(), listener_port_);
+		return info.Env().Undefined();
+	}
+
+	Napi::Value release(const Napi::CallbackInfo &info)
+	{
+		close_kept();
 		return info.Env().Undefined();
 	}
 
 private:
-	void release()
+	void close_kept()
+	{
+		if (kept_ != nullptr)
+			kept_close(kept_);
+		kept_ = nullptr;
+	}
+
+	void close_rules()
 	{
 		if (nat_ != nullptr)
 			nat_close(nat_);
@@ -100,6 +131,8 @@ private:
 	/* One of both. */
 	struct nat *nat_ = nullptr;
 	struct legacy_nat *legacy_ = nullptr;
+	struct kept_nat *kept_ = nullptr;
+	uint16_t listener_port_ = 0;
 };
 
 /* (namespaceFd, name): all of ours when it is empty, of both kinds. */
@@ -163,6 +196,8 @@ void define_nat(Napi::Env env, Napi::Object exports)
 	                                            Nat::InstanceMethod<&Nat::is_owned>("isOwned"),
 	                                            Nat::InstanceMethod<&Nat::has_ipv6>("hasIpv6"),
 	                                            Nat::InstanceMethod<&Nat::close>("close"),
+	                                            Nat::InstanceMethod<&Nat::forget_reset>("forgetReset"),
+	                                            Nat::InstanceMethod<&Nat::release>("release"),
 	                                    }));
 	exports.Set("sweep", Napi::Function::New(env, sweep));
 	exports.Set("originalDestination", Napi::Function::New(env, original_destination));

@@ -91,6 +91,16 @@ void nat_close(struct nat *nat);
 /* Removes a table, or all that stealers have left; -EPERM when one is there that owns it. */
 int nat_sweep(int namespace_fd, const std::string &table);
 
+/* kept_nat.cc: what was translated goes on being translated until it is closed, whoever's rules go. `table` begins with
+ * "mirrord-pass-", and goes with this process where the kernel can do that. */
+struct kept_nat;
+
+int kept_open(int namespace_fd, const char *table, struct kept_nat **opened);
+void kept_close(struct kept_nat *kept);
+
+/* forgotten.cc: connections that were translated to that port and have been reset are not remembered any more. */
+int forget_translated(int namespace_fd, uint16_t listener_port);
+
 /* legacy_nat.cc: the same by ip_tables, in a chain whose name begins as a table's of nat.cc does, of 28 characters at most. */
 
 struct legacy_nat;
