@@ -31,6 +31,14 @@ test('it runs when every container does', () => {
   expect(podState(pod({ phase: 'Pending' }))).toEqual({ kind: 'starting', what: '0 of 2 containers run' });
 });
 
+test('a node that is not ready is suspected while it says nothing of the pod', () => {
+  const { metadata, status } = pod({ phase: 'Pending' });
+  const what = 'node n-1 has not taken it up (`kubectl get node n-1` shows whether it is ready)';
+  expect(
+    podState({ metadata, spec: { nodeName: 'n-1', containers: [{ name: 'c' }] }, ...(status ? { status } : {}) }),
+  ).toEqual({ kind: 'starting', what });
+});
+
 test('no node takes it: it still may start, and the reason is told', () => {
   const conditions = [{ type: 'PodScheduled', status: 'False', message: '0/2 nodes are available' }];
   expect(podState(pod({ phase: 'Pending', conditions }))).toEqual({
@@ -59,6 +67,20 @@ test.each([
       containerStatuses: [{ name: 'agent', state: { terminated: { reason: 'Error', exitCode: 2 } } }],
     }),
     /ended before it could be used: agent Error with exit code 2/,
+  ],
+  [
+    pod({
+      phase: 'Failed',
+      containerStatuses: [
+        {
+          name: 'agent',
+          state: {
+            terminated: { reason: 'StartError', exitCode: 128, message: 'exec: "/usr/bin/node": no such file' },
+          },
+        },
+      ],
+    }),
+    /: agent StartError with exit code 128 \(exec: "\/usr\/bin\/node": no such file\)/,
   ],
   [
     pod({

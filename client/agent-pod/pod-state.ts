@@ -43,6 +43,13 @@ export function podState(pod: Pod): PodState {
   if (unschedulable !== undefined) {
     return { kind: 'starting', what: `no node takes it: ${unschedulable.message ?? 'the scheduler gives no reason'}` };
   }
+  if (pod.spec?.nodeName && containers.length === 0) {
+    const node = pod.spec.nodeName;
+    return {
+      kind: 'starting',
+      what: `node ${node} has not taken it up (\`kubectl get node ${node}\` shows whether it is ready)`,
+    };
+  }
   const waiting = containers.find(({ state }) => state?.waiting !== undefined)?.state?.waiting;
   return { kind: 'starting', what: waiting?.reason ?? `${running} of ${wanted} containers run` };
 }
@@ -88,12 +95,21 @@ function endedPod({ metadata, status }: Pod): AppError {
     const ended = lastEnd(container);
     return ended === undefined
       ? []
-      : [`${container.name} ${ended.reason ?? ''} with exit code ${ended.exitCode ?? '?'}`];
+      : [`${container.name} ${ended.reason ?? ''} with exit code ${ended.exitCode ?? '?'}${saidOf(ended)}`];
   });
   const how = ends.length === 0 ? message || reason || 'no reason is given' : ends.join(', ');
   return new AppError('SERVICE_UNAVAILABLE', `the agent's pod ${name} ended before it could be used: ${how}`, {
     data: { advice: 'its log is in ours.' },
   });
+}
+
+/** Longest part of a runtime's words that a line of ours takes. */
+const MAX_SAID = 200;
+
+/** Of a program that could not be started: the runtime's last words name it. */
+function saidOf({ message = '' }: Terminated): string {
+  const said = message.trim();
+  return said === '' ? '' : ` (${said.length > MAX_SAID ? `… ${said.slice(-MAX_SAID)}` : said})`;
 }
 
 /** What came first tells most: a container that is started anew may end in order. */
