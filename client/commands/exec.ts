@@ -339,7 +339,7 @@ function incomingOf(
     config,
     session,
     tls,
-    onPort: (port) => record?.addPort(port),
+    onPort: (port, lease) => record?.addPort(port, lease),
     onNews: (text) => {
       progress.info(`mirrord: ${text}`);
       log.info('incoming', { text });

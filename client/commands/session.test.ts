@@ -54,17 +54,18 @@ async function run(...words: string[]) {
 
 test('sessions of this machine and of the namespace are listed: who, what, since when, from where', async () => {
   record = SessionRecord.open(here(), 'local1', FACTS);
-  record?.addPort(8080);
+  record?.addPort(8080, 'steals everything of port 8080 since 2026-01-01T00:00:01.000Z');
   const { out } = await run('list');
   expect(out.split('\n')).toEqual([
     expect.stringMatching(
       /^local1 {2}pid\/4711 {2}steal everything on 8080 {2}since 20\S+ {2}from bob@desk {2}\(process \d+\)$/,
     ),
+    '    steals everything of port 8080 since 2026-01-01T00:00:01.000Z',
     'abc1  deployment/shop  steal {"header_filter":"^x-user: alice$"} on 80, 8080  since 2026-01-01T00:00:00.000Z  from alice@\\u0007lap  (job/agent-1 in shop)',
     '',
   ]);
   expect(JSON.parse((await run('list', '--json')).out)).toMatchObject([
-    { id: 'local1', ports: [8080] },
+    { id: 'local1', ports: [8080], leases: [expect.stringContaining('00:00:01')] },
     { id: 'abc1' },
   ]);
 });

@@ -21,6 +21,8 @@ interface Listed {
   readonly target: string;
   readonly incoming: string;
   readonly ports: readonly number[];
+  /** `steals everything of port 8080 since …`; of sessions on this machine. */
+  readonly leases: readonly string[];
   readonly from: string;
   readonly startedAt: string;
   /** `process 4711` or `job/mirrord-agent-x in shop`. */
@@ -63,9 +65,10 @@ async function list(args: ParsedArguments, terminal: Terminal): Promise<Outcome>
   return exit(0);
 }
 
-function describe({ id, target, incoming, ports, from, startedAt, where }: Listed): string {
+function describe({ id, target, incoming, ports, leases, from, startedAt, where }: Listed): string {
   const on = ports.length === 0 ? '' : ` on ${ports.join(', ')}`;
-  return `${id}  ${target}  ${incoming}${on}  since ${startedAt}  from ${from}  (${where})`;
+  const line = `${id}  ${target}  ${incoming}${on}  since ${startedAt}  from ${from}  (${where})`;
+  return [line, ...leases.map((lease) => `    ${lease}`)].join('\n');
 }
 
 function listedJob({ session: id, kind, name, namespace, createdAtMs, facts, ports }: Leftover): Listed {
@@ -73,6 +76,7 @@ function listedJob({ session: id, kind, name, namespace, createdAtMs, facts, por
     id: id ?? name,
     ...facts,
     ports,
+    leases: [],
     startedAt: Number.isNaN(createdAtMs) ? '?' : new Date(createdAtMs).toISOString(),
     where: `${kind}/${name} in ${namespace}`,
   };

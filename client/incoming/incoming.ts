@@ -36,7 +36,7 @@ export interface IncomingOptions {
   /** A sentence for the user. */
   readonly onNews: (text: string) => void;
   readonly onTrouble: (text: string) => void;
-  readonly onPort?: ((port: number) => void) | undefined;
+  readonly onPort?: ((port: number, lease: string) => void) | undefined;
   readonly seed?: number;
   /** Of a steal. */
   readonly tls?: IncomingTls | null;
@@ -236,9 +236,9 @@ export class Incoming {
       renewsOlder: policy.renewsOlder,
       tls: isDatagram ? [] : (this.#options.tls?.identitiesFor(port) ?? []),
       onSubscribed: (subscribed) => {
+        if (!isDatagram) onPort?.(port, subscribed.lease);
         if (wasTold) return;
         wasTold = true;
-        if (!isDatagram) onPort?.(port);
         onNews(`${policy.isSteal ? 'stealing' : 'mirroring'} port ${name}${waitingText(subscribed)}`);
         for (const note of subscribed.notes) onTrouble(`port ${name}: ${note}`);
       },

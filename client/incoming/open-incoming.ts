@@ -39,7 +39,7 @@ export interface OpenIncomingOptions {
   readonly onNews: (text: string) => void;
   readonly onTrouble: (text: string) => void;
   /** The local process stands for this port of the target from here on. */
-  readonly onPort?: ((port: number) => void) | undefined;
+  readonly onPort?: ((port: number, lease: string) => void) | undefined;
 }
 
 export function openIncoming({

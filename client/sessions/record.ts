@@ -14,6 +14,8 @@ export interface RunningSession extends SessionFacts {
   readonly startedAt: string;
   /** Of the target, that the local process stands for. */
   readonly ports: readonly number[];
+  /** What others are told of its places on them, by who gave them. */
+  readonly leases: readonly string[];
 }
 
 export type TellPorts = (ports: readonly number[]) => Promise<void>;
@@ -24,7 +26,7 @@ const MAX_BYTES = 64 * 1024;
 
 export class SessionRecord {
   readonly #path: string;
-  readonly #ports = new Set<number>();
+  readonly #ports = new Map<number, string>();
   readonly #tell: TellPorts | undefined;
   #session: RunningSession;
   #isTelling = false;
@@ -40,7 +42,7 @@ export class SessionRecord {
    * @returns null where no file can be made: the run does not depend on it
    */
   static open(env: NodeJS.ProcessEnv, id: string, facts: SessionFacts, tell?: TellPorts): SessionRecord | null {
-    const session = { ...facts, id, pid: process.pid, startedAt: new Date().toISOString(), ports: [] };
+    const session = { ...facts, id, pid: process.pid, startedAt: new Date().toISOString(), ports: [], leases: [] };
     for (const parent of parentsOf(env)) {
       const path = join(parent, `mirrord-session-${process.pid}-${startTicksOf('self') ?? '0'}-${id}.json`);
       try {
@@ -53,10 +55,13 @@ export class SessionRecord {
     return null;
   }
 
-  addPort(port: number): void {
-    if (this.#ports.has(port)) return;
-    this.#ports.add(port);
-    this.#session = { ...this.#session, ports: [...this.#ports].sort((a, b) => a - b) };
+  /** @param lease empty where there is none */
+  addPort(port: number, lease = ''): void {
+    if (this.#ports.get(port) === lease) return;
+    this.#ports.set(port, lease);
+    const all = [...this.#ports].sort(([a], [b]) => a - b);
+    const leases = all.map(([, one]) => one).filter((one) => one !== '');
+    this.#session = { ...this.#session, ports: all.map(([one]) => one), leases };
     try {
       write(this.#path, this.#session);
     } catch {
@@ -126,9 +131,9 @@ export function askToStop({ path, pid, startTicks }: RecordedSession, by: string
 function parse(text: string): RunningSession | null {
   try {
     const session = Object(JSON.parse(text)) as RunningSession;
-    const { target, from, incoming, startedAt, ports } = session;
+    const { target, from, incoming, startedAt, ports, leases = [] } = session;
     const isWhole = [target, from, incoming, startedAt].every((one) => typeof one === 'string');
-    return isWhole && Array.isArray(ports) ? session : null;
+    return isWhole && [ports, leases].every(Array.isArray) ? { ...session, leases } : null;
   } catch {
     return null;
   }

@@ -235,6 +235,7 @@ export class ScriptedArrivals {
         toSocketAddress(at('10.9.9.9', 5_000 + nth)),
       ),
       standing: undefined,
+      lease: '',
     }).finish();
     this.send(subscription, FrameKind.FRAME_KIND_SUBSCRIBED, head);
   }

@@ -187,6 +187,7 @@ export class SnifferSession implements SessionHandlers, CaptureUser, Subscriptio
         notes,
         olderPeers,
         standing: undefined,
+        lease: '',
       }).finish();
       this.#stream.send(makeFrame(id, FrameKind.FRAME_KIND_SUBSCRIBED, head));
       this.#logger.info(

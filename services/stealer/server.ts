@@ -69,7 +69,11 @@ export async function openStealer({
       return server.connections;
     },
     stats: () => targets.stats(),
-    retire: () => targets.retire(),
+    // Leases stay: who is started after us finds them.
+    retire: () => {
+      leases.close();
+      return targets.retire();
+    },
     useBus: (bus) => leases.useBus(bus),
     close,
   };

@@ -170,7 +170,8 @@ export class StealSession implements SessionHandlers, SubscriptionOwner {
       entry.older = older;
       const olderPeers = older.slice(0, NAMED_PEERS).map(({ peer }) => toSocketAddress(peer));
       const standing = { sinceNs, rank: subscription.rank };
-      const head = Subscribed.encode({ olderConnections: older.length, notes, olderPeers, standing }).finish();
+      const lease = subscription.describeLease();
+      const head = Subscribed.encode({ olderConnections: older.length, notes, olderPeers, standing, lease }).finish();
       this.#stream.send(makeFrame(id, FrameKind.FRAME_KIND_SUBSCRIBED, head));
       this.#logger.info({ port, isFiltered: subscription.filter !== null }, 'port stolen');
     } catch (thrown) {

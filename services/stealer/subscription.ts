@@ -121,7 +121,12 @@ export class Subscription {
 
   /** For the user whose steal is refused. */
   describe(): string {
-    return `session ${this.owner.sessionId} steals ${this.#what} of port ${this.port} since ${this.since}`;
+    return `session ${this.owner.sessionId} ${this.describeLease()}`;
+  }
+
+  /** The same without the name. */
+  describeLease(): string {
+    return `steals ${this.#what} of port ${this.port} since ${this.since}`;
   }
 
   /** The same, as its lease has it. */

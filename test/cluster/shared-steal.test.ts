@@ -78,6 +78,9 @@ async function are(expected: readonly string[]): Promise<void> {
 }
 
 const POD = '"path":"/x"';
+const LEASE_MS = 5_000;
+/** What a busy machine takes on top. */
+const BUSY_MS = 10_000;
 
 test('two filters on one pod, while others ask all the time and who holds the pod is killed', async () => {
   const alice = await stealing('alice');
@@ -92,6 +95,16 @@ test('two filters on one pod, while others ask all the time and who holds the po
   // What was on its way through the killed one, or waited in its queue: and a second later the pod answers everybody.
   expect((await others.end()).withinMs).toBeLessThan(1_000);
   expect(bob.run.stderr).not.toContain('lost');
+  await untilTrue(async () => (await as('alice').catch(String)) === 'local alice', 'alice does not steal again');
+  // Alice's pod stands still, whole: her lease runs out, and is asked for anew.
+  const began = performance.now();
+  const pids = agentProcesses(alice.pod);
+  for (const pid of pids) process.kill(pid, 'SIGSTOP');
+  await untilTrue(async () => (await as('alice').catch(String)).includes(POD), 'the pod does not answer for alice');
+  const tookMs = performance.now() - began;
+  for (const pid of pids) process.kill(pid, 'SIGCONT');
+  expect(tookMs).toBeLessThan(LEASE_MS + BUSY_MS);
+  await are(['local alice', 'local bob', POD]);
 });
 
 test('sessions of others are listed, and ended with a word to their owner', async () => {

@@ -74,15 +74,19 @@ test('the stealer that holds the target stands still with its agent, and a joine
 /** Since when a session with this filter is there, as it is said to others. */
 const sinceOf = (text: string) => /since (20[0-9T:.-]+Z)/.exec(text)?.[1];
 
-test('the stealer of a session is killed: the next one of its agent finds the lease, and the session has its place before who waited for it', async () => {
-  const alice = await stage.start('alice', stealing('alice'));
-  await stage.start('bob', stealing('bob'));
-  const carol = stage.begin('carol', stealing('alice', { on_concurrent_steal: 'continue' }));
-  await carol.complained('it has no effect while session');
-  process.kill(processOf(alice, PROCESSES.stealer), 'SIGKILL');
-  await alice.complained("the agent's stealer is back");
-  await expect.poll(() => stage.as('alice'), { timeout: 60_000 }).toBe('local alice\n');
-  const dave = stage.begin('dave', stealing('alice'));
-  await dave.complained('cannot be stolen');
-  expect(sinceOf(dave.stderr())).toBe(sinceOf(carol.stderr()));
-}, 180_000);
+test.each(['SIGKILL', 'SIGTERM'] as const)(
+  'the stealer of a session gets a %s: the next one of its agent finds the lease, and the session has its place before who waited for it',
+  async (signal) => {
+    const alice = await stage.start('alice', stealing('alice'));
+    await stage.start('bob', stealing('bob'));
+    const carol = stage.begin('carol', stealing('alice', { on_concurrent_steal: 'continue' }));
+    await carol.complained('it has no effect while session');
+    process.kill(processOf(alice, PROCESSES.stealer), signal);
+    await alice.complained("the agent's stealer is back");
+    await expect.poll(() => stage.as('alice'), { timeout: 60_000 }).toBe('local alice\n');
+    const dave = stage.begin('dave', stealing('alice'));
+    await dave.complained('cannot be stolen');
+    expect(sinceOf(dave.stderr())).toBe(sinceOf(carol.stderr()));
+  },
+  180_000,
+);

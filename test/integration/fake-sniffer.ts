@@ -60,6 +60,7 @@ function onSession({ stream }: IncomingSession): SessionHandlers {
       notes,
       olderPeers: [],
       standing: undefined,
+      lease: '',
     }).finish();
     send(id, FrameKind.FRAME_KIND_SUBSCRIBED, subscribed);
     const connection = ids.take(() => false);

@@ -237,6 +237,10 @@ test('two commands steal from one port with two filters; what both want is refus
   expect(await both()).toEqual([LOCAL, LOCAL, HELLO]);
   const listed = (await harness.run(['session', 'list'])).stdout;
   expect(listed.match(/steal \{"header_filter":"\^x-user: (alice|bob)\$"\} on 8080 {2}since 20/g)).toHaveLength(2);
+  // What the third was told of each.
+  const leases = third.stderr.match(/steals requests with \S+ \S+ \S+ of port 8080 since [0-9TZ:.-]+/g) ?? [];
+  expect(leases).toHaveLength(2);
+  for (const lease of leases) expect(listed).toContain(`\n    ${lease}\n`);
   // Who came first holds the target for both: without it the other goes on.
   process.kill(processOf(alice, 'stealer.js $'), 'SIGKILL');
   await expect.poll(both, { timeout: 20_000 }).toEqual([LOCAL, LOCAL, HELLO]);

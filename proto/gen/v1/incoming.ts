@@ -316,7 +316,11 @@ export interface Subscribed {
   /** Peers of the first 32 of those connections. */
   olderPeers: SocketAddress[];
   /** Of a stealer. */
-  standing: Standing | undefined;
+  standing:
+    | Standing
+    | undefined;
+  /** Of a stealer: what others are told who are refused for it, "steals everything of port 8080 since 2026-11-29T22:13:05.123Z". */
+  lease: string;
 }
 
 export interface Arrived {
@@ -1373,7 +1377,7 @@ export const JsonBody: MessageFns<JsonBody> = {
 };
 
 function createBaseSubscribed(): Subscribed {
-  return { olderConnections: 0, notes: [], olderPeers: [], standing: undefined };
+  return { olderConnections: 0, notes: [], olderPeers: [], standing: undefined, lease: "" };
 }
 
 export const Subscribed: MessageFns<Subscribed> = {
@@ -1389,6 +1393,9 @@ export const Subscribed: MessageFns<Subscribed> = {
     }
     if (message.standing !== undefined) {
       Standing.encode(message.standing, writer.uint32(34).fork()).join();
+    }
+    if (message.lease !== "") {
+      writer.uint32(42).string(message.lease);
     }
     return writer;
   },
@@ -1436,6 +1443,14 @@ export const Subscribed: MessageFns<Subscribed> = {
             }
 
             message.standing = Standing.decode(reader, reader.uint32());
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.lease = reader.string();
             continue;
           }
         }

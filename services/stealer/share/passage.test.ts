@@ -44,7 +44,7 @@ function down(id: number, kind: Kind, head?: Uint8Array): void {
 
 const wanted = Subscribe.encode({ ...Subscribe.decode(new Uint8Array()), port: 8080 }).finish();
 const standing = { sinceNs: 5n, rank: 7n };
-const answer = Subscribed.encode({ olderConnections: 0, notes: [], olderPeers: [], standing }).finish();
+const answer = Subscribed.encode({ olderConnections: 0, notes: [], olderPeers: [], standing, lease: '' }).finish();
 
 function subscribe(id = 1): void {
   up(id, 'FRAME_KIND_SUBSCRIBE', wanted);
