@@ -1,21 +1,28 @@
 // Connections through the whole of mirrord against the same straight, through `ssh -L`, through two socats, and against the
-// tuned session stream that carries nothing else ("session") or what plain sockets bring and take ("sockets"): bulk down and up, one question at a time, a question beside bulk, connects
-// and lookups. Over a distance every way has the same delaying relay in it. The ways take turns.
+// tuned session stream that carries nothing else ("session") or what plain sockets bring and take ("sockets"), and by the door
+// in TLS ("tls"): bulk down and up, one question at a time, a question beside bulk, connects and lookups. A distance is two network namespaces and packets
+// that take their time (test/fixtures/distance.c), the client's end of every way in one of them, the other end in the other;
+// its own most, with the kernel's TCP and no delay, is printed first. The ways take turns.
 
-import { type ChildProcess, execFileSync, fork } from 'node:child_process';
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { type DistanceOptions, FAR, startDistance } from '../test/fixtures/distance.ts';
 import { Whole } from '../test/fixtures/whole.ts';
-import { startDelayRelay } from './delay-relay.ts';
 import { type ForwardOrder, runForward } from './outgoing-forward.ts';
 import { runSession, type SessionOrder } from './outgoing-session.ts';
-import { Ways } from './outgoing-ways.ts';
+import { type Ends, HERE, Ways } from './outgoing-ways.ts';
 import { median, printTable, ratios } from './table.ts';
 
 const ROUNDS = Number(process.argv[2] ?? 3);
-const ROUND_TRIPS_MS = process.argv[3] === undefined ? [0, 20, 100] : [Number(process.argv[3])];
-const NAMES = ['session', 'sockets', 'mirrord', 'ssh', 'socat', 'direct'] as const;
+const ROUND_TRIPS_MS = (process.argv[3] ?? '0,20,100').split(',').map(Number);
+const WHAT = new Set((process.argv[4] ?? 'down,up,ask,beside,trips').split(','));
+/** Of the distance; "default" is the machine's. */
+const CONGESTION = process.argv[5] ?? 'default';
+const MBIT = Number(process.argv[6] ?? 0);
+const LOST = Number(process.argv[7] ?? 0);
+const NAMES = ['session', 'sockets', 'mirrord', 'tls', 'ssh', 'socat', 'direct'] as const;
 type Name = (typeof NAMES)[number];
 
 /** The first warms up; each is asked for the first time once. */
@@ -26,91 +33,119 @@ type Ask = (...words: string[]) => Promise<number[]>;
 type Results = Record<Name, number[]>;
 
 async function main(): Promise<void> {
-  const ways = new Ways();
+  for (const roundTripMs of ROUND_TRIPS_MS) {
+    if (roundTripMs === 0) {
+      await compare(HERE, 0);
+      continue;
+    }
+    const link = { ...(CONGESTION === 'default' ? {} : { congestion: CONGESTION }), mbit: MBIT, lost: LOST };
+    await across({ ...link, roundTripMs: 0 }, printMost);
+    await across({ ...link, roundTripMs }, (ends) => compare(ends, roundTripMs));
+  }
+}
+
+async function across(options: DistanceOptions, act: (ends: Ends) => Promise<void>): Promise<void> {
+  const distance = await startDistance(options);
+  try {
+    await act({ ...distance, host: FAR });
+  } finally {
+    console.log(`packets lost: ${await distance.close()}`);
+  }
+}
+
+function buildProgram(ways: Ways): string {
   const program = path.join(ways.folder, 'outgoing');
   execFileSync('cc', ['-O2', '-pthread', '-o', program, path.join(import.meta.dirname, 'src/outgoing.c')]);
+  return program;
+}
+
+async function printMost(ends: Ends): Promise<void> {
+  const ways = new Ways(ends);
+  try {
+    const program = buildProgram(ways);
+    const port = await ways.serve([...ends.far, program, 'serve', '0']);
+    const ask = () => ways.ask([...ends.near, program, 'down', ends.host, String(port), '512']);
+    const [first = 0] = await ask();
+    const [second = 0] = await ask();
+    console.log(`the distance itself, without a delay: ${Math.round(512_000 / Math.min(first, second))} MiB/s`);
+  } finally {
+    await ways.close();
+  }
+}
+
+async function compare(ends: Ends, roundTripMs: number): Promise<void> {
+  const ways = new Ways(ends);
+  const program = buildProgram(ways);
   const whole = await Whole.start({
     variables: {},
-    listen: '127.0.0.1:0',
+    listen: `${ends.host}:0`,
+    before: ends.far,
+    agentVariables: { MIRRORD_DIRECT_LISTEN: `${ends.host}:0` },
     files: { '/etc/resolv.conf': 'nameserver 127.0.0.1\n', '/etc/hosts': '127.0.0.1 localhost\n' },
   });
+  const closing: (() => void)[] = [];
   try {
     const inTarget = ['nsenter', '-t', String(whole.target.pid), '-n'];
     const names = path.join(import.meta.dirname, '../test/fixtures/name-server.mjs');
     const targetPort = await ways.serve([...inTarget, program, 'serve', '0']);
     const records = NAMES_ASKED.flatMap((name) => [`${name}/A=10.1.2.3`, `${name}/AAAA=fd00::1`]);
     await ways.say([...inTarget, process.execPath, names, '127.0.0.1', ...records]);
-    const port = await ways.serve([program, 'serve', '0']);
-    for (const roundTripMs of ROUND_TRIPS_MS) await compare({ ways, whole, program, port, targetPort }, roundTripMs);
+    const port = await ways.serve([...ends.far, program, 'serve', '0']);
+    const session = await startSession(ends);
+    closing.push(session.close);
+    const forward = await startForward(ends, port);
+    closing.push(forward.close);
+    const ports = { ...(await ways.start(port)), sockets: forward.port };
+    const near =
+      (at: number, host = '127.0.0.1'): Ask =>
+      (what = '', ...words) =>
+        ways.ask([...ends.near, program, what, host, String(at), ...words]);
+    const agentPort = whole.address.slice(whole.address.lastIndexOf(':') + 1);
+    const inMirrordAt = async (address: string, words: string[]) => {
+      const options = { before: ends.near, deadlineMs: 300_000, variables: { MIRRORD_AGENT_ADDRESS: address } };
+      const { code, stdout, stderr } = await whole.exec([program, ...words], options);
+      if (code !== 0) throw new Error(`${words[0]} ended with ${code}: ${stdout}${stderr}`);
+      return stdout.trim().split(' ').map(Number);
+    };
+    const inMirrord: Ask = (...words) => inMirrordAt(`localhost:${agentPort}`, words);
+    const throughMirrord: Ask = (what = '', ...words) => inMirrord(what, '127.0.0.1', String(targetPort), ...words);
+    const throughTls: Ask = (what = '', ...words) =>
+      inMirrordAt(`tls:${whole.directAddress}`, [what, '127.0.0.1', String(targetPort), ...words]);
+    const asks: Asks = {
+      session: async (what = '', mib = '') => [await session.carry(what as 'down' | 'up', Number(mib))],
+      sockets: near(ports.sockets),
+      mirrord: throughMirrord,
+      tls: throughTls,
+      ssh: near(ports.ssh),
+      socat: near(ports.socat),
+      direct: near(port, ends.host),
+    };
+    await compareAll(asks, roundTripMs);
+    if (roundTripMs > 0 && WHAT.has('trips')) await printRoundTrips(roundTripMs, throughMirrord, inMirrord);
   } finally {
+    for (const close of closing) close();
     await whole.close();
     await ways.close();
   }
 }
 
-interface Bench {
-  readonly ways: Ways;
-  readonly whole: Whole;
-  readonly program: string;
-  /** Of the peer on this machine, and of the one in the target. */
-  readonly port: number;
-  readonly targetPort: number;
-}
+type Asks = Record<Name, Ask>;
 
-async function compare({ ways, whole, program, port, targetPort }: Bench, roundTripMs: number): Promise<void> {
-  const relay = await startDelayRelay(whole.address, roundTripMs);
-  const session = await startSession(roundTripMs);
-  const forward = await startForward(port, roundTripMs);
-  try {
-    await compareFrom({ ways, whole, program, port, targetPort }, roundTripMs, relay.address, session, forward.port);
-  } finally {
-    session.close();
-    forward.close();
-    await relay.close();
-  }
-}
-
-async function compareFrom(
-  { ways, whole, program, port, targetPort }: Bench,
-  roundTripMs: number,
-  address: string,
-  session: SessionBench,
-  forwardPort: number,
-): Promise<void> {
-  const ports = await ways.start(port, roundTripMs);
-  const here =
-    (at: number): Ask =>
-    (what, ...words) =>
-      ways.ask([program, what ?? '', '127.0.0.1', String(at), ...words]);
-  const inMirrord: Ask = async (...words) => {
-    const variables = roundTripMs === 0 ? {} : { MIRRORD_AGENT_ADDRESS: address };
-    const { code, stdout, stderr } = await whole.exec([program, ...words], { variables, deadlineMs: 300_000 });
-    if (code !== 0) throw new Error(`${words[0]} ended with ${code}: ${stdout}${stderr}`);
-    return stdout.trim().split(' ').map(Number);
-  };
-  const throughMirrord: Ask = (what, ...words) => inMirrord(what ?? '', '127.0.0.1', String(targetPort), ...words);
-  const asks = {
-    sockets: here(forwardPort),
-    mirrord: throughMirrord,
-    ssh: here(ports.ssh),
-    socat: here(ports.socat),
-    direct: here(ports.direct),
-  };
-  const mib = roundTripMs === 0 ? 512 : roundTripMs <= 20 ? 128 : 48;
-  for (const what of ['down', 'up'] as const) {
-    const results = await takeTurns(NAMES, (name) =>
-      name === 'session' ? session.carry(what, mib).then((ms) => [ms]) : asks[name](what, String(mib)),
-    );
+async function compareAll(asks: Asks, roundTripMs: number): Promise<void> {
+  const mib = roundTripMs === 0 ? 512 : roundTripMs <= 20 ? 256 : 128;
+  for (const what of ['down', 'up'].filter((what) => WHAT.has(what))) {
+    const results = await takeTurns(NAMES, (name) => asks[name](what, String(mib)));
     print(`bulk ${what}, ${mib} MiB, ${roundTripMs} ms`, 'MiB/s', results, (ms) => (mib / ms) * 1000);
   }
   const others = NAMES.filter((name) => name !== 'session');
-  const asked = roundTripMs === 0 ? 3_000 : Math.ceil(2_000 / roundTripMs);
-  const questions = await takeTurns(others, (name) => asks[name as Exclude<Name, 'session'>]('ask', String(asked)));
-  print(`one question at a time, ${roundTripMs} ms`, 'a second', questions, (ms) => (asked / ms) * 1000);
-  const beside = await takeTurns(others, (name) => asks[name as Exclude<Name, 'session'>]('beside', '60'));
+  if (WHAT.has('ask')) {
+    const asked = roundTripMs === 0 ? 3_000 : Math.ceil(2_000 / roundTripMs);
+    const questions = await takeTurns(others, (name) => asks[name]('ask', String(asked)));
+    print(`one question at a time, ${roundTripMs} ms`, 'a second', questions, (ms) => (asked / ms) * 1000);
+  }
+  if (!WHAT.has('beside')) return;
+  const beside = await takeTurns(others, (name) => asks[name]('beside', '60'));
   print(`a question beside bulk down, ${roundTripMs} ms`, 'ms, p50', beside, (ms) => ms);
-  if (roundTripMs === 0) return;
-  await printRoundTrips(roundTripMs, throughMirrord, inMirrord);
 }
 
 /**
@@ -137,7 +172,7 @@ async function printRoundTrips(roundTripMs: number, throughMirrord: Ask, inMirro
 }
 
 async function takeTurns(names: readonly Name[], run: (name: Name) => Promise<number[]>): Promise<Results> {
-  const results: Results = { session: [], sockets: [], mirrord: [], ssh: [], socat: [], direct: [] };
+  const results: Results = { session: [], sockets: [], mirrord: [], tls: [], ssh: [], socat: [], direct: [] };
   for (let round = 0; round < ROUNDS; round++) {
     for (const name of names) results[name].push((await run(name))[0] ?? Number.NaN);
   }
@@ -158,44 +193,43 @@ interface SessionBench {
   close(): void;
 }
 
-async function startSession(roundTripMs: number): Promise<SessionBench> {
-  const start = (order: SessionOrder) =>
-    fork(fileURLToPath(import.meta.url), { env: { ...process.env, BENCH_SESSION: JSON.stringify(order) } });
-  const server = start({ role: 'server' });
+async function startSession({ near, far, host }: Ends): Promise<SessionBench> {
+  const start = (where: readonly string[], order: SessionOrder) =>
+    startOwn(where, { BENCH_SESSION: JSON.stringify(order) });
+  const server = start(far, { role: 'server', host });
   const [address] = (await once(server, 'message')) as [string];
-  const relay = await startDelayRelay(address, roundTripMs);
   return {
     carry: async (role, mib) => {
-      const client = start({ role, address: roundTripMs === 0 ? address : relay.address, mib });
+      const client = start(near, { role, address, mib });
       const [ms] = (await once(client, 'message')) as [number];
       client.kill('SIGKILL');
       return ms;
     },
-    close: () => {
-      server.kill('SIGKILL');
-      void relay.close();
-    },
+    close: () => server.kill('SIGKILL'),
   };
 }
 
 /** Two processes that forward to `port`, and the distance between them. */
-async function startForward(port: number, roundTripMs: number): Promise<{ port: number; close(): void }> {
-  const start = async <T>(order: ForwardOrder): Promise<[ChildProcess, T]> => {
-    const child = fork(fileURLToPath(import.meta.url), {
-      env: { ...process.env, BENCH_FORWARD: JSON.stringify(order) },
-    });
+async function startForward({ near, far, host }: Ends, port: number): Promise<{ port: number; close(): void }> {
+  const start = async <T>(where: readonly string[], order: ForwardOrder): Promise<[ChildProcess, T]> => {
+    const child = startOwn(where, { BENCH_FORWARD: JSON.stringify(order) });
     return [child, ((await once(child, 'message')) as [T])[0]];
   };
-  const [far, address] = await start<string>({ role: 'far', port });
-  const relay = await startDelayRelay(address, roundTripMs);
-  const [near, at] = await start<number>({ role: 'near', address: roundTripMs === 0 ? address : relay.address });
+  const [farEnd, address] = await start<string>(far, { role: 'far', host, port });
+  const [nearEnd, at] = await start<number>(near, { role: 'near', address });
   return {
     port: at,
     close: () => {
-      for (const child of [near, far]) child.kill('SIGKILL');
-      void relay.close();
+      for (const child of [nearEnd, farEnd]) child.kill('SIGKILL');
     },
   };
+}
+
+/** This very program, with an order. */
+function startOwn(where: readonly string[], variables: Record<string, string>): ChildProcess {
+  const [file = '', ...words] = [...where, process.execPath, fileURLToPath(import.meta.url)];
+  const stdio = ['ignore', 'inherit', 'inherit', 'ipc'] as const;
+  return spawn(file, words, { stdio: [...stdio], env: { ...process.env, ...variables } });
 }
 
 const order = process.env['BENCH_SESSION'];

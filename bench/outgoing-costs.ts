@@ -28,7 +28,7 @@ async function main(): Promise<void> {
     const targetPort = await ways.serve(['nsenter', '-t', String(whole.target.pid), '-n', program, 'serve', '0']);
     const far = await ways.serve([program, 'relay', String(port)]);
     const floor = await ways.serve([program, 'relay', String(far)]);
-    const { socat, ssh } = await ways.start(port, 0);
+    const { socat, ssh } = await ways.start(port);
     const here =
       (at: number): Ask =>
       (what = '', mib = '') =>

@@ -15,12 +15,12 @@ const FULL_BYTES = 256 * 1024;
 const NOTHING = { onClosed: () => undefined };
 
 export type ForwardOrder =
-  | { readonly role: 'far'; readonly port: number }
+  | { readonly role: 'far'; readonly host: string; readonly port: number }
   | { readonly role: 'near'; readonly address: string };
 
 /** In a process of its own; tells its parent where it serves: the session's address, or the port for programs. */
 export async function runForward(order: ForwardOrder): Promise<void> {
-  process.send?.(order.role === 'far' ? await serveFar(order.port) : await serveNear(order.address));
+  process.send?.(order.role === 'far' ? await serveFar(order.host, order.port) : await serveNear(order.address));
 }
 
 /** Sockets by the id of their frames; a socket that is new sends what it brings. */
@@ -66,9 +66,9 @@ class Ends {
   }
 }
 
-async function serveFar(port: number): Promise<string> {
+async function serveFar(host: string, port: number): Promise<string> {
   const { address } = await serveSessions({
-    address: '127.0.0.1:0',
+    address: `${host}:0`,
     service: 'FsEnv',
     key: KEY,
     maxSessions: 64,

@@ -14,17 +14,17 @@ const FRAME_BYTES = 64 * 1024;
 const payload = Buffer.alloc(FRAME_BYTES, 'x');
 
 export type SessionOrder =
-  | { readonly role: 'server' }
+  | { readonly role: 'server'; readonly host: string }
   | { readonly role: 'down' | 'up'; readonly address: string; readonly mib: number };
 
 /** In a process of its own; tells its parent the address it serves, or the milliseconds it took. */
 export async function runSession(order: SessionOrder): Promise<void> {
-  process.send?.(order.role === 'server' ? await serve() : await carry(order.role, order.address, order.mib));
+  process.send?.(order.role === 'server' ? await serve(order.host) : await carry(order.role, order.address, order.mib));
 }
 
-async function serve(): Promise<string> {
+async function serve(host: string): Promise<string> {
   const { address } = await serveSessions({
-    address: '127.0.0.1:0',
+    address: `${host}:0`,
     service: 'FsEnv',
     key: KEY,
     maxSessions: 64,

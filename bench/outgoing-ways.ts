@@ -1,5 +1,5 @@
 // The ways that bench/outgoing-bulk.ts compares, beside mirrord's own: straight, through `ssh -L` and an sshd of its own, and
-// through two socats; over a distance where there is one.
+// through two socats; over a distance where there is one (test/fixtures/distance.ts).
 
 import { type ChildProcess, execFile, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -9,15 +9,27 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
 import { promisify } from 'node:util';
-import { type DelayRelay, startDelayRelay } from './delay-relay.ts';
 
 const DEADLINE_MS = 20_000;
 const HOST_KEY = 'ssh_host_ed25519_key';
 
+/** Where the ends of all ways are: words before a command, and what the near end calls the far one. */
+export interface Ends {
+  readonly near: readonly string[];
+  readonly far: readonly string[];
+  readonly host: string;
+}
+
+export const HERE: Ends = { near: [], far: [], host: '127.0.0.1' };
+
 export class Ways {
   readonly folder = mkdtempSync(path.join(tmpdir(), 'outgoing-bulk-'));
   readonly #children: ChildProcess[] = [];
-  readonly #relays: DelayRelay[] = [];
+  readonly #ends: Ends;
+
+  constructor(ends = HERE) {
+    this.#ends = ends;
+  }
 
   /** A child that says `ready PORT`. */
   async serve(command: readonly string[]): Promise<number> {
@@ -41,15 +53,13 @@ export class Ways {
     return stdout.trim().split(' ').map(Number);
   }
 
-  /** Ports of this machine that lead to `port`, by name. */
-  async start(port: number, roundTripMs: number): Promise<Record<'direct' | 'ssh' | 'socat', number>> {
-    const direct = roundTripMs === 0 ? port : await this.#far(port, roundTripMs);
-    return { direct, ssh: await this.#startSsh(port, roundTripMs), socat: await this.#startSocats(port, roundTripMs) };
+  /** Ports of the near end's loopback that lead to `port` of the far one. */
+  async start(port: number): Promise<Record<'ssh' | 'socat', number>> {
+    return { ssh: await this.#startSsh(port), socat: await this.#startSocats(port) };
   }
 
   async close(): Promise<void> {
     for (const child of this.#children) child.kill('SIGKILL');
-    for (const relay of this.#relays) await relay.close();
     rmSync(this.folder, { recursive: true, force: true });
   }
 
@@ -60,14 +70,8 @@ export class Ways {
     return child;
   }
 
-  async #far(port: number, roundTripMs: number): Promise<number> {
-    if (roundTripMs === 0) return port;
-    const relay = await startDelayRelay(`127.0.0.1:${port}`, roundTripMs, false);
-    this.#relays.push(relay);
-    return Number(relay.address.split(':')[1]);
-  }
-
-  async #startSsh(port: number, roundTripMs: number): Promise<number> {
+  async #startSsh(port: number): Promise<number> {
+    const { near, far, host } = this.#ends;
     const own = (name: string) => path.join(this.folder, name);
     const folder = mkdtempSync(own('ssh-'));
     const file = (name: string) => path.join(folder, name);
@@ -78,7 +82,7 @@ export class Ways {
     const at = await freePort();
     const lines = [
       `Port ${at}`,
-      'ListenAddress 127.0.0.1',
+      `ListenAddress ${host}`,
       `HostKey ${file(HOST_KEY)}`,
       `AuthorizedKeysFile ${file('user_key.pub')}`,
       `PidFile ${file('pid')}`,
@@ -88,8 +92,8 @@ export class Ways {
     ];
     writeFileSync(file('sshd_config'), `${lines.join('\n')}\n`);
     chmodSync(folder, 0o700);
-    this.#spawn(['/usr/sbin/sshd', '-D', '-q', '-f', file('sshd_config')]);
-    await listens(at);
+    this.#spawn([...far, '/usr/sbin/sshd', '-D', '-q', '-f', file('sshd_config')]);
+    await this.#listens(far, host, at);
     const forwarded = await freePort();
     const options = [
       'BatchMode=yes',
@@ -98,22 +102,38 @@ export class Ways {
       'LogLevel=ERROR',
     ];
     this.#spawn([
-      ...['ssh', '-N', '-F', 'none', '-i', file('user_key'), '-p', String(await this.#far(at, roundTripMs))],
+      ...[...near, 'ssh', '-N', '-F', 'none', '-i', file('user_key'), '-p', String(at)],
       ...options.flatMap((option) => ['-o', option]),
-      ...['-L', `127.0.0.1:${forwarded}:127.0.0.1:${port}`, 'root@127.0.0.1'],
+      ...['-L', `127.0.0.1:${forwarded}:127.0.0.1:${port}`, `root@${host}`],
     ]);
-    await listens(forwarded);
+    await this.#listens(near, '127.0.0.1', forwarded);
     return forwarded;
   }
 
-  async #startSocats(port: number, roundTripMs: number): Promise<number> {
-    const [near, far] = [await freePort(), await freePort()];
-    const listen = (at: number) => `TCP-LISTEN:${at},bind=127.0.0.1,fork,reuseaddr,nodelay`;
-    this.#spawn(['socat', '-b', '65536', listen(far), `TCP:127.0.0.1:${port},nodelay`]);
-    await listens(far);
-    this.#spawn(['socat', '-b', '65536', listen(near), `TCP:127.0.0.1:${await this.#far(far, roundTripMs)},nodelay`]);
-    await listens(near);
-    return near;
+  async #startSocats(port: number): Promise<number> {
+    const { near, far, host } = this.#ends;
+    const [nearAt, farAt] = [await freePort(), await freePort()];
+    const listen = (address: string, at: number) => `TCP-LISTEN:${at},bind=${address},fork,reuseaddr,nodelay`;
+    const socat = ['socat', '-b', '65536'];
+    this.#spawn([...far, ...socat, listen(host, farAt), `TCP:127.0.0.1:${port},nodelay`]);
+    await this.#listens(far, host, farAt);
+    this.#spawn([...near, ...socat, listen('127.0.0.1', nearAt), `TCP:${host}:${farAt},nodelay`]);
+    await this.#listens(near, '127.0.0.1', nearAt);
+    return nearAt;
+  }
+
+  /** Asked for where it is. */
+  async #listens(where: readonly string[], host: string, port: number): Promise<void> {
+    const endMs = performance.now() + DEADLINE_MS;
+    const [file = '', ...words] = [...where, 'bash', '-c', `exec 3<>/dev/tcp/${host}/${port}`];
+    while (performance.now() < endMs) {
+      const isOpen = await promisify(execFile)(file, words).then(
+        () => true,
+        () => false,
+      );
+      if (isOpen) return;
+    }
+    throw new Error(`nothing listens on port ${port}`);
   }
 }
 
@@ -124,19 +144,4 @@ async function freePort(): Promise<number> {
   server.close();
   await once(server, 'close');
   return port;
-}
-
-async function listens(port: number): Promise<void> {
-  const endMs = performance.now() + DEADLINE_MS;
-  while (performance.now() < endMs) {
-    const socket = net.connect(port, '127.0.0.1');
-    const isOpen = await Promise.race([
-      once(socket, 'connect').then(() => true),
-      once(socket, 'close').then(() => false),
-    ]).catch(() => false);
-    socket.destroy();
-    if (isOpen) return;
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
-  throw new Error(`nothing listens on port ${port}`);
 }

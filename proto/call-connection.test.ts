@@ -5,8 +5,16 @@ import { Duplex } from 'node:stream';
 import { afterEach, expect, test, vi } from 'vitest';
 import { CallConnection } from './call-connection.ts';
 import { MessageWriter } from './grpc-message.ts';
-import { http2Settings, windowBytes } from './grpc-tuning.ts';
-import { frameHead, HTTP2_DATA, HTTP2_HEADERS, HTTP2_SETTINGS } from './http2-frames.ts';
+import { grownWindowBytes, http2Settings, windowBytes } from './grpc-tuning.ts';
+import {
+  FRAME_HEAD_BYTES,
+  frameHead,
+  HTTP2_DATA,
+  HTTP2_HEADERS,
+  HTTP2_SETTINGS,
+  HTTP2_WINDOW_UPDATE,
+  readFrameHead,
+} from './http2-frames.ts';
 
 // Megabytes through a machine where much else runs.
 vi.setConfig({ testTimeout: 20_000 });
@@ -123,3 +131,59 @@ test('a peer that sends more than it was granted is cut off, and one that keeps 
   await closed;
   await Promise.all(ends);
 });
+
+test('a call that is known has more than it began with once it has brought as much, and no more before', async () => {
+  const [near, far] = await connected();
+  const connection = new CallConnection(far, ADDRESS, 'server');
+  const session = http2.performServerHandshake(connection.duplex, { settings: http2Settings(ADDRESS) });
+  session.on('error', () => undefined);
+  open.push(() => session.destroy());
+  session.on('stream', (stream: http2.ServerHttp2Stream) => {
+    stream.on('error', () => undefined);
+    connection.claim(1, () => true);
+  });
+  const granted = grantsOf(near, 1);
+  near.write('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n');
+  near.write(frameHead(0, HTTP2_SETTINGS, 0, 0));
+  const head = Buffer.from([0x82, 0x86, 0x84, 0x41, 1, 0x61]);
+  near.write(Buffer.concat([frameHead(head.length, HTTP2_HEADERS, 4, 1), head]));
+  const frame = Buffer.concat([frameHead(16_384, HTTP2_DATA, 0, 1), Buffer.alloc(16_384)]);
+  let sent = 0;
+  for (; sent < windowBytes(ADDRESS) - 16_384; sent += 16_384) near.write(frame);
+  await vi.waitFor(() => expect(granted()).toBeGreaterThan(windowBytes(ADDRESS) / 2), { timeout: 10_000 });
+  expect(granted()).toBeLessThanOrEqual(sent);
+  for (; sent < 2 * windowBytes(ADDRESS); sent += 16_384) near.write(frame);
+  const extra = grownWindowBytes(ADDRESS) - windowBytes(ADDRESS);
+  await vi.waitFor(() => expect(granted()).toBeGreaterThan(extra), { timeout: 10_000 });
+  expect(granted()).toBeLessThanOrEqual(sent + extra);
+});
+
+/** Two ends; what comes at the first is read by `grantsOf`. */
+async function connected(): Promise<[net.Socket, net.Socket]> {
+  const server = net.createServer({ pauseOnConnect: true }).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const near = net.connect({ port: (server.address() as net.AddressInfo).port });
+  const [far] = (await once(server, 'connection')) as [net.Socket];
+  near.on('error', () => undefined);
+  open.push(
+    () => near.destroy(),
+    () => server.close(),
+  );
+  return [near, far];
+}
+
+/** Sum of what a call was granted by updates of its window. */
+function grantsOf(socket: net.Socket, call: number): () => number {
+  let bytes = Buffer.alloc(0);
+  let sum = 0;
+  socket.on('data', (chunk: Buffer) => {
+    bytes = Buffer.concat([bytes, chunk]);
+    while (bytes.length >= FRAME_HEAD_BYTES) {
+      const { type, id, length } = readFrameHead(bytes, 0);
+      if (bytes.length < FRAME_HEAD_BYTES + length) return;
+      if (type === HTTP2_WINDOW_UPDATE && id === call) sum += bytes.readUInt32BE(FRAME_HEAD_BYTES);
+      bytes = bytes.subarray(FRAME_HEAD_BYTES + length);
+    }
+  });
+  return () => sum;
+}

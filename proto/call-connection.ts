@@ -8,7 +8,7 @@
 import type { Duplex } from 'node:stream';
 import { ControlDuplex } from './control-duplex.ts';
 import type { DataWay } from './grpc-message.ts';
-import { MAX_HTTP2_FRAME_BYTES, windowBytes } from './grpc-tuning.ts';
+import { grownWindowBytes, MAX_HTTP2_FRAME_BYTES, windowBytes } from './grpc-tuning.ts';
 import {
   ACK,
   END_STREAM,
@@ -53,6 +53,9 @@ interface CallState {
   isOpen: boolean;
   sendBytes: number;
   ungrantedBytes: number;
+  /** Of what has come since it was claimed, until the window grows. */
+  claimedBytes: number;
+  windowBytes: number;
   writer: (() => void) | null;
 }
 
@@ -62,6 +65,7 @@ export class CallConnection implements DataWay {
   readonly #socket: Duplex;
   readonly #isClient: boolean;
   readonly #windowBytes: number;
+  readonly #grownBytes: number;
   readonly #walk: FrameWalk;
   readonly #calls = new Map<number, CallState>();
   readonly #received = new ReceivedBytes();
@@ -84,6 +88,7 @@ export class CallConnection implements DataWay {
     this.#socket = socket;
     this.#isClient = side === 'client';
     this.#windowBytes = windowBytes(address);
+    this.#grownBytes = grownWindowBytes(address);
     this.#prefaceBytes = this.#isClient ? 0 : PREFACE_BYTES;
     this.#walk = new FrameWalk(this.#isClient ? PREFACE_BYTES : 0, (head) => this.#onWritten(head));
     this.duplex = new ControlDuplex({
@@ -195,7 +200,8 @@ export class CallConnection implements DataWay {
     if (this.#isClosed || this.#calls.size >= MAX_CALLS) return null;
     const call: CallState = {
       ...{ id, onPayload: null, held: [], hasEnd: false, isOpen: false },
-      ...{ sendBytes: this.#initialSendBytes, ungrantedBytes: 0, writer: null },
+      ...{ sendBytes: this.#initialSendBytes, ungrantedBytes: 0, claimedBytes: 0 },
+      ...{ windowBytes: this.#windowBytes, writer: null },
     };
     this.#calls.set(id, call);
     return call;
@@ -322,11 +328,12 @@ export class CallConnection implements DataWay {
     call.ungrantedBytes += length;
     this.#ungrantedBytes += length;
     // More than was ever granted: a peer that keeps to no window keeps to nothing.
-    if (call.ungrantedBytes > this.#windowBytes + DEFAULT_WINDOW_BYTES) {
+    if (call.ungrantedBytes > call.windowBytes + DEFAULT_WINDOW_BYTES) {
       this.#failed(new Error('more DATA than was granted'));
       return false;
     }
     if (call.onPayload === null) call.held.push(Buffer.from(payload));
+    else this.#grow(call, length);
     const { block } = this.#received;
     block.hold();
     // What somebody keeps without a hold of his own is the collector's, and so is the block.
@@ -338,6 +345,16 @@ export class CallConnection implements DataWay {
       if (call.onPayload !== null) this.#passEnd(id);
     }
     return true;
+  }
+
+  /** Who nobody knows yet has the window that he began with: what he brings is held. */
+  #grow(call: CallState, bytes: number): void {
+    if (call.windowBytes >= this.#grownBytes) return;
+    call.claimedBytes += bytes;
+    if (call.claimedBytes < call.windowBytes || !this.#walk.isBetween) return;
+    const more = this.#grownBytes - call.windowBytes;
+    call.windowBytes = this.#grownBytes;
+    this.#write([windowUpdate(0, more), windowUpdate(call.id, more)]);
   }
 
   /** Grants again what has been taken, where it is more than `most`. */

@@ -1,6 +1,14 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { creditFrame, creditOf, GRANT_STEP_BYTES, ReceiveCredit, SESSION_CREDIT_BYTES, SendCredit } from './credits.ts';
+import {
+  CreditRoom,
+  creditFrame,
+  creditOf,
+  GRANT_STEP_BYTES,
+  ReceiveCredit,
+  SESSION_CREDIT_BYTES,
+  SendCredit,
+} from './credits.ts';
 import { makeFrame } from './frame.ts';
 import { Credit, FrameKind } from './gen/v1/frame.ts';
 
@@ -91,5 +99,85 @@ describe('a grant', () => {
     expect(creditOf(frameOf(Buffer.from([0x08, 0x85, 0x80, 0x00, 0x10, 9])))).toBe(5);
     expect(() => creditOf(frameOf(Buffer.from([0x08])))).toThrow('head of 1 bytes cannot be read');
     expect(() => creditOf(frameOf(Buffer.from([0x08, 0x80, 0x80])))).toThrow('cannot be read');
+  });
+});
+
+describe('a window that grows', () => {
+  const KIB = 1024;
+  const MOST = 16 * 64 * KIB;
+  const open = (room?: CreditRoom) =>
+    new ReceiveCredit(64 * KIB, room === undefined ? { mostBytes: MOST } : { mostBytes: MOST, room });
+  /** Takes what may come, at once, and gives what it says; every `everyMs` a piece. */
+  const bring = (credit: ReceiveCredit, bytes: number, isPrompt = true, fromMs = 0, everyMs = 0) => {
+    let nowMs = fromMs;
+    for (let left = bytes; left > 0; left -= 16 * KIB) {
+      credit.received(16 * KIB);
+      credit.consumed(16 * KIB, isPrompt, nowMs);
+      nowMs += everyMs;
+    }
+    return nowMs;
+  };
+
+  test('doubles with each window that is taken at once, to the most and no further', () => {
+    const credit = open();
+    bring(credit, 64 * KIB);
+    expect(credit.windowBytes).toBe(128 * KIB);
+    bring(credit, 4 * MOST);
+    expect(credit.windowBytes).toBe(MOST);
+  });
+
+  test('goes back to its beginning when the taker falls behind', () => {
+    const credit = open();
+    bring(credit, 4 * MOST);
+    bring(credit, MOST, false);
+    expect(credit.windowBytes).toBe(64 * KIB);
+  });
+
+  test('goes back to its beginning when little comes', () => {
+    const credit = open();
+    bring(credit, 4 * MOST);
+    bring(credit, 2 * MOST, true, 0, 2_000);
+    expect(credit.windowBytes).toBe(64 * KIB);
+  });
+
+  test("all together have no more than the room, and what one gives up is another's", () => {
+    const room = new CreditRoom(MOST);
+    const credits = Array.from({ length: 20 }, () => open(room));
+    const grown = () => credits.reduce((sum, credit) => sum + credit.windowBytes - 64 * KIB, 0);
+    for (const credit of credits) bring(credit, 4 * MOST);
+    expect(grown()).toBeLessThanOrEqual(MOST);
+    const [first, ...others] = credits as [ReceiveCredit, ...ReceiveCredit[]];
+    expect(first.windowBytes).toBe(MOST);
+    first.close();
+    first.close();
+    for (const credit of others) bring(credit, 4 * MOST);
+    expect(grown() - (MOST - 64 * KIB)).toBeLessThanOrEqual(MOST);
+    expect(others[0]?.windowBytes).toBe(MOST);
+  });
+
+  test('whatever comes, in whatever pace: what the sender may send and what is not given again is one window', () => {
+    const step = fc.record({ kib: fc.integer({ min: 1, max: 64 }), isPrompt: fc.boolean(), ms: fc.nat(3_000) });
+    fc.assert(
+      fc.property(fc.array(step, { maxLength: 300 }), (steps) => {
+        const credit = open();
+        let mayBytes = 64 * KIB;
+        let owedBytes = 0;
+        let nowMs = 0;
+        for (const { kib, isPrompt, ms } of steps) {
+          const bytes = Math.min(kib * KIB, mayBytes);
+          nowMs += ms;
+          mayBytes -= bytes;
+          credit.received(bytes);
+          const before = credit.windowBytes;
+          const granted = credit.consumed(bytes, isPrompt, nowMs);
+          mayBytes += granted;
+          owedBytes += bytes - granted + credit.windowBytes - before;
+          expect(mayBytes + owedBytes).toBe(credit.windowBytes);
+          expect(credit.windowBytes).toBeGreaterThanOrEqual(64 * KIB);
+          expect(credit.windowBytes).toBeLessThanOrEqual(MOST);
+          expect(mayBytes).toBeGreaterThan(0);
+        }
+      }),
+    );
   });
 });

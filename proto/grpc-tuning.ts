@@ -2,6 +2,7 @@
 // or stands still. Both ends (dial.ts, services/runtime) take them from here.
 
 import type { Settings } from 'node:http2';
+import { MOST_CREDIT_BYTES } from './credits.ts';
 
 export type SessionService = 'Gateway' | 'FsEnv' | 'Sniffer' | 'Stealer';
 
@@ -41,12 +42,17 @@ export function sessionPath(service: SessionService): string {
 }
 
 /**
- * HTTP/2 window in bytes, stream and connection alike. Throughput is window / (2 x round trip), so TCP gets 4 MiB; on a
- * unix socket there is no round trip. Node peers that both write on one connection can wait for each other for ever once
- * the window is beyond the socket's kernel buffer, so either connection of a session carries bulk in one direction only.
+ * HTTP/2 window in bytes that a call begins with, stream and connection alike; on a unix socket there is no round trip. Node
+ * peers that both write on one connection can wait for each other for ever once the window is beyond the socket's kernel
+ * buffer, so either connection of a session carries bulk in one direction only, and its DATA goes past node.
  */
 export function windowBytes(address: string): number {
   return address.startsWith('unix:') ? 1024 * 1024 : 4 * 1024 * 1024;
+}
+
+/** What it grows to when a call that is known has brought one window: above what a session has on its way, as the first is. */
+export function grownWindowBytes(address: string): number {
+  return address.startsWith('unix:') ? windowBytes(address) : MOST_CREDIT_BYTES + 2 * 1024 * 1024;
 }
 
 /** Whole messages (MAX_BATCH_BYTES) in one frame, so that they lie in one piece when they arrive. */

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { GRANT_STEP_BYTES, ReceiveCredit, SESSION_CREDIT_BYTES } from './credits.ts';
+import { GRANT_STEP_BYTES, MOST_CREDIT_BYTES, ReceiveCredit, SESSION_CREDIT_BYTES } from './credits.ts';
 import { InFlight } from './in-flight.ts';
 
 const KIB = 1024;
@@ -8,8 +8,10 @@ const FLOOR_BYTES = 320 * KIB;
 
 /** A link with a rate, a distance and one sender of bulk, in simulated time; grants come in the receiver's steps. */
 class Link {
-  readonly inFlight = new InFlight(SESSION_CREDIT_BYTES);
-  readonly #receiver = new ReceiveCredit(SESSION_CREDIT_BYTES);
+  readonly inFlight: InFlight;
+  readonly #receiver: ReceiveCredit;
+  /** What the sender may still send. */
+  #creditBytes = SESSION_CREDIT_BYTES;
   rate: number;
   roundTripMs: number;
   nowMs = 0;
@@ -17,8 +19,11 @@ class Link {
   #freeAtMs = 0;
   #arrivals: { atMs: number; bytes: number }[] = [];
   #grants: { atMs: number; bytes: number }[] = [];
+  #pongs: { atMs: number; roundTripMs: number }[] = [];
 
-  constructor(bytesPerMs: number, roundTripMs: number) {
+  constructor(bytesPerMs: number, roundTripMs: number, mostBytes = SESSION_CREDIT_BYTES) {
+    this.inFlight = new InFlight(SESSION_CREDIT_BYTES, mostBytes);
+    this.#receiver = new ReceiveCredit(SESSION_CREDIT_BYTES, { mostBytes });
     this.rate = bytesPerMs;
     this.roundTripMs = roundTripMs;
   }
@@ -42,12 +47,18 @@ class Link {
   }
 
   #fitsCredit(): boolean {
-    return this.inFlight.bytes + FRAME_BYTES <= SESSION_CREDIT_BYTES;
+    return FRAME_BYTES <= this.#creditBytes;
   }
 
   #send(bytes: number, isAlone: boolean): void {
     this.inFlight.sent(bytes, isAlone, this.nowMs);
-    this.#freeAtMs = Math.max(this.#freeAtMs, this.nowMs) + bytes / this.rate;
+    this.#creditBytes -= bytes;
+    const begunAtMs = Math.max(this.#freeAtMs, this.nowMs);
+    if (this.inFlight.takePing(this.nowMs)) {
+      const atMs = begunAtMs + this.roundTripMs;
+      this.#pongs.push({ atMs, roundTripMs: atMs - this.nowMs });
+    }
+    this.#freeAtMs = begunAtMs + bytes / this.rate;
     this.#arrivals.push({ atMs: this.#freeAtMs + this.roundTripMs / 2, bytes });
   }
 
@@ -56,11 +67,16 @@ class Link {
       const { bytes } = this.#arrivals.shift() as { bytes: number };
       this.delivered += bytes;
       this.#receiver.received(bytes);
-      const grant = this.#receiver.consumed(bytes);
+      const grant = this.#receiver.consumed(bytes, true, this.nowMs);
       if (grant > 0) this.#grants.push({ atMs: this.nowMs + this.roundTripMs / 2, bytes: grant });
     }
     while ((this.#grants[0]?.atMs ?? Number.POSITIVE_INFINITY) <= this.nowMs) {
-      this.inFlight.granted((this.#grants.shift() as { bytes: number }).bytes, this.nowMs);
+      const { bytes } = this.#grants.shift() as { bytes: number };
+      this.#creditBytes += bytes;
+      this.inFlight.granted(bytes, this.nowMs);
+    }
+    while ((this.#pongs[0]?.atMs ?? Number.POSITIVE_INFINITY) <= this.nowMs) {
+      this.inFlight.measured((this.#pongs.shift() as { roundTripMs: number }).roundTripMs, this.nowMs);
     }
   }
 }
@@ -92,6 +108,37 @@ test.each([20, 100])('somebody asks at %d ms: bulk keeps what the distance wants
   link.run(20 * roundTripMs, true);
   expect(link.run(4_000, true)).toBeGreaterThan(0.97 * rate);
 });
+
+test.each([
+  [20, 200_000],
+  [100, 80_000],
+])('nobody asks at %d ms: what is on its way grows until it fits, and no further', (roundTripMs, rate) => {
+  const link = new Link(rate, roundTripMs, MOST_CREDIT_BYTES);
+  const product = rate * roundTripMs;
+  link.run(30 * roundTripMs, false);
+  expect(link.run(2_000, false)).toBeGreaterThan(0.95 * rate);
+  expect(link.inFlight.limitBytes(link.nowMs)).toBeGreaterThan(product);
+  expect(link.inFlight.limitBytes(link.nowMs)).toBeLessThan(2.3 * product);
+});
+
+test('nobody asks, further than any credit reaches: the most is the most', () => {
+  const link = new Link(1_000_000, 200, MOST_CREDIT_BYTES);
+  link.run(10_000, false);
+  expect(link.inFlight.limitBytes(link.nowMs)).toBe(MOST_CREDIT_BYTES);
+  expect(link.inFlight.bytes).toBeLessThanOrEqual(MOST_CREDIT_BYTES);
+});
+
+test('nobody asks, near or slow: it stays what it began with, and comes back to it when the way gets slow', () => {
+  const near = new Link(400_000, 0.2, MOST_CREDIT_BYTES);
+  near.run(1_000, false);
+  expect(near.inFlight.limitBytes(near.nowMs)).toBe(SESSION_CREDIT_BYTES);
+  const far = new Link(80_000, 100, MOST_CREDIT_BYTES);
+  far.run(5_000, false);
+  expect(far.inFlight.limitBytes(far.nowMs)).toBeGreaterThan(2 * SESSION_CREDIT_BYTES);
+  far.rate = 4_000;
+  far.run(30_000, false);
+  expect(far.inFlight.limitBytes(far.nowMs)).toBe(SESSION_CREDIT_BYTES);
+}, 20_000);
 
 test('the limit does not swing: after the first rounds it stays within a quarter of itself', () => {
   const link = new Link(20_000, 20);

@@ -1,10 +1,11 @@
-// How much a sender may have on its way while somebody has questions beside bulk: what fits the distance, because a question
-// waits behind all of it. Nobody to ask, and bulk may have the whole credit. Pure.
+// How much a sender may have on its way: what fits the distance. Twice the product of rate and round trip, so that the rate can
+// grow by as much each round; at least what it begins with, but while somebody has questions beside bulk only the floor,
+// because a question waits behind all of it. Pure.
 //
-// One measurement at a time: a mark is set on what is sent, and when the peer has granted it again, the bytes that were
-// granted meanwhile are the rate and the time is a round trip. Only a mark with little before it tells the distance and not our
-// own queue. The least of them holds for a while; then what is on its way goes down to the floor until another is there. So a
-// distance that grows is noticed, and twice the product lets the rate grow by as much each round.
+// The rate: a mark is set on what is sent, one at a time, and when the peer has granted it again, what was granted meanwhile
+// is it. The round trip is a PING's that goes ahead of bulk when little is on its way, because it tells the distance and not
+// our own queue or the slow start behind it; the least of them holds for a while. With questions, what is on its way then goes
+// down to the floor until another is there, so a distance that grows is noticed.
 
 /** More than one step of grants, or a sender would wait for a receiver that waits for it. */
 const FLOOR_BYTES = 320 * 1024;
@@ -16,6 +17,8 @@ const ASKING_MS = 1_000;
 const BULK_BYTES = FLOOR_BYTES / 2;
 /** For how long a distance is believed. */
 const DISTANCE_MS = 30_000;
+/** Between two PINGs. */
+const PING_MS = 250;
 /** A mark that takes longer measures a pause of the sender. */
 const MARK_MS = 2_000;
 /** Of rates, of which the highest holds. */
@@ -25,23 +28,26 @@ interface Mark {
   readonly sentBytes: number;
   readonly grantedBytes: number;
   readonly atMs: number;
-  readonly tellsDistance: boolean;
 }
 
 export class InFlight {
-  readonly #capBytes: number;
+  readonly #initialBytes: number;
+  readonly #mostBytes: number;
   #sentBytes = 0;
   #grantedBytes = 0;
   #mark: Mark | null = null;
   #askedMs = Number.NEGATIVE_INFINITY;
   #smallMs = Number.NEGATIVE_INFINITY;
+  #isPingDue = false;
+  #pingAtMs = Number.NEGATIVE_INFINITY;
   #roundTripMs = 0;
   #roundTripAtMs = Number.NEGATIVE_INFINITY;
   /** Bytes a millisecond. */
   #rates: number[] = [];
 
-  constructor(capBytes: number) {
-    this.#capBytes = capBytes;
+  constructor(initialBytes: number, mostBytes = initialBytes) {
+    this.#initialBytes = initialBytes;
+    this.#mostBytes = mostBytes;
   }
 
   /** Sent, and not granted again. */
@@ -56,7 +62,24 @@ export class InFlight {
     const tellsDistance = this.bytes <= FLOOR_BYTES;
     this.#sentBytes += bytes;
     if (bytes <= SMALL_BYTES) return;
-    this.#mark ??= { sentBytes: this.#sentBytes, grantedBytes: this.#grantedBytes, atMs: nowMs, tellsDistance };
+    this.#isPingDue ||= tellsDistance && nowMs - this.#pingAtMs > PING_MS;
+    this.#mark ??= { sentBytes: this.#sentBytes, grantedBytes: this.#grantedBytes, atMs: nowMs };
+  }
+
+  /** Whether a PING is to go ahead of what was just sent; once. */
+  takePing(nowMs: number): boolean {
+    if (!this.#isPingDue) return false;
+    this.#isPingDue = false;
+    this.#pingAtMs = nowMs;
+    return true;
+  }
+
+  /** Of that PING. */
+  measured(roundTripMs: number, nowMs: number): void {
+    // A pause of either end is no distance.
+    if (roundTripMs > MARK_MS || (roundTripMs > this.#roundTripMs && this.#isDistanceKnown(nowMs))) return;
+    this.#roundTripMs = roundTripMs;
+    this.#roundTripAtMs = nowMs;
   }
 
   granted(bytes: number, nowMs: number): void {
@@ -68,23 +91,21 @@ export class InFlight {
     if (elapsedMs > MARK_MS) return;
     this.#rates.push((this.#grantedBytes - mark.grantedBytes) / elapsedMs);
     if (this.#rates.length > ROUNDS) this.#rates.shift();
-    if (mark.tellsDistance && (elapsedMs <= this.#roundTripMs || !this.#isDistanceKnown(nowMs))) {
-      this.#roundTripMs = elapsedMs;
-      this.#roundTripAtMs = nowMs;
-    }
   }
 
   limitBytes(nowMs: number): number {
-    if (nowMs - this.#askedMs > ASKING_MS) return this.#capBytes;
-    if (!this.#isDistanceKnown(nowMs)) return Math.min(FLOOR_BYTES, this.#capBytes);
+    const isAsked = nowMs - this.#askedMs <= ASKING_MS;
+    const leastBytes = isAsked ? Math.min(FLOOR_BYTES, this.#initialBytes) : this.#initialBytes;
+    if (this.#rates.length === 0 || (isAsked && !this.#isDistanceKnown(nowMs))) return leastBytes;
     const fitting = 2 * Math.max(...this.#rates) * this.#roundTripMs;
-    return Math.min(Math.max(fitting, FLOOR_BYTES), this.#capBytes);
+    return Math.min(Math.max(fitting, leastBytes), this.#mostBytes);
   }
 
   /** The way is another one. */
   forgetDistance(): void {
     this.#mark = null;
     this.#rates = [];
+    this.#roundTripMs = 0;
     this.#roundTripAtMs = Number.NEGATIVE_INFINITY;
   }
 

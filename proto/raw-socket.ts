@@ -33,15 +33,27 @@ export interface RawSocket {
 
 /** Reads nothing before `resume`. */
 export function rawSocket(socket: Duplex, handlers: RawHandlers): RawSocket {
+  reachFar(socket);
   const fd = descriptorOf(socket);
   const shared = fd === null ? -1 : socketPool().native.share(fd);
   return shared < 0 ? new PlainStream(socket, handlers) : byDescriptor(socket, shared, handlers);
+}
+
+/** For whoever brings bulk over a distance: also under TLS. */
+export function reachFar(socket: Duplex): void {
+  const fd = ownDescriptorOf(socket);
+  if (fd !== null) socketPool().native.reach(fd);
 }
 
 /** Null for one that is read by Node already, or that changes its bytes on their way. */
 function descriptorOf(socket: Duplex): number | null {
   if (!(socket instanceof net.Socket) || 'encrypted' in socket || !socket.isPaused() || socket.bytesRead > 0)
     return null;
+  return ownDescriptorOf(socket);
+}
+
+function ownDescriptorOf(socket: Duplex): number | null {
+  if (!(socket instanceof net.Socket)) return null;
   // What net.Socket itself reads from; its types do not have it.
   const { fd } = Object((socket as net.Socket & { _handle?: unknown })._handle) as { fd?: unknown };
   return typeof fd === 'number' && fd >= 0 ? fd : null;

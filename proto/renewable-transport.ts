@@ -5,7 +5,7 @@
 // Buffers: what is kept is bounded by REPLAY_WINDOW_BYTES and one batch; beyond it frames wait in the session stream.
 
 import type { Carrier, CarrierOwner, FrameTransport } from './carrier.ts';
-import { SESSION_CREDIT_BYTES } from './credits.ts';
+import { MOST_CREDIT_BYTES } from './credits.ts';
 import { AppError, toErrorDetail } from './errors.ts';
 import { type BatchBytes, dataPieces, decodeNumberedBatch, type Frame, makeFrame } from './frame.ts';
 import { ErrorDetail } from './gen/v1/error.ts';
@@ -14,8 +14,8 @@ import { encodeMessage, type Message } from './grpc-message.ts';
 import type { Lease } from './receive-blocks.ts';
 import type { SessionStream } from './session-stream.ts';
 
-/** Data that is not acknowledged is within the session's credit; the rest is for heads. */
-export const REPLAY_WINDOW_BYTES = SESSION_CREDIT_BYTES + 1024 * 1024;
+/** Data that is not acknowledged is within what fits the distance, at most the session's credit; the rest is for heads. */
+export const REPLAY_WINDOW_BYTES = MOST_CREDIT_BYTES + 1024 * 1024;
 /** What a kept batch costs beside its bytes: many small ones must not be cheaper than they are. */
 const BATCH_OVERHEAD_BYTES = 256;
 /** An acknowledgement goes out by itself after this much, long before the peer's window is full; those of bulk go with its grants. */

@@ -1,7 +1,7 @@
 // Whether a frame's data may go now: within the peer's credit, with a reserve of it for who has something small to say, and
-// while somebody has questions within what fits the distance.
+// within what fits the distance (in-flight.ts).
 
-import { SESSION_CREDIT_BYTES, SendCredit } from './credits.ts';
+import { MOST_CREDIT_BYTES, SESSION_CREDIT_BYTES, SendCredit } from './credits.ts';
 import { InFlight, SMALL_BYTES } from './in-flight.ts';
 
 /** Credit that bulk leaves for who has something small to say now and then. */
@@ -15,7 +15,8 @@ export class SendWindow {
   constructor(creditBytes: number) {
     this.#credit = new SendCredit(creditBytes);
     this.#reserveBytes = creditBytes < SESSION_CREDIT_BYTES ? 0 : RESERVE_BYTES;
-    this.#inFlight = new InFlight(creditBytes);
+    const mostBytes = creditBytes < SESSION_CREDIT_BYTES ? creditBytes : Math.max(creditBytes, MOST_CREDIT_BYTES);
+    this.#inFlight = new InFlight(creditBytes, mostBytes);
   }
 
   /** True and taken, or false and nothing changed. `isAlone`: whoever sends it had nothing waiting. */
@@ -33,6 +34,16 @@ export class SendWindow {
   grant(bytes: number, nowMs: number): void {
     this.#credit.grant(bytes);
     this.#inFlight.granted(bytes, nowMs);
+  }
+
+  /** True once for each time that the distance is to be measured: a PING goes ahead of what was just taken. */
+  takePing(nowMs: number): boolean {
+    return this.#inFlight.takePing(nowMs);
+  }
+
+  /** What that PING took. */
+  measured(roundTripMs: number, nowMs: number): void {
+    this.#inFlight.measured(roundTripMs, nowMs);
   }
 
   /** The connection is another one. */

@@ -87,8 +87,9 @@ describe('sending', () => {
 
   test('bulk goes at once where nobody waits, each in a batch of its own, and behind those who do', async () => {
     const { stream, wire, feed } = open();
+    const bulk = () => wire.frames.map(({ id }) => id).filter((id) => id > 0);
     for (const id of [1, 3]) stream.send(request(id, 256 * 1024));
-    expect(wire.frames.map(({ id }) => id)).toEqual([1, 3]);
+    expect(bulk()).toEqual([1, 3]);
     expect(wire.batches).toHaveLength(2);
     wire.isFull = true;
     for (const id of [5, 7]) stream.send(request(id, 256 * 1024));
@@ -97,10 +98,10 @@ describe('sending', () => {
     stream.transportDrained();
     // As far as the credit goes.
     for (let id = 9; id < 31; id += 2) stream.send(request(id, 256 * 1024));
-    expect(wire.frames).toHaveLength(12);
+    expect(bulk()).toHaveLength(12);
     feed(credit(3 * 1024 * 1024));
     await turn();
-    expect(wire.frames.map(({ id }) => id)).toEqual(Array.from({ length: 15 }, (_, at) => 2 * at + 1));
+    expect(bulk()).toEqual(Array.from({ length: 15 }, (_, at) => 2 * at + 1));
   });
 
   test('a full transport stops it, and the bytes that wait are counted until it drains', async () => {
@@ -119,7 +120,19 @@ describe('sending', () => {
     stream.transportDrained();
     await drained;
     expect(stream.bufferedBytes).toBe(0);
-    expect(wire.frames).toHaveLength(5);
+    expect(wire.frames.filter(({ id }) => id > 0)).toHaveLength(5);
+  });
+
+  test('a question for the distance goes ahead of bulk, once, and behind what is asked already', () => {
+    const { stream, wire } = open();
+    void stream.suspend();
+    stream.resume();
+    for (let id = 1; id <= 5; id += 2) stream.send(request(id, 64 * 1024));
+    const { FRAME_KIND_SESSION_SUSPEND, FRAME_KIND_PING } = FrameKind;
+    expect(wire.frames.filter(({ id }) => id === 0).map(({ kind }) => kind)).toEqual([
+      ...[FRAME_KIND_SESSION_SUSPEND, FRAME_KIND_PING, FRAME_KIND_PING],
+    ]);
+    expect(wire.frames.slice(-3).map(({ id }) => id)).toEqual([1, 3, 5]);
   });
 
   test('data waits for credit, and what comes behind it keeps its place', async () => {

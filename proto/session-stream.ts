@@ -4,7 +4,7 @@
 // Buffers: `send` queues up to MAX_BUFFERED_BYTES, beyond which the session fails with LIMIT_REACHED; who produces on its
 // own accord awaits `drained()`. What has been received and not yet handed on is bounded by the session credit.
 
-import { creditFrame, creditOf, ReceiveCredit, SESSION_CREDIT_BYTES } from './credits.ts';
+import { creditFrame, creditOf, ReceiveCredit, SESSION_CREDIT_BYTES, SESSION_GROWTH } from './credits.ts';
 import { decodeHead } from './decode-head.ts';
 import { AppError, fromErrorDetail, toErrorDetail } from './errors.ts';
 import { FairQueue } from './fair-queue.ts';
@@ -15,6 +15,7 @@ import { FrameKind } from './gen/v1/frame.ts';
 import { GrantPause } from './grant-pause.ts';
 import { LIVENESS_TIMES, Liveness } from './liveness.ts';
 import type { Lease } from './receive-blocks.ts';
+import { RoundTrips } from './round-trips.ts';
 import { SendWindow } from './send-window.ts';
 import type { SessionHandlers, SessionStreamOptions } from './session-options.ts';
 
@@ -38,6 +39,7 @@ export class SessionStream {
   readonly #sendWindow: SendWindow;
   readonly #receiveCredit: ReceiveCredit;
   readonly #liveness: Liveness;
+  readonly #roundTrips = new RoundTrips(() => this.#now());
   readonly #timer: NodeJS.Timeout;
   /** CREDIT, PING and PONG overtake: were they to wait behind data, two sides without credit would wait for ever. */
   #urgent: Frame[] = [];
@@ -54,14 +56,16 @@ export class SessionStream {
   #silence: 'none' | 'asked' | 'held' = 'none';
   #state: 'open' | 'ending' | 'ended' | 'closed' = 'open';
   #drainWaiters: (() => void)[] = [];
-  #pingWaiters: { sentMs: number; resolve: (roundTripMs: number) => void }[] = [];
 
   constructor(options: SessionStreamOptions) {
     this.#options = options;
     this.#now = options.now ?? (() => performance.now());
     const creditBytes = options.creditBytes ?? SESSION_CREDIT_BYTES;
     this.#sendWindow = new SendWindow(creditBytes);
-    this.#receiveCredit = new ReceiveCredit(creditBytes);
+    this.#receiveCredit = new ReceiveCredit(
+      creditBytes,
+      options.creditBytes === undefined ? SESSION_GROWTH : undefined,
+    );
     const times = options.liveness ?? LIVENESS_TIMES;
     this.#liveness = new Liveness(this.#now(), times);
     this.#timer = setInterval(() => this.#checkLiveness(), times.checkEveryMs);
@@ -130,8 +134,7 @@ export class SessionStream {
   suspend(): Promise<void> {
     return new Promise((resolve) => {
       this.#silence = 'asked';
-      this.#pingWaiters.push({ sentMs: this.#now(), resolve: () => resolve() });
-      this.#sendUrgent(makeFrame(0, FrameKind.FRAME_KIND_SESSION_SUSPEND));
+      this.#sendUrgent(this.#roundTrips.ask(() => resolve(), FrameKind.FRAME_KIND_SESSION_SUSPEND));
     });
   }
 
@@ -242,12 +245,10 @@ export class SessionStream {
     if (frame.id === 0 && this.#isOwn(frame)) return;
     const handed = this.#options.onFrame(frame);
     if (handed === undefined) this.#consumed(bytes);
-    else {
-      handed.then(
-        () => this.#consumed(bytes),
-        (thrown: unknown) => this.fail(AppError.from(thrown, 'BUG')),
-      );
-    }
+    handed?.then(
+      () => this.#consumed(bytes),
+      (thrown: unknown) => this.fail(AppError.from(thrown, 'BUG')),
+    );
   }
 
   #isOwn(frame: Frame): boolean {
@@ -266,7 +267,7 @@ export class SessionStream {
         return true;
       case FrameKind.FRAME_KIND_PONG:
         this.#consumed(dataBytes(frame));
-        this.#answerPing();
+        this.#roundTrips.answered();
         return true;
       case FrameKind.FRAME_KIND_SESSION_ERROR:
         this.destroy(fromErrorDetail(decodeHead(ErrorDetail.decode, frame.head)));
@@ -282,19 +283,12 @@ export class SessionStream {
     }
   }
 
-  /** Pongs come in the order of the pings. */
   #sendPing(resolve: (roundTripMs: number) => void): void {
-    this.#pingWaiters.push({ sentMs: this.#now(), resolve });
-    this.#sendUrgent(makeFrame(0, FrameKind.FRAME_KIND_PING));
-  }
-
-  #answerPing(): void {
-    const waiter = this.#pingWaiters.shift();
-    waiter?.resolve(this.#now() - waiter.sentMs);
+    this.#sendUrgent(this.#roundTrips.ask(resolve));
   }
 
   #consumed(bytes: number): void {
-    const grantBytes = bytes === 0 ? 0 : this.#receiveCredit.consumed(bytes);
+    const grantBytes = bytes === 0 ? 0 : this.#receiveCredit.consumed(bytes, true, this.#now());
     if (grantBytes > 0) this.#sendUrgent(creditFrame(0, grantBytes));
   }
 
@@ -341,14 +335,13 @@ export class SessionStream {
     if (this.#isReceiving || this.#isTransportFull || this.#silence !== 'none') return false;
     if (!this.#sendWindow.take(bytes, false, this.#now())) return false;
     this.#liveness.sent(this.#now());
-    const dueBytes = this.#receiveCredit.due();
-    const batch = dueBytes > 0 ? [frame, creditFrame(0, dueBytes)] : [frame];
-    if (!this.#options.transport.write(batch)) this.#isTransportFull = true;
+    if (!this.#options.transport.write(this.#alongWith([frame], 0))) this.#isTransportFull = true;
     return true;
   }
 
   #takeBatch(): Frame[] {
     const frames = this.#urgent;
+    const urgentFrames = frames.length;
     this.#urgent = [];
     let batchBytes = 0;
     for (const frame of frames) batchBytes += encodedFrameBytes(frame);
@@ -360,8 +353,15 @@ export class SessionStream {
       frames.push(frame);
       batchBytes += encodedFrameBytes(frame);
     }
-    const grantBytes = frames.length === 0 ? 0 : this.#receiveCredit.due();
-    if (grantBytes > 0) frames.push(creditFrame(0, grantBytes));
+    return frames.length === 0 ? frames : this.#alongWith(frames, urgentFrames);
+  }
+
+  /** What goes with them: a PING ahead of bulk, behind what is asked already, and credit. */
+  #alongWith(frames: Frame[], pingAt: number): Frame[] {
+    const measured = (roundTripMs: number) => this.#sendWindow.measured(roundTripMs, this.#now());
+    if (this.#sendWindow.takePing(this.#now())) frames.splice(pingAt, 0, this.#roundTrips.ask(measured));
+    const dueBytes = this.#receiveCredit.due();
+    if (dueBytes > 0) frames.push(creditFrame(0, dueBytes));
     return frames;
   }
 
@@ -376,9 +376,8 @@ export class SessionStream {
       this.fail(new AppError(lostCode, `the ${peer} was stopped (Ctrl-Z) for more than ${minutes} minutes`));
       return;
     }
-    if (verdict !== 'lost') return;
     const silent = new AppError(lostCode, `the ${peer} has been silent for too long`);
-    if (this.#options.transport.renew?.(silent) !== true) this.destroy(silent);
+    if (verdict === 'lost' && this.#options.transport.renew?.(silent) !== true) this.destroy(silent);
   }
 
   #wakeDrainWaiters(): void {

@@ -1,5 +1,5 @@
 /*
- * Both ends of bench/outgoing-bulk.ts.
+ * Both ends of bench/outgoing-bulk.ts and test/endurance/distance.test.ts.
  *
  *   outgoing serve PORT                      at every address; says "ready PORT"
  *   outgoing relay PORT                      at a port of its own; says so, and passes on to PORT of this machine
@@ -8,6 +8,10 @@
  *   outgoing connect HOST PORT COUNT         connections one after the other; prints the milliseconds of the first
  *                                            connect(2), and least and median of COUNT more
  *   outgoing beside HOST PORT COUNT          as ask, while another connection brings bulk; prints p50 and p99 of one
+ *   outgoing both HOST PORT MIB              as down and as up, on two connections each, at once, and MIB there and back on
+ *                                            one more that comes back as it goes; prints the milliseconds
+ *   outgoing stop HOST PORT COUNT            COUNT connections bring bulk, of which each is read 24 MiB and then nothing more;
+ *                                            says "stopped", and ends when stdin does
  *   outgoing lookup 4|any WARM NAME...       getaddrinfo of WARM, then of each NAME twice, IPv4 or both families; prints the
  *                                            milliseconds of WARM, and least and median of the first times and of the others
  */
@@ -28,7 +32,7 @@
 #define ASK_BYTES 64
 
 struct order {
-	char kind; /* d, u or a */
+	char kind; /* d, u, a or e */
 	uint64_t bytes;
 };
 
@@ -69,6 +73,23 @@ static bool receive_all(int fd, uint64_t bytes)
 	return bytes == 0;
 }
 
+static bool send_back(int fd, uint64_t bytes)
+{
+	char *buffer = malloc(sizeof(block));
+	bool whole = true;
+
+	while (whole && bytes > 0) {
+		ssize_t n = recv(fd, buffer, bytes < sizeof(block) ? bytes : sizeof(block), 0);
+
+		whole = n > 0;
+		for (ssize_t done = 0, m; whole && done < n; done += m)
+			whole = (m = send(fd, buffer + done, (size_t)(n - done), MSG_NOSIGNAL)) > 0;
+		bytes -= whole ? (uint64_t)n : 0;
+	}
+	free(buffer);
+	return whole;
+}
+
 static void *serve_one(void *arg)
 {
 	int fd = (int)(intptr_t)arg, one = 1;
@@ -76,9 +97,9 @@ static void *serve_one(void *arg)
 
 	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 	while (recv(fd, &order, sizeof(order), MSG_WAITALL) == sizeof(order)) {
-		if (order.kind == 'd' ? !send_all(fd, order.bytes) : !receive_all(fd, order.bytes))
+		if (order.kind == 'e' ? !send_back(fd, order.bytes) : order.kind == 'd' ? !send_all(fd, order.bytes) : !receive_all(fd, order.bytes))
 			break;
-		if (order.kind != 'd' && !send_all(fd, order.kind == 'a' ? ASK_BYTES : 1))
+		if (order.kind != 'd' && order.kind != 'e' && !send_all(fd, order.kind == 'a' ? ASK_BYTES : 1))
 			break;
 	}
 	close(fd);
@@ -193,6 +214,71 @@ static void *bring_bulk(void *arg)
 	return NULL;
 }
 
+struct work {
+	int fd;
+	char kind;
+	uint64_t bytes;
+};
+
+static void *carry_some(void *arg)
+{
+	struct work *work = arg;
+
+	carry(work->fd, work->kind, work->bytes, 1);
+	return NULL;
+}
+
+static void *send_some(void *arg)
+{
+	struct work *work = arg;
+
+	if (!send_all(work->fd, work->bytes))
+		errx(1, "the connection ended");
+	return NULL;
+}
+
+static int carry_both(const char *host, const char *port, uint64_t bytes)
+{
+	struct work works[] = {{0, 'd', bytes}, {0, 'u', bytes}, {0, 'd', bytes}, {0, 'u', bytes}, {0, 'e', bytes}};
+	enum { COUNT = sizeof(works) / sizeof(works[0]), ECHO = COUNT - 1 };
+	struct order order = {'e', bytes};
+	pthread_t threads[COUNT];
+	double from;
+
+	for (int i = 0; i < COUNT; i++)
+		works[i].fd = reach(host, port);
+	from = now_ms();
+	if (send(works[ECHO].fd, &order, sizeof(order), MSG_NOSIGNAL) != sizeof(order))
+		errx(1, "the connection ended");
+	for (int i = 0; i < COUNT; i++)
+		if (pthread_create(&threads[i], NULL, i == ECHO ? send_some : carry_some, &works[i]) != 0)
+			err(1, "thread");
+	if (!receive_all(works[ECHO].fd, bytes))
+		errx(1, "the connection ended");
+	for (int i = 0; i < COUNT; i++)
+		pthread_join(threads[i], NULL);
+	printf("%.3f\n", now_ms() - from);
+	return 0;
+}
+
+static int stop_reading(const char *host, const char *port, int count)
+{
+	struct order order = {'d', UINT64_MAX};
+	char byte;
+
+	for (int i = 0; i < count; i++) {
+		int fd = reach(host, port);
+
+		if (send(fd, &order, sizeof(order), MSG_NOSIGNAL) != sizeof(order) || !receive_all(fd, (uint64_t)24 << 20))
+			errx(1, "the connection ended");
+	}
+	printf("stopped\n");
+	fflush(stdout);
+	while (read(0, &byte, 1) > 0)
+		continue;
+	_exit(0);
+}
+
 static int compare(const void *a, const void *b)
 {
 	return *(const double *)a < *(const double *)b ? -1 : 1;
@@ -291,6 +377,10 @@ int main(int argc, char **argv)
 	count = atoi(argv[4]);
 	if (strcmp(what, "beside") == 0)
 		return ask_beside(argv[2], argv[3], count);
+	if (strcmp(what, "both") == 0)
+		return carry_both(argv[2], argv[3], (uint64_t)count << 20);
+	if (strcmp(what, "stop") == 0)
+		return stop_reading(argv[2], argv[3], count);
 	if (strcmp(what, "connect") == 0)
 		return connect_often(argv[2], argv[3], count);
 	fd = reach(argv[2], argv[3]);

@@ -4,6 +4,7 @@
 
 import { Duplex } from 'node:stream';
 import { AppError } from '#proto/errors.ts';
+import { reachFar } from '#proto/raw-socket.ts';
 
 /** Taken from one write into one frame: what the other side reads into memory before it hands it on. */
 export const LONGEST_FRAME_BYTES = 128 * 1024;
@@ -35,6 +36,7 @@ export abstract class ForwardStream extends Duplex {
         this.destroy(AppError.from(error, 'PROTOCOL_VIOLATION'));
       }
     };
+    reachFar(this.#socket);
     this.#socket.on('data', push);
     this.#socket.on('error', (error) => this.destroy(error));
     this.#socket.once('end', () => this.over());

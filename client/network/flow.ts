@@ -1,5 +1,6 @@
 // What every flow of the local process is to the network it belongs to, and what it finds there.
 
+import type { CreditRoom } from '#proto/credits.ts';
 import { ERRNO } from '#proto/errno.ts';
 import type { AppError } from '#proto/errors.ts';
 import type { Address } from '#proto/socket-address.ts';
@@ -33,6 +34,8 @@ export interface FlowHost {
   readonly link: FlowLink;
   readonly session: NetworkSession;
   readonly uplink: Uplink;
+  /** Of what connections grant to the agent beyond their beginning. */
+  readonly creditRoom: CreditRoom;
   /** The id is free. */
   ended(id: bigint): void;
   /** Something the user should know of a connection that failed; the network says the same only once. */

@@ -1,6 +1,7 @@
 // Answers what the supervisor asks about connections of the local process, and carries them: each socket is a flow, by the
 // id of the question that began it. Where a peer is reached is the policy's matter; how, the flow's.
 
+import { CreditRoom } from '#proto/credits.ts';
 import { ERRNO } from '#proto/errno.ts';
 import { AppError } from '#proto/errors.ts';
 import { type Address, addressText, type InternetAddress } from '#proto/socket-address.ts';
@@ -58,6 +59,7 @@ const MAX_REMEMBERED = 1_024;
 const FINISH_MS = 5_000;
 
 export class Network implements FlowHost {
+  readonly creditRoom = new CreditRoom();
   readonly session: NetworkSession;
   readonly uplink: Uplink;
   readonly #options: NetworkOptions;
@@ -254,6 +256,7 @@ export class Network implements FlowHost {
       link: this.link,
       session: this.#streams,
       uplink: this.uplink,
+      creditRoom: this.creditRoom,
       ended: (id) => this.ended(id),
       tell: (error) => this.tell(error),
       lost: (datagrams) => this.lost(datagrams),

@@ -5,7 +5,7 @@
 // supervisor's handshake with the local process. The supervisor keeps a descriptor of the socket and closes it when told:
 // FLOW_HALF_CLOSE after an orderly end, FLOW_RESET for one that the local process must hear of.
 
-import { ReceiveCredit } from '#proto/credits.ts';
+import { MOST_CREDIT_BYTES, ReceiveCredit } from '#proto/credits.ts';
 import { ERRNO } from '#proto/errno.ts';
 import { AppError } from '#proto/errors.ts';
 import type { Lease } from '#proto/receive-blocks.ts';
@@ -21,6 +21,8 @@ import type { StreamTap } from './stream-tap.ts';
 
 /** Read from the local process and not sent yet: above it we stop reading, below half of it we go on. */
 const FULL_BYTES = 256 * 1024;
+/** The local process does not keep up when more waits for it than its kernel's buffer takes. */
+const BEHIND_BYTES = 256 * 1024;
 /** How long the local process may leave the last bytes before a reset unread. */
 const RESET_MS = 5_000;
 
@@ -107,7 +109,7 @@ export class SocketFlow implements Flow, ConnectionHandlers, StreamHandlers {
   onConnected(local: Address | null, peer: Address | null, creditBytes: number): void {
     this.#state = 'meeting';
     this.#local = local;
-    this.#credit = new ReceiveCredit(creditBytes);
+    this.#credit = new ReceiveCredit(creditBytes, { mostBytes: MOST_CREDIT_BYTES, room: this.#host.creditRoom });
     this.#host.learnSource(local, this.#peer);
     this.#host.link.send(replyConnected(this.#id, local, peer ?? this.#peer));
   }
@@ -206,7 +208,8 @@ export class SocketFlow implements Flow, ConnectionHandlers, StreamHandlers {
   #written(bytes: number): void {
     if (this.#failure !== null) this.#resetWhenWritten();
     else {
-      this.#connection.grant(this.#credit?.consumed(bytes) ?? 0);
+      const isPrompt = (this.#socket?.waitingBytes ?? 0) <= BEHIND_BYTES;
+      this.#connection.grant(this.#credit?.consumed(bytes, isPrompt) ?? 0);
       this.#endWhenBothDid();
     }
   }
@@ -223,6 +226,7 @@ export class SocketFlow implements Flow, ConnectionHandlers, StreamHandlers {
     if (this.#state === 'over') return;
     this.#state = 'over';
     clearTimeout(this.#resetTimer);
+    this.#credit?.close();
     this.#early = [];
     // Before the supervisor hears of it: the last descriptor that is closed makes the end.
     this.#socket?.close();

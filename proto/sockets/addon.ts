@@ -42,6 +42,8 @@ export interface NativeSockets {
   ready(): number;
   /** Another descriptor of the same socket, the caller's: who closes `fd` leaves it alone. */
   share(fd: number): number;
+  /** Where it leads to another machine, more may be on its way than the kernel allows for by itself, if it may be asked. */
+  reach(fd: number): void;
   /** Into `room` from `at` on. 0 is the peer's end, -EAGAIN says that nothing is there. */
   read(fd: number, room: Uint8Array, at: number, most: number): number;
   /** How many bytes beyond the first `skip` of the pieces the kernel took. */

@@ -40,6 +40,8 @@ int sockets_remove(int epoll_fd, int fd);
 /* Does not wait; returns how many are ready. */
 int sockets_ready(int epoll_fd, struct ready_socket ready[SOCKETS_PER_WAIT]);
 
+/* Of a connection to another machine: more may be on its way than the kernel allows for by itself, where it may be asked for that. */
+void socket_reach(int fd);
 /* Another descriptor of the same socket, the caller's: whoever closes the first one does not close it. */
 int socket_share(int fd);
 /* Bytes, 0 at the peer's end, -EAGAIN when nothing is there. */

@@ -15,6 +15,7 @@ public:
 	Napi::Value remove(const Napi::CallbackInfo &info);
 	Napi::Value ready(const Napi::CallbackInfo &info);
 	Napi::Value share(const Napi::CallbackInfo &info);
+	Napi::Value reach(const Napi::CallbackInfo &info);
 	Napi::Value read(const Napi::CallbackInfo &info);
 	Napi::Value write(const Napi::CallbackInfo &info);
 	Napi::Value end(const Napi::CallbackInfo &info);
@@ -77,6 +78,13 @@ Napi::Value Sockets::share(const Napi::CallbackInfo &info)
 	return to_value(info, socket_share(to_int(info[0])));
 }
 
+/* (fd) */
+Napi::Value Sockets::reach(const Napi::CallbackInfo &info)
+{
+	socket_reach(to_int(info[0]));
+	return info.Env().Undefined();
+}
+
 /* (fd, room: Uint8Array, at, most): how many bytes lie in `room` from `at` on, or -errno. */
 Napi::Value Sockets::read(const Napi::CallbackInfo &info)
 {
@@ -133,6 +141,7 @@ Napi::Function define_sockets(Napi::Env env)
 	                                    Sockets::InstanceMethod<&Sockets::remove>("remove"),
 	                                    Sockets::InstanceMethod<&Sockets::ready>("ready"),
 	                                    Sockets::InstanceMethod<&Sockets::share>("share"),
+	                                    Sockets::InstanceMethod<&Sockets::reach>("reach"),
 	                                    Sockets::InstanceMethod<&Sockets::read>("read"),
 	                                    Sockets::InstanceMethod<&Sockets::write>("write"),
 	                                    Sockets::InstanceMethod<&Sockets::end>("end"),

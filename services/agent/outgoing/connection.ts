@@ -1,6 +1,6 @@
 // What every kind of connection is to the session it belongs to, and the frames they all send.
 
-import { CONNECTION_CREDIT_BYTES } from '#proto/credits.ts';
+import { CONNECTION_CREDIT_BYTES, type CreditRoom } from '#proto/credits.ts';
 import { AppError, toErrorDetail } from '#proto/errors.ts';
 import { type Frame, makeFrame, NO_BYTES } from '#proto/frame.ts';
 import { ErrorDetail } from '#proto/gen/v1/error.ts';
@@ -22,6 +22,8 @@ export interface Connection {
 
 /** The session, as its connections see it. */
 export interface ConnectionHost {
+  /** Of what connections grant to the client beyond their beginning. */
+  readonly creditRoom: CreditRoom;
   send(frame: Frame): void;
   /** The way to the client is full: stop reading, and go on when `resume` is called. */
   readonly isFull: boolean;

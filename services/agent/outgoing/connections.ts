@@ -2,7 +2,7 @@
 // shared way to the client.
 
 import { closeSync } from 'node:fs';
-import { creditOf } from '#proto/credits.ts';
+import { CreditRoom, creditOf } from '#proto/credits.ts';
 import { AppError } from '#proto/errors.ts';
 import { type Frame, makeFrame } from '#proto/frame.ts';
 import { FrameKind } from '#proto/gen/v1/frame.ts';
@@ -53,6 +53,7 @@ interface Request {
 
 export class Connections implements ConnectionHost {
   readonly #options: ConnectionsOptions;
+  readonly creditRoom = new CreditRoom();
   readonly #budget = new CreditBudget();
   /** Those whose id the client may still use. */
   readonly #byId = new Map<number, Connection>();

@@ -4,7 +4,7 @@
 // side, RST included (RESET towards the client); the session closing. In every one
 // `#end` releases what is held, once.
 
-import { creditFrame, ReceiveCredit, SendCredit } from '#proto/credits.ts';
+import { creditFrame, MOST_CREDIT_BYTES, ReceiveCredit, SendCredit } from '#proto/credits.ts';
 import { errnoName } from '#proto/errno.ts';
 import { AppError } from '#proto/errors.ts';
 import { type Frame, makeFrame, NO_BYTES } from '#proto/frame.ts';
@@ -41,6 +41,8 @@ export interface DialledStream {
 
 /** A connection that brings less is not the one that fills the way to the client: it goes on. */
 const LIGHT_BYTES = 16 * 1024;
+/** The peer does not keep up when more waits for it than its kernel's buffer takes. */
+const BEHIND_BYTES = 256 * 1024;
 /** For the peer's own end, when the session closes. */
 const LINGER_MS = 200;
 
@@ -69,7 +71,8 @@ export class StreamConnection implements Connection, StreamHandlers {
   constructor(options: StreamOptions) {
     this.#options = options;
     this.#sendCredit = new SendCredit(options.creditBytes);
-    this.#receiveCredit = new ReceiveCredit(options.creditBytes);
+    const growth = { mostBytes: MOST_CREDIT_BYTES, room: options.host.creditRoom };
+    this.#receiveCredit = new ReceiveCredit(options.creditBytes, growth);
     this.#readBytes = readSizeFor(options.creditBytes);
     this.#room = new ReadRoom(this.#readBytes);
   }
@@ -180,7 +183,8 @@ export class StreamConnection implements Connection, StreamHandlers {
   }
 
   #giveCredit(bytes: number): void {
-    const grantBytes = this.#receiveCredit.consumed(bytes);
+    const isPrompt = (this.#socket?.waitingBytes ?? 0) <= BEHIND_BYTES;
+    const grantBytes = this.#receiveCredit.consumed(bytes, isPrompt);
     if (grantBytes === 0 || this.#isReleased || this.#hasClientEnded) return;
     this.#options.host.send(creditFrame(this.#options.id, grantBytes));
   }
@@ -236,6 +240,7 @@ export class StreamConnection implements Connection, StreamHandlers {
     if (this.#state === 'ended') return;
     this.#state = 'ended';
     clearTimeout(this.#lingering);
+    this.#receiveCredit.close();
     this.#options.host.forgetWriter(this.#resume);
     this.#room.close();
     this.#socket?.close();

@@ -225,6 +225,32 @@ static void nothing_is_paced_on_its_way_to_loopback()
 	close_pair(pair);
 }
 
+static int send_buffer_of(int fd)
+{
+	int bytes = 0;
+	socklen_t length = sizeof bytes;
+
+	CHECK(getsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, &length) == 0);
+	return bytes;
+}
+
+static void what_stays_on_this_machine_keeps_the_kernels_buffer()
+{
+	struct pair pair = tcp_pair();
+	int ends[2];
+	int tcp = send_buffer_of(pair.ends[0]);
+
+	socket_reach(pair.ends[0]);
+	CHECK(send_buffer_of(pair.ends[0]) == tcp);
+	CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0);
+	int local = send_buffer_of(ends[0]);
+	socket_reach(ends[0]);
+	CHECK(send_buffer_of(ends[0]) == local);
+	close(ends[0]);
+	close(ends[1]);
+	close_pair(pair);
+}
+
 static void one_that_was_taken_out_is_not_told_of()
 {
 	struct pair pair = tcp_pair();
@@ -278,6 +304,7 @@ int main()
 	test("a reset is told after what came before it", a_reset_is_told_after_what_came_before_it);
 	test("urgent data is in its place, and what is behind it is read", urgent_data_is_in_its_place_and_what_is_behind_it_is_read);
 	test("nothing is paced on its way to loopback", nothing_is_paced_on_its_way_to_loopback);
+	test("what stays on this machine keeps the kernel's buffer", what_stays_on_this_machine_keeps_the_kernels_buffer);
 	test("one that was taken out is not told of", one_that_was_taken_out_is_not_told_of);
 	test("who shares one keeps it when the other descriptor is closed", who_shares_one_keeps_it_when_the_other_is_closed);
 	test("a unix stream is one too", a_unix_stream_is_one_too);
