@@ -1,15 +1,20 @@
-// The highest rate that is copied with nothing lost, and what a copy costs: the load comes at a rate of its own (h2load --rps);
-// of the steps that there are the highest is looked for by halves, so that it is known when this ends. For the sniffer also
-// whether its sum is exact: what was sent, less what arrived, less what was told to be lost.
+// The highest rate that is copied with nothing lost, and what a copy costs: the load comes at a rate of its own (h2load --rps),
+// which is doubled until something is lost and then halved toward it, by a number of steps that is known. For the sniffer also
+// whether its sum is exact: what was sent, less what arrived, less what was told to be lost. Uploads once more without its own
+// limit for bulk (MIRRORD_SNIFFER_BYTES_PER_SECOND, 128 MiB unless it is set).
 //
-// node bench/run.mjs mirror-rate [SECONDS]; needs root, nginx, h2load; tcpdump and tcpflow for their rows.
+// node bench/run.mjs mirror-rate [SECONDS] [LOAD]; needs root, nginx, h2load; tcpdump and tcpflow for their rows. LOAD: a part
+// of the names of the loads that are wanted.
 
 import path from 'node:path';
 import { type Copied, HOST, MirrorStage, mirrored, others, PORT, type Way } from './mirror-stage.ts';
 import { printTable } from './table.ts';
 
 const seconds = Number(process.argv[2] ?? 2);
-const CONNECTIONS = 32;
+const wantedLoad = process.argv[3] ?? '';
+/** Between what holds and what does not; and so many steps at most. */
+const NEAR = 1.1;
+const MAX_STEPS = 10;
 /** Of what was asked for; below it the load itself is at its end. */
 const KEPT_UP = 0.95;
 const BYTES_PER_MB = 1e6;
@@ -20,8 +25,11 @@ interface Load {
   readonly name: string;
   readonly words: (stage: MirrorStage) => readonly string[];
   readonly at: string;
+  /** Each begins with a request at once: of large ones few, or the beginning is the highest rate. */
+  readonly connections: (rate: number) => number;
   /** Requests a second. */
-  readonly steps: readonly number[];
+  readonly first: number;
+  readonly ways: Readonly<Record<string, Way>>;
 }
 
 const LOADS: readonly Load[] = [
@@ -29,13 +37,21 @@ const LOADS: readonly Load[] = [
     name: 'small requests',
     words: () => [],
     at: '/small',
-    steps: [5_000, 10_000, 20_000, 30_000, 40_000, 50_000, 60_000, 80_000],
+    connections: () => 32,
+    first: 5_000,
+    ways: { sniffer: mirrored(), ...others() },
   },
   {
     name: '1 MB uploads',
     words: ({ folder }) => ['-d', path.join(folder, 'large')],
     at: '/upload',
-    steps: [25, 50, 75, 100, 130, 200, 400, 800],
+    connections: (rate) => (rate < 100 ? 1 : 4),
+    first: 10,
+    ways: {
+      sniffer: mirrored(),
+      'sniffer, no limit for bulk': mirrored({ env: { MIRRORD_SNIFFER_BYTES_PER_SECOND: '0' } }),
+      ...others(),
+    },
   },
 ];
 
@@ -50,9 +66,10 @@ interface Step {
 }
 
 async function step(stage: MirrorStage, load: Load, requestBytes: number, start: Way, rate: number): Promise<Step> {
-  const perClient = rate / CONNECTIONS;
-  const count = Math.max(CONNECTIONS, Math.round(rate * seconds));
-  const words = ['h2load', '--h1', '-t1', `-c${CONNECTIONS}`, `-n${count}`, `--rps=${perClient.toFixed(3)}`];
+  const connections = load.connections(rate);
+  const perClient = rate / connections;
+  const count = Math.max(connections, Math.round(rate * seconds));
+  const words = ['h2load', '--h1', '-t1', `-c${connections}`, `-n${count}`, `--rps=${perClient.toFixed(3)}`];
   // What does not come in this time has failed; the load says how many were answered.
   words.push(`--connection-active-timeout=${Math.ceil(seconds * PATIENCE)}`);
   const copying = await start(stage);
@@ -83,19 +100,19 @@ async function measureRequest(stage: MirrorStage, load: Load): Promise<number> {
   return bytes;
 }
 
-/** By halves: the highest step at which nothing is lost and the load keeps up, and what happens one above it. */
+/** The highest rate at which nothing is lost and the load keeps up, and what happens one step above it. */
 async function search(stage: MirrorStage, load: Load, requestBytes: number, start: Way): Promise<(string | number)[]> {
   let best: Step | null = null;
   let beyond: Step | null = null;
-  for (let low = 0, high = load.steps.length; low < high; ) {
-    const middle = (low + high) >> 1;
-    const one = await step(stage, load, requestBytes, start, load.steps[middle] as number);
+  let rate = load.first;
+  for (let steps = 0; steps < MAX_STEPS; steps++) {
+    const one = await step(stage, load, requestBytes, start, rate);
     if (one.copied.isWhole && (best === null || one.perSecond > best.perSecond)) best = one;
-    if (one.copied.isWhole && one.perSecond >= one.rate * KEPT_UP) low = middle + 1;
-    else {
-      high = middle;
-      beyond = one;
-    }
+    if (!one.copied.isWhole || one.perSecond < one.rate * KEPT_UP) beyond = one;
+    const low = best === null ? 0 : Math.min(best.rate, best.perSecond / KEPT_UP);
+    if (beyond !== null && beyond.rate < low * NEAR) break;
+    if (beyond === null) rate *= 2;
+    else rate = low === 0 ? beyond.rate / 4 : Math.sqrt(low * beyond.rate);
   }
   const then = beyond === null ? 'no more steps' : afterwards(beyond);
   const sum = [best, beyond].flatMap((one) => (one === null ? [] : [one.unaccounted]));
@@ -109,11 +126,11 @@ function afterwards({ copied, perSecond, rate }: Step): string {
 }
 
 await using stage = await MirrorStage.start();
-const ways: Record<string, Way> = { sniffer: mirrored(), ...others() };
 for (const load of LOADS) {
+  if (!load.name.includes(wantedLoad)) continue;
   const requestBytes = await measureRequest(stage, load);
   const rows: (string | number)[][] = [];
-  for (const [name, start] of Object.entries(ways)) {
+  for (const [name, start] of Object.entries(load.ways)) {
     rows.push([name, ...(await search(stage, load, requestBytes, start))]);
   }
   const head = ['', 'requests/s, none lost', 'MB/s', 'CPU ms / 10,000', 'then', 'sent - arrived - told, at both'];

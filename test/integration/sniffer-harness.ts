@@ -176,7 +176,7 @@ export class Mirror {
       address: server.address,
       service: 'Sniffer',
       token: mintToken(snifferKey, newSessionId(), 60),
-      deadlineMs: 10_000,
+      deadlineMs: 30_000,
       opening: makeFrame(0, FrameKind.FRAME_KIND_SESSION_OPEN, AttachTarget.encode(attach).finish()),
       onFrame: (frame) => {
         if (frame.kind === FrameKind.FRAME_KIND_SESSION_OPENED) resolve(IncomingFacts.decode(frame.head));
