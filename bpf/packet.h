@@ -169,12 +169,12 @@ static __always_inline int read_network(struct __sk_buff *skb, struct packet *pa
 				}
 				continue;
 			}
-			if (next != IPPROTO_HOPOPTS && next != IPPROTO_ROUTING && next != IPPROTO_DSTOPTS)
+			if (next != IPPROTO_HOPOPTS && next != IPPROTO_ROUTING && next != IPPROTO_DSTOPTS && next != IPPROTO_AH)
 				break;
 			if (LOAD(skb, packet, packet->header, extension, 2))
 				return -1;
+			packet->header += next == IPPROTO_AH ? (extension[1] + 2) * 4 : (extension[1] + 1) * 8;
 			next = extension[0];
-			packet->header += (extension[1] + 1) * 8;
 		}
 		packet->protocol = next;
 		return 0;

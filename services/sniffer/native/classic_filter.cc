@@ -96,14 +96,15 @@ std::vector<ClassicInstruction> program_at(uint32_t at, const Rules &rules)
 	none.clear(), whole.clear(), headers.clear();
 	std::vector<size_t> extended;
 	six.load_byte(at + 6);
-	size_t tcp6 = six.add(BPF_JMP | BPF_JEQ | BPF_K, PROTOCOL_TCP, 6, 0);
+	size_t tcp6 = six.add(BPF_JMP | BPF_JEQ | BPF_K, PROTOCOL_TCP, 7, 0);
 	(void)tcp6;
-	size_t udp6 = six.add(BPF_JMP | BPF_JEQ | BPF_K, PROTOCOL_UDP, 5, 0);
+	size_t udp6 = six.add(BPF_JMP | BPF_JEQ | BPF_K, PROTOCOL_UDP, 6, 0);
 	(void)udp6;
-	// Behind an extension header the tracker looks for itself: hop-by-hop, routing, destination options; and fragments.
+	// Behind an extension header the tracker looks for itself: hop-by-hop, routing, authentication, destination options; and fragments.
 	six.if_equal(0, &extended);
 	six.if_equal(43, &extended);
 	six.if_equal(44, &extended);
+	six.if_equal(51, &extended);
 	six.if_equal(60, &extended);
 	six.add(BPF_RET | BPF_K, 0);
 	six.add(BPF_LDX | BPF_IMM, 40);

@@ -81,6 +81,8 @@ int main()
 		EQUAL(filter.pass(options), options.size());
 		Bytes extended = ipv6(tcp(of), 60, Bytes{6, 0, 0, 0, 0, 0, 0, 0});
 		EQUAL(filter.pass(extended), extended.size());
+		Bytes authenticated = ipv6(tcp(of), 51, Bytes{6, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0});
+		EQUAL(filter.pass(authenticated), authenticated.size());
 		Bytes datagram = ipv4(udp(4000, 53, "question"), PROTOCOL_UDP);
 		EQUAL(filter.pass(datagram), datagram.size());
 		Bytes fragment = ipv4(udp(4000, 54, std::string(900, 'x')), PROTOCOL_UDP, 100);

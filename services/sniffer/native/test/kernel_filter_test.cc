@@ -146,6 +146,8 @@ void ports()
 		of.option_bytes = 12;
 		for (const Bytes &packet : {ipv4(tcp(of)), ipv4(tcp(of), PROTOCOL_TCP, 0, 8),
 					    ipv6(tcp(of), 60, Bytes{6, 0, 0, 0, 0, 0, 0, 0}),
+					    // An authentication header counts in units of four bytes.
+					    ipv6(tcp(of), 51, Bytes{6, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}),
 					    ipv4(udp(4000, 53, "question"), PROTOCOL_UDP),
 					    ipv6(udp(4000, 53, ""), PROTOCOL_UDP)})
 			EQUAL(f.pass(packet), packet.size());
