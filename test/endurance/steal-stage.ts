@@ -31,6 +31,9 @@ const SERVER = `require('http').createServer((req, res) => {
 }).listen(${PORT}, () => console.log('serving'));
 process.on('SIGTERM', () => process.exit(0));`;
 
+/** In which the target is whole again. */
+export const WHOLE_AGAIN_MS = 1_000;
+
 export const stealing = (user: string, more: object = {}) => ({
   mode: 'steal',
   http_filter: { header_filter: `^x-user: ${user}$` },
@@ -182,4 +185,23 @@ function commandOf(pid: number): string {
   } catch {
     return '';
   }
+}
+
+/** Everything that failed was on its way when something was killed, and ended within the second. */
+export function expectWholeAgain(
+  { answers, failures }: Report,
+  kills: readonly number[],
+  mayFail: number,
+  what = '',
+): void {
+  const told = JSON.stringify({ what, kills, failures });
+  expect(Object.keys(answers), told).toEqual(['200 hello']);
+  let blamed = 0;
+  for (const killed of kills) {
+    const until = killed + WHOLE_AGAIN_MS;
+    const own = failures.filter(({ began, ended }) => began < until && ended >= killed && ended < until);
+    expect(own.length, told).toBeLessThanOrEqual(mayFail);
+    blamed += own.length;
+  }
+  expect(failures, told).toHaveLength(blamed);
 }

@@ -4,14 +4,21 @@
 import { randomInt } from 'node:crypto';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import type { Run } from '../integration/exec-harness.ts';
-import { type Load, PROCESSES, processesOf, processOf, type Report, StealStage, stealing } from './steal-stage.ts';
+import {
+  expectWholeAgain,
+  type Load,
+  PROCESSES,
+  processesOf,
+  processOf,
+  StealStage,
+  stealing,
+  WHOLE_AGAIN_MS,
+} from './steal-stage.ts';
 
 const WORKERS = 8;
 const KILLS = 10;
 /** Of what stands in no request's way. */
 const KILLS_OF_LOCALS = 3;
-/** In which the target is whole again. */
-const WHOLE_AGAIN_MS = 1_000;
 /** Each worker had one request on its way, and may have met the dying listener with the next. */
 const MAY_FAIL = 2 * WORKERS;
 
@@ -32,19 +39,6 @@ async function killUnder(load: Load, pid: number): Promise<number> {
   process.kill(pid, 'SIGKILL');
   await load.goesBeyond(killed + WHOLE_AGAIN_MS);
   return killed;
-}
-
-function expectWholeAgain({ answers, failures }: Report, kills: readonly number[], mayFail: number): void {
-  const told = JSON.stringify({ kills, failures });
-  expect(Object.keys(answers), told).toEqual(['200 hello']);
-  let blamed = 0;
-  for (const killed of kills) {
-    const until = killed + WHOLE_AGAIN_MS;
-    const own = failures.filter(({ began, ended }) => began < until && ended >= killed && ended < until);
-    expect(own.length, told).toBeLessThanOrEqual(mayFail);
-    blamed += own.length;
-  }
-  expect(failures, told).toHaveLength(blamed);
 }
 
 test.each([
