@@ -6,7 +6,11 @@ import { allStats, treeBelow } from './process-stat.ts';
 export function cpuMsOf(pid: number): number {
   const all = allStats();
   const tree = treeBelow([pid], all);
-  const waited = all.find((stat) => stat.pid === process.pid)?.childrenMs ?? 0;
+  // Where this process is in the tree itself, they are in its sum.
+  const own = tree.has(process.pid) ? undefined : all.find((stat) => stat.pid === process.pid);
   const below = all.filter((stat) => tree.has(stat.pid));
-  return below.reduce((sum, { userMs, systemMs, childrenMs }) => sum + userMs + systemMs + childrenMs, waited);
+  return below.reduce(
+    (sum, { userMs, systemMs, childrenMs }) => sum + userMs + systemMs + childrenMs,
+    own?.childrenMs ?? 0,
+  );
 }
