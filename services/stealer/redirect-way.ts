@@ -22,6 +22,8 @@ export interface RedirectWay {
   readonly method: string;
   /** What is not as good as it could be, for people. */
   readonly notes: readonly string[];
+  /** What our own connections have to go past; null where a mark of theirs does it, and the kernel says where others were meant to go. */
+  readonly lookup: NativeRedirect | null;
   /** Where an accepted connection was meant to go, when its own address does not say. */
   originalOf(fd: number): NativeEndpoint | null;
   setPort(port: number, isStolen: boolean): void;
@@ -65,10 +67,10 @@ const HOW = { nftables: 'owned', 'nftables-guarded': 'guarded', 'iptables-legacy
 class Lookup implements RedirectWay {
   readonly method = 'sk_lookup';
   readonly notes = [];
-  readonly #native: NativeRedirect;
+  readonly lookup: NativeRedirect;
 
   constructor(namespaceFd: number, listenerFd: number) {
-    this.#native = new (stealerAddon().Redirect)(namespaceFd, listenerFd);
+    this.lookup = new (stealerAddon().Redirect)(namespaceFd, listenerFd);
   }
 
   originalOf(): null {
@@ -76,19 +78,19 @@ class Lookup implements RedirectWay {
   }
 
   setPort(port: number, isStolen: boolean): void {
-    this.#native.setPort(port, isStolen);
+    this.lookup.setPort(port, isStolen);
   }
 
   dial(namespaceFd: number, acceptedFd: number): ReturnType<NativeRedirect['dial']> {
-    return this.#native.dial(namespaceFd, acceptedFd);
+    return this.lookup.dial(namespaceFd, acceptedFd);
   }
 
   forget(address: Buffer, port: number): void {
-    this.#native.forget(address, port);
+    this.lookup.forget(address, port);
   }
 
   close(): void {
-    this.#native.close();
+    this.lookup.close();
   }
 
   release(): void {
@@ -100,6 +102,7 @@ class Lookup implements RedirectWay {
 class Translation implements RedirectWay {
   readonly method: string;
   readonly notes: readonly string[];
+  readonly lookup = null;
   readonly #native: NativeNat;
   readonly #guard: ChildProcess | null;
 

@@ -3,7 +3,6 @@
 
 import { closeSync, openSync } from 'node:fs';
 import { AppError } from '#proto/errors.ts';
-import { type FdPoll, READABLE, watchFd } from '#proto/sockets/addon.ts';
 import {
   type OlderConnection,
   olderConnections,
@@ -11,21 +10,19 @@ import {
   type RenewalResult,
   renewConnections,
 } from '#runtime/older-connections.ts';
-import { type NativeEndpoint, stealerAddon } from './native/index.ts';
+import { type NativeAccepted, type NativeArrival, stealerAddon } from './native/index.ts';
 import { openWay, type RedirectWay, type Way } from './redirect-way.ts';
-import { PoolEndpoint } from './relay/pool-endpoint.ts';
+import type { Door } from './relay/doors.ts';
+import { adoptArrival, PoolEndpoint } from './relay/pool-endpoint.ts';
+import { socketPool } from './relay/socket-pool.ts';
 
 /** Connections that wait to be accepted; the kernel takes the least of this and net.core.somaxconn. */
 const BACKLOG = 4_096;
-/** Connections taken in one turn of the loop, so that those we have are not starved. */
-const ACCEPTED_PER_TURN = 64;
-/** Where the process or the machine has no descriptor left: connections wait in the kernel until some have ended. */
-const SHORTAGE_PAUSE_MS = 100;
 /** How long the target's own listener may take; it is on the same machine. */
 export const DIAL_MS = 10_000;
 
 /** `fd` is whoever takes it over. */
-export type Accepted = Readonly<{ fd: number; peer: NativeEndpoint; local: NativeEndpoint }>;
+export type Accepted = NativeAccepted;
 
 /**
  * A socket that is being connected to the target. `onDialled` is to be called when it is, or never will be: until then its first
@@ -38,29 +35,35 @@ export function endpointOf({ fd, onDialled }: Dialled): PoolEndpoint {
   return new PoolEndpoint(fd, { dialMs: DIAL_MS, onDialled });
 }
 
+export type RedirectEvents = Readonly<{
+  /** A connection to a port that is not passed by; its descriptor is the receiver's. */
+  onAccepted: (accepted: Accepted) => void;
+  /** One that was passed by, and is not any more: for `takeOver`. */
+  onArrival: (arrival: NativeArrival) => void;
+}>;
+
 export class Redirect {
   readonly #namespaceFd: number;
   readonly #way: RedirectWay;
-  readonly #poll: FdPoll;
-  /** Takes some of what waits; false when nothing does. */
-  readonly #accept: () => boolean;
+  readonly #door: Door;
+  /** Takes what waits when the door is closed. */
+  readonly #acceptRest: () => void;
   #listeningFd: number | null = null;
   #isClosed = false;
 
-  private constructor(namespaceFd: number, way: RedirectWay, poll: FdPoll, accept: () => boolean) {
+  private constructor(namespaceFd: number, way: RedirectWay, door: Door, acceptRest: () => void) {
     this.#namespaceFd = namespaceFd;
     this.#way = way;
-    this.#poll = poll;
-    this.#accept = accept;
+    this.#door = door;
+    this.#acceptRest = acceptRest;
   }
 
   /**
    * @param namespaceFd of `/proc/PID/ns/net`; stays the caller's, who may close it at once
-   * @param onAccepted gets each connection; its descriptor is the caller's
    * @throws AppError NOT_PERMITTED when the kernel does not allow it, UNSUPPORTED when it does not know it,
    *   LIMIT_REACHED while another process redirects there
    */
-  static open(namespaceFd: number, wanted: Way, onAccepted: (accepted: Accepted) => void): Redirect {
+  static open(namespaceFd: number, wanted: Way, { onAccepted, onArrival }: RedirectEvents): Redirect {
     const addon = stealerAddon();
     let listenerFd = -1;
     let ownFd = -1;
@@ -68,18 +71,21 @@ export class Redirect {
       ownFd = openSync(`/proc/self/fd/${namespaceFd}`, 'r');
       listenerFd = addon.listen(ownFd, BACKLOG);
       const way = openWay(wanted, ownFd, listenerFd);
-      const accept = (): boolean => acceptSome(listenerFd, way, onAccepted);
-      const poll: FdPoll = watchFd(listenerFd, () => {
+      const accept = (accepted: Accepted): void =>
+        onAccepted({ ...accepted, local: way.originalOf(accepted.fd) ?? accepted.local });
+      const { lookup } = way;
+      const isTranslated = lookup === null;
+      const onStrange = (fd: number): void => accept(addon.endsOf(fd));
+      const places = { listenerFd, namespaceFd: ownFd, redirect: lookup, isTranslated };
+      const door = socketPool().openDoor({ ...places, onStrange, onArrival });
+      return new Redirect(ownFd, way, door, () => {
         try {
-          accept();
+          for (let next = addon.accept(listenerFd); next !== null; next = addon.accept(listenerFd)) accept(next);
         } catch {
-          // It would be ready again at once, and refused again. Nobody loses what he has.
-          poll.start(0);
-          setTimeout(() => poll.start(READABLE), SHORTAGE_PAUSE_MS).unref();
+          // No descriptor for the rest: the kernel resets it with the listener.
         }
+        closeSync(listenerFd);
       });
-      poll.start(READABLE);
-      return new Redirect(ownFd, way, poll, accept);
     } catch (thrown) {
       if (listenerFd >= 0) closeSync(listenerFd);
       if (ownFd >= 0) closeSync(ownFd);
@@ -98,6 +104,17 @@ export class Redirect {
   /** Connections to the port come to us from here on. */
   take(port: number): void {
     this.#way.setPort(port, true);
+  }
+
+  /** @param screen as of Door: what is plain there is passed on to the target before anybody is told; null: everybody is told */
+  passBy(port: number, screen: number | null): void {
+    this.#door.passBy(port, screen);
+  }
+
+  /** The two ends of one that was passed by. */
+  takeOver(arrival: NativeArrival): Readonly<{ client: PoolEndpoint; origin: PoolEndpoint }> {
+    const { address, port } = arrival.bound;
+    return adoptArrival(arrival, { dialMs: DIAL_MS, onDialled: () => this.#way.forget(address, port) });
   }
 
   giveBack(port: number): void {
@@ -154,14 +171,11 @@ export class Redirect {
   close(): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
+    // The other way round somebody who came in would be dialled back to us.
+    this.#door.close();
     this.#way.close(this.#namespaceFd);
     this.#forgetListening();
-    try {
-      while (this.#accept());
-    } catch {
-      // No descriptor for the rest: the kernel resets it with the listener.
-    }
-    this.#poll.close();
+    this.#acceptRest();
   }
 
   /** After `close`, when nobody will dial any more. */
@@ -169,15 +183,4 @@ export class Redirect {
     this.#way.release(this.#namespaceFd);
     closeSync(this.#namespaceFd);
   }
-}
-
-function acceptSome(listenerFd: number, way: RedirectWay, onAccepted: (accepted: Accepted) => void): boolean {
-  const addon = stealerAddon();
-  for (let count = 0; count < ACCEPTED_PER_TURN; count++) {
-    const accepted = addon.accept(listenerFd);
-    if (accepted === null) return false;
-    const { fd, peer, local } = accepted;
-    onAccepted({ fd, peer, local: way.originalOf(fd) ?? local });
-  }
-  return true;
 }

@@ -10,6 +10,7 @@ import { Http1Request } from '#runtime/http/http1-request.ts';
 import type { OlderConnection } from '#runtime/older-connections.ts';
 import { firstHeadMsOf, markedFor, marksOf } from './http-handling.ts';
 import type { ClaimedPort, TargetLeases } from './leases/leases.ts';
+import type { NativeArrival } from './native/index.ts';
 import type { Accepted, Redirect } from './redirect.ts';
 import { isMarked } from './relay/answer-fields.ts';
 import { type Decision, type Taker, Undecided } from './relay/decision.ts';
@@ -61,7 +62,7 @@ export class StolenPort implements ClaimedPort {
   }
 
   get connections(): number {
-    return this.#connections.size;
+    return this.#connections.size + socketPool().arrivalsOf(this.#screen);
   }
 
   get isIdle(): boolean {
@@ -109,8 +110,7 @@ export class StolenPort implements ClaimedPort {
   /** @returns what the user should know about connections that are there already */
   #lookAround(): string[] {
     this.#older = [];
-    if (this.#connections.size > 0)
-      return ['connections that began before are not told from those that pass through us'];
+    if (this.connections > 0) return ['connections that began before are not told from those that pass through us'];
     try {
       this.#older = this.#redirect.olderConnections(this.port);
       return [];
@@ -172,6 +172,8 @@ export class StolenPort implements ClaimedPort {
     const texts = this.#standings.inForce.map(({ filter }) => filter?.texts ?? null);
     const isKnown = texts.every((some) => some !== null);
     socketPool().setScreen(this.#screen, isKnown ? [...new Set(texts.flat())] : null);
+    const isPassedBy = isKnown && !this.isIdle && !this.#hasIdentities && !isMarked(marksOf(this.#standings.inForce));
+    this.#redirect.passBy(this.port, isPassedBy ? this.#screen : null);
   }
 
   /** What passed without being shown to the filters was wanted by none of those in force. */
@@ -182,8 +184,26 @@ export class StolenPort implements ClaimedPort {
     for (const { counters } of this.#standings.inForce) counters.notMatched += passed;
   }
 
+  get #hasIdentities(): boolean {
+    return this.#standings.inForce.some((one) => one.identities.length > 0);
+  }
+
+  /** Something of it is not plain, or has to be decided. */
+  takeOver(arrival: NativeArrival): void {
+    const { client, origin } = this.#redirect.takeOver(arrival);
+    const { clientFd: fd, peer, local, isDialling } = arrival;
+    let arrived: PoolEndpoint | undefined = origin;
+    const connectOrigin = (): PoolEndpoint => {
+      const first = arrived;
+      arrived = undefined;
+      return first ?? this.#redirect.dial({ fd, peer, local });
+    };
+    const way: Way = { client, connectOrigin, dropOrigin: () => undefined, tls: null };
+    this.#relay({ fd, peer, local }, way, isDialling ? undefined : arrival);
+  }
+
   accept(accepted: Accepted): void {
-    if (this.#standings.inForce.some((one) => one.identities.length > 0)) this.#lookAt(accepted);
+    if (this.#hasIdentities) this.#lookAt(accepted);
     else this.#give(accepted, plainWay(accepted, this.#redirect));
   }
 
@@ -265,9 +285,11 @@ export class StolenPort implements ClaimedPort {
     joinEndpoints(client, markedFor(subscription, taken), () => this.#closed(connection));
   }
 
-  #relay(accepted: Accepted, { client, connectOrigin: dialOrigin, tls }: Way): void {
+  #relay(accepted: Accepted, { client, connectOrigin: dialOrigin, tls }: Way, arrived?: NativeArrival): void {
     const marks = marksOf(this.#standings.inForce);
-    const connectOrigin = isMarked(marks) ? () => new MarkedAnswers(dialOrigin(), marks, 'target') : dialOrigin;
+    // The one that arrived is of the pool, and passes on what is on its way as it is.
+    const isPlain = !isMarked(marks) || arrived !== undefined;
+    const connectOrigin = isPlain ? dialOrigin : () => new MarkedAnswers(dialOrigin(), marks, 'target');
     const takers = new Map<Subscription, Taker>();
     const peer = peerOf(accepted, tls);
     const takerFor = (subscription: Subscription | undefined) =>
@@ -293,6 +315,7 @@ export class StolenPort implements ClaimedPort {
         next.push(fromClient, fromOrigin);
       },
       onClosed,
+      arrived,
     });
     const connection: OpenConnection = {
       revoke: (subscription) => {

@@ -36,7 +36,11 @@ export class StolenTarget {
 
   constructor(handle: TargetHandle, way: Way, leases: TargetLeases) {
     this.#leases = leases;
-    this.#redirect = Redirect.open(handle.namespaceFd, way, (accepted) => this.#accept(accepted));
+    this.#redirect = Redirect.open(handle.namespaceFd, way, {
+      onAccepted: (accepted) => this.#accept(accepted),
+      // Only ports that are stolen are passed by, and they stay.
+      onArrival: (arrival) => this.#ports.get(arrival.local.port)?.takeOver(arrival),
+    });
   }
 
   /** How connections come here, for people. */

@@ -170,7 +170,10 @@ test.each([
 
 test('a stealer that has no name and redirects already is not fought with', async () => {
   const namespaceFd = openSync(`/proc/${network.target.pid}/ns/net`, 'r');
-  const redirect = Redirect.open(namespaceFd, 'sk_lookup', ({ fd }) => closeSync(fd));
+  const redirect = Redirect.open(namespaceFd, 'sk_lookup', {
+    onAccepted: ({ fd }) => closeSync(fd),
+    onArrival: () => undefined,
+  });
   await expect(open()).rejects.toThrow(/redirected by a stealer that cannot be reached from here/);
   redirect.close();
   redirect.release();

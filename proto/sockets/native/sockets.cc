@@ -42,30 +42,40 @@ static bool is_to_loopback(int fd)
 }
 
 /* BBR paces by timers, which costs a third of what bulk takes where there is nothing to pace it for. */
-static void send_unpaced(int fd)
+static bool is_paced(int fd)
 {
 	char name[16] = "";
 	socklen_t length = sizeof name - 1;
 
-	if (getsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name, &length) == 0 && strncmp(name, "bbr", 3) == 0 &&
-	    is_to_loopback(fd))
-		(void)setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, "reno", strlen("reno"));
+	return getsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name, &length) == 0 && strncmp(name, "bbr", 3) == 0;
 }
 
-int sockets_add(int epoll_fd, int fd, uint32_t id)
+int socket_prepare(int fd, bool is_near)
 {
-	struct epoll_event event = {};
 	int yes = 1;
 
 	/* Other streams than TCP have no such thing; one that was reset already tells so when it is read. */
 	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
-	send_unpaced(fd);
+	if (is_near && is_paced(fd))
+		(void)setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, "reno", strlen("reno"));
 	/* Else it would be left out. */
-	if (setsockopt(fd, SOL_SOCKET, SO_OOBINLINE, &yes, sizeof yes) < 0)
-		return -errno;
+	return setsockopt(fd, SOL_SOCKET, SO_OOBINLINE, &yes, sizeof yes) < 0 ? -errno : 0;
+}
+
+int sockets_add_prepared(int epoll_fd, int fd, uint32_t id)
+{
+	struct epoll_event event = {};
+
 	event.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLPRI | EPOLLET;
 	event.data.u64 = static_cast<uint64_t>(static_cast<uint32_t>(fd)) << 32 | id;
 	return epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0 ? -errno : 0;
+}
+
+int sockets_add(int epoll_fd, int fd, uint32_t id)
+{
+	int error = socket_prepare(fd, is_to_loopback(fd));
+
+	return error < 0 ? error : sockets_add_prepared(epoll_fd, fd, id);
 }
 
 int sockets_remove(int epoll_fd, int fd)
@@ -170,14 +180,24 @@ static int64_t taken_of(ssize_t taken)
 	return taken < 0 ? -errno : taken;
 }
 
-int64_t socket_write(int fd, const uint8_t *bytes, size_t size)
+static int64_t give(int fd, const uint8_t *bytes, size_t size, int flags)
 {
 	ssize_t taken;
 
 	do {
-		taken = send(fd, bytes, size, MSG_DONTWAIT | MSG_NOSIGNAL);
+		taken = send(fd, bytes, size, MSG_DONTWAIT | MSG_NOSIGNAL | flags);
 	} while (taken < 0 && errno == EINTR);
 	return taken_of(taken);
+}
+
+int64_t socket_write(int fd, const uint8_t *bytes, size_t size)
+{
+	return give(fd, bytes, size, 0);
+}
+
+int64_t socket_write_before_end(int fd, const uint8_t *bytes, size_t size)
+{
+	return give(fd, bytes, size, MSG_MORE);
 }
 
 int64_t socket_write_pieces(int fd, struct iovec *pieces, size_t count)

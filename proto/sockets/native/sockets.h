@@ -36,6 +36,10 @@ struct ready_socket {
 int sockets_open();
 /* Also sends small segments at once, and has urgent data in its place between the others. The descriptor stays the caller's; closing the last of it takes it out. */
 int sockets_add(int epoll_fd, int fd, uint32_t id);
+/* The same of one that has those properties, as what is accepted has them from its listener (socket_prepare). */
+int sockets_add_prepared(int epoll_fd, int fd, uint32_t id);
+/* @param is_near to or from loopback */
+int socket_prepare(int fd, bool is_near);
 int sockets_remove(int epoll_fd, int fd);
 /* Does not wait; returns how many are ready. */
 int sockets_ready(int epoll_fd, struct ready_socket ready[SOCKETS_PER_WAIT]);
@@ -52,7 +56,9 @@ int64_t socket_peek(int fd, uint8_t *bytes, size_t size);
 int socket_wake_at(int fd, int bytes);
 /* Bytes that the kernel took: fewer than `size`, or 0, when it takes no more just now. */
 int64_t socket_write(int fd, const uint8_t *bytes, size_t size);
-/* The same of several pieces, in order. */
+/* As socket_write; its last piece waits for the end that follows right behind it, and leaves with that. */
+int64_t socket_write_before_end(int fd, const uint8_t *bytes, size_t size);
+/* As socket_write, of several pieces, in order. */
 int64_t socket_write_pieces(int fd, struct iovec *pieces, size_t count);
 /* FIN behind what was written. */
 int socket_end(int fd);

@@ -51,6 +51,11 @@ export class RequestReader {
     this.#body = new Body({ kind: 'length', bytes: left });
   }
 
+  /** The request that was sent on by another was the last one. */
+  endBehind(): void {
+    this.#isLastRequest = true;
+  }
+
   push(chunk: Buffer): void {
     this.#pushed.push(chunk);
   }

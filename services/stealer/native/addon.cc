@@ -28,6 +28,16 @@ Napi::Object to_object(Napi::Env env, const struct endpoint &endpoint)
 	return object;
 }
 
+struct endpoint from_object(const Napi::Object &object)
+{
+	Napi::Buffer<uint8_t> address = object.Get("address").As<Napi::Buffer<uint8_t>>();
+	struct endpoint endpoint = {};
+
+	memcpy(endpoint.address, address.Data(), std::min(address.Length(), sizeof endpoint.address));
+	endpoint.port = static_cast<uint16_t>(object.Get("port").As<Napi::Number>().Uint32Value());
+	return endpoint;
+}
+
 class Redirect : public Napi::ObjectWrap<Redirect> {
 public:
 	/* (namespaceFd, listenerFd): both stay the caller's. */
@@ -41,6 +51,8 @@ public:
 	}
 
 	~Redirect() override { release(); }
+
+	struct redirect *raw() const { return redirect_; }
 
 	/* (port, isStolen) */
 	Napi::Value set_port(const Napi::CallbackInfo &info)
@@ -125,6 +137,11 @@ private:
 	struct redirect *redirect_ = nullptr;
 };
 
+struct redirect *redirect_of(const Napi::Value &value)
+{
+	return value.IsObject() ? Redirect::Unwrap(value.As<Napi::Object>())->raw() : nullptr;
+}
+
 /* (namespaceFd, backlog): a listening descriptor, the caller's; -1 is the namespace of this process. */
 static Napi::Value open_listener(const Napi::CallbackInfo &info)
 {
@@ -202,6 +219,29 @@ static Napi::Value end_peer(const Napi::CallbackInfo &info)
 	return info.Env().Undefined();
 }
 
+/* (fd): its two ends, and itself. */
+static Napi::Value ends_of(const Napi::CallbackInfo &info)
+{
+	struct sockaddr_storage peer = {};
+	struct sockaddr_storage local = {};
+	socklen_t length = sizeof peer;
+	int fd = info[0].As<Napi::Number>().Int32Value();
+
+	/* One that was reset already has no peer. */
+	(void)getpeername(fd, reinterpret_cast<struct sockaddr *>(&peer), &length);
+	length = sizeof local;
+	if (getsockname(fd, reinterpret_cast<struct sockaddr *>(&local), &length) < 0) {
+		fail(info.Env(), -errno, "getsockname");
+		return info.Env().Undefined();
+	}
+	Napi::Object result = Napi::Object::New(info.Env());
+
+	result.Set("fd", Napi::Number::New(info.Env(), fd));
+	result.Set("peer", to_object(info.Env(), to_endpoint(peer)));
+	result.Set("local", to_object(info.Env(), to_endpoint(local)));
+	return result;
+}
+
 /* (listenerFd): the next connection, or null when none waits. Errors of the connection itself are skipped, as its manual page says. */
 static Napi::Value accept_next(const Napi::CallbackInfo &info)
 {
@@ -238,13 +278,9 @@ static Napi::Value accept_next(const Napi::CallbackInfo &info)
 /* (namespaceFd, endpoint): a descriptor that is being connected, the caller's. Without a redirect, so nothing is past it. */
 static Napi::Value open_connection(const Napi::CallbackInfo &info)
 {
-	Napi::Object to = info[1].As<Napi::Object>();
-	Napi::Buffer<uint8_t> address = to.Get("address").As<Napi::Buffer<uint8_t>>();
-	struct endpoint peer = {};
+	struct endpoint peer = from_object(info[1].As<Napi::Object>());
 	struct endpoint bound = {};
 
-	memcpy(peer.address, address.Data(), std::min(address.Length(), sizeof peer.address));
-	peer.port = static_cast<uint16_t>(to.Get("port").As<Napi::Number>().Uint32Value());
 	int fd = bind_in(info[0].As<Napi::Number>().Int32Value(), peer, &bound);
 	int error = fd < 0 ? fd : connect_to(fd, peer);
 
@@ -268,22 +304,26 @@ static Napi::Value local_of(const Napi::CallbackInfo &info)
 	return info.Env().Undefined();
 }
 
-/* (bytes): whether they are one plain request. */
+/* (bytes): 'kept' when they are one plain request, 'last' when no other one may follow it, else null. */
 static Napi::Value is_plain_request(const Napi::CallbackInfo &info)
 {
 	Napi::Uint8Array bytes = info[0].As<Napi::Uint8Array>();
 	struct plain_message message;
 
-	return Napi::Boolean::New(info.Env(), read_plain_request(bytes.Data(), bytes.ByteLength(), &message));
+	if (!read_plain_request(bytes.Data(), bytes.ByteLength(), &message))
+		return info.Env().Null();
+	return Napi::String::New(info.Env(), message.closes ? "last" : "kept");
 }
 
-/* (bytes, isToHead): whether they are one plain response. */
+/* (bytes, isToHead): the same of a response. */
 static Napi::Value is_plain_response(const Napi::CallbackInfo &info)
 {
 	Napi::Uint8Array bytes = info[0].As<Napi::Uint8Array>();
 	struct plain_message message;
 
-	return Napi::Boolean::New(info.Env(), read_plain_response(bytes.Data(), bytes.ByteLength(), info[1].ToBoolean(), &message));
+	if (!read_plain_response(bytes.Data(), bytes.ByteLength(), info[1].ToBoolean(), &message))
+		return info.Env().Null();
+	return Napi::String::New(info.Env(), message.closes ? "last" : "kept");
 }
 
 static Napi::Object init(Napi::Env env, Napi::Object exports)
@@ -309,6 +349,7 @@ static Napi::Object init(Napi::Env env, Napi::Object exports)
 	exports.Set("endPeer", Napi::Function::New(env, end_peer));
 	exports.Set("connect", Napi::Function::New(env, open_connection));
 	exports.Set("localOf", Napi::Function::New(env, local_of));
+	exports.Set("endsOf", Napi::Function::New(env, ends_of));
 	exports.Set("accept", Napi::Function::New(env, accept_next));
 	return exports;
 }

@@ -13,6 +13,11 @@ void fail(Napi::Env env, int error, const char *syscall, const std::string &mess
 /* {address, port}, as index.ts has it. */
 Napi::Object to_object(Napi::Env env, const struct endpoint &endpoint);
 
+/* A place as index.ts has it. */
+struct endpoint from_object(const Napi::Object &object);
+/* What a Redirect of addon.cc stands for; null for anything else, and when it is closed. */
+struct redirect *redirect_of(const Napi::Value &value);
+
 /* nat_addon.cc: the class Nat, and what belongs to it. */
 void define_nat(Napi::Env env, Napi::Object exports);
 

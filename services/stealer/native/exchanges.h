@@ -29,6 +29,10 @@ enum : uint32_t {
 	PAIR_REST = 128,
 	/* A part of the request that was passed on is still to come (take_left). */
 	PAIR_UNSENT = 256,
+	/* The request that was passed on last said that no other one follows it. */
+	PAIR_LAST = 512,
+	/* With PAIR_REST: of an answer that says that the connection ends with it. */
+	PAIR_FINAL = 1024,
 };
 
 /* Ports whose connections are joined; those beyond are not. */
@@ -42,11 +46,12 @@ struct told_socket {
 	int32_t count;
 };
 
-/* What came of one read. `told` is 0 when all of it was passed on. */
+/* What came of one read. `told` is 0 when all of it was passed on; `is_final`: and with it the last answer, to be followed by an end. */
 struct passed {
 	uint32_t told;
 	size_t start;
 	int64_t count;
+	bool is_final;
 };
 
 class Exchanges
@@ -60,21 +65,21 @@ class Exchanges
 	/* Requests that were passed on since this was called last. */
 	uint64_t take_count(uint32_t screen);
 
-	/* Both at rest: all is read and written, no request is on its way. False when there is no such screen. */
-	bool join(int client, uint32_t client_id, int origin, uint32_t origin_id, uint32_t screen);
+	/*
+	 * Both at rest: all is read and written, no request is on its way. False when there is no such screen.
+	 *
+	 * @param may_end a last answer is passed on as well, for who ends the connection then
+	 */
+	bool join(int client, uint32_t client_id, int origin, uint32_t origin_id, uint32_t screen, bool may_end = false);
 	bool is_joined(int fd, uint32_t id) const;
+	/* A request of the joined client has been passed on, and is not answered. */
+	bool is_asked(int client) const { return sides_[static_cast<size_t>(client)].asked != 0; }
 	/* PAIR_PARTED and what is on its way; 0 when it is not joined. */
 	uint32_t part(int fd);
 	/* After PAIR_UNSENT, of the client's socket: bytes of its request's body that are still to come. Once. */
 	uint64_t take_left(int client);
 	/* Reads a joined socket. */
 	struct passed pass(int fd, uint8_t *bytes, size_t size);
-	/*
-	 * Passes on what can be, of `ready` from `*next` on, and tells of all others. Ends early, with `*next` where to go on,
-	 * behind one that is told with something in the memory, and before a joined one when others are told: whoever hears of
-	 * those reads them into the same memory. Returns how many are told.
-	 */
-	size_t turn(const struct ready_socket *ready, size_t count, size_t *next, uint8_t *bytes, size_t size, struct told_socket *told);
 
       private:
 	struct one_side {
@@ -82,6 +87,9 @@ class Exchanges
 		uint32_t id = 0;
 		uint32_t screen = 0;
 		bool is_client = false;
+		/* Of clients: no request may follow; and as `join` has it. */
+		bool is_last = false;
+		bool may_end = false;
 		/* Of clients: PAIR_ASKED and PAIR_ASKED_HEAD. */
 		uint32_t asked = 0;
 		/* Of a client, and of one that was: what is to come of the request's body. */
@@ -92,8 +100,15 @@ class Exchanges
 		uint64_t count = 0;
 	};
 
-	struct passed forward(int fd, uint32_t asked, const uint8_t *bytes, size_t count);
-	bool may_pass(const struct one_side &client, const uint8_t *bytes, size_t count, uint32_t *asked, uint64_t *left) const;
+	/* What is on its way, and still to come, when something was passed on. */
+	struct on_its_way {
+		uint32_t asked;
+		uint64_t left;
+		bool is_last;
+	};
+
+	struct passed forward(int fd, uint32_t asked, const uint8_t *bytes, size_t count, bool is_final);
+	bool may_pass(const struct one_side &client, const uint8_t *bytes, size_t count, struct on_its_way *after) const;
 	struct passed pass_request(int fd, uint8_t *bytes, size_t size);
 
 	const Streams &streams_;

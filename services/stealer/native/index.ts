@@ -8,6 +8,8 @@ import { AppError } from '#proto/errors.ts';
 /** An address in IPv6's form, IPv4 as ::ffff:a.b.c.d. */
 export type NativeEndpoint = Readonly<{ address: Buffer; port: number }>;
 
+export type NativeAccepted = Readonly<{ fd: number; peer: NativeEndpoint; local: NativeEndpoint }>;
+
 export interface NativeRedirect {
   setPort(port: number, isStolen: boolean): void;
   /** Connects to where an accepted connection was meant to go, past the redirect. The caller owns the descriptor. */
@@ -34,6 +36,18 @@ export const PAIR_READ = 64;
 export const PAIR_REST = 128;
 /** A part of the body of the request that was passed on is still to come: `takeLeft` says how much. */
 export const PAIR_UNSENT = 256;
+/** The request that was passed on last said that no other one follows it. */
+export const PAIR_LAST = 512;
+/** With PAIR_REST: of an answer that says that the connection ends with it. */
+export const PAIR_FINAL = 1024;
+/** Of a client that nobody knows yet; `start` is its descriptor, for `takeArrival`. */
+export const ARRIVAL_BORN = 2048;
+/** Of a door: `start` is the descriptor of a connection that is for who opened it. */
+export const ARRIVAL_STRANGE = 4096;
+/** Of a door: there was no descriptor for the next connection; `resumeDoor` tries again. */
+export const ARRIVAL_SHORTAGE = 8192;
+/** Ids of who adds sockets are below it. */
+export const FIRST_ARRIVAL_ID = 2 ** 31;
 /** Beside the number of those that are told: others are ready, and wait until these have been dealt with. */
 export const TOLD_MORE = 1 << 16;
 /** Sockets that are told of at once. */
@@ -49,6 +63,32 @@ export const WORDS_PER_SOCKET = 4;
  * is told.
  */
 export interface NativeSockets {
+  /**
+   * Connections to the listener are accepted from here on. To the ports of `setDoorPort` they are dialled on and their plain requests passed on
+   * without that anybody is told; all others are told by ARRIVAL_STRANGE.
+   *
+   * @param redirect that our own connections have to go past; null where a mark does it
+   * @param isTranslated where a connection was meant to go is said by `originalDestination`
+   * @param to they go there instead
+   * @returns an id, or -errno
+   */
+  openDoor(
+    listenerFd: number,
+    namespaceFd: number,
+    redirect: NativeRedirect | null,
+    isTranslated: boolean,
+    to: NativeEndpoint | null,
+  ): number;
+  /** @param screen -1: none, they are told */
+  setDoorPort(door: number, port: number, screen: number): void;
+  resumeDoor(door: number): void;
+  /** @returns the clients of connections that have to be taken over by `takeArrival` right now */
+  closeDoor(door: number): readonly number[];
+  takeArrival(clientFd: number): NativeArrival | null;
+  /** Connections of a screen that nobody has taken over. */
+  arrivalsOf(screen: number): number;
+  /** To be called from time to time; as `onTold`. */
+  sweep(): number;
   /** Whether the event loop waits for the sockets, and lives as long as it does. Not at first. */
   watch(isOn: boolean): void;
   add(fd: number, id: number): number;
@@ -87,6 +127,24 @@ export interface NativeSockets {
   isTorn(fd: number): boolean;
   close(fd: number, isReset: boolean): void;
 }
+
+/** A connection that was accepted, and its own to the target. */
+export type NativeArrival = Readonly<{
+  clientFd: number;
+  clientId: number;
+  originFd: number;
+  originId: number;
+  door: number;
+  peer: NativeEndpoint;
+  local: NativeEndpoint;
+  /** Where the one to the target comes from. */
+  bound: NativeEndpoint;
+  isDialling: boolean;
+  /** What the client is ready for and has not been read, as a sum. */
+  clientMask: number;
+  /** A request of it has been passed on. */
+  wasAsked: boolean;
+}>;
 
 /** Tables of nf_tables that are bound to this process, where the kernel can do that, or are not; or a chain of ip_tables. */
 export type NatKind = 'owned' | 'guarded' | 'legacy';
@@ -137,8 +195,8 @@ export interface StealerAddon {
     ciphers: string,
   ) => NativeTlsContext;
   /** What sockets that are joined pass on: for the test that holds it against the readers of services/runtime/http. */
-  isPlainRequest(bytes: Uint8Array): boolean;
-  isPlainResponse(bytes: Uint8Array, isToHead: boolean): boolean;
+  isPlainRequest(bytes: Uint8Array): 'kept' | 'last' | null;
+  isPlainResponse(bytes: Uint8Array, isToHead: boolean): 'kept' | 'last' | null;
   /** What a socket has to be read, up to the length of `bytes`, and keeps: as `NativeSockets.read`. */
   peek(fd: number, bytes: Uint8Array): number;
   /** The socket is readable with so many bytes, or at its peer's end. 0 or -errno. */
@@ -173,7 +231,9 @@ export interface StealerAddon {
   peerOf(fd: number): Readonly<{ pid: number; uid: number; pidFd: number }>;
   /** Kills the process of a pidfd, also one that is stopped. */
   endPeer(pidFd: number): void;
-  accept(listenerFd: number): Readonly<{ fd: number; peer: NativeEndpoint; local: NativeEndpoint }> | null;
+  accept(listenerFd: number): NativeAccepted | null;
+  /** The same of one that was accepted. */
+  endsOf(fd: number): NativeAccepted;
 }
 
 let loaded: StealerAddon | null = null;

@@ -59,6 +59,15 @@ static bool is_mapped(const struct endpoint &endpoint)
 	return memcmp(endpoint.address, mapped_prefix, sizeof mapped_prefix) == 0;
 }
 
+bool is_loopback(const struct endpoint &endpoint)
+{
+	static const uint8_t loopback[16] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1};
+
+	if (is_mapped(endpoint))
+		return endpoint.address[sizeof mapped_prefix] == IN_LOOPBACKNET;
+	return memcmp(endpoint.address, loopback, sizeof loopback) == 0;
+}
+
 static socklen_t to_sockaddr(const struct endpoint &from, struct sockaddr_storage *to)
 {
 	memset(to, 0, sizeof *to);

@@ -52,6 +52,7 @@ struct facts {
 	uint64_t content_length;
 	bool has_length;
 	bool is_chunked;
+	bool closes;
 	int hosts;
 };
 
@@ -100,13 +101,18 @@ bool read_coding(const uint8_t *bytes, size_t start, size_t end, struct facts *f
 	return true;
 }
 
-bool is_keep_alive(const uint8_t *bytes, size_t start, size_t end)
+/* Keep-alive or close, alone. */
+bool read_connection(const uint8_t *bytes, size_t start, size_t end, struct facts *facts)
 {
 	while (start < end && (bytes[start] == ' ' || bytes[start] == '\t'))
 		start++;
 	while (end > start && (bytes[end - 1] == ' ' || bytes[end - 1] == '\t'))
 		end--;
-	return is_text(bytes + start, end - start, "keep-alive");
+	if (is_text(bytes + start, end - start, "close"))
+		facts->closes = true;
+	else if (!is_text(bytes + start, end - start, "keep-alive"))
+		return false;
+	return true;
 }
 
 /* False for a field that somebody has to think about. The value is from the colon to the line's end. */
@@ -124,7 +130,7 @@ bool is_plain_field(const uint8_t *bytes, size_t name, size_t colon, size_t end,
 	case 7:
 		return !is_request || !is_text(at, size, "upgrade");
 	case 10:
-		return !is_text(at, size, "connection") || is_keep_alive(bytes, colon + 1, end);
+		return !is_text(at, size, "connection") || read_connection(bytes, colon + 1, end, facts);
 	case 14:
 		if (is_text(at, size, "content-length"))
 			return read_length(bytes, colon + 1, end, facts);
@@ -233,6 +239,7 @@ bool read_plain_beginning(const uint8_t *bytes, size_t size, struct plain_messag
 		return false;
 	message->head_end = facts.head_end;
 	message->is_head = method_end == 4 && memcmp(bytes, "HEAD", 4) == 0;
+	message->closes = facts.closes;
 	message->left = 0;
 	if (facts.hosts > 1)
 		return false;
@@ -265,6 +272,7 @@ bool read_plain_response(const uint8_t *bytes, size_t size, bool is_to_head, str
 		return false;
 	message->head_end = facts.head_end;
 	message->is_head = is_to_head;
+	message->closes = facts.closes;
 	message->left = 0;
 	if (facts.is_chunked && facts.has_length)
 		return false;

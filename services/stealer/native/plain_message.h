@@ -20,13 +20,15 @@ struct plain_message {
 	bool is_head;
 	/* Bytes of the body that are still to come. */
 	uint64_t left;
+	/* It says that its connection ends with it. */
+	bool closes;
 };
 
-/* A request that says nothing of its connection but keep-alive, and asks for no other protocol. */
+/* A request that says nothing of its connection but keep-alive or close, and asks for no other protocol. */
 bool read_plain_request(const uint8_t *bytes, size_t size, struct plain_message *message);
 /* Such a request, or the beginning of one with a length: the head, and as much of the body as there is. */
 bool read_plain_beginning(const uint8_t *bytes, size_t size, struct plain_message *message);
-/* The answer proper to a request, behind which the connection goes on. */
+/* The answer proper to a request, behind which the connection goes on, or ends if it `closes`. */
 bool read_plain_response(const uint8_t *bytes, size_t size, bool is_to_head, struct plain_message *message);
 
 #endif

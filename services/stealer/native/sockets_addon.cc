@@ -1,77 +1,13 @@
 /* The class Sockets: one epoll descriptor on the event loop, and the memory that all of its sockets are read into. */
-#include "addon.h"
-#include "exchanges.h"
-#include "sockets.h"
+#include "sockets_addon.h"
 #include "tls_addon.h"
-#include "uv_poll.h"
 
 #include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 
-namespace
-{
-
-/* Owned by the loop from uv_poll_init to the end of uv_close: the JavaScript object may be collected before. */
-struct Handle {
-	struct uv_poll_s *poll;
-	class Sockets *owner;
-};
-
-class Sockets : public Napi::ObjectWrap<Sockets> {
-public:
-	explicit Sockets(const Napi::CallbackInfo &info);
-	~Sockets() override { release(); }
-	Napi::Value watch(const Napi::CallbackInfo &info);
-	Napi::Value add(const Napi::CallbackInfo &info);
-	Napi::Value secure(const Napi::CallbackInfo &info);
-	Napi::Value handshake(const Napi::CallbackInfo &info);
-	Napi::Value has_end(const Napi::CallbackInfo &info);
-	Napi::Value agreed(const Napi::CallbackInfo &info);
-	Napi::Value more(const Napi::CallbackInfo &info);
-	Napi::Value set_screen(const Napi::CallbackInfo &info);
-	Napi::Value take_count(const Napi::CallbackInfo &info);
-	Napi::Value join(const Napi::CallbackInfo &info);
-	Napi::Value part(const Napi::CallbackInfo &info);
-	Napi::Value take_left(const Napi::CallbackInfo &info);
-	Napi::Value read(const Napi::CallbackInfo &info);
-	Napi::Value write_read(const Napi::CallbackInfo &info);
-	Napi::Value write(const Napi::CallbackInfo &info);
-	Napi::Value end(const Napi::CallbackInfo &info);
-	Napi::Value is_torn(const Napi::CallbackInfo &info);
-	Napi::Value close(const Napi::CallbackInfo &info);
-
-private:
-	static int to_int(const Napi::Value &value) { return value.As<Napi::Number>().Int32Value(); }
-	static size_t to_size(const Napi::Value &value) { return value.As<Napi::Number>().Uint32Value(); }
-	static Napi::Value to_value(const Napi::CallbackInfo &info, int64_t number)
-	{
-		return Napi::Number::New(info.Env(), static_cast<double>(number));
-	}
-
-	static void on_ready(uv_poll_s *poll, int status, int events);
-	static void on_closed(uv_handle_s *poll);
-	static void on_environment_end(void *self) { static_cast<Sockets *>(self)->release(); }
-	/* How many lie in `told`, and TOLD_MORE when others are left. */
-	uint32_t turn();
-	void release();
-
-	int epoll_fd_ = -1;
-	Handle *handle_ = nullptr;
-	Napi::FunctionReference callback_;
-	/* Held, so that their memory stays. */
-	Napi::ObjectReference bytes_object_;
-	Napi::ObjectReference told_object_;
-	uint8_t *bytes_ = nullptr;
-	size_t size_ = 0;
-	struct told_socket *told_ = nullptr;
-	struct ready_socket ready_[SOCKETS_PER_WAIT] = {};
-	size_t ready_count_ = 0;
-	size_t next_ = 0;
-	Streams streams_;
-	Exchanges exchanges_{streams_};
-};
-
+/* A connection is accepted, dialled on, asked and answered. */
+constexpr int ROUNDS_OF_NEWS = 3;
 /* As index.ts has it. */
 constexpr uint32_t TOLD_MORE = 1U << 16;
 
@@ -97,6 +33,7 @@ Sockets::Sockets(const Napi::CallbackInfo &info) : Napi::ObjectWrap<Sockets>(inf
 	}
 	if (napi_get_uv_event_loop(info.Env(), reinterpret_cast<::uv_loop_s **>(&loop)) != napi_ok)
 		return;
+	arrivals_ = std::make_unique<Arrivals>(epoll_fd_, streams_, exchanges_);
 	poll = static_cast<uv_poll_s *>(calloc(1, uv_handle_size(UV_POLL_TYPE)));
 	error = uv_poll_init(loop, poll, epoll_fd_);
 	if (error < 0) {
@@ -125,6 +62,7 @@ void Sockets::release()
 	uv_close(as_handle(handle_->poll), on_closed);
 	handle_ = nullptr;
 	callback_.Reset();
+	arrivals_.reset();
 	/* Allowed right after uv_close (libuv, "uv_poll_t"). */
 	socket_close(epoll_fd_, false);
 }
@@ -139,21 +77,26 @@ void Sockets::on_closed(uv_handle_s *poll)
 void Sockets::on_ready(uv_poll_s *poll, int, int)
 {
 	Sockets *self = static_cast<Handle *>(uv_handle_get_data(as_handle(poll)))->owner;
-	uint32_t count;
+	uint32_t count = 0;
 	int ready;
 
 	if (self == nullptr)
 		return;
-	ready = sockets_ready(self->epoll_fd_, self->ready_);
-	self->ready_count_ = ready > 0 ? static_cast<size_t>(ready) : 0;
-	self->next_ = 0;
-	for (size_t at = 0; at < self->ready_count_; at++) {
-		TlsStream *stream = self->streams_.tls_of(self->ready_[at].fd);
+	/* Of what was just accepted more is known by now. */
+	for (int round = 0; round < ROUNDS_OF_NEWS; round++) {
+		ready = sockets_ready(self->epoll_fd_, self->ready_);
+		self->ready_count_ = ready > 0 ? static_cast<size_t>(ready) : 0;
+		self->next_ = 0;
+		for (size_t at = 0; at < self->ready_count_; at++) {
+			TlsStream *stream = self->streams_.tls_of(self->ready_[at].fd);
 
-		if (stream != nullptr)
-			stream->on_ready(self->ready_[at].mask);
+			if (stream != nullptr)
+				stream->on_ready(self->ready_[at].mask);
+		}
+		count = self->turn();
+		if (count > 0 || !self->arrivals_->take_news())
+			break;
 	}
-	count = self->turn();
 	if (count == 0)
 		return;
 	Napi::Env env = self->Env();
@@ -213,7 +156,7 @@ Napi::Value Sockets::agreed(const Napi::CallbackInfo &info)
 
 uint32_t Sockets::turn()
 {
-	size_t count = exchanges_.turn(ready_, ready_count_, &next_, bytes_, size_, told_);
+	size_t count = arrivals_->turn(ready_, ready_count_, &next_, bytes_, size_, told_, SOCKETS_PER_WAIT);
 
 	return static_cast<uint32_t>(count) | (count > 0 && next_ < ready_count_ ? TOLD_MORE : 0);
 }
@@ -318,7 +261,7 @@ Napi::Value Sockets::close(const Napi::CallbackInfo &info)
 }
 
 /* (fd, bytes: Uint8Array): how many bytes lie in `bytes`, and still in the socket, or -errno. */
-Napi::Value peek(const Napi::CallbackInfo &info)
+static Napi::Value peek(const Napi::CallbackInfo &info)
 {
 	Napi::Uint8Array bytes = info[1].As<Napi::Uint8Array>();
 	int64_t count = socket_peek(info[0].As<Napi::Number>().Int32Value(), bytes.Data(), bytes.ByteLength());
@@ -327,14 +270,12 @@ Napi::Value peek(const Napi::CallbackInfo &info)
 }
 
 /* (fd, bytes): 0 or -errno. */
-Napi::Value wake_at(const Napi::CallbackInfo &info)
+static Napi::Value wake_at(const Napi::CallbackInfo &info)
 {
 	int fd = info[0].As<Napi::Number>().Int32Value();
 
 	return Napi::Number::New(info.Env(), socket_wake_at(fd, info[1].As<Napi::Number>().Int32Value()));
 }
-
-} // namespace
 
 void define_looks(Napi::Env env, Napi::Object exports)
 {
@@ -358,6 +299,13 @@ Napi::Function define_sockets(Napi::Env env)
 	                                    Sockets::InstanceMethod<&Sockets::join>("join"),
 	                                    Sockets::InstanceMethod<&Sockets::part>("part"),
 	                                    Sockets::InstanceMethod<&Sockets::take_left>("takeLeft"),
+	                                    Sockets::InstanceMethod<&Sockets::open_door>("openDoor"),
+	                                    Sockets::InstanceMethod<&Sockets::set_door_port>("setDoorPort"),
+	                                    Sockets::InstanceMethod<&Sockets::resume_door>("resumeDoor"),
+	                                    Sockets::InstanceMethod<&Sockets::close_door>("closeDoor"),
+	                                    Sockets::InstanceMethod<&Sockets::take_arrival>("takeArrival"),
+	                                    Sockets::InstanceMethod<&Sockets::arrivals_of>("arrivalsOf"),
+	                                    Sockets::InstanceMethod<&Sockets::sweep>("sweep"),
 	                                    Sockets::InstanceMethod<&Sockets::read>("read"),
 	                                    Sockets::InstanceMethod<&Sockets::write_read>("writeRead"),
 	                                    Sockets::InstanceMethod<&Sockets::write>("write"),

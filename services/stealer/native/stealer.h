@@ -21,6 +21,7 @@ struct endpoint {
 };
 
 struct endpoint to_endpoint(const struct sockaddr_storage &from);
+bool is_loopback(const struct endpoint &endpoint);
 
 /* A non-blocking listener for both families on a free port; for IPv4 alone where the kernel has no IPv6. */
 int listen_in(int namespace_fd, int backlog);

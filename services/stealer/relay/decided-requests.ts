@@ -51,6 +51,11 @@ export class DecidedRequests {
     this.#reader.beginWithin(left);
   }
 
+  /** What another sent on was the last request. */
+  endBehind(): void {
+    this.#reader.endBehind();
+  }
+
   push(bytes: Buffer): void {
     this.#reader.push(bytes);
   }

@@ -30,6 +30,8 @@ export interface Endpoint {
    * @returns false when they cannot be joined, or not now
    */
   join?(origin: Endpoint, screen: number, events: JoinEvents): boolean;
+  /** It has done so since before it was here. @returns false when that cannot be */
+  isJoined?(origin: Endpoint, events: JoinEvents): boolean;
   /** Ends that; onParted is called if it was so. */
   part?(): void;
   /** Of a session's: what is written from here on is one request. */
@@ -48,10 +50,15 @@ export interface JoinEvents {
    *
    * @param asked the method of a request that was passed on and whose answer is due
    * @param left bytes of its body that are still to come from the client
+   * @param isLast no request may follow those that were passed on
    */
-  onParted(asked: 'GET' | 'HEAD' | undefined, left: number): void;
-  /** Right after it: the end of a message that belongs to the other end, and that its kernel did not take. */
-  onRest(isFromClient: boolean, bytes: Buffer): void;
+  onParted(asked: 'GET' | 'HEAD' | undefined, left: number, isLast: boolean): void;
+  /**
+   * Right after it: the end of a message that belongs to the other end, and that its kernel did not take.
+   *
+   * @param isFinal of an answer with which the connection ends
+   */
+  onRest(isFromClient: boolean, bytes: Buffer, isFinal: boolean): void;
 }
 
 export interface EndpointEvents {

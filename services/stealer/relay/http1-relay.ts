@@ -3,8 +3,7 @@
 //
 // Requests to the target may be pipelined; a request that goes elsewhere than its forerunner waits until nothing is in flight,
 // so that answers come in order. What is no HTTP, or not so that everybody reads it the same, makes the rest of the connection
-// a tunnel to the target: nothing is ever answered in the target's stead, but a 502 when a session dies with a request of its
-// own.
+// a tunnel to the target: nothing is ever answered in the target's stead, but a 502 when a session dies with its request.
 
 import type { RequestPiece } from '#runtime/http/request-reader.ts';
 import type { ResponsePiece } from '#runtime/http/response-reader.ts';
@@ -60,6 +59,9 @@ export class Http1Relay implements JoinEvents {
       onClosed: (error) => this.#close(error !== undefined),
     });
     this.#origin = this.#openSide(options.connectOrigin());
+    if (options.arrived === undefined) return;
+    this.#hasSeenHead = options.arrived.wasAsked;
+    this.#isJoined = this.#client.isJoined?.(this.#origin.endpoint, this) === true;
   }
 
   /** The session of a taker has ended: its requests in flight are answered with 502, or cut if their answer had begun. */
@@ -146,18 +148,21 @@ export class Http1Relay implements JoinEvents {
     this.#isJoined = this.#client.join?.(this.#origin.endpoint, this.#options.screen, this) === true;
   }
 
-  onParted(method: 'GET' | 'HEAD' | undefined, left: number): void {
+  onParted(method: 'GET' | 'HEAD' | undefined, left: number, isLast: boolean): void {
     this.#isJoined = false;
+    if (isLast) this.#requests.endBehind();
     if (method === undefined) return;
+    this.#hasSeenHead = true;
     this.#asked.push(newAsked(method, this.#origin, left === 0));
     if (left === 0) return;
     this.#sending = this.#asked[0];
     this.#requests.beginWithin(left);
   }
 
-  onRest(isFromClient: boolean, bytes: Buffer): void {
+  onRest(isFromClient: boolean, bytes: Buffer, isFinal: boolean): void {
     if (isFromClient) this.#send(this.#origin, bytes);
     else this.#answer(this.#origin, bytes);
+    if (isFinal) this.#finish();
     this.#pump();
   }
 
@@ -198,8 +203,8 @@ export class Http1Relay implements JoinEvents {
     this.#isClosed = true;
     this.#requests.close();
     this.#deadline.stop();
-    const { isOver, endpoint } = this.#origin;
-    this.#options.onHttp2({ fromClient, fromOrigin, origin: isOver ? undefined : endpoint });
+    const origin = this.#origin.isOver ? undefined : this.#origin.endpoint;
+    this.#options.onHttp2({ fromClient, fromOrigin, origin });
     return true;
   }
 
@@ -253,14 +258,12 @@ export class Http1Relay implements JoinEvents {
   #onSideData(side: Side, bytes: Buffer): void {
     this.#client.part?.();
     if (this.#isClosed || side.isOver) return;
-    if (this.#tunnel === side) {
-      this.#answer(side, bytes);
-      return;
-    }
-    if (!this.#hasSeenHead && isHttp2Answer(bytes)) {
-      this.#handOver(this.#requests.rest(), bytes);
-      return;
-    }
+    if (this.#tunnel === side) this.#answer(side, bytes);
+    else if (!this.#hasSeenHead && isHttp2Answer(bytes)) this.#handOver(this.#requests.rest(), bytes);
+    else this.#onAnswerData(side, bytes);
+  }
+
+  #onAnswerData(side: Side, bytes: Buffer): void {
     side.reader.push(bytes);
     for (let piece = side.reader.next(); piece !== undefined; piece = side.reader.next()) {
       this.#onPiece(side, piece);
@@ -273,9 +276,8 @@ export class Http1Relay implements JoinEvents {
     this.#answer(side, piece.bytes);
     const asked = this.#asked[0];
     asked?.kept?.answered();
-    if (piece.kind === 'opaque') {
-      this.#becomeTunnel(side);
-    } else if (piece.kind === 'head' && piece.leavesHttp) {
+    if (piece.kind === 'opaque') this.#becomeTunnel(side);
+    else if (piece.kind === 'head' && piece.leavesHttp) {
       this.#asked.shift();
       this.#becomeTunnel(side);
     } else if (asked !== undefined && !(piece.kind === 'head' && piece.isInterim)) {
@@ -362,10 +364,8 @@ export class Http1Relay implements JoinEvents {
     asked.isGivenUp = true;
     this.#answer(asked.side, badGateway(asked.method, !asked.isSent, asked.side.endpoint.whyOver));
     if (!asked.isSent) this.#finish();
-    else {
-      this.#releaseOrigin();
-      this.#pump();
-    }
+    else this.#releaseOrigin();
+    this.#pump();
   }
 
   #releaseOrigin(): void {

@@ -3,16 +3,10 @@
 
 import { ERRNO } from '#proto/errno.ts';
 import type { AppError } from '#proto/errors.ts';
-import type { NativeAgreed } from '../native/index.ts';
+import { type NativeAgreed, type NativeArrival, SOCKET_ENDS, SOCKET_READABLE } from '../native/index.ts';
 import type { Endpoint, EndpointEvents, JoinEvents } from './endpoint.ts';
-import {
-  type Membership,
-  type PoolMember,
-  type Secure,
-  type SocketPool,
-  socketError,
-  socketPool,
-} from './socket-pool.ts';
+import type { Adopted, Membership, PoolMember, Secure } from './pool-member.ts';
+import { type SocketPool, socketError, socketPool } from './socket-pool.ts';
 
 /** How long a socket whose own direction has ended may wait for its peer's end, in ms. Like the kernel's tcp_fin_timeout. */
 export const HALF_CLOSED_MS = 60_000;
@@ -21,6 +15,8 @@ const JOINED_BYTES = 16 * 1024;
 
 export type PoolEndpointOptions = Readonly<{
   pool?: SocketPool;
+  /** The descriptor is of the pool already. */
+  adopted?: Adopted;
   /** The socket is being connected, or in its handshake, which may take so long, in ms. */
   dialMs?: number;
   /** It is connected, or never will be. Called once. */
@@ -58,20 +54,20 @@ export class PoolEndpoint implements Endpoint, PoolMember {
 
   /** @param from a descriptor, the endpoint's from here on; an error when there is none: it is told as the connection's */
   constructor(from: number | AppError, options: PoolEndpointOptions = {}) {
-    const { pool = socketPool(), dialMs, onDialled, secure, onAgreed } = options;
+    const { pool = socketPool(), adopted, dialMs, onDialled, secure, onAgreed } = options;
     this.#pool = pool;
     this.#onDialled = onDialled;
     this.#onAgreed = onAgreed;
     this.#isDialling = dialMs !== undefined;
     if (typeof from !== 'number') this.#failure = from;
-    else this.#join(from, secure);
+    else this.#join(from, secure, adopted);
     if (this.#failure !== undefined) this.#failSoon(this.#failure);
     else if (dialMs !== undefined) this.#startTimer(dialMs, () => this.#fail(socketError('connect', -ERRNO.ETIMEDOUT)));
   }
 
-  #join(fd: number, secure: Secure | undefined): void {
+  #join(fd: number, secure: Secure | undefined, adopted: Adopted | undefined): void {
     try {
-      this.#membership = this.#pool.add(fd, this, secure);
+      this.#membership = this.#pool.add(fd, this, secure, adopted);
     } catch (thrown) {
       this.#failure = thrown as AppError;
     }
@@ -134,6 +130,13 @@ export class PoolEndpoint implements Endpoint, PoolMember {
     const client = this.#restingMembership();
     const other = origin.#restingMembership();
     return client !== undefined && other !== undefined && this.#pool.join(client, other, screen, events);
+  }
+
+  isJoined(origin: Endpoint, events: JoinEvents): boolean {
+    const other = origin instanceof PoolEndpoint ? origin.#membership : undefined;
+    if (this.#membership === undefined || other === undefined) return false;
+    this.#pool.areJoined(this.#membership, other, events);
+    return true;
   }
 
   part(): void {
@@ -307,4 +310,19 @@ export class PoolEndpoint implements Endpoint, PoolMember {
     clearTimeout(this.#timer);
     this.#timer = undefined;
   }
+}
+
+/** @param onDialled as of PoolEndpointOptions; not called for one that is connected */
+export function adoptArrival(
+  arrival: NativeArrival,
+  { pool = socketPool(), dialMs, onDialled }: Readonly<{ pool?: SocketPool; dialMs: number; onDialled: () => void }>,
+): Readonly<{ client: PoolEndpoint; origin: PoolEndpoint }> {
+  const { clientMask, isDialling } = arrival;
+  const [isReadable, hasEnd] = [(clientMask & SOCKET_READABLE) !== 0, (clientMask & SOCKET_ENDS) !== 0];
+  const adopted = { id: arrival.originId, isReadable: false, hasEnd: false };
+  const dial = isDialling ? { dialMs, onDialled } : {};
+  return {
+    client: new PoolEndpoint(arrival.clientFd, { pool, adopted: { id: arrival.clientId, isReadable, hasEnd } }),
+    origin: new PoolEndpoint(arrival.originFd, { pool, adopted, ...dial }),
+  };
 }

@@ -63,6 +63,8 @@ export class Side {
     this.idle.stop();
     if (isFailure) this.endpoint.destroy();
     else this.endpoint.end(isTorn);
+    // Its own end is behind what it still says.
+    if (!isFailure) this.endpoint.resume();
   }
 }
 
@@ -96,4 +98,6 @@ export type Http1RelayOptions = Readonly<{
   /** The client speaks HTTP/2: both ends are handed over, with what was read. */
   onHttp2: (handed: HandedOver) => void;
   onClosed: () => void;
+  /** Both ends have been joined before they came here. */
+  arrived?: Readonly<{ wasAsked: boolean }> | undefined;
 }>;

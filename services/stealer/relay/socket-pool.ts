@@ -6,11 +6,12 @@
 import { ERRNO, errnoName } from '#proto/errno.ts';
 import { AppError } from '#proto/errors.ts';
 import {
-  type NativeAgreed,
+  FIRST_ARRIVAL_ID,
   type NativeSockets,
-  type NativeTlsContext,
   PAIR_ASKED,
   PAIR_ASKED_HEAD,
+  PAIR_FINAL,
+  PAIR_LAST,
   PAIR_PARTED,
   PAIR_READ,
   PAIR_REST,
@@ -23,7 +24,9 @@ import {
   TOLD_MORE,
   WORDS_PER_SOCKET,
 } from '../native/index.ts';
+import { type Door, type DoorOptions, Doors } from './doors.ts';
 import type { JoinEvents } from './endpoint.ts';
+import type { Adopted, Membership, PoolMember, Secure } from './pool-member.ts';
 
 /** Bytes of one read. */
 const READ_BYTES = 256 * 1024;
@@ -33,52 +36,6 @@ const SMALL_READ_BYTES = 16 * 1024;
 export const MANY_WAITING_BYTES = 64 * 1024 * 1024;
 /** Reads of one socket before it is another's turn. */
 const READS_PER_TURN = 4;
-
-/** A socket as the pool sees it. */
-export interface PoolMember {
-  /** The peer takes bytes, after it did not, or for the first time. */
-  onWritable(): void;
-  /** Bytes that lie in the pool's memory until the call returns. */
-  onRead(bytes: Buffer): void;
-  /** The peer's end, or the socket's failure: nothing is read any more. */
-  onReadEnd(error: AppError | undefined, isTorn: boolean): void;
-  /** Whether bytes are wanted now. */
-  readonly isReading: boolean;
-  /** Gives the kernel what was written meanwhile. */
-  flush(): void;
-  /** Of one in TLS: the handshake has ended. An error is told as the connection's as well, by `onReadEnd`. */
-  onAgreed?(agreed: NativeAgreed, error: AppError | undefined): void;
-}
-
-/** TLS over a socket of which nothing has been read or written. */
-export type Secure = Readonly<{
-  context: NativeTlsContext;
-  /** Empty: none is named. */
-  serverName: string;
-  /** What we offer as a client; as a server the only one that its client may agree to. */
-  protocols: readonly string[];
-}>;
-
-/** What the pool knows of one socket. */
-export type Membership = {
-  /** -1 once it is closed: the number is soon another's. */
-  fd: number;
-  readonly id: number;
-  readonly member: PoolMember;
-  /** Something may be there to be read. */
-  isReadable: boolean;
-  /** Not to be taken for read out before the end has been read. */
-  hasEnd: boolean;
-  isWaitingForTurn: boolean;
-  isFlushDue: boolean;
-  isClosed: boolean;
-  joined: Joined | undefined;
-  /** In TLS: an end may have been read with what preceded it, and the kernel does not tell of it again. */
-  readonly isSecure: boolean;
-  isInHandshake: boolean;
-};
-
-type Joined = Readonly<{ client: Membership; origin: Membership; events: JoinEvents }>;
 
 function askedOf(mask: number): 'GET' | 'HEAD' | undefined {
   if ((mask & PAIR_ASKED) === 0) return undefined;
@@ -93,6 +50,7 @@ export class SocketPool {
   readonly #memory = Buffer.from(new ArrayBuffer(READ_BYTES));
   readonly #told = new Uint32Array(SOCKETS_PER_WAIT * WORDS_PER_SOCKET);
   readonly #members = new Map<number, Membership>();
+  readonly #doors: Doors;
   readonly #isMemoryWiped: boolean;
   #lastId = 0;
   readonly #freeScreens: number[] = [];
@@ -110,22 +68,44 @@ export class SocketPool {
   constructor({ isMemoryWiped = false } = {}) {
     this.#isMemoryWiped = isMemoryWiped;
     this.#native = new (stealerAddon().Sockets)(this.#memory, this.#told, (count) => this.#onTold(count));
+    this.#doors = new Doors(this.#native, (count) => this.#onTold(count));
   }
 
   get size(): number {
     return this.#members.size;
   }
 
-  /** @param fd the pool's from here on. @throws AppError CONNECTION_FAILED, and has closed it */
-  add(fd: number, member: PoolMember, secure?: Secure): Membership {
-    do this.#lastId = (this.#lastId + 1) >>> 0;
+  /** @throws AppError CONNECTION_FAILED */
+  openDoor(options: DoorOptions): Door {
+    const door = this.#doors.open(options, () => this.#rewatch());
+    this.#rewatch();
+    return door;
+  }
+
+  /** Connections of a screen that came in at a door and that nobody has taken over. */
+  arrivalsOf(screen: number): number {
+    return this.#native.arrivalsOf(screen);
+  }
+
+  /** The event loop lives as long as a member does, or a door. */
+  #rewatch(): void {
+    this.#native.watch(this.#members.size + this.#doors.size > 0);
+  }
+
+  #newId(): number {
+    do this.#lastId = (this.#lastId + 1) % FIRST_ARRIVAL_ID;
     while (this.#members.has(this.#lastId));
+    return this.#lastId;
+  }
+
+  /** @param fd the pool's from here on. @throws AppError CONNECTION_FAILED, and has closed it */
+  add(fd: number, member: PoolMember, secure?: Secure, adopted?: Adopted): Membership {
     const membership: Membership = {
       fd,
-      id: this.#lastId,
+      id: adopted?.id ?? this.#newId(),
       member,
-      isReadable: false,
-      hasEnd: false,
+      isReadable: adopted?.isReadable ?? false,
+      hasEnd: adopted?.hasEnd ?? false,
       isWaitingForTurn: false,
       isFlushDue: false,
       isClosed: false,
@@ -133,7 +113,7 @@ export class SocketPool {
       isSecure: secure !== undefined,
       isInHandshake: secure !== undefined,
     };
-    const error = this.#native.add(fd, membership.id);
+    const error = adopted === undefined ? this.#native.add(fd, membership.id) : 0;
     if (error < 0) {
       this.#native.close(fd, false);
       throw socketError('a connection cannot be watched', error);
@@ -142,9 +122,8 @@ export class SocketPool {
       const protocols = secure.protocols.map((name) => String.fromCharCode(name.length) + name).join('');
       this.#native.secure(fd, secure.context, secure.serverName, protocols);
     }
-    // The event loop lives as long as a member does.
-    if (this.#members.size === 0) this.#native.watch(true);
     this.#members.set(membership.id, membership);
+    if (this.#members.size === 1) this.#rewatch();
     return membership;
   }
 
@@ -155,7 +134,7 @@ export class SocketPool {
     this.#members.delete(membership.id);
     this.#native.close(membership.fd, isReset);
     membership.fd = -1;
-    if (this.#members.size === 0) this.#native.watch(false);
+    if (this.#members.size === 0) this.#rewatch();
   }
 
   /** @returns how many of the bytes the kernel took, or -errno */
@@ -198,9 +177,14 @@ export class SocketPool {
   /** Both are read out, and all has been written. */
   join(client: Membership, origin: Membership, screen: number, events: JoinEvents): boolean {
     if (!this.#native.join(client.fd, client.id, origin.fd, origin.id, screen)) return false;
+    this.areJoined(client, origin, events);
+    return true;
+  }
+
+  /** They have been since before they were members. */
+  areJoined(client: Membership, origin: Membership, events: JoinEvents): void {
     client.joined = { client, origin, events };
     origin.joined = client.joined;
-    return true;
   }
 
   part(membership: Membership): void {
@@ -211,7 +195,8 @@ export class SocketPool {
     if (joined === undefined) return;
     joined.client.joined = undefined;
     joined.origin.joined = undefined;
-    joined.events.onParted(askedOf(mask), (mask & PAIR_UNSENT) === 0 ? 0 : this.#native.takeLeft(joined.client.fd));
+    const left = (mask & PAIR_UNSENT) === 0 ? 0 : this.#native.takeLeft(joined.client.fd);
+    joined.events.onParted(askedOf(mask), left, (mask & PAIR_LAST) !== 0);
   }
 
   /** The member's `flush` is called when this turn is over. */
@@ -239,8 +224,10 @@ export class SocketPool {
     this.#isBusy = true;
     for (let count = first; count > 0; ) {
       for (let at = 0; at < (count & ~TOLD_MORE) * WORDS_PER_SOCKET; at += WORDS_PER_SOCKET) {
-        const membership = this.#members.get(told[at] as number);
-        const [mask, start, length] = [told[at + 1], told[at + 2], told[at + 3]] as [number, number, number];
+        const [id, mask] = [told[at], told[at + 1]] as [number, number];
+        const [start, length] = [told[at + 2], told[at + 3]] as [number, number];
+        if (this.#doors.onTold(id, mask, start)) continue;
+        const membership = this.#members.get(id);
         if (membership !== undefined) this.#onMask(membership, mask, start, length | 0);
       }
       count = (count & TOLD_MORE) === 0 ? 0 : this.#native.more();
@@ -280,9 +267,13 @@ export class SocketPool {
     if ((mask & PAIR_PARTED) !== 0) this.#onParted(membership, mask);
     // Told before it was joined.
     else if (joined !== undefined) this.part(membership);
+    if ((mask & SOCKET_ENDS) !== 0) membership.hasEnd = true;
     if ((mask & PAIR_REST) !== 0) {
-      joined?.events.onRest(joined.client === membership, this.#memory.subarray(start, start + count));
+      const rest = this.#memory.subarray(start, start + count);
+      joined?.events.onRest(joined.client === membership, rest, (mask & PAIR_FINAL) !== 0);
       this.#endUse(start + count);
+      membership.isReadable = membership.hasEnd;
+      if (membership.isReadable && !membership.isWaitingForTurn) this.#addTurn(membership);
       return;
     }
     if ((mask & PAIR_READ) !== 0) {
@@ -294,7 +285,6 @@ export class SocketPool {
       return;
     }
     if ((mask & SOCKET_WRITABLE) !== 0) membership.member.onWritable();
-    if ((mask & SOCKET_ENDS) !== 0) membership.hasEnd = true;
     if ((mask & SOCKET_READABLE) !== 0) membership.isReadable = true;
     if (membership.isReadable && !membership.isWaitingForTurn) this.#read(membership);
     else this.#flushAll();
@@ -325,7 +315,7 @@ export class SocketPool {
       this.#onNothing(membership, count);
       return;
     }
-    membership.isReadable = count === READ_BYTES || this.#hasMore(membership);
+    membership.isReadable = count === READ_BYTES || membership.hasEnd || this.#hasMore(membership);
     membership.member.onRead(this.#memory.subarray(0, count));
     this.#endUse(count);
     if (membership.isReadable && !membership.isWaitingForTurn) this.#addTurn(membership);

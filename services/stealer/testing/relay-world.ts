@@ -2,6 +2,7 @@
 // is wiped right after its use: nothing passes a test that keeps what it should have copied.
 
 import { createHash } from 'node:crypto';
+import { closeSync } from 'node:fs';
 import { createServer as createHttpServer, type RequestListener } from 'node:http';
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
 import type { BodyLimits, FilteredRequest } from '#http-filter/http-filter.ts';
@@ -11,11 +12,12 @@ import { Http1Request } from '#runtime/http/http1-request.ts';
 import { stealerAddon } from '../native/index.ts';
 import type { AnswerFrom, AnswerMarks } from '../relay/answer-fields.ts';
 import { type Decision, type Taker, Undecided } from '../relay/decision.ts';
+import type { Door } from '../relay/doors.ts';
 import type { Endpoint, LocalEnding } from '../relay/endpoint.ts';
 import { Http1Relay } from '../relay/http1-relay.ts';
 import { Http2Relay } from '../relay/http2-relay.ts';
 import { MarkedAnswers } from '../relay/marked-answers.ts';
-import { PoolEndpoint } from '../relay/pool-endpoint.ts';
+import { adoptArrival, PoolEndpoint } from '../relay/pool-endpoint.ts';
 import { SocketPool } from '../relay/socket-pool.ts';
 
 /** 127.0.0.1 in IPv6's form. */
@@ -52,6 +54,10 @@ export class RelayWorld {
   /** Requests of HTTP/1 that were shown to the filter. */
   decisions = 0;
   #listener: FdPoll | undefined;
+  #door: Door | undefined;
+  #listenerFd: number | undefined;
+  /** Connections come in at a door of the pool, whose plain requests pass from the first on. */
+  readonly #hasDoor: boolean;
   readonly relays = new Set<Http1Relay | Http2Relay>();
   takerPort = 0;
   originPort = 0;
@@ -67,6 +73,10 @@ export class RelayWorld {
   firstHeadMs: number | undefined;
   /** How long the local process's connection stays without a request. */
   idleMs = 0;
+
+  constructor({ hasDoor = false } = {}) {
+    this.#hasDoor = hasDoor;
+  }
 
   /** Takes what has the header `x-take`, in any case. */
   get taker(): Taker {
@@ -126,9 +136,13 @@ export class RelayWorld {
     this.takerPort = taker;
     const { screen } = this;
     this.pool.setScreen(screen, this.bodyLimits === undefined ? ['x-take'] : null);
-    this.#listen((fd) => {
-      const client = new PoolEndpoint(fd, { pool: this.pool });
-      const connectOrigin = () => this.#marked(this.#dial(this.originPort), 'target');
+    this.#listen((client, first, arrived) => {
+      let fresh = first;
+      const connectOrigin = (): Endpoint => {
+        const origin = fresh ?? this.#marked(this.#dial(this.originPort), 'target');
+        fresh = undefined;
+        return origin;
+      };
       const decide = ({ headerLines }: FilteredRequest): Decision => {
         if (this.bodyLimits !== undefined) {
           return new Undecided(this.bodyLimits, (body) => (isTakenBy(body) ? this.taker : undefined));
@@ -152,18 +166,38 @@ export class RelayWorld {
           next.push(fromClient, fromOrigin);
         },
         onClosed: () => this.relays.delete(relay),
+        arrived,
       });
       this.relays.add(relay);
     });
   }
 
-  #listen(onAccepted: (fd: number) => void): void {
+  #listen(onClient: (client: PoolEndpoint, origin?: PoolEndpoint, arrived?: { wasAsked: boolean }) => void): void {
     const fd = stealerAddon().listen(-1, 128);
+    const { pool } = this;
     this.port = stealerAddon().localOf(fd).port;
-    this.#listener = watchFd(fd, () => {
-      for (let next = stealerAddon().accept(fd); next !== null; next = stealerAddon().accept(fd)) onAccepted(next.fd);
+    if (!this.#hasDoor) {
+      this.#listener = watchFd(fd, () => {
+        const accept = () => stealerAddon().accept(fd);
+        for (let next = accept(); next !== null; next = accept()) onClient(new PoolEndpoint(next.fd, { pool }));
+      });
+      this.#listener.start(READABLE);
+      return;
+    }
+    this.#door = pool.openDoor({
+      listenerFd: fd,
+      namespaceFd: -1,
+      redirect: null,
+      isTranslated: false,
+      to: { address: LOOPBACK, port: this.originPort },
+      onStrange: (one) => onClient(new PoolEndpoint(one, { pool })),
+      onArrival: (arrival) => {
+        const { client, origin } = adoptArrival(arrival, { pool, dialMs: 10_000, onDialled: () => undefined });
+        onClient(client, origin, arrival.isDialling ? undefined : arrival);
+      },
     });
-    this.#listener.start(READABLE);
+    this.#door.passBy(this.port, this.screen);
+    this.#listenerFd = fd;
   }
 
   /** A server that `close` closes; where it listens. */
@@ -196,11 +230,13 @@ export class RelayWorld {
   }
 
   get openSockets(): number {
-    return this.#sockets.size + this.pool.size;
+    return this.#sockets.size + this.pool.size + 2 * this.pool.arrivalsOf(this.screen);
   }
 
   async close(): Promise<void> {
+    this.#door?.close();
     for (const relay of [...this.relays]) relay.destroy();
+    if (this.#listenerFd !== undefined) closeSync(this.#listenerFd);
     this.#listener?.close();
     for (const socket of this.#sockets) socket.destroy();
     await Promise.all(this.#servers.map((server) => new Promise((resolve) => server.close(resolve))));

@@ -6,7 +6,7 @@ import tls from 'node:tls';
 import { AppError } from '#proto/errors.ts';
 import type { TlsIdentity } from '#proto/gen/v1/incoming.ts';
 import { type NativeTlsContext, stealerAddon } from '../native/index.ts';
-import type { Secure } from '../relay/socket-pool.ts';
+import type { Secure } from '../relay/pool-member.ts';
 
 /** Of one PEM text: chains are shorter, and the bundle of all the web's authorities is not meant. */
 export const MAX_PEM_BYTES = 64 * 1024;
