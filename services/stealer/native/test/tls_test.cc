@@ -225,7 +225,7 @@ int main()
 		struct ends pair(context(true, OWN), context(false));
 
 		CHECK(pair.shake() == std::make_pair(1, 1));
-		CHECK(pair.client->write(octets("last"), 4) == 4 && pair.client->end() == 0);
+		CHECK(pair.client->write(octets("last"), 4) == 4 && pair.client->end(false) == 0);
 		pair.ready();
 		CHECK(pair.server->read(room, sizeof room) == 4 && pair.server->has_end());
 		CHECK(pair.server->read(room, sizeof room) == 0);
@@ -246,7 +246,7 @@ int main()
 		CHECK(pair.shake() == std::make_pair(1, 1));
 		for (int64_t taken = 1; taken > 0; at += static_cast<size_t>(taken))
 			taken = pair.server->write(octets(much) + at, much.size() - at);
-		CHECK(at < much.size() && pair.server->end() == 0);
+		CHECK(at < much.size() && pair.server->end(false) == 0);
 		for (int64_t count = 1; count != 0 && !is_failing;) {
 			pair.ready();
 			count = pair.client->read(room, sizeof room);
