@@ -10,7 +10,7 @@
 #define CAPTURE_MAX_PORTS 1024
 #define CAPTURE_MAX_FLOWS 65536
 /* Of a stealer's own connections to the target: services/stealer/native/stealer.h. */
-#define CAPTURE_STEALER_MARK 0x6d72646d
+#define CAPTURE_STEALER_MARK 0x306d
 #define CAPTURE_MAX_PREFIXES 16
 #define CAPTURE_PREFIX_BYTES 32
 #define CAPTURE_PER_MILLION 1000000

@@ -275,7 +275,7 @@ describe('rules of ip_tables that are there already', () => {
       .filter((line) => line.includes('-A') && line.includes('mirrord'))
       .map((line) => line.replace(/mirrord-steal-\w+-\w+/g, 'OURS').replace(/^\[.*?\] |\d+$/g, ''));
     const jump =
-      '-p tcp -m tcp --tcp-flags FIN,SYN,RST,ACK SYN -m mark ! --mark 0x6d72646d -m addrtype --dst-type LOCAL -j OURS';
+      '-p tcp -m tcp --tcp-flags FIN,SYN,RST,ACK SYN -m mark ! --mark 0x306d -m addrtype --dst-type LOCAL -j OURS';
     const rules = [
       `-A PREROUTING ${jump}`,
       `-A OUTPUT ${jump}`,
@@ -290,6 +290,25 @@ describe('rules of ip_tables that are there already', () => {
     const bare = (text: string) => text.replace(/\[.*?\]/g, '');
     expect(bare(await saved())).toBe(bare(before));
   });
+
+  test.each(['sk_lookup', 'nftables', 'iptables-legacy'] as const)(
+    'a node’s own marks mean nothing of ours (%s)',
+    async (way) => {
+      // kube-proxy's, of a target in the node's network: masqueraded, and dropped.
+      await restore('*nat\n-A POSTROUTING -m mark --mark 0x4000/0x4000 -j MASQUERADE\nCOMMIT\n');
+      const drop = ['-t', 'filter', '-I', 'OUTPUT', '-m', 'mark', '--mark', '0x8000/0x8000', '-j', 'DROP'];
+      await network.run(network.target, ['iptables-legacy', ...drop].join(' '));
+      try {
+        const client = await open(way);
+        await client.steal({ ...onlyAlice, port: PORT + 1 });
+        const address = `http://127.0.0.1:${PORT + 1}`;
+        expect(await curlIn(network.target.pid, `${address}/b`, '-H', 'x-user: bob')).toContain('hello');
+        expect(await curlIn(network.target.pid, `${address}/a`, '-H', 'x-user: alice')).toBe('local /a\n');
+      } finally {
+        await network.run(network.target, ['iptables-legacy', ...drop].join(' ').replace('-I', '-D'));
+      }
+    },
+  );
 
   test('that somebody changes at the same time are not lost, nor are ours', async () => {
     const client = await open('iptables-legacy');

@@ -25,8 +25,8 @@ static constexpr uint32_t ANY_STATE = 1u << TCP_ESTABLISHED | 1u << TCP_SYN_RECV
 				      1u << TCP_FIN_WAIT2 | 1u << TCP_CLOSE_WAIT | 1u << TCP_LAST_ACK |
 				      1u << TCP_CLOSING;
 /* Of a stealer's sockets (services/stealer/native/stealer.h): what it dials, and what it accepts. */
-static constexpr uint32_t DIALLED_MARK = 0x6d72646d;
-static constexpr uint32_t ACCEPTED_MARK = 0x6d720001;
+static constexpr uint32_t DIALLED_MARK = 0x306d;
+static constexpr uint32_t ACCEPTED_MARK = 0x3072;
 static constexpr size_t RECORD_BYTES = 4 + sizeof(struct inet_diag_sockid);
 
 struct opening {

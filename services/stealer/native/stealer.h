@@ -79,9 +79,12 @@ void redirect_close(struct redirect *redirect);
 struct nat;
 
 /* Of our own connections to the target, which are not translated, and which a sniffer leaves out (bpf/capture.h). */
-static const uint32_t own_mark = 0x6d72646d;
+static const uint32_t own_mark = 0x306d;
 /* Of what we accept: nobody who renews a port's connections closes it (services/runtime/native/tcp_sockets.cc). */
-static const uint32_t accepted_mark = 0x6d720001;
+static const uint32_t accepted_mark = 0x3072;
+/* A target may have the node's own network, where bits of marks have a meaning: kube-proxy's 0x4000 and 0x8000, Calico's upper
+ * half, Cilium's 0x0f00, the 0x0080 of Amazon's plugin. */
+static_assert(((own_mark | accepted_mark) & 0xffffcf80) == 0, "a mark that somebody else gives a meaning");
 
 /* `table` begins with "mirrord-steal-". `may_own`: where the kernel can, what is made goes with this process. */
 int nat_open(int namespace_fd, const char *table, uint16_t listener_port, bool may_own, struct nat **opened);
