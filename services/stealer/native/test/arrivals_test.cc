@@ -1,5 +1,6 @@
 /* Connections that come in at a door, from their accept to their close, under ASAN and UBSAN. TAP. */
 #include "arrivals.h"
+#include "tap.h"
 
 #include <arpa/inet.h>
 #include <cerrno>
@@ -8,28 +9,6 @@
 #include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
-
-static int number;
-static int failures;
-static bool is_failing;
-
-static void check(bool holds, const char *what, int line)
-{
-	if (holds)
-		return;
-	is_failing = true;
-	printf("# line %d: %s\n", line, what);
-}
-
-#define CHECK(expression) check(expression, #expression, __LINE__)
-
-static void test(const char *name, void (*body)())
-{
-	is_failing = false;
-	body();
-	failures += is_failing;
-	printf("%sok %d - %s\n", is_failing ? "not " : "", ++number, name);
-}
 
 static const std::string GET = "GET / HTTP/1.1\r\nHost: shop\r\n\r\n";
 static const std::string LAST = "GET / HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n\r\n";
@@ -394,6 +373,5 @@ int main()
 	test("a failure of one side is the other's, and who does not end is cut", failures_of_either);
 	test("what is not plain, wanted or in an odd order is handed over with all that was seen", handing_over);
 	test("a target that refuses, a port that is told of and a door that closes lose nobody", doors);
-	printf("1..%d\n", number);
-	return failures == 0 ? 0 : 1;
+	return report();
 }

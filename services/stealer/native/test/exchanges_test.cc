@@ -2,6 +2,7 @@
 #include "arrivals.h"
 #include "exchanges.h"
 #include "plain_message.h"
+#include "tap.h"
 
 #include <algorithm>
 #include <cerrno>
@@ -11,28 +12,6 @@
 #include <memory>
 #include <sys/socket.h>
 #include <unistd.h>
-
-static int number;
-static int failures;
-static bool is_failing;
-
-static void check(bool holds, const char *what, int line)
-{
-	if (holds)
-		return;
-	is_failing = true;
-	printf("# line %d: %s\n", line, what);
-}
-
-#define CHECK(expression) check(expression, #expression, __LINE__)
-
-static void test(const char *name, void (*body)())
-{
-	is_failing = false;
-	body();
-	failures += is_failing;
-	printf("%sok %d - %s\n", is_failing ? "not " : "", ++number, name);
-}
 
 /* In memory of exactly its size, so that a byte too many is found out. */
 template <typename Reader> static bool read_exactly(const std::string &text, Reader reader)
@@ -395,6 +374,5 @@ int main()
 	test("a body passes read by read, and who is parted within it knows what is left", bodies);
 	test("nothing is read into the memory before what is told already", one_after_the_other);
 	test("what the kernel does not take is told, and no byte is lost or sent twice", rests);
-	printf("1..%d\n", number);
-	return failures == 0 ? 0 : 1;
+	return report();
 }

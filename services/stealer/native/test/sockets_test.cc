@@ -1,6 +1,7 @@
 /* The parts of the addon that know nothing of Node, under ASAN and UBSAN. TAP. */
 #include "sockets.h"
 #include "stealer.h"
+#include "tap.h"
 
 #include <algorithm>
 #include <arpa/inet.h>
@@ -12,28 +13,6 @@
 #include <sched.h>
 #include <unistd.h>
 #include <vector>
-
-static int number;
-static int failures;
-static bool is_failing;
-
-static void check(bool holds, const char *what, int line)
-{
-	if (holds)
-		return;
-	is_failing = true;
-	printf("# line %d: %s\n", line, what);
-}
-
-#define CHECK(expression) check(expression, #expression, __LINE__)
-
-static void test(const char *name, void (*body)())
-{
-	is_failing = false;
-	body();
-	failures += is_failing;
-	printf("%sok %d - %s\n", is_failing ? "not " : "", ++number, name);
-}
 
 /* 127.0.0.1 or ::1, in IPv6's form. */
 static struct endpoint loopback(bool is_v4, uint16_t port)
@@ -357,6 +336,5 @@ int main()
 	test("more sockets than one call tells of are told by the next, each once", many);
 	test("a name is one holder's at a time, who joins knows the holder; bad names and namespaces are errors", claims);
 	test("a stolen port comes to the listener, our own dials do not, and nothing is left", redirects);
-	printf("1..%d\n", number);
-	return failures == 0 ? 0 : 1;
+	return report();
 }

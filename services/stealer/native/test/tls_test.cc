@@ -1,5 +1,6 @@
 /* Connections in TLS between two ends of ours, under ASAN and UBSAN: whole, piece by piece, ended and broken. TAP. */
 #include "sockets.h"
+#include "tap.h"
 #include "tls.h"
 
 #include <algorithm>
@@ -13,29 +14,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-static int number;
-static int failures;
-static bool is_failing;
 static std::mt19937 chance(20261129);
-
-static void check(bool holds, const char *what, int line)
-{
-	if (holds)
-		return;
-	is_failing = true;
-	printf("# line %d: %s\n", line, what);
-}
-
-#define CHECK(expression) check(expression, #expression, __LINE__)
-
-static void test(const char *name, const std::function<void()> &body)
-{
-	is_failing = false;
-	body();
-	failures += is_failing;
-	printf("%sok %d - %s\n", is_failing ? "not " : "", ++number, name);
-}
-
 static std::string contents(const std::string &path)
 {
 	std::ifstream file(path);
@@ -285,6 +264,5 @@ int main()
 			CHECK(TlsContext::make({true, bad.certificate, bad.key, "", CIPHERS}, &fault) == nullptr && !fault.empty());
 		}
 	});
-	printf("1..%d\n", number);
-	return failures == 0 ? 0 : 1;
+	return report();
 }
