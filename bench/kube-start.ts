@@ -75,6 +75,8 @@ async function containers(): Promise<[string, number][]> {
   try {
     const pod = /agent: pod (\S+) in/.exec(said)?.[1] ?? '';
     const found: [string, number][] = [];
+    // The kubelet tells of what runs up to a second later, and until then there are no logs to be had.
+    await time(['kubectl', '-n', namespace, 'wait', '--for=condition=Ready', `pod/${pod}`, '--timeout=60s']);
     for (const container of ['agent', 'fs-env', 'sniffer', 'stealer']) {
       const { lines } = await time(['kubectl', '-n', namespace, 'logs', pod, '-c', container]);
       const ready = lines.find(([, line]) => line.includes('"sinceStartMs"'))?.[1] ?? '{}';
