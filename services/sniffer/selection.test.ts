@@ -100,6 +100,74 @@ test('what the kernel has left out is no loss, and what follows is read', () => 
   expect(subscription.counts.hasRecent).toBe(false);
 });
 
+test('behind a request that the kernel has left out come its body, and the next requests, in one piece or many', () => {
+  const embedded = 'GET /wanted/of/a/body HTTP/1.1\r\nx: y';
+  for (const body of ['{"query": 1}', `a batch:\r\n${embedded}\r\n`]) {
+    const all = `${body}${get('/no')}${get('/wanted/1')}${post('/wanted/2', body)}`;
+    for (const cuts of [[], [4], [body.length], [4, body.length], [body.length, body.length + get('/no').length]]) {
+      const { push, selection, text } = begin();
+      selection.gap(60, NOT_WANTED, false);
+      for (const [nth, cut] of [0, ...cuts].entries()) push(all.slice(cut, [...cuts, all.length][nth]));
+      expect(text(), JSON.stringify({ body, cuts })).toBe(get('/wanted/1') + post('/wanted/2', body));
+    }
+  }
+});
+
+test('an offer of HTTP/2 is not delivered, and what follows is read as what it is', () => {
+  const offer = (path: string) =>
+    `GET ${path} HTTP/1.1\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AA\r\nHost: a\r\n\r\n`;
+  const preface = 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0';
+  // :path /wanted, of stream 3; stream 1 is the request that has made the offer.
+  const stream = '\0\0\x0b\x01\x05\0\0\0\x03\x82\x86\x04\x07/wanted';
+  for (const first of ['/a', '/wanted/0']) {
+    const wanted = first === '/a' ? '' : get(first);
+    for (const size of [1, 13, 1_000]) {
+      const declined = begin();
+      const said = offer(first) + get('/b') + get('/wanted/1');
+      for (let at = 0; at < said.length; at += size) declined.push(said.slice(at, at + size));
+      expect(declined.text()).toBe(wanted + get('/wanted/1'));
+      const taken = begin();
+      const both = offer(first) + preface + stream;
+      for (let at = 0; at < both.length; at += size) {
+        taken.selection.bytes(Buffer.from(both.slice(at, at + size), 'latin1'), false);
+      }
+      const copied = Buffer.from(taken.text().slice(wanted.length), 'latin1');
+      expect(framesOf(copied.subarray(24))).toEqual([4, 8, 1]);
+      expect(taken.subscription.counts.requests).toBe(wanted === '' ? 1 : 2);
+    }
+  }
+  const { selection, text } = begin();
+  selection.gap(offer('/a').length, NOT_WANTED, false);
+  selection.bytes(Buffer.from(preface + stream, 'latin1'), false);
+  expect(framesOf(Buffer.from(text(), 'latin1').subarray(24))).toEqual([4, 8, 1]);
+});
+
+test('a WebSocket belongs to the request that asked for it; where it is refused the next requests are read', () => {
+  const ask = (path: string) =>
+    `GET ${path} HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: WebSocket\r\nSec-WebSocket-Key: x\r\n\r\n`;
+  for (const first of [0x81, 0x41, 0x42, 0x88]) {
+    const message = Buffer.concat([Buffer.from([first, 0x85, 1, 2, 3, 4]), Buffer.from('GET /')]);
+    for (const path of ['/a', '/wanted']) {
+      const { selection, push, text, subscription } = begin();
+      push(ask(path));
+      for (const byte of Buffer.concat([message, message])) selection.bytes(Buffer.from([byte]), false);
+      const whole = ask(path) + message.toString('latin1').repeat(2);
+      expect(text()).toBe(path === '/a' ? '' : whole);
+      expect(subscription.counts).toMatchObject({ requests: path === '/a' ? 0 : 1, notMatched: path === '/a' ? 1 : 0 });
+    }
+  }
+  const { push, text } = begin();
+  push(ask('/a') + get('/wanted/1') + ask('/wanted/2') + get('/b') + get('/wanted/3'));
+  expect(text()).toBe(get('/wanted/1') + ask('/wanted/2') + get('/wanted/3'));
+});
+
+test('a gap in a wanted WebSocket ends its copy, before its first frame too', () => {
+  const { push, selection, kinds } = begin();
+  push('GET /wanted HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n');
+  selection.gap(10, LossReason.LOSS_REASON_RING_FULL, false);
+  expect(kinds().slice(-2)).toEqual([FrameKind.FRAME_KIND_GAP, FrameKind.FRAME_KIND_ENDED]);
+});
+
 test('a loss inside of a wanted request ends its connection, and the next one comes on another', () => {
   const { push, selection, kinds } = begin();
   push('POST /wanted HTTP/1.1\r\nContent-Length: 100\r\n\r\nhalf');

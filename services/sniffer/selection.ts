@@ -24,9 +24,12 @@ export interface Selection {
 export function select(subscription: Subscription, addresses: FlowAddresses, atNs: bigint): Selection {
   const { filter, wish, protocol } = subscription;
   if (filter !== null) {
-    const requests = new WantedRequests(subscription, filter, addresses, atNs);
     const arriveWanted = () => subscription.arrive(addresses, atNs);
-    return new EitherHttp2(requests, () => new WantedStreams(streamsOf(subscription, filter, arriveWanted)));
+    const either: EitherHttp2 = new EitherHttp2(
+      new WantedRequests(subscription, filter, { addresses, atNs, onHttp2: (bytes) => either.goOn(bytes) }),
+      () => new WantedStreams(streamsOf(subscription, filter, arriveWanted)),
+    );
+    return either;
   }
   const copy = subscription.arrive(addresses, atNs);
   const everything = new Everything(subscription, copy);
@@ -135,6 +138,12 @@ class EitherHttp2 implements Selection {
     this.#http2?.close(reason, atNs);
     // Of HTTP/2: a connection on which no request has come.
     this.#other.close(reason, atNs, isUnanswered);
+  }
+
+  /** HTTP/1 was left for HTTP/2, which begins here. */
+  goOn(bytes: Buffer): void {
+    this.#http2 = this.#streams();
+    this.#http2.push(bytes);
   }
 
   #recognise(bytes: Buffer): void {

@@ -5,6 +5,7 @@ import { errnoName } from '#proto/errno.ts';
 import { AppError } from '#proto/errors.ts';
 import { type EndReason, LossReason } from '#proto/gen/v1/incoming.ts';
 import { type FlowAddresses, type FlowEvents, readEvents } from './events.ts';
+import { Joining } from './joining.ts';
 import { endedFlows, LostEnds } from './lost-ends.ts';
 import { type NativeCapture, type NativeCounters, native } from './native/index.ts';
 import { requestPrefixes } from './prefilter.ts';
@@ -41,7 +42,11 @@ interface PortState {
 interface FlowState {
   readonly port: PortState;
   readonly addresses: FlowAddresses;
-  readonly selections: readonly Selection[];
+  /** Its answers are captured. */
+  readonly hasAnswers: boolean;
+  selections: readonly Selection[];
+  /** Whose they are, one by one. */
+  owners: readonly Subscription[];
 }
 
 export class TargetCapture implements FlowEvents {
@@ -106,6 +111,12 @@ export class TargetCapture implements FlowEvents {
       this.remove(subscription);
       throw error;
     }
+    for (const flow of this.#flows.values()) {
+      if (flow.port !== state) continue;
+      const joining = new Joining(subscription, flow.addresses, flow.hasAnswers || !subscription.wish.withAnswers);
+      flow.selections = [...flow.selections, joining];
+      flow.owners = [...flow.owners, subscription];
+    }
   }
 
   remove(subscription: Subscription): void {
@@ -115,11 +126,20 @@ export class TargetCapture implements FlowEvents {
     state.subscriptions.delete(subscription);
     state.ringLosses.end(subscription);
     if (state.subscriptions.size > 0) {
+      this.#forget(subscription);
       this.#apply(state);
       return;
     }
     this.#ports.delete(keyOf(subscription));
     native.removePort(this.#capture, state.protocol, state.port);
+  }
+
+  #forget(subscription: Subscription): void {
+    for (const flow of this.#flows.values()) {
+      if (!flow.owners.includes(subscription)) continue;
+      flow.selections = flow.selections.filter((_, at) => flow.owners[at] !== subscription);
+      flow.owners = flow.owners.filter((owner) => owner !== subscription);
+    }
   }
 
   /** When every copy has ended before its connection, the kernel need not copy the rest for nobody. */
@@ -146,11 +166,10 @@ export class TargetCapture implements FlowEvents {
     const port = this.#ports.get(`${addresses.protocol}:${addresses.localPort}`);
     if (port === undefined) return;
     this.#older.delete(flow);
-    const selections: Selection[] = [];
-    for (const subscription of port.subscriptions) {
-      if (subscription.admits(addresses)) selections.push(select(subscription, addresses, atNs));
-    }
-    this.#flows.set(flow, { port, addresses, selections });
+    const owners = [...port.subscriptions].filter((subscription) => subscription.admits(addresses));
+    const selections = owners.map((subscription) => select(subscription, addresses, atNs));
+    const hasAnswers = [...port.subscriptions].some(({ wish }) => wish.withAnswers);
+    this.#flows.set(flow, { port, addresses, hasAnswers, selections, owners });
   }
 
   onBytes(flow: number, isAnswer: boolean, bytes: Buffer): void {

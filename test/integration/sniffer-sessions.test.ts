@@ -2,7 +2,7 @@
 
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import type { HttpCondition } from '../../proto/gen/v1/incoming.ts';
-import type { SocketAddress } from '../../proto/gen/v1/network.ts';
+import { type SocketAddress, Transport } from '../../proto/gen/v1/network.ts';
 import { type Peer, startNetwork, type TargetNetwork } from '../fixtures/network.ts';
 import { Mirror, type RunningSniffer, type Seen, startSniffer } from './sniffer-harness.ts';
 import { type SteeredClient, startClient } from './steered-client.ts';
@@ -108,6 +108,44 @@ test(
     expect(Number(cut.ended?.lostBytes)).toBe(lost);
     await slow.until('the losses', () => slow.losses.get('LOSS_REASON_CLIENT_SLOW')?.bytes === lost);
     expect(quick.losses.size).toBe(0);
+  },
+  DEADLINE_MS,
+);
+
+test(
+  'a connection that one session has already is joined by the next one at its next request, and what came before is counted',
+  async () => {
+    const [first, second, answers] = [await open(), await open(), await open()];
+    // `run` has no quotes: a program without a space.
+    const program = (text: string) =>
+      `s=__import__('socket').socket(2,2);s.bind(('',40000));s.sendto(b'${text}',('10.99.0.1',5353))`;
+    const say = (text: string) => network.run(network.beyond, `python3 -c ${program(text)}`);
+    await first.subscribe({ port: ECHO });
+    await first.subscribe({ port: 5353, transport: Transport.TRANSPORT_UDP });
+    const one = await client();
+    await one.tell('text GET /1 HTTP/1.1');
+    await say('one');
+    await first.until('both', () => first.seen.length === 2 && first.seen.every(({ bytes }) => bytes > 0));
+    for (const session of [second, answers]) {
+      const { subscribed } = await session.subscribe({ port: ECHO, withAnswers: session === answers });
+      expect(peerPorts(subscribed.olderPeers)).toEqual([one.port]);
+    }
+    await second.subscribe({ port: 5353, transport: Transport.TRANSPORT_UDP });
+    await one.tell('text within');
+    await second.until('the loss', () => second.losses.has('LOSS_REASON_OLDER'));
+    await one.tell('text GET /2 HTTP/1.1');
+    await say('two');
+    await one.tell('end');
+    const whole = await first.over(one.port);
+    const joined = await second.over(one.port);
+    expect([joined.text, joined.isOlder, joined.gaps]).toEqual(['GET /2 HTTP/1.1\n', true, []]);
+    expect(whole.text).toBe(`GET /1 HTTP/1.1\nwithin\n${joined.text}`);
+    await second.until('the datagram', () => second.seen.some(({ text }) => text === 'two'));
+    expect(second.losses.get('LOSS_REASON_OLDER')).toEqual({ connections: 1, bytes: 'within\n'.length, packets: 0 });
+    // Its answers were not captured from the beginning.
+    const missed = { connections: 1, bytes: whole.bytes - 'GET /1 HTTP/1.1\n'.length, packets: 0 };
+    await answers.until('the losses', () => answers.losses.get('LOSS_REASON_OLDER')?.bytes === missed.bytes);
+    expect([answers.seen, answers.losses.get('LOSS_REASON_OLDER')]).toEqual([[], missed]);
   },
   DEADLINE_MS,
 );

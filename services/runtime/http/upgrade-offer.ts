@@ -3,6 +3,7 @@
 
 import { asksForUpgrade } from './framing.ts';
 import { type Field, fieldValue, isNamed, type RequestHead } from './message-head.ts';
+import type { RequestPiece } from './request-reader.ts';
 
 const tokensOf = (value: string): string[] =>
   value
@@ -12,6 +13,21 @@ const tokensOf = (value: string): string[] =>
 
 function isOfOffer(token: string): boolean {
   return /^(?:h2c|h2)$/i.test(token);
+}
+
+type HeadPiece = RequestPiece & Readonly<{ kind: 'head' }>;
+
+/** The same head without the offer. */
+export function pieceWithoutHttp2Offer(piece: HeadPiece): HeadPiece {
+  if (!piece.mayLeaveHttp) return piece;
+  const rest = withoutHttp2Offer(piece.head, piece.head.end - piece.bytes.length);
+  return rest === undefined ? piece : { ...piece, bytes: rest.bytes, mayLeaveHttp: rest.asksForMore };
+}
+
+/** True when a WebSocket is all that is asked for: no frame of it looks like the beginning of a request (RFC 6455 section 5.2). */
+export function asksForWebSocket({ bytes, fields }: RequestHead): boolean {
+  const offers = fields.filter((field) => isNamed(bytes, field, 'upgrade'));
+  return offers.length === 1 && fieldValue(bytes, offers[0] as Field).toLowerCase() === 'websocket';
 }
 
 /**

@@ -4,7 +4,7 @@
 import { canWaitFor, Http1Body } from '#runtime/http/http1-body.ts';
 import type { RequestPiece } from '#runtime/http/request-reader.ts';
 import { RequestReader } from '#runtime/http/request-reader.ts';
-import { withoutHttp2Offer } from '#runtime/http/upgrade-offer.ts';
+import { pieceWithoutHttp2Offer } from '#runtime/http/upgrade-offer.ts';
 import { Deadline } from './deadline.ts';
 import { type Decide, type Taker, Undecided } from './decision.ts';
 import { FIRST_HEAD_MS } from './times.ts';
@@ -74,7 +74,7 @@ export class DecidedRequests {
       else if (piece.kind !== 'head') return { piece, taker: undefined };
       else {
         const taker = this.#judge(piece);
-        if (!(taker instanceof Undecided)) return { piece: this.#withoutOffer(piece), taker };
+        if (!(taker instanceof Undecided)) return { piece: pieceWithoutHttp2Offer(piece), taker };
         this.#begin(piece, taker);
       }
     }
@@ -137,12 +137,6 @@ export class DecidedRequests {
     return !isLast && canWaitFor(head, framing, decision.limits.bytes) ? decision : decision.decide(null);
   }
 
-  #withoutOffer(piece: RequestPiece & { kind: 'head' }): RequestPiece {
-    if (!piece.mayLeaveHttp) return piece;
-    const rest = withoutHttp2Offer(piece.head, piece.head.end - piece.bytes.length);
-    return rest === undefined ? piece : { ...piece, bytes: rest.bytes, mayLeaveHttp: rest.asksForMore };
-  }
-
   #begin(piece: RequestPiece & { kind: 'head' }, undecided: Undecided): void {
     const { bytes, waitMs } = undecided.limits;
     const timer = setTimeout(() => {
@@ -150,7 +144,7 @@ export class DecidedRequests {
       this.#onDecided();
     }, waitMs);
     timer.unref();
-    const bare = copied(this.#withoutOffer(piece));
+    const bare = copied(pieceWithoutHttp2Offer(piece));
     this.#heldBytes += bare.bytes.length;
     this.#held = { undecided, body: new Http1Body(piece.framing, bytes), pieces: [bare], timer };
   }
