@@ -15,7 +15,7 @@ beforeAll(async () => {
   folder = mkdtempSync(path.join(tmpdir(), 'mirrord-keys-'));
   await namespace.create();
   await Promise.all([namespace.deploy('shop', 'node', NODE_A), namespace.deploy('stock', 'python', NODE_B)]);
-  await Promise.all([namespace.ready('shop'), namespace.ready('stock')]);
+  await namespace.ready('shop', 'stock');
 });
 afterEach(() => namespace.assertClean());
 afterAll(async () => {
@@ -48,7 +48,7 @@ test('answers say who gave them, and the agent says at its address what it carri
   const run = namespace.start([...configured(config), 'node', '-e', server]);
   await run.says('stderr', /stealing port 8080/);
   const [, pod = ''] = await run.says('stderr', /agent: pod (\S+) in/);
-  const [taken, passed] = [await ask('http://shop/', 'me'), await ask('http://shop/', 'other')];
+  const [taken, passed] = [await ask(namespace.url('shop'), 'me'), await ask(namespace.url('shop'), 'other')];
   expect(taken).toMatch(/mirrord-agent: forwarded-to-client[\s\S]*local/);
   expect(passed).toContain('mirrord-agent: passed-through');
   for (const one of [taken, passed]) expect(one).toContain('cache-control: no-cache, no-store, must-revalidate');

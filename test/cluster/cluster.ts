@@ -89,8 +89,22 @@ export class Run {
   }
 }
 
+/** Asks each URL until it answers, for a while. In every demo image. */
+const ANSWERS = `import sys, time, urllib.request as u
+until = time.monotonic() + 10
+for url in sys.argv[1:]:
+    while True:
+        try:
+            u.urlopen(url, timeout=5).read()
+            break
+        except Exception as error:
+            if time.monotonic() > until: sys.exit(f'{url}: {error}')
+            time.sleep(0.1)`;
+
 export class TestNamespace {
   readonly name = `mirrord-test-${randomBytes(4).toString('hex')}`;
+  /** Of the services that are ready, the address of their Service. */
+  readonly #addresses = new Map<string, string>();
   /** Their agents' pods must be gone at the end of a test. */
   readonly #runs: Run[] = [];
 
@@ -159,8 +173,38 @@ export class TestNamespace {
     ]);
   }
 
-  async ready(service: string): Promise<void> {
-    await this.kubectl('rollout', 'status', `deployment/${service}`, `--timeout=${DEADLINE_S}s`);
+  /**
+   * Waits until the pods of the services are ready, and each Service answers by its name from a pod of each of them: the
+   * cluster's name server and the nodes learn of a Service some time after it is there, and a pod that is ready says nothing of it.
+   */
+  async ready(...services: readonly string[]): Promise<void> {
+    const isOut = ['rollout', 'status', `--timeout=${DEADLINE_S}s`];
+    await Promise.all(services.map((service) => this.kubectl(...isOut, `deployment/${service}`)));
+    for (const service of services) {
+      const address = await this.kubectl('get', 'service', service, '-o', 'jsonpath={.spec.clusterIP}');
+      this.#addresses.set(service, address);
+    }
+    await Promise.all([...this.#addresses.keys()].map((from) => this.#answeredIn(from)));
+  }
+
+  async #answeredIn(from: string): Promise<void> {
+    const urls = [...this.#addresses.keys()].map((service) => `http://${service}/ready`);
+    const asks = ['-n', this.name, 'exec', `deploy/${from}`, '-c', from, '--', 'python3', '-c', ANSWERS, ...urls];
+    const untilMs = performance.now() + DEADLINE_S * 1_000;
+    for (let asked = 1; ; asked += 1) {
+      const { code, stderr } = await tryKubectl(asks);
+      if (code === 0) return;
+      if (performance.now() > untilMs) throw new Error(`deployment/${from} of ${this.name} is not answered: ${stderr}`);
+      // A change that tells of them once more, for who missed their beginning.
+      await tryKubectl(['-n', this.name, 'annotate', '--overwrite', 'services', '--all', `asked-by-${from}=${asked}`]);
+    }
+  }
+
+  /** Of a service that is ready, by the address of its Service: for who does not ask about names. */
+  url(service: string, place = ''): string {
+    const address = this.#addresses.get(service);
+    if (address === undefined) throw new Error(`${service} is not ready`);
+    return `http://${address.includes(':') ? `[${address}]` : address}/${place}`;
   }
 
   /** `mirrord exec` with this namespace's targets; `through`: what it is run by. */

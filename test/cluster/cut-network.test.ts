@@ -93,7 +93,8 @@ const SERVER = [
 /** From within the pod, by its Service. */
 async function ask(place: string): Promise<string> {
   const program = 'fetch(process.argv[1]).then((r) => r.text()).then(console.log)';
-  return (await namespace.kubectl('exec', 'deploy/shop', '--', 'node', '-e', program, `http://shop/${place}`)).trim();
+  const node = ['exec', 'deploy/shop', '--', 'node', '-e', program];
+  return (await namespace.kubectl(...node, namespace.url('shop', place))).trim();
 }
 
 async function stealing(): Promise<{ run: Run; pod: string }> {

@@ -16,7 +16,7 @@ beforeAll(async () => {
   folder = mkdtempSync(path.join(tmpdir(), 'mirrord-ephemeral-'));
   await namespace.create();
   await Promise.all([namespace.deploy('shop', 'node', NODE_A), namespace.deploy('stock', 'python', NODE_B)]);
-  await Promise.all([namespace.ready('shop'), namespace.ready('stock')]);
+  await namespace.ready('shop', 'stock');
   api = await NewerApi.start();
 });
 afterEach(async () => {
@@ -89,11 +89,8 @@ async function serving(incoming: 'mirror' | 'steal', words: RegExp, env: NodeJS.
 /** From a pod on the other node. */
 async function ask(place: string): Promise<string> {
   const program = 'import sys,urllib.request as u; print(u.urlopen(sys.argv[1],timeout=60).read().decode())';
-  const answer = await namespace.kubectl(
-    ...['exec', 'deploy/stock', '-c', 'stock', '--', 'python3', '-c', program],
-    `http://shop/${place}`,
-  );
-  return answer.trim();
+  const python = ['exec', 'deploy/stock', '-c', 'stock', '--', 'python3', '-c', program];
+  return (await namespace.kubectl(...python, namespace.url('shop', place))).trim();
 }
 
 const fromPod = (place: string) => expect.stringContaining(`"path":"/${place}"`);

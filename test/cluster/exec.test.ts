@@ -8,7 +8,7 @@ const namespace = new TestNamespace();
 beforeAll(async () => {
   await namespace.create();
   await Promise.all([namespace.deploy('shop', 'node', NODE_A), namespace.deploy('stock', 'python', NODE_B)]);
-  await Promise.all([namespace.ready('shop'), namespace.ready('stock')]);
+  await namespace.ready('shop', 'stock');
 });
 afterEach(() => namespace.assertClean());
 afterAll(() => namespace.delete());

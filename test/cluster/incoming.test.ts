@@ -24,7 +24,7 @@ beforeAll(async () => {
   folder = mkdtempSync(path.join(tmpdir(), 'mirrord-incoming-'));
   await namespace.create();
   await Promise.all([namespace.deploy('shop', 'node', NODE_A), namespace.deploy('stock', 'python', NODE_B)]);
-  await Promise.all([namespace.ready('shop'), namespace.ready('stock')]);
+  await namespace.ready('shop', 'stock');
 });
 afterEach(() => namespace.assertClean());
 afterAll(async () => {
@@ -63,7 +63,7 @@ async function ask(place: string, headers: Readonly<Record<string, string>> = {}
     'import json,sys,urllib.request as u;' +
     'print(u.urlopen(u.Request(sys.argv[1],headers=json.loads(sys.argv[2])),timeout=60).read().decode())';
   const python = ['exec', 'deploy/stock', '--', 'python3', '-c', program];
-  return (await namespace.kubectl(...python, `http://${service}/${place}`, JSON.stringify(headers))).trim();
+  return (await namespace.kubectl(...python, namespace.url(service, place), JSON.stringify(headers))).trim();
 }
 
 const fromPod = (place: string) => expect.stringContaining(`"path":"/${place}"`);
@@ -142,7 +142,7 @@ test('what pods on both nodes ask of each other’s Services is seen by who mirr
   const stock = await serving('mirror', /mirroring port 8080/, {}, 'stock');
   expect(await ask('from-stock')).toEqual(fromPod('from-stock'));
   const program = 'fetch(process.argv[1]).then((answer) => answer.text()).then(console.log)';
-  const node = ['exec', 'deploy/shop', '--', 'node', '-e', program, 'http://stock/from-shop'];
+  const node = ['exec', 'deploy/shop', '--', 'node', '-e', program, namespace.url('stock', 'from-shop')];
   expect(await namespace.kubectl(...node)).toMatch(/"path": ?"\/from-shop"/);
   await shop.run.says('stdout', /got \/from-stock/);
   await stock.run.says('stdout', /got \/from-shop/);

@@ -12,7 +12,7 @@ answered = 0
 failed = []
 while not over.is_set():
     try:
-        body = urllib.request.urlopen(urllib.request.Request('http://shop/x', headers={'x-user': 'carol'}), timeout=30).read()
+        body = urllib.request.urlopen(urllib.request.Request(sys.argv[1], headers={'x-user': 'carol'}), timeout=30).read()
         answered += 1
         if b'"path":"/x"' not in body: failed.append(time.monotonic())
         if answered == 1: print('begun', flush=True)
@@ -29,7 +29,8 @@ export class Load {
 
   /** From `deploy/stock` to the service `shop`. */
   static async start(namespace: TestNamespace): Promise<Load> {
-    const words = ['-n', namespace.name, 'exec', '-i', 'deploy/stock', '--', 'python3', '-c', ASK];
+    const url = namespace.url('shop', 'x');
+    const words = ['-n', namespace.name, 'exec', '-i', 'deploy/stock', '--', 'python3', '-c', ASK, url];
     const run = new Run(spawn('kubectl', words, { stdio: 'pipe' }));
     await run.says('stdout', /begun/);
     return new Load(run);

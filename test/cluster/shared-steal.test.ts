@@ -15,7 +15,7 @@ beforeAll(async () => {
   folder = mkdtempSync(path.join(tmpdir(), 'mirrord-shared-'));
   await namespace.create();
   await Promise.all([namespace.deploy('shop', 'node', NODE_A), namespace.deploy('stock', 'python', NODE_B)]);
-  await Promise.all([namespace.ready('shop'), namespace.ready('stock')]);
+  await namespace.ready('shop', 'stock');
 });
 afterEach(() => namespace.assertClean());
 afterAll(async () => {
@@ -61,8 +61,9 @@ async function mirrord(
 async function as(user: string): Promise<string> {
   const program =
     'import sys,urllib.request as u;' +
-    'print(u.urlopen(u.Request("http://shop/x",headers={"x-user":sys.argv[1]}),timeout=60).read().decode())';
-  return (await namespace.kubectl('exec', 'deploy/stock', '--', 'python3', '-c', program, user)).trim();
+    'print(u.urlopen(u.Request(sys.argv[1],headers={"x-user":sys.argv[2]}),timeout=60).read().decode())';
+  const python = ['exec', 'deploy/stock', '--', 'python3', '-c', program];
+  return (await namespace.kubectl(...python, namespace.url('shop', 'x'), user)).trim();
 }
 
 async function are(expected: readonly string[]): Promise<void> {

@@ -32,7 +32,7 @@ beforeAll(async () => {
   const beside = { name: 'secure', image: DEMO_IMAGE, imagePullPolicy: 'IfNotPresent', command, env };
   await namespace.create();
   await Promise.all([namespace.deploy('shop', 'node', NODE_A, [beside]), namespace.deploy('stock', 'python', NODE_B)]);
-  await Promise.all([namespace.ready('shop'), namespace.ready('stock')]);
+  await namespace.ready('shop', 'stock');
 });
 afterEach(() => namespace.assertClean());
 afterAll(async () => {
@@ -66,8 +66,8 @@ async function python(program: string, ...words: string[]): Promise<string> {
 }
 
 const AS = `import sys, urllib.request as u
-print(u.urlopen(u.Request('http://shop/x', headers={'x-user': sys.argv[1]}), timeout=60).read().decode())`;
-const as = (user: string) => python(AS, user);
+print(u.urlopen(u.Request(sys.argv[1], headers={'x-user': sys.argv[2]}), timeout=60).read().decode())`;
+const as = (user: string) => python(AS, namespace.url('shop', 'x'), user);
 
 async function isStolen(): Promise<void> {
   await untilTrue(async () => (await as('alice').catch(String)) === 'local /x', 'it does not steal');
