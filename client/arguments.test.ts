@@ -56,16 +56,6 @@ test('the configuration file has a default place and may be stdin', () => {
   expect(parse('--config-file=a.toml').flags['config-file']).toBe('a.toml');
 });
 
-test.each([['--skip-processes=a', 'leaving single processes out']])(
-  '%s is known and refused as not built',
-  (flag, what) => {
-    const error = refusal(() => parse(flag, '--', 'true'));
-    expect(error.code).toBe('UNSUPPORTED');
-    expect(error.data?.['exitCode']).toBe(2);
-    expect(error.message).toContain(what);
-  },
-);
-
 test.each([
   ['--no-outgoing', { MIRRORD_TCP_OUTGOING: 'false', MIRRORD_UDP_OUTGOING: 'false' }],
   ['--no-tcp-outgoing', { MIRRORD_TCP_OUTGOING: 'false' }],
@@ -75,8 +65,8 @@ test.each([
   expect(parse(flag, '--', 'true').overrides).toEqual(overrides);
 });
 
-test('--skip-processes with its value is known and refused as not built', () => {
-  expect(refusal(() => parse('--skip-processes', 'value', 'true')).code).toBe('UNSUPPORTED');
+test('--skip-processes is taken as its key is: with a warning, which the configuration has', () => {
+  expect(parse('--skip-processes', 'git;make', 'true').overrides).toEqual({ MIRRORD_SKIP_PROCESSES: 'git;make' });
 });
 
 test.each([
@@ -106,14 +96,17 @@ test.each([
   expect(error.message).toContain(reason);
 });
 
-test('a command that is misspelt gets a suggestion, one that is not built is refused by name', () => {
+test('a command that is misspelt gets a suggestion, one that is not here is refused by name', () => {
   expect(refusal(() => findCommand('exce')).message).toContain('did you mean exec?');
   expect(refusal(() => findCommand('up')).code).toBe('UNSUPPORTED');
+  const error = refusal(() => findCommand('kill'));
+  expect(error.message).toBe('this version has no command kill (the end of sessions by name)');
+  expect(error.data).toMatchObject({ exitCode: 2, advice: expect.stringContaining('mirrord session stop ID') });
 });
 
-test('help lists every flag that is built and none that is not', () => {
+test('help lists every flag, and every command that is here', () => {
   const text = commandHelp(exec);
-  for (const flag of exec.flags) expect(text.includes(`--${flag.name}`)).toBe(flag.missing === undefined);
+  for (const flag of exec.flags) expect(text).toContain(`--${flag.name}`);
   for (const command of COMMANDS) {
     const isShown = command.missing === undefined && command.isHidden !== true;
     expect(overview('1.0').includes(`  ${command.name} `)).toBe(isShown);
@@ -128,5 +121,4 @@ test('help fits an ordinary terminal', () => {
 
 test.each(['bash', 'zsh', 'fish'])('completions of %s know the flags of exec', (shell) => {
   expect(completionScript(shell)).toMatch(/fs-mode/);
-  expect(completionScript(shell)).not.toMatch(/skip-processes/);
 });

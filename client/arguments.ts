@@ -25,11 +25,7 @@ export interface FlagRow {
   completes?: 'target' | 'namespace' | 'context' | 'kind';
   /** Given again it adds to its value, after a comma. */
   repeats?: true;
-  /** Recognised and refused: what is missing. */
-  missing?: string;
 }
-
-const CLUSTER = 'targets in a Kubernetes cluster';
 
 const TARGET_FLAG: FlagRow = {
   name: 'target',
@@ -49,10 +45,6 @@ const FS_FLAG: FlagRow = {
   spelling: { 'local-with-overrides': 'localwithoverrides' },
   help: 'read, write, local or local-with-overrides',
 };
-
-function later(name: string, missing: string, value: FlagValue = 'none', short?: string): FlagRow {
-  return { name, value, help: '', missing, ...(short === undefined ? {} : { short }) };
-}
 
 function off(name: string, help: string, ...overrides: string[]): FlagRow {
   return { name, value: 'none', overrides, means: 'false', help };
@@ -123,7 +115,13 @@ const EXEC_FLAGS: readonly FlagRow[] = [
     means: 'true',
     help: "the agent as an ephemeral container of the target's pod",
   },
-  later('skip-processes', 'leaving single processes out', 'required'),
+  {
+    name: 'skip-processes',
+    value: 'required',
+    shows: 'LIST',
+    overrides: 'MIRRORD_SKIP_PROCESSES',
+    help: 'accepted; no process is left out, and a warning says so',
+  },
 ];
 
 export interface CommandRow {
@@ -135,11 +133,13 @@ export interface CommandRow {
   takesCommand?: true;
   /** Of our own scripts: not listed. */
   isHidden?: true;
+  /** Known to users of other versions and refused: what it would be for, and what does it here. */
   missing?: string;
+  instead?: string;
 }
 
-function laterCommand(name: string, missing: string): CommandRow {
-  return { name, usage: '', help: '', flags: [], missing };
+function noCommand(name: string, missing: string, instead?: string): CommandRow {
+  return { name, usage: '', help: '', flags: [], missing, ...(instead === undefined ? {} : { instead }) };
 }
 
 export const COMMANDS: readonly CommandRow[] = [
@@ -193,16 +193,24 @@ export const COMMANDS: readonly CommandRow[] = [
     flags: [HELP_FLAG],
   },
   ...CLUSTER_COMMANDS,
-  laterCommand('container', 'running containers'),
-  laterCommand('port-forward', 'ports of the target on this machine'),
-  laterCommand('up', 'running many sessions'),
-  laterCommand('ui', 'the dashboard'),
-  laterCommand('kill', 'ending sessions by name'),
-  laterCommand('chaos', 'artificial faults'),
-  laterCommand('fix', CLUSTER),
-  laterCommand('diagnose', CLUSTER),
-  laterCommand('ext', 'editors'),
-  laterCommand('operator', CLUSTER),
+  noCommand('container', 'containers as local processes'),
+  noCommand('port-forward', 'ports of the target on this machine'),
+  noCommand('up', 'many sessions at once'),
+  noCommand('ui', 'a dashboard', '`mirrord session list` shows who runs what.'),
+  noCommand(
+    'kill',
+    'the end of sessions by name',
+    '`mirrord session stop ID` ends one; `mirrord session list` has the ids.',
+  ),
+  noCommand('chaos', 'artificial faults'),
+  noCommand('fix', 'paths of login plugins in kubeconfigs'),
+  noCommand(
+    'diagnose',
+    'measuring the way to an agent',
+    '`mirrord doctor` says what will work here and in the cluster.',
+  ),
+  noCommand('ext', 'editors'),
+  noCommand('operator', 'the operator'),
 ];
 
 /** What help, completion and suggestions know. */
@@ -224,11 +232,11 @@ export function findCommand(name: string): CommandRow {
     const known = SHOWN_COMMANDS.map((candidate) => candidate.name);
     throw invalid(`${JSON.stringify(name)} is no command${suggest(name, known, '')}`);
   }
-  if (row.missing !== undefined) throw notBuilt(`command ${name}`, row.missing);
+  if (row.missing !== undefined) throw notHere(row, row.missing);
   return row;
 }
 
-/** Throws CONFIG_INVALID for what the command does not know, UNSUPPORTED for what it knows and cannot yet. */
+/** Throws CONFIG_INVALID for what the command does not know. */
 export function parseArguments(command: CommandRow, args: readonly string[]): ParsedArguments {
   const flags: Record<string, string | true> = {};
   const overrides: Record<string, string> = {};
@@ -262,7 +270,6 @@ function set(
   flags: Record<string, string | true>,
   overrides: Record<string, string>,
 ): void {
-  if (row.missing !== undefined) throw notBuilt(`--${row.name}`, row.missing);
   if (row.value === 'none' && value !== undefined) throw invalid(`--${row.name} takes no value`);
   if (row.value === 'required' && value === undefined) {
     throw invalid(`--${row.name} wants a value: --${row.name} ${row.shows ?? 'VALUE'}`);
@@ -295,7 +302,7 @@ function matchFlag(command: CommandRow, arg: string): { row: FlagRow; attached: 
 }
 
 function unknownFlag(command: CommandRow, shown: string, name: string): AppError {
-  const known = command.flags.filter(({ missing }) => missing === undefined).map((row) => row.name);
+  const known = command.flags.map((row) => row.name);
   return invalid(`${command.name} does not know the flag ${shown}${suggest(name, known, '--')}`);
 }
 
@@ -325,8 +332,8 @@ function invalid(message: string): AppError {
   return new AppError('CONFIG_INVALID', message);
 }
 
-function notBuilt(what: string, missing: string): AppError {
-  return new AppError('UNSUPPORTED', `${what} is not built yet: ${missing} will come with a later version`, {
-    data: { exitCode: 2, advice: '`mirrord --help` and `mirrord exec --help` list what is built.' },
+function notHere({ name, instead = '`mirrord --help` lists what there is.' }: CommandRow, missing: string): AppError {
+  return new AppError('UNSUPPORTED', `this version has no command ${name} (${missing})`, {
+    data: { exitCode: 2, advice: instead },
   });
 }

@@ -17,20 +17,14 @@ export function completionScript(shell: string): string {
 
 const NAMES = BUILT.map(({ name }) => name).join(' ');
 
-function shownFlags(command: CommandRow): FlagRow[] {
-  return command.flags.filter(({ missing }) => missing === undefined);
-}
-
 function flagsOf(command: CommandRow): string {
-  return shownFlags(command)
-    .map(({ name }) => `--${name}`)
-    .join(' ');
+  return command.flags.map(({ name }) => `--${name}`).join(' ');
 }
 
 /** Arms of a `case` over command and flag, to what its value is. */
 function valueArms(indent: string): string {
   const arms = BUILT.flatMap((command) =>
-    shownFlags(command).flatMap(({ name, short, completes }) => {
+    command.flags.flatMap(({ name, short, completes }) => {
       if (completes === undefined) return [];
       const flags = [`--${name}`, ...(short === undefined ? [] : [`-${short}`])];
       return [`${indent}${flags.map((flag) => `${command.name}:${flag}`).join('|')}) what=${completes} ;;`];
@@ -94,7 +88,7 @@ if [[ $funcstack[1] == _mirrord ]]; then _mirrord "$@"; else compdef _mirrord mi
 function fish(): string {
   const lines = BUILT.flatMap((command) => [
     `complete -c mirrord -n __fish_use_subcommand -a ${command.name} -d '${command.help}'`,
-    ...shownFlags(command).map((flag) => fishFlag(command.name, flag)),
+    ...command.flags.map((flag) => fishFlag(command.name, flag)),
   ]);
   return `function __mirrord_offers
   set -l current (commandline -ct)

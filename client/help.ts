@@ -17,7 +17,7 @@ export function overview(version: string): string {
 }
 
 export function commandHelp(command: CommandRow): string {
-  const rows = command.flags.filter(({ missing }) => missing === undefined).map(flagLine);
+  const rows = command.flags.map(flagLine);
   return [`usage: mirrord ${command.usage}`, '', `  ${command.help}`, '', ...rows, ''].join('\n');
 }
 

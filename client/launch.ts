@@ -239,7 +239,9 @@ function commandFailure(command: string, errno: number): AppError {
     errno,
     data: {
       exitCode: isMissing ? EXIT_NOT_FOUND : EXIT_CANNOT_RUN,
-      advice: 'does it run without mirrord? If so, please report it with the log.',
+      advice: isMissing
+        ? 'its first line, or for a binary `file`, names what it wants: install that, or correct the line.'
+        : 'does it run without mirrord? If so, please report it with the log.',
     },
   });
 }
@@ -247,7 +249,7 @@ function commandFailure(command: string, errno: number): AppError {
 /** The supervisor's own word on what this machine refuses it. */
 function machineFailure(what: string, errno: number): AppError {
   const message = `the local process cannot be started: ${what} (${errnoName(errno)})`;
-  const advice = 'see Limits in README.md for what this machine must have.';
+  const advice = 'see Limits in docs/exec.md for what this machine must have.';
   if (errno === ERRNO.EBUSY) return new AppError('CONFIG_INVALID', message, { errno, data: { advice } });
   if (errno === ERRNO.EPERM || errno === ERRNO.EACCES) {
     return new AppError('NOT_PERMITTED', message, { errno, data: { advice } });

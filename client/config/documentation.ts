@@ -17,8 +17,8 @@ variable \`MIRRORD_CONFIG_FILE\` names one without a flag. \`mirrord verify-conf
 - **Precedence**: flag, then variable, then file, then default. In a variable, lists are separated by \`;\` and booleans
   are \`true\` or \`false\`.
 - **Faults** are reported all at once, each with its place, what was found and what to do. An unknown key is a fault. So is
-  a key whose feature is not built yet, unless it holds a value that asks for nothing. Keys that can have no effect here
-  give a warning.
+  a key that needs the operator, unless it holds a value that asks for nothing. Keys that can have no effect here give a
+  warning that says why.
 - **Lists** may be written as one value. The sections for which a short form is given may be written so.
 - **Templates**: the text of a file is rendered before it is parsed: \`{{ get_env(name="X", default="y") }}\`,
   \`{{ key }}\` (the session's key), \`{{ git_branch }}\` (\`MIRRORD_BRANCH_NAME\`, else the branch checked out in the current

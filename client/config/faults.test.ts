@@ -112,7 +112,6 @@ test.each([
 });
 
 test.each([
-  ['{"experimental": {"hide_ipv6_interfaces": true}}', 'needs answers in the name of netlink'],
   ['{"agent": {"metrics": "9000"}}', 'agent.metrics (line 1): found the text "9000", wants an address and a port'],
   ['{"agent": {"metrics": "::1:9000"}}', 'wants an address and a port, such as 0.0.0.0:9000 or [::]:9000'],
   ['{"feature": {"copy_target": true}}', 'requires the operator, which this product does not have'],
@@ -139,6 +138,7 @@ test.each([
   '{"feature": {"copy_target": false, "hostname": false, "split_queues": null, "db_branches": false}}',
   '{"agent": {"ttl": 1, "startup_timeout": 60, "privileged": false}, "startup_retry": {"min_ms": 500}}',
   '{"operator": false, "telemetry": false, "use_proxy": true, "accept_invalid_certificates": false, "target": null}',
+  '{"api": false, "experimental": {"hide_ipv6_interfaces": false, "browser_extension_config": false}}',
   '{"sip_binaries": "x", "skip_sip": ["y"], "experimental": {"sip_utils": false, "applev": "x"}}',
 ])('%s asks for nothing and is accepted without a word', async (text) => {
   expect((await loadText(text)).warnings).toEqual([]);
@@ -148,6 +148,20 @@ test.each([
   ['{"skip_processes": "bash"}', 'skip_processes (line 1) has no effect: the layer watches the whole tree'],
   ['{"skip_build_tools": true}', 'skip_build_tools (line 1) has no effect'],
   ['{"telemetry": true}', 'telemetry (line 1) has no effect: nothing is ever sent'],
+  [
+    '{"api": true}',
+    'api (line 1) has no effect: there is no such socket: mirrord session list and session stop do without it',
+  ],
+  [
+    '{"container": {"cli_image": "x"}}',
+    'container.cli_image (line 1) has no effect: it is for the command mirrord container',
+  ],
+  ['{"external_proxy": {"idle_timeout": 5}}', 'external_proxy.idle_timeout (line 1) has no effect'],
+  [
+    '{"experimental": {"hide_ipv6_interfaces": true}}',
+    'has no effect: programs see the interfaces of this machine; feature.network.ipv6: false keeps them',
+  ],
+  ['{"experimental": {"browser_extension_config": true}}', 'has no effect: there is no browser extension'],
   ['{"internal_proxy": {"idle_timeout": 9}}', 'internal_proxy.idle_timeout (line 1) has no effect'],
   ['{"experimental": {"use_dev_null": false}}', 'experimental.use_dev_null (line 1) has no effect'],
   ['{"feature": {"fs": {"readonly_file_buffer": 2000000}}}', '2000000 bytes are fetched'],

@@ -32,8 +32,6 @@ function keySchema(node: Key<unknown>, status: Status | null): JsonSchema {
 /** What to know about a key that does not do what it says. */
 export function statusNote(status: Status | null): string {
   switch (status?.kind) {
-    case 'planned':
-      return `Not built yet (${status.needs}): anything but the default is refused.`;
     case 'operator':
       return 'Requires the operator, which this product does not have: refused.';
     case 'no-effect':

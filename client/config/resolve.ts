@@ -124,13 +124,9 @@ class Walk {
     }
     if (isSame(node.default, value.read)) return;
     const found = node.isSecret ? 'this' : describe(value.given);
-    const what =
-      status.kind === 'operator'
-        ? 'requires the operator, which this product does not have'
-        : `needs ${status.needs}, not built yet in this version`;
     const isShort = typeof node.default === 'string' || typeof node.default === 'boolean';
     const instead = isShort ? ` or set it to ${JSON.stringify(node.default)}` : '';
-    this.faults.push(`${place}: ${found} ${what}; remove it${instead}`);
+    this.faults.push(`${place}: ${found} requires the operator, which this product does not have; remove it${instead}`);
   }
 
   #override(node: Key<unknown>): { value: unknown; source: Source } | null {

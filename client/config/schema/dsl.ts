@@ -20,11 +20,9 @@ export interface ValueType<T> {
 /** Whether a key does what it says. */
 export type Status =
   | { readonly kind: 'works' }
-  /** Not built: anything but the default or `accepts` is refused. */
-  | { readonly kind: 'planned'; readonly needs: string }
-  /** Refused likewise: it needs the operator, which this product does not have. */
+  /** Anything but the default or `accepts` is refused: it needs the operator, which this product does not have. */
   | { readonly kind: 'operator' }
-  /** There is nothing here that it could change; who sets it is told why. */
+  /** There is nothing here that it could change; who sets it to anything but `accepts` is told why. */
   | { readonly kind: 'no-effect'; readonly why: string }
   /** Of another system (macOS): accepted without a word. */
   | { readonly kind: 'ignored'; readonly why: string };
@@ -37,14 +35,14 @@ export type EnvName =
 export interface Key<T> {
   readonly node: 'key';
   readonly type: ValueType<T>;
-  /** What holds when nobody says anything. For a planned key: what the product does today. */
+  /** What holds when nobody says anything. */
   readonly default: T;
   readonly doc: string;
   readonly status: Status | null;
   /** Asked in this order; the first that is set wins over the file. */
   readonly env: readonly EnvName[];
   readonly flag: string | null;
-  /** Values besides the default that a planned or operator key accepts, because they ask for nothing. */
+  /** Values that a key without an effect, or besides the default one of the operator, accepts without a word, because they ask for nothing. */
   readonly accepts: readonly unknown[];
   /** The value is never shown: it may be a secret. */
   readonly isSecret: boolean;
@@ -106,10 +104,6 @@ export function section<K extends Keys>(
 
 export const works: Status = { kind: 'works' };
 export const operatorOnly: Status = { kind: 'operator' };
-
-export function planned(needs: string): Status {
-  return { kind: 'planned', needs };
-}
 
 export function noEffect(why: string): Status {
   return { kind: 'no-effect', why };

@@ -1,7 +1,7 @@
 // experimental: switches of how mirrord's preloaded library works. The layer here works at system calls and has none of
 // the machinery that they switch.
 
-import { ignored, key, noEffect, planned, section, works } from './dsl.ts';
+import { ignored, key, noEffect, section, works } from './dsl.ts';
 import { bool, integer, nonEmptyText, optional, text } from './values.ts';
 
 const NO_PRELOAD = noEffect('it switches machinery of a preloaded library, and the layer here works at system calls');
@@ -13,7 +13,10 @@ export const experimental = section(
     tcp_ping4_mock: key(bool, false, 'Connections to port 7 succeed without connecting.', { status: works }),
     enable_exec_hooks_linux: key(bool, true, 'Programs started by the local process keep its sockets; always so here.'),
     hide_ipv6_interfaces: key(bool, false, 'Hide IPv6 addresses of interfaces.', {
-      status: planned('answers in the name of netlink; feature.network.ipv6 keeps programs from making IPv6 sockets'),
+      status: noEffect(
+        'programs see the interfaces of this machine; feature.network.ipv6: false keeps them from making IPv6 sockets',
+      ),
+      accepts: [false],
     }),
     use_dev_null: key(bool, true, 'Use /dev/null for descriptors of remote files.'),
     idle_local_http_connection_timeout: key(
@@ -23,7 +26,8 @@ export const experimental = section(
       { status: works },
     ),
     browser_extension_config: key(bool, false, 'Open the browser with the header filter.', {
-      status: planned('a browser extension, which is not ours'),
+      status: noEffect('there is no browser extension'),
+      accepts: [false],
     }),
     non_blocking_tcp_connect: key(bool, true, 'Deprecated. Connecting does not block; always so here.'),
     dlopen_cgo: key(bool, false, 'Handle Go libraries loaded at run time; always so here.'),

@@ -1,11 +1,11 @@
 // internal_proxy, external_proxy and container: settings of processes that mirrord's users know and that do not exist
 // here, where one client process does the work.
 
-import { key, noEffect, planned, section } from './dsl.ts';
+import { key, noEffect, section } from './dsl.ts';
 import { bool, integer, nonEmptyText, optional, text, textList, u64 } from './values.ts';
 
 const ONE_PROCESS = noEffect('there is no proxy process here: the client serves the local process until it ends');
-const CONTAINERS = planned('the command mirrord container');
+const CONTAINERS = noEffect('it is for the command mirrord container, which this version does not have');
 
 const LOG_LEVEL = 'mirrord=info,warn';
 const YEAR_SECONDS = 31_536_000;

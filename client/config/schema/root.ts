@@ -1,7 +1,7 @@
 // All that can be configured. Everything that is said about a key is said here and in the files of the sections.
 
 import { agent } from './agent.ts';
-import { type Infer, ignored, key, noEffect, operatorOnly, planned, section, textFor } from './dsl.ts';
+import { type Infer, ignored, key, noEffect, operatorOnly, section, textFor } from './dsl.ts';
 import { experimental } from './experimental.ts';
 import { feature } from './feature.ts';
 import { container, externalProxy, internalProxy } from './processes.ts';
@@ -104,7 +104,8 @@ export const root = section('The configuration of a session.', {
   }),
   api: key(bool, false, 'Socket on which other programs see and end the session.', {
     env: ['MIRRORD_API'],
-    status: planned('a socket for other programs; mirrord session list and session stop do without it'),
+    status: noEffect('there is no such socket: mirrord session list and session stop do without it'),
+    accepts: [false],
   }),
   telemetry: key(bool, false, 'Send figures of use to the makers.', {
     env: ['MIRRORD_TELEMETRY'],
