@@ -7,7 +7,7 @@ import { DelayedSession } from './delayed-session.ts';
 
 const { FRAME_KIND_CONNECT, FRAME_KIND_CREDIT, FRAME_KIND_DATA, FRAME_KIND_HALF_CLOSE } = FrameKind;
 
-function world(transmitMs: number, receiveMs: number) {
+function world(transmitMs: number, receiveMs: number, onReceived: () => void = () => undefined) {
   const sent: { kind: number; text: string; atMs: number }[] = [];
   const note = ({ kind, data }: Frame) => ({ kind, text: Buffer.from(data).toString(), atMs: performance.now() });
   let inner: ConnectionReceiver | undefined;
@@ -32,9 +32,13 @@ function world(transmitMs: number, receiveMs: number) {
   delayed.openConnection({
     receive: (frame) => {
       received.push(note(frame));
+      onReceived();
       if (frame.kind === FRAME_KIND_HALF_CLOSE) onEnd();
     },
-    lost: (error) => void lost.push(error),
+    lost: (error) => {
+      lost.push(error);
+      onEnd();
+    },
   });
   const arrive = (frame: Frame) => inner?.receive(frame);
   return { delayed, sent, received, lost, arrive, ended, lose: (error: AppError) => inner?.lost(error) };
@@ -84,4 +88,15 @@ test('nothing comes after the session is lost, or for a connection that is close
   await third.ended;
   expect([first, second, third].map(({ received }) => received.length)).toEqual([0, 0, 2]);
   expect(first.lost).toHaveLength(1);
+});
+
+test('what its receiver refuses ends the connection and no more', async () => {
+  const refusal = new AppError('PROTOCOL_VIOLATION', 'more than was granted');
+  const refusing = world(0, 20, () => {
+    throw refusal;
+  });
+  refusing.arrive(data('too much'));
+  refusing.arrive(data('more'));
+  await refusing.ended;
+  expect([refusing.received.length, refusing.lost]).toEqual([1, [refusal]]);
 });

@@ -1,6 +1,7 @@
 // experimental.latency: what streams of the outgoing network say comes later than it would, by so many milliseconds each way.
 // Each piece waits on its own, so that waits do not add up, and order is kept. The dial is not delayed.
 
+import { AppError } from '#proto/errors.ts';
 import { dataPieces, type Frame, makeFrame } from '#proto/frame.ts';
 import { FrameKind } from '#proto/gen/v1/frame.ts';
 import type { ConnectionReceiver, NetworkSession } from '../session.ts';
@@ -77,10 +78,17 @@ class DelayedReceiver implements ConnectionReceiver {
     // It lies in a batch that is read into again.
     const later = makeFrame(frame.id, frame.kind, Buffer.from(frame.head), Buffer.concat(dataPieces(frame)));
     frame.isUsedUp = true;
-    this.#line.add(() => {
-      if (!this.#isOver) void this.#receiver.receive(later);
-    });
+    this.#line.add(() => void this.#hand(later));
     return undefined;
+  }
+
+  /** The session, which would fail by what is refused, is not asking any more: the connection does. */
+  async #hand(frame: Frame): Promise<void> {
+    try {
+      if (!this.#isOver) await this.#receiver.receive(frame);
+    } catch (thrown) {
+      if (!this.#isOver) this.lost(AppError.from(thrown, 'BUG'));
+    }
   }
 
   lost(error: Parameters<ConnectionReceiver['lost']>[0]): void {
