@@ -51,6 +51,18 @@ describe('a receiver', () => {
     expect(credit.consumed(GRANT_STEP_BYTES / 2)).toBe(0);
   });
 
+  test('that is closed gives back to the room what it took, once, whatever is handed on afterwards', () => {
+    const room = new CreditRoom(100);
+    const credit = new ReceiveCredit(100, { mostBytes: 200, room });
+    credit.received(100);
+    credit.consumed(100, true, 0);
+    expect([credit.windowBytes, room.take(1)]).toEqual([200, false]);
+    credit.received(100);
+    credit.close();
+    credit.consumed(100, false, 1);
+    expect([room.take(100), room.take(1)]).toEqual([true, false]);
+  });
+
   test('refuses data beyond what it granted', () => {
     const credit = new ReceiveCredit(10);
     credit.received(10);

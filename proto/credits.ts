@@ -131,7 +131,7 @@ export class ReceiveCredit {
   /** When the bytes have been handed on. `isPrompt`: nothing much waits behind them. Returns the bytes to grant now, 0 for not yet. */
   consumed(bytes: number, isPrompt = true, nowMs = performance.now()): number {
     this.#consumedBytes += bytes;
-    if (this.#growth !== undefined) this.#fit(this.#growth, bytes, isPrompt, nowMs);
+    if (this.#growth !== undefined && !this.#isClosed) this.#fit(this.#growth, bytes, isPrompt, nowMs);
     return this.#consumedBytes < this.#stepBytes ? 0 : this.#grant();
   }
 
@@ -174,7 +174,7 @@ export class ReceiveCredit {
 
   #grow({ mostBytes, room }: Growth): void {
     const bytes = Math.min(this.#windowBytes, mostBytes - this.#windowBytes);
-    if (bytes <= 0 || this.#isClosed || room?.take(bytes) === false) return;
+    if (bytes <= 0 || room?.take(bytes) === false) return;
     this.#consumedBytes += bytes;
     this.#resize(bytes);
   }
