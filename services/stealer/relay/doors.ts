@@ -82,9 +82,16 @@ export class Doors {
   onTold(id: number, mask: number, fd: number): boolean {
     if ((mask & (ARRIVAL_BORN | ARRIVAL_STRANGE | ARRIVAL_SHORTAGE)) === 0) return false;
     if ((mask & ARRIVAL_BORN) !== 0) this.#hand(undefined, fd);
-    else if ((mask & ARRIVAL_STRANGE) !== 0) this.#doors.get(id)?.onStrange(fd);
+    else if ((mask & ARRIVAL_STRANGE) !== 0) this.#handStrange(id, fd);
     else setTimeout(() => this.#native.resumeDoor(id), SHORTAGE_PAUSE_MS).unref();
     return true;
+  }
+
+  #handStrange(id: number, fd: number): void {
+    const door = this.#doors.get(id);
+    // Closed by whoever was told before it in the same turn.
+    if (door === undefined) this.#native.close(fd, true);
+    else door.onStrange(fd);
   }
 
   #hand(door: DoorOptions | undefined, fd: number): void {
