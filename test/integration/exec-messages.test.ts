@@ -89,7 +89,13 @@ describe.skipIf(!can.root.yes)(`messages of a run (${can.root.why})`, () => {
     ['an unknown command', [...ON, '--', 'no-such'], {}, 127, /no-such: command not found/],
     ['no program', [...ON, '--', './plain'], {}, 126, /plain: not executable[\s\S]*chmod \+x/],
     ['a folder', [...ON, '--', './folder'], {}, 126, /folder: is a folder/],
-    ['a program without interpreter', [...ON, '--', './lost'], {}, 127, /\.\/lost cannot be run: its interpreter[\s\S]*names what it wants/],
+    [
+      'a program without interpreter',
+      [...ON, '--', './lost'],
+      {},
+      127,
+      /\.\/lost cannot be run: its interpreter[\s\S]*names what it wants/,
+    ],
     ['a run in a run', [...ON, '--', 'true'], { MIRRORD_SESSION_ID: 'x' }, 2, /inside a process of mirrord exec/],
     [
       'a far agent',
