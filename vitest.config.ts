@@ -9,6 +9,8 @@ const common = {
   // Who looks at memory that was given back finds other bytes there (proto/receive-blocks.ts).
   env: { MIRRORD_WIPE_GIVEN_BACK: '1' },
   setupFiles: 'test/fixtures/guarded-kill.ts',
+  // What a test waits for comes within milliseconds; a machine with twenty others on it takes its time.
+  expect: { poll: { timeout: 30_000 } },
 } as const;
 /** For tests that run what is compiled and bundled. */
 const built = { ...common, globalSetup: ['scripts/built.mjs'] };
@@ -21,6 +23,8 @@ export default defineConfig({
           ...built,
           name: 'unit',
           maxWorkers: 2,
+          testTimeout: 60_000,
+          hookTimeout: 60_000,
           // 600 modules in one: half a second less for each file that reads a kubeconfig.
           deps: { optimizer: { ssr: { enabled: true, include: ['@kubernetes/client-node'] } } },
           include: [

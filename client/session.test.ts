@@ -56,7 +56,7 @@ async function refusal(promise: Promise<unknown>): Promise<AppError> {
 }
 
 function until(isTrue: () => boolean): Promise<void> {
-  return vi.waitUntil(isTrue, { timeout: 2_000, interval: 1 }).then(() => {});
+  return vi.waitUntil(isTrue, { timeout: 30_000, interval: 1 }).then(() => {});
 }
 
 test('a session opens with what it asks for and knows the facts of its target', async () => {

@@ -233,5 +233,5 @@ test('closing ends what is under way, and leaves no connection', async () => {
   await arrived;
   await api.close();
   await pending;
-  await expect.poll(() => server.connections, { timeout: 5_000 }).toBe(0);
+  await expect.poll(() => server.connections).toBe(0);
 });

@@ -320,7 +320,7 @@ test('a released handle is closed in the target once, and is no handle any more'
   files.release(6);
   expect(files.openFiles).toBe(0);
   expect((await ask(read(6, 0, 10))).result).toBe(-ERRNO.EBADF);
-  await vi.waitUntil(() => agent.asked.at(-1)?.$case === 'close', { interval: 1 });
+  await vi.waitUntil(() => agent.asked.at(-1)?.$case === 'close', { interval: 1, timeout: 30_000 });
   expect(agent.asked.filter(({ $case }) => $case === 'close')).toHaveLength(1);
 });
 
@@ -328,7 +328,7 @@ test('a question that is cancelled ends, and the request with it', async () => {
   agent.script = () => null;
   const controller = new AbortController();
   const answer = files.answer(7n, open('/slow'), controller.signal);
-  await vi.waitUntil(() => agent.asked.length === 1, { interval: 1 });
+  await vi.waitUntil(() => agent.asked.length === 1, { interval: 1, timeout: 30_000 });
   controller.abort();
   await expect(answer).rejects.toMatchObject({ code: 'CANCELLED' });
 });
@@ -336,7 +336,7 @@ test('a question that is cancelled ends, and the request with it', async () => {
 test('when the agent is lost every question about files fails with its error', async () => {
   await openHandle('/f', 6, O_RDONLY, statOf({ size: 100n }));
   agent.vanish();
-  await vi.waitUntil(() => session.lost !== null, { interval: 1 });
+  await vi.waitUntil(() => session.lost !== null, { interval: 1, timeout: 30_000 });
   for (const question of [stat('/a'), open('/a'), read(6, 0, 10)]) {
     await expect(files.answer(1n, question, new AbortController().signal)).rejects.toMatchObject({
       code: 'AGENT_LOST',

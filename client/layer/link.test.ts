@@ -22,7 +22,7 @@ afterEach(() => {
 });
 
 function until(isTrue: () => boolean): Promise<void> {
-  return vi.waitUntil(isTrue, { timeout: 5_000, interval: 1 }).then(() => {});
+  return vi.waitUntil(isTrue, { timeout: 30_000, interval: 1 }).then(() => {});
 }
 
 /** A link on one end of a real socket, the test in the place of the supervisor on the other. */
