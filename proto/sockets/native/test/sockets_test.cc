@@ -1,5 +1,6 @@
 /* The parts of the addon that know nothing of Node, under ASAN and UBSAN. TAP. */
 #include "sockets.h"
+#include "tap.h"
 
 #include <arpa/inet.h>
 #include <cerrno>
@@ -12,28 +13,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 #include <vector>
-
-static int number;
-static int failures;
-static bool is_failing;
-
-static void check(bool holds, const char *what, int line)
-{
-	if (holds)
-		return;
-	is_failing = true;
-	printf("# line %d: %s\n", line, what);
-}
-
-#define CHECK(expression) check(expression, #expression, __LINE__)
-
-static void test(const char *name, void (*body)())
-{
-	is_failing = false;
-	body();
-	failures += is_failing;
-	printf("%sok %d - %s\n", is_failing ? "not " : "", ++number, name);
-}
 
 /* Two connected ends in one epoll descriptor, under the ids 0 and 1. */
 struct pair {
@@ -308,6 +287,5 @@ int main()
 	test("one that was taken out is not told of", one_that_was_taken_out_is_not_told_of);
 	test("who shares one keeps it when the other descriptor is closed", who_shares_one_keeps_it_when_the_other_is_closed);
 	test("a unix stream is one too", a_unix_stream_is_one_too);
-	printf("1..%d\n", number);
-	return failures > 0;
+	return report();
 }

@@ -1,6 +1,6 @@
-/* What the tests here report by (TAP): a line for each, after a line for each thing that did not hold. */
-#ifndef STEALER_TEST_TAP_H
-#define STEALER_TEST_TAP_H
+/* What the tests of sockets, here and in the stealer, report by (TAP): a line for each, after a line for each thing that did not hold. */
+#ifndef MIRRORD_TEST_TAP_H
+#define MIRRORD_TEST_TAP_H
 
 #include <cstdio>
 #include <functional>
