@@ -59,6 +59,9 @@ const MAX_OPEN_STREAMS = 10_000;
 /** Streams whose request is whole: their client may still cancel them. The oldest are forgotten. */
 const MAX_ENDED_STREAMS = 1_024;
 
+/** Heads that are said at once. */
+const MAX_OUT_BYTES = 256 * 1024;
+
 /** What a client says first. Its windows for answers are as large as they can be: nobody reads the answers. */
 const OPENING = Buffer.concat([
   PREFACE,
@@ -88,6 +91,8 @@ export class WantedStreams {
   #isLost = false;
   #lostBy: LossReason = LossReason.LOSS_REASON_UNSPECIFIED;
   #out: Buffer[] = [];
+  /** Of heads in it. */
+  #outBytes = 0;
 
   constructor(options: WantedStreamsOptions) {
     this.#options = options;
@@ -182,7 +187,7 @@ export class WantedStreams {
     if (this.#held.has(streamId)) this.#decide(streamId);
     const own = this.#open.get(streamId);
     if (own === undefined) return true;
-    this.#out.push(headersFrames(own, encodeHeaderBlock(fields), isEnd));
+    this.#sayHeaders(own, fields, isEnd);
     if (isEnd) this.#end(streamId, own);
     return true;
   }
@@ -214,8 +219,16 @@ export class WantedStreams {
     const own = this.#nextStreamId;
     this.#nextStreamId += 2;
     this.#open.set(streamId, own);
-    this.#out.push(headersFrames(own, encodeHeaderBlock(fields), isEnd));
+    this.#sayHeaders(own, fields, isEnd);
     if (isEnd) this.#end(streamId, own);
+  }
+
+  /** A header table makes much of a few bytes: it does not wait for all that they bring. */
+  #sayHeaders(own: number, fields: readonly HeaderField[], isEnd: boolean): void {
+    const frames = headersFrames(own, encodeHeaderBlock(fields), isEnd);
+    this.#out.push(frames);
+    this.#outBytes += frames.length;
+    if (this.#outBytes > MAX_OUT_BYTES) this.#flush();
   }
 
   #takeData(piece: FramePiece): boolean {
@@ -310,6 +323,7 @@ export class WantedStreams {
   #flush(): void {
     const pieces = this.#out;
     this.#out = [];
+    this.#outBytes = 0;
     if (pieces.length === 0 || this.#copy === null) return;
     const bytes = pieces.length === 1 ? (pieces[0] as Buffer) : Buffer.concat(pieces);
     this.#options.spend(bytes.length);

@@ -33,6 +33,7 @@ export const ErrorCode = {
   refusedStream: 7,
   cancel: 8,
   compressionError: 9,
+  enhanceYourCalm: 11,
 } as const;
 
 export type FrameHead = Readonly<{ type: number; flags: number; streamId: number; length: number }>;

@@ -164,7 +164,7 @@ export class Http2Relay {
 
   #afterTurn(): void {
     if (!this.#held.isEmpty) this.#held.release();
-    this.#toOrigin.flush();
+    this.#toOrigin.endTurn();
     this.#reader.keep();
     this.#taken.flush();
     this.#client.pump();
@@ -287,6 +287,7 @@ export class Http2Relay {
     const sizes = this.#tableSizes.take();
     if (!this.#taken.isDirty) this.#toOrigin.add(bytes);
     else this.#toOrigin.add(headersFrames(streamId, encodeHeaderBlock(fields, sizes), isEnd, priority));
+    if (this.#toOrigin.isFlooded) this.#doubt(ErrorCode.enhanceYourCalm);
   }
 
   #onAcknowledged(): void {
@@ -367,8 +368,7 @@ export class Http2Relay {
   }
 
   #onIdle(): void {
-    if (this.#isClosed || !this.#origin.isOver || !(this.#origin.hasSpoken || this.#hasClientEnded)) return;
-    this.#finish(LINGER_MS);
+    if (this.#origin.isOver && (this.#origin.hasSpoken || this.#hasClientEnded)) this.#finish(LINGER_MS);
   }
 
   /** @param ms the client may take so long to close */

@@ -5,14 +5,23 @@ import { Flag, FrameType, frame, INITIAL_WINDOW_BYTES, rstStream, SAFE_FRAME_BYT
 /** A write is not made larger than this. */
 const BATCH_BYTES = 64 * 1024;
 
+/** What one read of a peer may make, while its receiver takes nothing: a header table makes much of a few bytes. */
+const MAX_TURN_BYTES = 32 * 1024 * 1024;
+
 /** Bytes for one write: small ones are joined, and what lies side by side in one chunk goes on uncopied. */
 export class Batch {
   readonly #write: (bytes: Buffer) => void;
   #parts: Buffer[] = [];
   #bytes = 0;
+  #turnBytes = 0;
 
   constructor(write: (bytes: Buffer) => void) {
     this.#write = write;
+  }
+
+  /** More than may be was added since the last turn's end. */
+  get isFlooded(): boolean {
+    return this.#turnBytes > MAX_TURN_BYTES;
   }
 
   add(bytes: Buffer): void {
@@ -22,7 +31,14 @@ export class Batch {
       this.#parts[this.#parts.length - 1] = Buffer.from(last.buffer, last.byteOffset, last.length + bytes.length);
     } else this.#parts.push(bytes);
     this.#bytes += bytes.length;
+    this.#turnBytes += bytes.length;
     if (this.#bytes >= BATCH_BYTES) this.flush();
+  }
+
+  /** All that one read has brought was added. */
+  endTurn(): void {
+    this.flush();
+    this.#turnBytes = 0;
   }
 
   flush(): void {

@@ -10,6 +10,8 @@ import { SESSION_ENDED } from './side.ts';
 export type TakenStream = {
   readonly id: number;
   readonly fields: readonly HeaderField[];
+  /** What its request's fields are unpacked, trailers included. */
+  headBytes: number;
   /** Undefined when the session has ended. */
   side: TakenSide | undefined;
   /** To the local process; it begins with the request's head. */

@@ -2,7 +2,7 @@
 
 import { ErrorCode, headersFrames, INITIAL_WINDOW_BYTES, rstStream, windowUpdate } from '#runtime/http2/frame.ts';
 import { encodeHeaderBlock } from '#runtime/http2/hpack-encoder.ts';
-import type { HeaderField } from '#runtime/http2/hpack-table.ts';
+import { fieldSize, type HeaderField } from '#runtime/http2/hpack-table.ts';
 import type { Taker } from './decision.ts';
 import type { ClientSide } from './http2-client.ts';
 import { Outbox, type Sent } from './http2-sender.ts';
@@ -11,6 +11,8 @@ import { type TakenEvents, TakenSide } from './http2-taken.ts';
 
 /** Taken streams of one connection that are open at once; more are refused, and the client tries again. */
 export const MAX_STREAMS = 4_096;
+/** Heads of those streams, unpacked: a header table makes a few bytes hundreds of thousands. Streams beyond it are refused likewise. */
+export const MAX_HEAD_BYTES = 16 * 1024 * 1024;
 /** Streams that are over and whose last frames may still come. */
 const MAX_GONE = 4_096;
 /** Requests that wait for local processes. Beyond it the client's connection window is not given back … */
@@ -40,6 +42,8 @@ export class TakenStreams {
   /** Of the client's connection window: taken by us, and not given back yet. */
   #owed = 0;
   #heldBytes = 0;
+  /** Of all streams. */
+  #headBytes = 0;
   /** A stream was taken: the target's header table is not the client's any more. */
   isDirty = false;
 
@@ -63,7 +67,8 @@ export class TakenStreams {
 
   take(taker: Taker, id: number, fields: readonly HeaderField[], isEnd: boolean): void {
     this.isDirty = true;
-    if (this.#streams.size >= MAX_STREAMS) {
+    const headBytes = sizeOf(fields);
+    if (this.#streams.size >= MAX_STREAMS || this.#headBytes + headBytes > MAX_HEAD_BYTES) {
       this.#client.send(rstStream(id, ErrorCode.refusedStream));
       this.#noteGone(id);
       return;
@@ -71,6 +76,7 @@ export class TakenStreams {
     const stream: TakenStream = {
       id,
       fields,
+      headBytes,
       side: this.#sideOf(taker),
       upload: new Outbox(id, INITIAL_WINDOW_BYTES, (bytes) => this.#onUploaded(stream, bytes)),
       download: new Outbox(id, this.#initialWindow, (bytes) => stream.side?.onAnswered(stream, bytes)),
@@ -82,6 +88,7 @@ export class TakenStreams {
       owedToLocal: 0,
     };
     this.#streams.set(id, stream);
+    this.#headBytes += headBytes;
     // A target may begin with windows too small to work with.
     const missing = INITIAL_WINDOW_BYTES - this.#options.windowOfClient();
     if (missing > 0 && !isEnd) this.#client.send(windowUpdate(id, missing));
@@ -92,11 +99,17 @@ export class TakenStreams {
   onTrailers(id: number, fields: readonly HeaderField[], isEnd: boolean): void {
     const stream = this.#streams.get(id);
     if (stream === undefined || stream.hasClientEnded) return;
-    this.#upload(
-      stream,
-      () => stream.upload.addFrames(headersFrames(id, encodeHeaderBlock(fields), isEnd), isEnd),
-      isEnd,
-    );
+    const headBytes = sizeOf(fields);
+    // Trailers are a request's end (RFC 9113 section 8.1): one that goes on behind them is malformed.
+    if (!isEnd || this.#headBytes + headBytes > MAX_HEAD_BYTES) {
+      const code = isEnd ? ErrorCode.enhanceYourCalm : ErrorCode.protocolError;
+      this.#client.send(rstStream(id, code));
+      this.#remove(stream, code);
+      return;
+    }
+    stream.headBytes += headBytes;
+    this.#headBytes += headBytes;
+    this.#upload(stream, () => stream.upload.addFrames(headersFrames(id, encodeHeaderBlock(fields), true), true), true);
   }
 
   /** @param flowBytes what of the client's windows the frame used */
@@ -264,6 +277,7 @@ export class TakenStreams {
   #remove(stream: TakenStream, code: number | undefined): void {
     if (!this.#streams.delete(stream.id)) return;
     this.#noteGone(stream.id);
+    this.#headBytes -= stream.headBytes;
     this.#heldBytes -= stream.upload.waitingBytes;
     this.#client.forget(stream.download);
     stream.side?.forget(stream, code);
@@ -279,3 +293,5 @@ export class TakenStreams {
     }
   }
 }
+
+const sizeOf = (fields: readonly HeaderField[]): number => fields.reduce((sum, one) => sum + fieldSize(one), 0);
