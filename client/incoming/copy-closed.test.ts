@@ -134,6 +134,23 @@ describe('a local process that', () => {
     expect(three.hasEnded).toBe(false);
   });
 
+  test('never answers lets all ends come together with the first that was waited for', async () => {
+    await heardOne();
+    script.arrive(4, request('/two'));
+    const two = await served(1);
+    await script.until(() => two.text === request('/two'));
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+    script.halfClose(2);
+    await turns();
+    vi.advanceTimersByTime(LINGER_MS - 1);
+    script.halfClose(4);
+    await turns();
+    expect(two.hasEnded).toBe(false);
+    vi.advanceTimersByTime(1);
+    vi.useRealTimers();
+    await script.until(() => server.connections.every(({ hasEnded }) => hasEnded));
+  });
+
   test('is slower than the target is reset when it has answered, where the peer has reset', async () => {
     const one = await heardOne();
     script.end(2, EndReason.END_REASON_PEER_RESET);

@@ -70,6 +70,7 @@ export class Copy extends Arrival<CopyOptions> {
   #openUntilMs = Infinity;
   #isDoubtful = false;
   #pendingBytes = 0;
+  readonly #onMute = () => this.#applyEnd();
   /** To the local process's socket. */
   #passedBytes = 0n;
 
@@ -202,6 +203,7 @@ export class Copy extends Arrival<CopyOptions> {
     this.#early = [];
     clearTimeout(this.#linger);
     clearTimeout(this.#quiet);
+    this.options.answering.waitNoMore(this.#onMute);
     this.#socket?.destroy();
     this.#http2?.close(false);
     this.options.holds(-this.#pendingBytes);
@@ -328,6 +330,7 @@ export class Copy extends Arrival<CopyOptions> {
       if (hasLingered) this.options.answering.lingered();
       this.#applyEnd();
     };
+    this.options.answering.wait(this.#onMute);
     this.#linger ??= setTimeout(act, LINGER_MS, true).unref();
     if (dueMs !== Infinity) this.#quiet = setTimeout(act, dueMs, false).unref();
     return true;
