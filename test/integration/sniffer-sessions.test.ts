@@ -240,6 +240,25 @@ test(
 );
 
 test(
+  'wherever the borders of segments are, also behind requests that the kernel leaves out and their bodies, none is missed',
+  async () => {
+    const web = ['../fixtures/web-server.mjs', '../fixtures/split_requests.py'].map(
+      (one) => `${import.meta.dirname}/${one}`,
+    );
+    await network.serve(network.target, [process.execPath, web[0] as string, '10.99.0.1:8090']);
+    const session = await open();
+    const filter = { isAny: false, conditions: [{ condition: { $case: 'path' as const, value: '^/wanted' } }] };
+    const { id } = await session.subscribe({ port: 8090, filter });
+    const asked = (await network.run(network.beyond, `python3 ${web[1]} 10.99.0.1 8090`)).trim().split('\n');
+    const sum = await session.unsubscribe(id);
+    const heard = session.seen.flatMap(({ text }) => [...text.matchAll(/^GET (\S+)/gm)].map(([, path]) => path));
+    expect(heard.sort()).toEqual(asked.sort());
+    expect(sum.losses).toEqual([]);
+  },
+  DEADLINE_MS,
+);
+
+test(
   'a sample takes its part of the connections and counts the others',
   async () => {
     const session = await open();
