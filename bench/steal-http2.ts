@@ -1,8 +1,8 @@
 // The same as steal-passthrough for HTTP/2: small and 1 MB answers, and gRPC. haproxy speaks HTTP/2 on both sides; nginx
 // cannot pass it on.
 //
-// node bench/run.mjs steal-http2 [ROUNDS] [SECONDS]; needs root, nginx, haproxy and h2load. h2load tells mean and maximum, not
-// p50 and p99.
+// node bench/run.mjs steal-http2 [ROUNDS] [SECONDS] [PART OF A ROW'S NAME]; needs root, nginx, haproxy and h2load. h2load tells
+// mean and maximum, not p50 and p99.
 
 import path from 'node:path';
 import { COLUMNS, inTurns, rowsOf, StealStage } from './steal-stage.ts';
@@ -10,6 +10,7 @@ import { printTable } from './table.ts';
 
 const rounds = Number(process.argv[2] ?? 5);
 const seconds = Number(process.argv[3] ?? 3);
+const row = process.argv[4] ?? '';
 const [ORIGIN, STOLEN, GRPC, GRPC_STOLEN] = [8080, 8083, 8090, 8093];
 
 const HAPROXY = `
@@ -72,6 +73,7 @@ try {
     ['1 MB answers, 4 connections of 4 streams', web, '/large', ['-c4', '-m4', '-w20', '-W20']],
     ['gRPC, unary, 4 connections of 32 streams', grpc, '/test.Echo/One', ['-c4', '-m32', ...asGrpc]],
   ] as const) {
+    if (!name.includes(row)) continue;
     const words = ['-H', 'x-user: bob', ...args];
     const samples = await inTurns(rounds, ways, (way) => stage.h2load(way, seconds, at, words));
     const columns = [...COLUMNS.slice(0, 5), 'mean us', 'most us'];

@@ -264,19 +264,22 @@ export async function inTurns(
 
 export const COLUMNS = ['', 'requests/s', 'CPU us/request', 'requests/core-s', 'of haproxy', 'p50 us', 'p99 us'];
 
-/** A row for each way; requests per core-second, the inverse of CPU for a request, as part of haproxy's in the same round. */
+/** A row for each way; requests per core-second, the inverse of CPU for a request, as part of haproxy's in the same round: median, least and most. */
 export function rowsOf(samples: Record<string, Sample[]>): Array<Array<string | number>> {
   const of = (name: string, field: keyof Sample): number[] => (samples[name] ?? []).map((sample) => sample[field]);
   return Object.keys(samples).map((name) => {
     const cpu = median(of(name, 'cpuMicros'));
     const isMeasured = cpu > 0;
-    const [ratio] = isMeasured && samples['haproxy'] ? ratios(of('haproxy', 'cpuMicros'), of(name, 'cpuMicros')) : [0];
+    const [ratio, least, most] = samples['haproxy']
+      ? ratios(of('haproxy', 'cpuMicros'), of(name, 'cpuMicros'))
+      : [0, 0, 0];
+    const interval = `${ratio.toFixed(2)} (${least.toFixed(2)} to ${most.toFixed(2)})`;
     return [
       name,
       median(of(name, 'perSecond')),
       isMeasured ? cpu : '-',
       isMeasured ? 1e6 / cpu : '-',
-      isMeasured ? ratio : '-',
+      isMeasured && samples['haproxy'] ? interval : '-',
       median(of(name, 'p50')),
       median(of(name, 'p99')),
     ];

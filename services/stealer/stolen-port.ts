@@ -41,6 +41,7 @@ export class StolenPort implements ClaimedPort {
   readonly #standings = new Standings();
   readonly #connections = new Set<OpenConnection>();
   #isTaken = false;
+  #changesInForce = 0;
   /** Of the target, as it was seen last. */
   #isListening = true;
   #hasListened = false;
@@ -164,6 +165,7 @@ export class StolenPort implements ClaimedPort {
   }
 
   #stands(): void {
+    this.#changesInForce++;
     this.#setScreen();
     this.#leases.stands(this.port, this.#standings.inForce, this.#standings.waiting);
   }
@@ -310,7 +312,15 @@ export class StolenPort implements ClaimedPort {
       screen: this.#screen,
       firstHeadMs: firstHeadMsOf(this.#standings.inForce),
       onHttp2: ({ fromClient, fromOrigin, origin = connectOrigin() }) => {
-        const next = new Http2Relay({ client, origin, decide, onClosed });
+        const next = new Http2Relay({
+          client,
+          origin,
+          decide,
+          standing: () => this.#changesInForce,
+          onKnown: () => void this.#counted(this.#standings.inForce.length),
+          screen: this.#screen,
+          onClosed,
+        });
         relay = next;
         next.push(fromClient, fromOrigin);
       },

@@ -83,13 +83,13 @@ int sockets_remove(int epoll_fd, int fd)
 	return epoll_ctl(epoll_fd, EPOLL_CTL_DEL, fd, nullptr) < 0 ? -errno : 0;
 }
 
-int sockets_ready(int epoll_fd, struct ready_socket ready[SOCKETS_PER_WAIT])
+int sockets_ready(int epoll_fd, struct ready_socket ready[SOCKETS_PER_WAIT], int wait_ms)
 {
 	struct epoll_event events[SOCKETS_PER_WAIT];
 	int count;
 
 	do {
-		count = epoll_wait(epoll_fd, events, SOCKETS_PER_WAIT, 0);
+		count = epoll_wait(epoll_fd, events, SOCKETS_PER_WAIT, wait_ms);
 	} while (count < 0 && errno == EINTR);
 	if (count < 0)
 		return -errno;

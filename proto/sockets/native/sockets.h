@@ -41,8 +41,8 @@ int sockets_add_prepared(int epoll_fd, int fd, uint32_t id);
 /* @param is_near to or from loopback */
 int socket_prepare(int fd, bool is_near);
 int sockets_remove(int epoll_fd, int fd);
-/* Does not wait; returns how many are ready. */
-int sockets_ready(int epoll_fd, struct ready_socket ready[SOCKETS_PER_WAIT]);
+/* Returns how many are ready. @param wait_ms for the first of them; below 0: for ever */
+int sockets_ready(int epoll_fd, struct ready_socket ready[SOCKETS_PER_WAIT], int wait_ms = 0);
 
 /* Of a connection to another machine: more may be on its way than the kernel allows for by itself, where it may be asked for that. */
 void socket_reach(int fd);

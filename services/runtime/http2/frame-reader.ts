@@ -36,6 +36,17 @@ export class FrameReader {
     return this.#pushed.length;
   }
 
+  /** Between frames, and nothing waits. */
+  get isAtRest(): boolean {
+    return this.#head === undefined && this.#pushed.length === 0;
+  }
+
+  /** What comes next is within a frame, of which others have read the beginning. */
+  beginWithin(head: FrameHead, missing: number): void {
+    this.#head = head;
+    this.#missing = missing;
+  }
+
   push(bytes: Buffer): void {
     this.#pushed.push(bytes);
   }

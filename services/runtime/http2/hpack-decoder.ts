@@ -27,6 +27,12 @@ export class HpackDecoder {
   #allowedTableBytes = DEFAULT_TABLE_BYTES;
   #bytes: Buffer = Buffer.alloc(0);
   #at = 0;
+  #hasChanged = false;
+
+  /** The last block has changed the table: a block with the same bytes may mean something else from here on. */
+  get hasChanged(): boolean {
+    return this.#hasChanged;
+  }
 
   /** The receiver of the blocks has announced this SETTINGS_HEADER_TABLE_SIZE. Only ever raises: a sender may not know yet. */
   allowTable(bytes: number): void {
@@ -37,6 +43,7 @@ export class HpackDecoder {
   decode(block: Buffer): HeaderBlock | undefined {
     this.#bytes = block;
     this.#at = 0;
+    this.#hasChanged = false;
     const fields: HeaderField[] = [];
     const tableSizes: number[] = [];
     let sum = 0;
@@ -49,6 +56,7 @@ export class HpackDecoder {
           return undefined;
         }
         this.#table.resize(size);
+        this.#hasChanged = true;
         tableSizes.push(size);
         continue;
       }
@@ -74,6 +82,7 @@ export class HpackDecoder {
     if (name === undefined || value === undefined) return undefined;
     const field = { name, value, isSecret: !isAdded && (first & 0x10) !== 0 };
     if (isAdded) this.#table.add(field);
+    this.#hasChanged ||= isAdded;
     return field;
   }
 

@@ -36,7 +36,7 @@ Napi::Value Sockets::close_door(const Napi::CallbackInfo &info)
 {
 	std::vector<int> left;
 
-	if (handle_ != nullptr)
+	if (watch_ != nullptr)
 		left = arrivals_->close_door(info[0].As<Napi::Number>().Uint32Value());
 	Napi::Array result = Napi::Array::New(info.Env(), left.size());
 
@@ -78,5 +78,5 @@ Napi::Value Sockets::arrivals_of(const Napi::CallbackInfo &info)
 /* (): how many are told of. */
 Napi::Value Sockets::sweep(const Napi::CallbackInfo &info)
 {
-	return to_value(info, handle_ == nullptr ? 0 : static_cast<int64_t>(arrivals_->sweep(told_, SOCKETS_PER_WAIT)));
+	return to_value(info, watch_ == nullptr ? 0 : static_cast<int64_t>(arrivals_->sweep(told_, SOCKETS_PER_WAIT)));
 }

@@ -15,6 +15,7 @@ void Exchanges::set_screen(uint32_t screen, const std::optional<std::vector<std:
 	if (screen >= screens_.size())
 		screens_.resize(screen + 1);
 	screens_[screen].screen = texts ? Screen(*texts) : Screen();
+	screens_[screen].changes++;
 }
 
 uint64_t Exchanges::take_count(uint32_t screen)
@@ -36,9 +37,25 @@ bool Exchanges::join(int client, uint32_t client_id, int origin, uint32_t origin
 		sides_.resize(most + 1);
 	part(client);
 	part(origin);
-	sides_[static_cast<size_t>(client)] = {origin, client_id, screen, true, false, may_end, 0, 0};
-	sides_[static_cast<size_t>(origin)] = {client, origin_id, screen, false, false, false, 0, 0};
+	sides_[static_cast<size_t>(client)] = {origin, client_id, screen, true, false, may_end, 0, 0, nullptr, 0};
+	sides_[static_cast<size_t>(origin)] = {client, origin_id, screen, false, false, false, 0, 0, nullptr, 0};
 	return true;
+}
+
+bool Exchanges::join_streams(int client, uint32_t client_id, int origin, uint32_t origin_id, uint32_t screen, std::unique_ptr<StreamsPair> pair)
+{
+	if (!join(client, client_id, origin, origin_id, screen))
+		return false;
+	sides_[static_cast<size_t>(client)].streams = std::move(pair);
+	sides_[static_cast<size_t>(client)].changes = screens_[screen].changes;
+	return true;
+}
+
+std::unique_ptr<StreamsPair> Exchanges::take_streams(int client)
+{
+	size_t at = static_cast<size_t>(client);
+
+	return at < sides_.size() && sides_[at].other < 0 ? std::move(sides_[at].streams) : nullptr;
 }
 
 bool Exchanges::is_joined(int fd, uint32_t id) const
@@ -57,12 +74,14 @@ uint32_t Exchanges::part(int fd)
 	struct one_side &other = sides_[static_cast<size_t>(sides_[at].other)];
 	uint32_t asked = sides_[at].asked | other.asked;
 	uint64_t left = sides_[at].left + other.left;
+	std::unique_ptr<StreamsPair> streams = std::move(sides_[at].is_client ? sides_[at].streams : other.streams);
 	bool is_last = sides_[at].is_last || other.is_last;
 	struct one_side &client = sides_[at].is_client ? sides_[at] : other;
 
 	other = {};
 	sides_[at] = {};
 	client.left = left;
+	client.streams = std::move(streams);
 	return PAIR_PARTED | asked | (left > 0 ? PAIR_UNSENT : 0U) | (is_last ? PAIR_LAST : 0U);
 }
 
@@ -134,10 +153,48 @@ struct passed Exchanges::pass_request(int fd, uint8_t *bytes, size_t size)
 	}
 }
 
+bool Exchanges::may_pass_frames(int fd, const struct one_side &client, const uint8_t *bytes, size_t count)
+{
+	struct one_screen &screen = screens_[client.screen];
+	uint64_t requests = 0;
+
+	if (!sides_[static_cast<size_t>(fd)].is_client)
+		return client.streams->answer(bytes, count);
+	/* What was known of requests is so no more. */
+	if (screen.changes != client.changes || !client.streams->ask(bytes, count, &requests))
+		return false;
+	screen.count += requests;
+	return true;
+}
+
+/* Of HTTP/2, in either direction, as pass_request. */
+struct passed Exchanges::pass_frames(int fd, uint8_t *bytes, size_t size)
+{
+	const struct one_side &side = sides_[static_cast<size_t>(fd)];
+	const struct one_side &client = side.is_client ? side : sides_[static_cast<size_t>(side.other)];
+
+	for (int reads = 0;; reads++) {
+		int64_t got = streams_.read(fd, bytes, size);
+		size_t count = got > 0 ? static_cast<size_t>(got) : 0;
+		bool is_all = count < size;
+		struct passed passed;
+
+		if (got == -EAGAIN)
+			return {0, 0, 0, false};
+		if (count == 0 || streams_.has_end(fd) || (!is_all && reads == READS_OF_ONE) || !may_pass_frames(fd, client, bytes, count))
+			return {part(fd) | PAIR_READ, 0, got, false};
+		passed = forward(fd, 0, bytes, count, false);
+		if (passed.told != 0 || is_all)
+			return passed;
+	}
+}
+
 struct passed Exchanges::pass(int fd, uint8_t *bytes, size_t size)
 {
 	const struct one_side &side = sides_[static_cast<size_t>(fd)];
 
+	if (side.streams != nullptr || sides_[static_cast<size_t>(side.other)].streams != nullptr)
+		return pass_frames(fd, bytes, size);
 	if (side.is_client)
 		return pass_request(fd, bytes, size);
 	int64_t got = streams_.read(fd, bytes, size);

@@ -1,5 +1,6 @@
 /*
- * Connections joined in pairs, a client's and its own to the target, between two requests of HTTP/1. As long as what comes is
+ * Connections joined in pairs, a client's and its own to the target, between two requests of HTTP/1, or of HTTP/2 between two frames
+ * (streams_pair.h). As long as what comes is
  * plain and no filter can want it, a request, a large body read by read, and its answer are passed on right where they were read. Whatever else comes
  * parts the two, and is told with what there is to know of the request that is on its way. Nothing here knows of Node.
  */
@@ -7,12 +8,14 @@
 #define MIRRORD_STEALER_EXCHANGES_H
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "screen.h"
 #include "sockets.h"
+#include "streams_pair.h"
 #include "tls.h"
 
 /* Beside what a socket is ready for (sockets.h), as a sum. */
@@ -71,6 +74,10 @@ class Exchanges
 	 * @param may_end a last answer is passed on as well, for who ends the connection then
 	 */
 	bool join(int client, uint32_t client_id, int origin, uint32_t origin_id, uint32_t screen, bool may_end = false);
+	/* Of HTTP/2. What was passed on until they are parted is told by take_streams. */
+	bool join_streams(int client, uint32_t client_id, int origin, uint32_t origin_id, uint32_t screen, std::unique_ptr<StreamsPair> pair);
+	/* Of the client's socket, once, after it was parted; null when it was not of HTTP/2. */
+	std::unique_ptr<StreamsPair> take_streams(int client);
 	bool is_joined(int fd, uint32_t id) const;
 	/* A request of the joined client has been passed on, and is not answered. */
 	bool is_asked(int client) const { return sides_[static_cast<size_t>(client)].asked != 0; }
@@ -94,10 +101,15 @@ class Exchanges
 		uint32_t asked = 0;
 		/* Of a client, and of one that was: what is to come of the request's body. */
 		uint64_t left = 0;
+		/* The same, of HTTP/2, and what the screen was when they were joined. */
+		std::unique_ptr<StreamsPair> streams = nullptr;
+		uint64_t changes = 0;
 	};
 	struct one_screen {
 		Screen screen;
 		uint64_t count = 0;
+		/* How often something else was said of it. */
+		uint64_t changes = 0;
 	};
 
 	/* What is on its way, and still to come, when something was passed on. */
@@ -110,6 +122,8 @@ class Exchanges
 	struct passed forward(int fd, uint32_t asked, const uint8_t *bytes, size_t count, bool is_final);
 	bool may_pass(const struct one_side &client, const uint8_t *bytes, size_t count, struct on_its_way *after) const;
 	struct passed pass_request(int fd, uint8_t *bytes, size_t size);
+	bool may_pass_frames(int fd, const struct one_side &client, const uint8_t *bytes, size_t count);
+	struct passed pass_frames(int fd, uint8_t *bytes, size_t size);
 
 	const Streams &streams_;
 	/* By descriptor. */

@@ -112,6 +112,25 @@ export interface NativeSockets {
   part(fd: number): number;
   /** After PAIR_UNSENT, once: bytes of the request's body that are still to come from the client. */
   takeLeft(clientFd: number): number;
+  /**
+   * As `join`, of HTTP/2: both are between two frames.
+   *
+   * @param highest stream that the client has begun
+   * @param open streams that the target was asked on and has not ended
+   * @param blocks header blocks of requests that pass, as long as nothing else is said of the screen
+   */
+  joinStreams(
+    clientFd: number,
+    clientId: number,
+    originFd: number,
+    originId: number,
+    screen: number,
+    highest: number,
+    open: readonly number[],
+    blocks: readonly Uint8Array[],
+  ): boolean;
+  /** After it was parted, once: where the two are. */
+  takeStreams(clientFd: number): NativeStreams | null;
   /** Texts in lower case; null stops every request. */
   setScreen(screen: number, texts: readonly string[] | null): void;
   /** Requests that the screen let pass since the last call. */
@@ -127,6 +146,19 @@ export interface NativeSockets {
   isTorn(fd: number): boolean;
   close(fd: number, isReset: boolean): void;
 }
+
+/** A frame of HTTP/2 of which `left` bytes are still to come. */
+export type NativeCutFrame = Readonly<{ left: number; type: number; flags: number; streamId: number }>;
+
+/** As `joinStreams` was told, after what was passed on meanwhile. */
+export type NativeStreams = Readonly<{
+  highest: number;
+  open: readonly number[];
+  /** What the client's window of the connection has grown by, or shrunk. */
+  window: number;
+  cutRequest: NativeCutFrame | null;
+  cutAnswer: NativeCutFrame | null;
+}>;
 
 /** A connection that was accepted, and its own to the target. */
 export type NativeArrival = Readonly<{

@@ -19,7 +19,6 @@ Sockets::Sockets(const Napi::CallbackInfo &info) : Napi::ObjectWrap<Sockets>(inf
 	Napi::Uint8Array bytes = info[0].As<Napi::Uint8Array>();
 	Napi::Uint32Array told = info[1].As<Napi::Uint32Array>();
 	struct uv_loop_s *loop = nullptr;
-	uv_poll_s *poll;
 	int error;
 
 	if (told.ElementLength() < SOCKETS_PER_WAIT * 4 || bytes.ByteLength() > INT32_MAX) {
@@ -34,16 +33,12 @@ Sockets::Sockets(const Napi::CallbackInfo &info) : Napi::ObjectWrap<Sockets>(inf
 	if (napi_get_uv_event_loop(info.Env(), reinterpret_cast<::uv_loop_s **>(&loop)) != napi_ok)
 		return;
 	arrivals_ = std::make_unique<Arrivals>(epoll_fd_, streams_, exchanges_);
-	poll = static_cast<uv_poll_s *>(calloc(1, uv_handle_size(UV_POLL_TYPE)));
-	error = uv_poll_init(loop, poll, epoll_fd_);
-	if (error < 0) {
-		free(poll);
+	watch_ = LoopWatch::begin(loop, epoll_fd_, on_ready, this, &error);
+	if (watch_ == nullptr) {
 		socket_close(epoll_fd_, false);
 		fail(info.Env(), error, "epoll");
 		return;
 	}
-	handle_ = new Handle{poll, this};
-	uv_handle_set_data(as_handle(poll), handle_);
 	napi_add_env_cleanup_hook(info.Env(), on_environment_end, this);
 	callback_ = Napi::Persistent(info[2].As<Napi::Function>());
 	bytes_object_ = Napi::Persistent(bytes.As<Napi::Object>());
@@ -55,37 +50,26 @@ Sockets::Sockets(const Napi::CallbackInfo &info) : Napi::ObjectWrap<Sockets>(inf
 
 void Sockets::release()
 {
-	if (handle_ == nullptr)
+	if (watch_ == nullptr)
 		return;
 	napi_remove_env_cleanup_hook(Env(), on_environment_end, this);
-	handle_->owner = nullptr;
-	uv_close(as_handle(handle_->poll), on_closed);
-	handle_ = nullptr;
+	watch_->close();
+	watch_ = nullptr;
 	callback_.Reset();
 	arrivals_.reset();
-	/* Allowed right after uv_close (libuv, "uv_poll_t"). */
 	socket_close(epoll_fd_, false);
 }
 
-void Sockets::on_closed(uv_handle_s *poll)
-{
-	delete static_cast<Handle *>(uv_handle_get_data(poll));
-	free(poll);
-}
-
 /* JavaScript hears of what could not be passed on right here. */
-void Sockets::on_ready(uv_poll_s *poll, int, int)
+void Sockets::on_ready(void *owner, const struct ready_socket *ready, size_t ready_count)
 {
-	Sockets *self = static_cast<Handle *>(uv_handle_get_data(as_handle(poll)))->owner;
+	Sockets *self = static_cast<Sockets *>(owner);
 	uint32_t count = 0;
-	int ready;
 
-	if (self == nullptr)
-		return;
+	self->ready_ = ready;
+	self->ready_count_ = ready_count;
 	/* Of what was just accepted more is known by now. */
-	for (int round = 0; round < ROUNDS_OF_NEWS; round++) {
-		ready = sockets_ready(self->epoll_fd_, self->ready_);
-		self->ready_count_ = ready > 0 ? static_cast<size_t>(ready) : 0;
+	for (int round = 1;; round++) {
 		self->next_ = 0;
 		for (size_t at = 0; at < self->ready_count_; at++) {
 			TlsStream *stream = self->streams_.tls_of(self->ready_[at].fd);
@@ -94,8 +78,9 @@ void Sockets::on_ready(uv_poll_s *poll, int, int)
 				stream->on_ready(self->ready_[at].mask);
 		}
 		count = self->turn();
-		if (count > 0 || !self->arrivals_->take_news())
+		if (count > 0 || !self->arrivals_->take_news() || round == ROUNDS_OF_NEWS)
 			break;
+		self->ready_ = self->watch_->ready_now(&self->ready_count_);
 	}
 	if (count == 0)
 		return;
@@ -108,10 +93,8 @@ void Sockets::on_ready(uv_poll_s *poll, int, int)
 /* (isOn): whether the event loop waits for the sockets, and lives as long as it does. */
 Napi::Value Sockets::watch(const Napi::CallbackInfo &info)
 {
-	if (handle_ != nullptr && info[0].ToBoolean())
-		uv_poll_start(handle_->poll, UV_POLL_READABLE, on_ready);
-	else if (handle_ != nullptr)
-		uv_poll_stop(handle_->poll);
+	if (watch_ != nullptr)
+		watch_->watch(info[0].ToBoolean());
 	return info.Env().Undefined();
 }
 
@@ -299,6 +282,8 @@ Napi::Function define_sockets(Napi::Env env)
 	                                    Sockets::InstanceMethod<&Sockets::join>("join"),
 	                                    Sockets::InstanceMethod<&Sockets::part>("part"),
 	                                    Sockets::InstanceMethod<&Sockets::take_left>("takeLeft"),
+	                                    Sockets::InstanceMethod<&Sockets::join_streams>("joinStreams"),
+	                                    Sockets::InstanceMethod<&Sockets::take_streams>("takeStreams"),
 	                                    Sockets::InstanceMethod<&Sockets::open_door>("openDoor"),
 	                                    Sockets::InstanceMethod<&Sockets::set_door_port>("setDoorPort"),
 	                                    Sockets::InstanceMethod<&Sockets::resume_door>("resumeDoor"),

@@ -9,13 +9,7 @@
 #include "exchanges.h"
 #include "sockets.h"
 #include "tls.h"
-#include "uv_poll.h"
-
-/* Owned by the loop from uv_poll_init to the end of uv_close: the JavaScript object may be collected before. */
-struct Handle {
-	struct uv_poll_s *poll;
-	class Sockets *owner;
-};
+#include "loop_watch.h"
 
 class Sockets : public Napi::ObjectWrap<Sockets> {
 public:
@@ -33,6 +27,8 @@ public:
 	Napi::Value join(const Napi::CallbackInfo &info);
 	Napi::Value part(const Napi::CallbackInfo &info);
 	Napi::Value take_left(const Napi::CallbackInfo &info);
+	Napi::Value join_streams(const Napi::CallbackInfo &info);
+	Napi::Value take_streams(const Napi::CallbackInfo &info);
 	Napi::Value open_door(const Napi::CallbackInfo &info);
 	Napi::Value set_door_port(const Napi::CallbackInfo &info);
 	Napi::Value resume_door(const Napi::CallbackInfo &info);
@@ -55,15 +51,15 @@ private:
 		return Napi::Number::New(info.Env(), static_cast<double>(number));
 	}
 
-	static void on_ready(uv_poll_s *poll, int status, int events);
-	static void on_closed(uv_handle_s *poll);
+	static void on_ready(void *self, const struct ready_socket *ready, size_t count);
 	static void on_environment_end(void *self) { static_cast<Sockets *>(self)->release(); }
 	/* How many lie in `told`, and TOLD_MORE when others are left. */
 	uint32_t turn();
 	void release();
 
 	int epoll_fd_ = -1;
-	Handle *handle_ = nullptr;
+	/* Its own owner: the JavaScript object may be collected before the loop knows. */
+	LoopWatch *watch_ = nullptr;
 	Napi::FunctionReference callback_;
 	/* Held, so that their memory stays. */
 	Napi::ObjectReference bytes_object_;
@@ -71,7 +67,7 @@ private:
 	uint8_t *bytes_ = nullptr;
 	size_t size_ = 0;
 	struct told_socket *told_ = nullptr;
-	struct ready_socket ready_[SOCKETS_PER_WAIT] = {};
+	const struct ready_socket *ready_ = nullptr;
 	size_t ready_count_ = 0;
 	size_t next_ = 0;
 	Streams streams_;

@@ -1,6 +1,8 @@
 // One end of a connection, as the relay sees it: a client, the target's own listener, or a session that took a request. All
 // three have the same four ways to go on and the same four ways to tell.
 
+import type { NativeStreams } from '../native/index.ts';
+
 export interface Endpoint {
   /**
    * @param bytes may be those of an onData that has not returned, and are then copied if they have to be kept; others belong to
@@ -30,6 +32,8 @@ export interface Endpoint {
    * @returns false when they cannot be joined, or not now
    */
   join?(origin: Endpoint, screen: number, events: JoinEvents): boolean;
+  /** The same of HTTP/2, where both are between two frames. */
+  joinStreams?(origin: Endpoint, screen: number, streams: RestingStreams, events: JoinEvents): boolean;
   /** It has done so since before it was here. @returns false when that cannot be */
   isJoined?(origin: Endpoint, events: JoinEvents): boolean;
   /** Ends that; onParted is called if it was so. */
@@ -44,6 +48,15 @@ export interface Endpoint {
 
 export type LocalEnding = 'not reached' | 'perhaps';
 
+/** Where a client of HTTP/2 and its target are. */
+export type RestingStreams = Readonly<{
+  /** The highest stream that the client has begun, and those that the target was asked on and has not ended. */
+  highest: number;
+  open: readonly number[];
+  /** Header blocks of requests that are passed on. */
+  blocks: readonly Buffer[];
+}>;
+
 export interface JoinEvents {
   /**
    * Nothing is passed on any more; comes before anything else is told of either end.
@@ -51,8 +64,9 @@ export interface JoinEvents {
    * @param asked the method of a request that was passed on and whose answer is due
    * @param left bytes of its body that are still to come from the client
    * @param isLast no request may follow those that were passed on
+   * @param streams of HTTP/2: where the two are
    */
-  onParted(asked: 'GET' | 'HEAD' | undefined, left: number, isLast: boolean): void;
+  onParted(asked: 'GET' | 'HEAD' | undefined, left: number, isLast: boolean, streams: NativeStreams | null): void;
   /**
    * Right after it: the end of a message that belongs to the other end, and that its kernel did not take.
    *

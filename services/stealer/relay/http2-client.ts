@@ -52,6 +52,11 @@ export class ClientSide {
     });
   }
 
+  /** Nothing waits for the client, and none of its window is ours. */
+  get isAtRest(): boolean {
+    return !this.isFull && this.#waiting.length === 0 && this.#sender.isIdle && this.#owed === 0;
+  }
+
   get window(): number {
     return this.#sender.window;
   }

@@ -1,7 +1,23 @@
 // What comes before and between the frames of a client: the preface, and sizes of its header table that the target has yet to
 // be told.
 
+import type { FilteredRequest } from '#http-filter/http-filter.ts';
 import { FrameType, PREFACE } from '#runtime/http2/frame.ts';
+import type { Decision } from './decision.ts';
+import type { Endpoint } from './endpoint.ts';
+
+export type Http2RelayOptions = Readonly<{
+  client: Endpoint;
+  origin: Endpoint;
+  decide: (request: FilteredRequest) => Decision;
+  /** Changes whenever the decision of the same request may be another one. */
+  standing: () => unknown;
+  /** A request that is decided as one before it that nobody wanted. */
+  onKnown: () => undefined;
+  /** Of the pool: counts those that it lets pass, until something else is said of it. */
+  screen: number;
+  onClosed: () => void;
+}>;
 
 /** DATA goes on in pieces, and so does what nobody knows. */
 export const isWhole = (type: number): boolean => type !== FrameType.data && type <= FrameType.continuation;

@@ -14,6 +14,7 @@ import {
   Setting,
 } from '#runtime/http2/frame.ts';
 import { type FramePiece, FrameReader } from '#runtime/http2/frame-reader.ts';
+import type { NativeStreams } from '../native/index.ts';
 import type { Endpoint } from './endpoint.ts';
 import { Batch } from './http2-sender.ts';
 
@@ -87,6 +88,20 @@ export class Origin {
   /** True when nothing of the target's is cut in two: the client can go on without it. */
   get isBetweenFrames(): boolean {
     return this.#reader.isBetweenFrames && !this.#isInBlock;
+  }
+
+  /** All that came has been passed on, and ended with a frame. */
+  get isAtRest(): boolean {
+    const isBusy = this.isOver || this.#isTunnel || this.#isReading || this.#isPaused || this.#isClientFull;
+    return this.hasSpoken && !isBusy && this.#held === undefined && this.#reader.isAtRest && !this.#isInBlock;
+  }
+
+  /** What it was asked and has answered without us. */
+  goOn({ highest, open, cutAnswer }: NativeStreams): void {
+    this.#asked.clear();
+    for (const id of open) this.#asked.add(id);
+    this.highestStreamId = Math.max(this.highestStreamId, highest);
+    if (cutAnswer !== null) this.#reader.beginWithin({ ...cutAnswer, length: cutAnswer.left }, cutAnswer.left);
   }
 
   get openStreams(): ReadonlySet<number> {

@@ -6,8 +6,6 @@
 // target are written anew, without its table. What is no HTTP/2 makes the connection a tunnel to the target, or ends it with
 // GOAWAY when a session has streams of it.
 
-import type { FilteredRequest } from '#http-filter/http-filter.ts';
-import { DataReader } from '#runtime/http2/data-reader.ts';
 import {
   ErrorCode,
   Flag,
@@ -24,41 +22,38 @@ import {
   windowUpdate,
 } from '#runtime/http2/frame.ts';
 import { type FramePiece, FrameReader } from '#runtime/http2/frame-reader.ts';
-import { type HeaderFrames, HeaderFramesReader } from '#runtime/http2/header-frames.ts';
-import { type HeaderBlock, HpackDecoder } from '#runtime/http2/hpack-decoder.ts';
+import type { HeaderFrames } from '#runtime/http2/header-frames.ts';
+import type { HeaderBlock } from '#runtime/http2/hpack-decoder.ts';
 import { encodeHeaderBlock } from '#runtime/http2/hpack-encoder.ts';
 import { Http2Request } from '#runtime/http2/http2-request.ts';
-import { type Decision, type Taker, Undecided } from './decision.ts';
-import type { Endpoint } from './endpoint.ts';
+import type { NativeStreams } from '../native/index.ts';
+import { Deadline } from './deadline.ts';
+import { type Taker, Undecided } from './decision.ts';
+import type { Endpoint, JoinEvents } from './endpoint.ts';
+import { ClientBlocks, type ReadBlock } from './http2-blocks.ts';
 import { ClientSide } from './http2-client.ts';
 import { type Headers, HeldStreams } from './http2-held.ts';
-import { isWhole, PrefaceReader, TableSizes } from './http2-opening.ts';
+import { type Http2RelayOptions, isWhole, PrefaceReader, TableSizes } from './http2-opening.ts';
 import { Origin } from './http2-origin.ts';
 import { Batch } from './http2-sender.ts';
 import { TakenStreams } from './http2-streams.ts';
 import { CLIENT_END_MS, LINGER_MS } from './times.ts';
 
-export type Http2RelayOptions = Readonly<{
-  client: Endpoint;
-  origin: Endpoint;
-  decide: (request: FilteredRequest) => Decision;
-  onClosed: () => void;
-}>;
-
-export class Http2Relay {
+export class Http2Relay implements JoinEvents {
   readonly #options: Http2RelayOptions;
   readonly #endpoint: Endpoint;
   readonly #client: ClientSide;
   readonly #origin: Origin;
   readonly #taken: TakenStreams;
   readonly #reader = new FrameReader(isWhole);
-  readonly #headers = new HeaderFramesReader();
-  readonly #hpack = new HpackDecoder();
-  readonly #data = new DataReader();
   readonly #preface = new PrefaceReader();
   readonly #tableSizes = new TableSizes();
   readonly #toOrigin: Batch;
   readonly #held: HeldStreams;
+  readonly #blocks: ClientBlocks;
+  /** What is known passes without us, until `onParted`. */
+  #isJoined = false;
+  #isRetiring = false;
   /** The stream whose frame has come in part. */
   #cutStream: number | undefined;
   #isTunnel = false;
@@ -67,14 +62,14 @@ export class Http2Relay {
   #hasClientEnded = false;
   #isFinishing = false;
   #isClosed = false;
-  #highestId = 0;
   /** INITIAL_WINDOW_SIZE of the client's SETTINGS that have not been acknowledged. */
   readonly #unacknowledged: Array<number | undefined> = [];
-  #timer: NodeJS.Timeout | undefined;
+  readonly #deadline = new Deadline();
 
   constructor(options: Http2RelayOptions) {
     this.#options = options;
     this.#endpoint = options.client;
+    this.#blocks = new ClientBlocks(options.standing);
     this.#toOrigin = new Batch((bytes) => {
       if (!this.#origin.write(bytes)) this.#isOriginFull = true;
     });
@@ -93,7 +88,7 @@ export class Http2Relay {
       room: () => this.#client.window,
       onData: (bytes) => this.#client.use(bytes),
       onSettings: (values, narrowed) => {
-        this.#hpack.allowTable(values.get(Setting.headerTableSize) ?? 0);
+        this.#blocks.allowTable(values.get(Setting.headerTableSize) ?? 0);
         if (narrowed > 0) this.#taken.widen(narrowed);
       },
       onSettingsAck: () => this.#onAcknowledged(),
@@ -129,6 +124,8 @@ export class Http2Relay {
 
   /** As of Http1Relay. */
   retire(): boolean {
+    this.#isRetiring = true;
+    this.#endpoint.part?.();
     const isAtRest = this.#origin.openStreams.size === 0 && this.#taken.isIdle && this.#held.isEmpty;
     if (!this.#isTunnel && isAtRest) this.#finish(LINGER_MS);
     return !this.#isTunnel && !this.#isClosed;
@@ -146,9 +143,12 @@ export class Http2Relay {
 
   #onData(chunk: Buffer): void {
     if (this.#isClosed || this.#isFinishing) return;
-    const bytes = this.#passPreface(chunk);
-    if (this.#isTunnel) this.#toOrigin.add(bytes);
-    else this.#reader.push(bytes);
+    const preface = this.#preface.take(chunk);
+    this.#toOrigin.add(preface.bytes);
+    if (!preface.isRight) this.#becomeTunnel();
+    const behind = chunk.subarray(preface.bytes.length);
+    if (this.#isTunnel) this.#toOrigin.add(behind);
+    else this.#reader.push(behind);
     while (!this.#isTunnel && !this.#isFinishing && !this.#isClosed) {
       const piece = this.#reader.next();
       if (piece === undefined) break;
@@ -169,19 +169,41 @@ export class Http2Relay {
     this.#taken.flush();
     this.#client.pump();
     this.#pauseClient();
+    if (this.#blocks.known.isRepeating) this.#joinAtRest();
   }
 
-  /** @returns what is behind the preface */
-  #passPreface(chunk: Buffer): Buffer {
-    const { bytes, isRight } = this.#preface.take(chunk);
-    this.#toOrigin.add(bytes);
-    if (!isRight) this.#becomeTunnel();
-    return chunk.subarray(bytes.length);
+  /** Between two frames, where nothing of the client's was ever a session's. */
+  #joinAtRest(): void {
+    const isEnding = this.#isTunnel || this.#isFinishing || this.#isClosed || this.#hasClientEnded || this.#isRetiring;
+    const isBusy = this.#isJoined || this.#isPaused || this.#isOriginFull || this.#taken.isDirty || this.#blocks.isOpen;
+    if (isEnding || isBusy || !this.#reader.isAtRest || !this.#client.isAtRest || !this.#origin.isAtRest) return;
+    const { openStreams } = this.#origin;
+    const streams = { highest: this.#blocks.highestId, open: [...openStreams], blocks: this.#blocks.known.blocks };
+    const { origin, screen } = this.#options;
+    this.#isJoined = this.#endpoint.joinStreams?.(origin, screen, streams, this) === true;
+  }
+
+  onParted(_asked: unknown, _left: number, _isLast: boolean, streams: NativeStreams | null): void {
+    this.#isJoined = false;
+    if (streams === null) return;
+    this.#blocks.highestId = streams.highest;
+    this.#client.use(-streams.window);
+    this.#origin.goOn(streams);
+    const cut = streams.cutRequest;
+    if (cut === null) return;
+    this.#reader.beginWithin({ ...cut, length: cut.left }, cut.left);
+    this.#cutStream = cut.streamId;
+  }
+
+  onRest(isFromClient: boolean, bytes: Buffer): void {
+    if (isFromClient) this.#toOrigin.add(bytes);
+    else if (!this.#client.pass(bytes)) this.#origin.stall();
+    this.#afterTurn();
   }
 
   #onPiece(piece: FramePiece): void {
     const { type, streamId } = piece.head;
-    if (this.#headers.isOpen || type === FrameType.headers || type === FrameType.continuation) {
+    if (this.#blocks.isOpen || type === FrameType.headers || type === FrameType.continuation) {
       this.#onHeaderFrame(piece);
       return;
     }
@@ -190,7 +212,7 @@ export class Http2Relay {
     } else if (this.#held.has(streamId) && type !== FrameType.priority) {
       this.#held.add(streamId, piece);
     } else if (this.#taken.has(streamId) || (this.#taken.isDirty && this.#origin.isUnheard(piece))) {
-      this.#onTakenFrame(piece);
+      if (!this.#taken.onFrame(piece)) this.#doubt(ErrorCode.protocolError);
     } else {
       if (type === FrameType.rstStream) this.#origin.onClientReset(streamId);
       this.#toOrigin.add(piece.bytes);
@@ -216,42 +238,24 @@ export class Http2Relay {
     if (this.#unacknowledged.length > 100) this.#doubt(ErrorCode.protocolError);
   }
 
-  #onTakenFrame(piece: FramePiece): void {
-    const { type, streamId } = piece.head;
-    if (type === FrameType.data) {
-      const read = this.#data.read(piece);
-      if (read === undefined) this.#doubt(ErrorCode.protocolError);
-      else this.#taken.onData(streamId, read, piece.bytes.length - (piece.isFirst ? FRAME_HEAD_BYTES : 0));
-    } else if (type === FrameType.windowUpdate) {
-      this.#taken.onWindowUpdate(streamId, piece.bytes.readUInt32BE(FRAME_HEAD_BYTES) & MAX_WINDOW_BYTES);
-    } else if (type === FrameType.rstStream) {
-      this.#taken.onClientReset(streamId, piece.bytes.readUInt32BE(FRAME_HEAD_BYTES));
-    }
-  }
-
   #onHeaderFrame(piece: FramePiece): void {
-    const whole = this.#headers.add(piece);
-    if (whole === undefined) return;
-    if (whole === 'doubtful') {
-      this.#doubt(ErrorCode.protocolError, this.#headers.rest());
-      return;
-    }
-    const decoded = this.#hpack.decode(whole.block);
-    if (decoded === undefined) this.#doubt(ErrorCode.compressionError, whole.bytes);
-    else if (whole.streamId % 2 === 0) this.#doubt(ErrorCode.protocolError, whole.bytes);
-    else this.#route(whole, decoded);
+    const read = this.#blocks.add(piece, !this.#taken.isDirty && this.#held.isEmpty);
+    if (read === undefined) return;
+    if ('code' in read) this.#doubt(read.code, read.unread);
+    else this.#route(read);
   }
 
-  #route(whole: HeaderFrames, decoded: HeaderBlock): void {
+  #route({ whole, decoded, isKnown }: ReadBlock): void {
     const { streamId } = whole;
     this.#tableSizes.note(decoded.tableSizes);
-    if (streamId <= this.#highestId) {
+    if (streamId <= this.#blocks.highestId) {
       if (this.#held.has(streamId)) this.#held.add(streamId, { whole, decoded });
       else this.#onTrailers({ whole, decoded });
       return;
     }
-    this.#highestId = streamId;
-    const decision = this.#options.decide(new Http2Request(decoded.fields));
+    this.#blocks.highestId = streamId;
+    const decision = isKnown ? this.#options.onKnown() : this.#options.decide(new Http2Request(decoded.fields));
+    if (decision === undefined && !isKnown) this.#blocks.learn(whole);
     if (this.#held.isEmpty && !(decision instanceof Undecided)) this.#open({ whole, decoded }, decision);
     else {
       // What overtakes it is not the client's next block any more.
@@ -316,7 +320,7 @@ export class Http2Relay {
     this.#afterTurn();
     this.#origin.end();
     if (this.#origin.isOver && this.#taken.isIdle) this.#finish(LINGER_MS);
-    else if (!this.#isTunnel) this.#startTimer(CLIENT_END_MS);
+    else if (!this.#isTunnel) this.#deadline.start(CLIENT_END_MS, () => this.destroy());
   }
 
   #doubt(code: number, ...unread: Buffer[]): void {
@@ -325,7 +329,7 @@ export class Http2Relay {
       return;
     }
     if (this.#origin.isBetweenFrames) {
-      this.#client.sayGoaway(this.#highestId, code, this.#origin.hasSpoken);
+      this.#client.sayGoaway(this.#blocks.highestId, code, this.#origin.hasSpoken);
       this.#origin.destroy();
     }
     this.#finish(LINGER_MS);
@@ -357,7 +361,7 @@ export class Http2Relay {
       else this.#finish(this.#isTunnel ? undefined : LINGER_MS);
     } else {
       this.#refuse(ErrorCode.internalError);
-      if (!this.#origin.hasSaidGoaway) this.#client.sayGoaway(this.#highestId, ErrorCode.noError, true);
+      if (!this.#origin.hasSaidGoaway) this.#client.sayGoaway(this.#blocks.highestId, ErrorCode.noError, true);
     }
     this.#client.pump();
     this.#pauseClient();
@@ -378,18 +382,13 @@ export class Http2Relay {
     this.#client.flush();
     this.#endpoint.end();
     this.#pauseClient();
-    if (ms !== undefined) this.#startTimer(ms);
-  }
-
-  #startTimer(ms: number): void {
-    clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => this.destroy(), ms).unref();
+    if (ms !== undefined) this.#deadline.start(ms, () => this.destroy());
   }
 
   #close(isFailure: boolean): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
-    clearTimeout(this.#timer);
+    this.#deadline.stop();
     this.#client.close();
     this.#held.close();
     if (isFailure) this.#origin.destroy();

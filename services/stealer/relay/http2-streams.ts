@@ -1,6 +1,17 @@
 // The streams of one client connection that sessions took, and the sessions' copies of the connection.
 
-import { ErrorCode, headersFrames, INITIAL_WINDOW_BYTES, rstStream, windowUpdate } from '#runtime/http2/frame.ts';
+import { DataReader } from '#runtime/http2/data-reader.ts';
+import {
+  ErrorCode,
+  FRAME_HEAD_BYTES,
+  FrameType,
+  headersFrames,
+  INITIAL_WINDOW_BYTES,
+  MAX_WINDOW_BYTES,
+  rstStream,
+  windowUpdate,
+} from '#runtime/http2/frame.ts';
+import type { FramePiece } from '#runtime/http2/frame-reader.ts';
 import { encodeHeaderBlock } from '#runtime/http2/hpack-encoder.ts';
 import { fieldSize, type HeaderField } from '#runtime/http2/hpack-table.ts';
 import type { Taker } from './decision.ts';
@@ -34,6 +45,7 @@ export class TakenStreams {
   readonly #options: TakenStreamsOptions;
   readonly #streams = new Map<number, TakenStream>();
   readonly #gone = new Set<number>();
+  readonly #data = new DataReader();
   readonly #sides = new Map<Taker, TakenSide>();
   /** Those too that take no new streams. */
   readonly #allSides = new Set<TakenSide>();
@@ -112,8 +124,23 @@ export class TakenStreams {
     this.#upload(stream, () => stream.upload.addFrames(headersFrames(id, encodeHeaderBlock(fields), true), true), true);
   }
 
+  /** A frame of the client's on a stream of theirs, but for its headers. @returns false when it cannot be */
+  onFrame(piece: FramePiece): boolean {
+    const { type, streamId } = piece.head;
+    if (type === FrameType.data) {
+      const read = this.#data.read(piece);
+      if (read === undefined) return false;
+      this.#onData(streamId, read, piece.bytes.length - (piece.isFirst ? FRAME_HEAD_BYTES : 0));
+    } else if (type === FrameType.windowUpdate) {
+      this.#onWindowUpdate(streamId, piece.bytes.readUInt32BE(FRAME_HEAD_BYTES) & MAX_WINDOW_BYTES);
+    } else if (type === FrameType.rstStream) {
+      this.#onClientReset(streamId, piece.bytes.readUInt32BE(FRAME_HEAD_BYTES));
+    }
+    return true;
+  }
+
   /** @param flowBytes what of the client's windows the frame used */
-  onData(id: number, { data, isEnd }: Readonly<{ data: Buffer; isEnd: boolean }>, flowBytes: number): void {
+  #onData(id: number, { data, isEnd }: Readonly<{ data: Buffer; isEnd: boolean }>, flowBytes: number): void {
     this.#owed += flowBytes;
     const stream = this.#streams.get(id);
     if (stream === undefined || stream.hasClientEnded) return;
@@ -126,14 +153,14 @@ export class TakenStreams {
     this.#upload(stream, () => stream.upload.addData(data, isEnd), isEnd);
   }
 
-  onWindowUpdate(id: number, bytes: number): void {
+  #onWindowUpdate(id: number, bytes: number): void {
     const stream = this.#streams.get(id);
     if (stream === undefined) return;
     stream.download.window += bytes;
     this.#client.add(stream.download);
   }
 
-  onClientReset(id: number, code: number): void {
+  #onClientReset(id: number, code: number): void {
     const stream = this.#streams.get(id);
     if (stream !== undefined) this.#remove(stream, code);
   }

@@ -4,7 +4,7 @@
 import { ERRNO } from '#proto/errno.ts';
 import type { AppError } from '#proto/errors.ts';
 import { type NativeAgreed, type NativeArrival, SOCKET_ENDS, SOCKET_READABLE } from '../native/index.ts';
-import type { Endpoint, EndpointEvents, JoinEvents } from './endpoint.ts';
+import type { Endpoint, EndpointEvents, JoinEvents, RestingStreams } from './endpoint.ts';
 import type { Adopted, Membership, PoolMember, Secure } from './pool-member.ts';
 import { type SocketPool, socketError, socketPool } from './socket-pool.ts';
 
@@ -130,6 +130,14 @@ export class PoolEndpoint implements Endpoint, PoolMember {
     const client = this.#restingMembership();
     const other = origin.#restingMembership();
     return client !== undefined && other !== undefined && this.#pool.join(client, other, screen, events);
+  }
+
+  joinStreams(origin: Endpoint, screen: number, streams: RestingStreams, events: JoinEvents): boolean {
+    if (!(origin instanceof PoolEndpoint) || origin.#pool !== this.#pool) return false;
+    const client = this.#restingMembership();
+    const other = origin.#restingMembership();
+    if (client === undefined || other === undefined) return false;
+    return this.#pool.joinStreams(client, other, screen, streams, events);
   }
 
   isJoined(origin: Endpoint, events: JoinEvents): boolean {

@@ -51,4 +51,5 @@ export type Membership = {
   isInHandshake: boolean;
 };
 
-export type Joined = Readonly<{ client: Membership; origin: Membership; events: JoinEvents }>;
+/** `isOfStreams`: they speak HTTP/2. */
+export type Joined = Readonly<{ client: Membership; origin: Membership; events: JoinEvents; isOfStreams: boolean }>;

@@ -25,7 +25,7 @@ import {
   WORDS_PER_SOCKET,
 } from '../native/index.ts';
 import { type Door, type DoorOptions, Doors } from './doors.ts';
-import type { JoinEvents } from './endpoint.ts';
+import type { JoinEvents, RestingStreams } from './endpoint.ts';
 import type { Adopted, Membership, PoolMember, Secure } from './pool-member.ts';
 
 /** Bytes of one read. */
@@ -181,9 +181,23 @@ export class SocketPool {
     return true;
   }
 
+  /** The same of HTTP/2. */
+  joinStreams(
+    client: Membership,
+    origin: Membership,
+    screen: number,
+    { highest, open, blocks }: RestingStreams,
+    events: JoinEvents,
+  ): boolean {
+    const ends = [client.fd, client.id, origin.fd, origin.id] as const;
+    if (!this.#native.joinStreams(...ends, screen, highest, open, blocks)) return false;
+    this.areJoined(client, origin, events, true);
+    return true;
+  }
+
   /** They have been since before they were members. */
-  areJoined(client: Membership, origin: Membership, events: JoinEvents): void {
-    client.joined = { client, origin, events };
+  areJoined(client: Membership, origin: Membership, events: JoinEvents, isOfStreams = false): void {
+    client.joined = { client, origin, events, isOfStreams };
     origin.joined = client.joined;
   }
 
@@ -196,7 +210,8 @@ export class SocketPool {
     joined.client.joined = undefined;
     joined.origin.joined = undefined;
     const left = (mask & PAIR_UNSENT) === 0 ? 0 : this.#native.takeLeft(joined.client.fd);
-    joined.events.onParted(askedOf(mask), left, (mask & PAIR_LAST) !== 0);
+    const streams = joined.isOfStreams ? this.#native.takeStreams(joined.client.fd) : null;
+    joined.events.onParted(askedOf(mask), left, (mask & PAIR_LAST) !== 0, streams);
   }
 
   /** The member's `flush` is called when this turn is over. */

@@ -51,6 +51,10 @@ export class RelayWorld {
   readonly pool = new SocketPool({ isMemoryWiped: true });
   /** What plain requests are looked through for. */
   readonly screen = this.pool.openScreen();
+  /** What decisions depend on. */
+  standing = 0;
+  /** Requests of HTTP/2 that were decided as others before them. */
+  known = 0;
   /** Requests of HTTP/1 that were shown to the filter. */
   decisions = 0;
   #listener: FdPoll | undefined;
@@ -160,7 +164,15 @@ export class RelayWorld {
         ...(this.firstHeadMs === undefined ? {} : { firstHeadMs: this.firstHeadMs }),
         onHttp2: ({ fromClient, fromOrigin, origin = connectOrigin() }) => {
           this.relays.delete(relay);
-          const next = new Http2Relay({ client, origin, decide, onClosed: () => this.relays.delete(next) });
+          const next = new Http2Relay({
+            client,
+            origin,
+            decide,
+            standing: () => this.standing,
+            onKnown: () => void this.known++,
+            screen,
+            onClosed: () => this.relays.delete(next),
+          });
           relay = next;
           this.relays.add(next);
           next.push(fromClient, fromOrigin);

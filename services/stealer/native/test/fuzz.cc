@@ -1,7 +1,8 @@
 /*
- * libFuzzer: the first byte says whether the others are a request, an answer, an answer to HEAD, or texts and what they are looked
- * for in. What must hold however they are: no byte is read that is not there; a plain message ends in one place only, so that
- * nothing hides behind it; a screen finds what a plain search finds.
+ * libFuzzer: the first byte says whether the others are a request, an answer, an answer to HEAD, texts and what they are looked
+ * for in, or frames of a client or of a target. What must hold however they are: no byte is read that is not there; a plain message
+ * ends in one place only, so that nothing hides behind it; a screen finds what a plain search finds; frames mean the same wherever
+ * they are cut, and what may not pass counts for nothing.
  */
 #include <algorithm>
 #include <cstdlib>
@@ -12,6 +13,7 @@
 
 #include "plain_message.h"
 #include "screen.h"
+#include "streams_pair.h"
 
 namespace
 {
@@ -110,6 +112,38 @@ void try_screen(const std::string &bytes)
 	require(stops == (is_there || !is_built));
 }
 
+bool is_same(const StreamsPair &one, const StreamsPair &other)
+{
+	return one.highest() == other.highest() && one.window() == other.window() && one.open_streams() == other.open_streams() &&
+	       one.cut_request().left == other.cut_request().left && one.cut_answer().left == other.cut_answer().left;
+}
+
+void try_frames(const std::string &bytes, bool is_client)
+{
+	const StreamsPair fresh(1, {1}, {"", "\x82"});
+	auto passes = [&bytes, is_client](StreamsPair &pair, size_t from, size_t to) {
+		std::unique_ptr<uint8_t[]> exact(new uint8_t[to - from]);
+		uint64_t requests = 0;
+
+		memcpy(exact.get(), bytes.data() + from, to - from);
+		return is_client ? pair.ask(exact.get(), to - from, &requests) : pair.answer(exact.get(), to - from);
+	};
+	StreamsPair whole = fresh;
+	bool passes_whole = passes(whole, 0, bytes.size());
+
+	require(passes_whole || is_same(whole, fresh));
+	for (size_t cut = 0; cut <= std::min(PREFIXES, bytes.size()); cut++) {
+		StreamsPair parts = fresh;
+
+		if (!passes(parts, 0, cut))
+			require(is_same(parts, fresh));
+		else if (passes(parts, cut, bytes.size()))
+			require(passes_whole && is_same(parts, whole));
+		else
+			require(!passes_whole);
+	}
+}
+
 } // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -118,9 +152,13 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	std::string bytes(data + 1, data + size);
 
-	if (data[0] % 4 == 3)
+	unsigned kind = data[0] % 6;
+
+	if (kind > 3)
+		try_frames(bytes, kind == 4);
+	else if (kind == 3)
 		try_screen(bytes);
 	else
-		try_message(bytes, data[0] % 4);
+		try_message(bytes, kind);
 	return 0;
 }

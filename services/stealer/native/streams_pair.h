@@ -1,0 +1,74 @@
+/*
+ * What may pass between a client of HTTP/2 and its own connection to the target without that anybody looks at it: frames that say nothing
+ * of the connection itself, and requests whose header block is, byte for byte, one that no filter wanted and that leaves the header
+ * table as it is. Frames are counted along, so that whoever looks again knows where both are. Nothing here knows of sockets.
+ */
+#ifndef MIRRORD_STEALER_STREAMS_PAIR_H
+#define MIRRORD_STEALER_STREAMS_PAIR_H
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+/* Streams that the target has not ended; with more of them somebody looks. */
+static constexpr size_t MAX_OPEN_STREAMS = 1024;
+
+struct frame_head {
+	uint32_t length;
+	uint8_t type;
+	uint8_t flags;
+	uint32_t stream;
+};
+
+/* A frame of which a part is still to come. */
+struct cut_frame {
+	struct frame_head head;
+	uint32_t left;
+};
+
+class StreamsPair
+{
+      public:
+	/* What is known of the two, which are between frames. */
+	StreamsPair(uint32_t highest, std::vector<uint32_t> open, std::vector<std::string> blocks) : highest_(highest), open_(std::move(open)), blocks_(std::move(blocks)) {}
+
+	/* Whether all of it may pass; if not it is as if nothing had been asked. `*requests`: those that began in it. */
+	bool ask(const uint8_t *bytes, size_t count, uint64_t *requests);
+	bool answer(const uint8_t *bytes, size_t count);
+
+	/* The highest stream that the client has begun. */
+	uint32_t highest() const { return highest_; }
+	/* What the client's window of the connection has grown by, or shrunk. */
+	int64_t window() const { return window_; }
+	/* Streams that the target was asked on and has not ended. */
+	const std::vector<uint32_t> &open_streams() const { return open_; }
+	const struct cut_frame &cut_request() const { return asking_; }
+	const struct cut_frame &cut_answer() const { return answering_; }
+
+      private:
+	/* What one read brings. */
+	struct change {
+		uint32_t highest = 0;
+		int64_t window = 0;
+		std::vector<uint32_t> begun;
+		std::vector<uint32_t> ended;
+	};
+
+	bool look(struct cut_frame *cut, const uint8_t *bytes, size_t count, bool is_client);
+	bool may_ask(const struct frame_head &head, const uint8_t *payload, size_t count);
+	bool may_answer(const struct frame_head &head, bool is_whole);
+	bool is_known(const uint8_t *block, size_t size) const;
+	void note_end(const struct frame_head &head);
+	bool apply(const struct cut_frame &cut, struct cut_frame *kept);
+
+	uint32_t highest_;
+	int64_t window_ = 0;
+	std::vector<uint32_t> open_;
+	const std::vector<std::string> blocks_;
+	struct cut_frame asking_ = {};
+	struct cut_frame answering_ = {};
+	struct change change_;
+};
+
+#endif

@@ -1,0 +1,146 @@
+/* What may pass of HTTP/2, and what is known afterwards. */
+#include "../streams_pair.h"
+
+#include "tap.h"
+
+namespace
+{
+
+std::string frame(uint8_t type, uint8_t flags, uint32_t stream, const std::string &payload)
+{
+	std::string bytes;
+
+	for (int shift : {16, 8, 0})
+		bytes.push_back(static_cast<char>(payload.size() >> shift));
+	bytes.push_back(static_cast<char>(type));
+	bytes.push_back(static_cast<char>(flags));
+	for (int shift : {24, 16, 8, 0})
+		bytes.push_back(static_cast<char>(stream >> shift));
+	return bytes + payload;
+}
+
+/* In memory of just that size. */
+std::vector<uint8_t> exact(const std::string &bytes)
+{
+	return std::vector<uint8_t>(bytes.begin(), bytes.end());
+}
+
+bool ask(StreamsPair &pair, const std::string &bytes, uint64_t *requests = nullptr)
+{
+	std::vector<uint8_t> some = exact(bytes);
+	uint64_t count = 0;
+	bool may_pass = pair.ask(some.data(), some.size(), &count);
+
+	if (requests != nullptr)
+		*requests = count;
+	return may_pass;
+}
+
+bool answer(StreamsPair &pair, const std::string &bytes)
+{
+	std::vector<uint8_t> some = exact(bytes);
+
+	return pair.answer(some.data(), some.size());
+}
+
+const std::string KNOWN = "\x82\x84";
+const std::string WINDOW = std::string("\0\0\1\0", 4);
+
+StreamsPair fresh()
+{
+	return StreamsPair(3, {3}, {KNOWN, "other"});
+}
+
+void passes_what_is_known()
+{
+	StreamsPair pair = fresh();
+	uint64_t requests = 0;
+
+	CHECK(ask(pair, frame(1, 5, 5, KNOWN) + frame(8, 0, 0, WINDOW) + frame(1, 4, 7, "other") + frame(0, 0, 7, "body"), &requests));
+	CHECK(requests == 2 && pair.highest() == 7 && pair.window() == 256);
+	CHECK(pair.open_streams() == std::vector<uint32_t>({3, 5, 7}));
+	CHECK(answer(pair, frame(1, 4, 5, "head") + frame(0, 1, 5, "answer") + frame(1, 5, 3, "head")));
+	CHECK(pair.open_streams() == std::vector<uint32_t>({7}) && pair.window() == 250);
+	CHECK(ask(pair, frame(3, 0, 7, WINDOW)) && pair.open_streams().empty());
+	/* Behind a priority. */
+	CHECK(ask(pair, frame(1, 0x25, 9, std::string(5, '\0') + KNOWN), &requests) && requests == 1);
+	CHECK(ask(pair, frame(2, 0, 9, "12345") + frame(6, 0, 0, "12345678") + frame(8, 0, 9, WINDOW)));
+	CHECK(answer(pair, frame(6, 1, 0, "12345678") + frame(8, 0, 0, WINDOW) + frame(3, 0, 9, WINDOW)));
+	CHECK(pair.open_streams().empty() && pair.window() == 250);
+}
+
+void stops_all_else()
+{
+	const std::string good = frame(1, 5, 5, KNOWN);
+
+	for (const std::string &bad :
+	     {frame(1, 5, 5, "unknown"), frame(1, 5, 5, ""), frame(1, 1, 5, KNOWN), frame(1, 13, 5, std::string(1, '\0') + KNOWN),
+	      frame(1, 5, 4, KNOWN), frame(1, 5, 3, KNOWN), frame(1, 0x25, 5, "1234"), frame(4, 0, 0, ""), frame(4, 1, 0, ""),
+	      frame(5, 4, 5, ""), frame(7, 0, 0, "12345678"), frame(9, 4, 5, KNOWN), frame(10, 0, 0, ""), frame(0, 0, 0, "x"),
+	      frame(2, 0, 5, "1234"), frame(2, 0, 0, "12345"), frame(3, 0, 0, WINDOW), frame(3, 0, 5, "123"), frame(6, 0, 5, "12345678"),
+	      frame(6, 0, 0, "1234567"), frame(8, 0, 0, "123"), good + good, good.substr(0, 8), good.substr(0, good.size() - 1)}) {
+		StreamsPair pair = fresh();
+
+		/* Nothing of it counts, also what was right. */
+		CHECK(!ask(pair, frame(8, 0, 0, WINDOW) + bad));
+		CHECK(pair.highest() == 3 && pair.window() == 0 && pair.open_streams() == std::vector<uint32_t>({3}) && pair.cut_request().left == 0);
+		CHECK(ask(pair, good));
+	}
+	for (const std::string &bad : {frame(1, 1, 3, "head"), frame(5, 4, 3, "1234"), frame(4, 0, 0, ""), frame(7, 0, 0, "12345678"),
+	                               frame(9, 4, 3, ""), frame(10, 0, 0, ""), frame(0, 0, 0, "x"), frame(1, 4, 0, "x"), frame(3, 0, 3, "123"),
+	                               frame(3, 0, 3, WINDOW).substr(0, 11), frame(8, 0, 0, "123"), frame(6, 0, 0, "1")}) {
+		StreamsPair pair = fresh();
+
+		CHECK(!answer(pair, frame(0, 0, 3, "data") + bad));
+		CHECK(pair.window() == 0 && pair.open_streams().size() == 1 && pair.cut_answer().left == 0);
+	}
+}
+
+void bodies_may_be_cut_anywhere()
+{
+	const std::string up = frame(1, 4, 5, KNOWN) + frame(0, 1, 5, std::string(300, 'x')) + frame(0, 0, 3, "");
+	const std::string down = frame(1, 4, 5, "head") + frame(0, 1, 5, std::string(300, 'x')) + frame(0, 0, 3, "");
+	size_t passed = 0;
+
+	for (size_t cut = 1; cut < up.size(); cut++) {
+		StreamsPair pair = fresh();
+
+		if (!ask(pair, up.substr(0, cut)))
+			continue;
+		passed++;
+		CHECK(ask(pair, up.substr(cut)) && pair.cut_request().left == 0 && pair.open_streams().size() == 2);
+	}
+	CHECK(passed == 302);
+	for (size_t cut = 1; cut < down.size(); cut++) {
+		StreamsPair pair = fresh();
+
+		CHECK(ask(pair, frame(1, 5, 5, KNOWN)));
+		if (!answer(pair, down.substr(0, cut)))
+			continue;
+		CHECK(pair.open_streams().size() == (cut < down.size() - 9 ? 2U : 1U));
+		CHECK(pair.cut_answer().left == 0 || pair.cut_answer().head.stream == 5);
+		CHECK(answer(pair, down.substr(cut)) && pair.window() == -300 && pair.open_streams() == std::vector<uint32_t>({3}));
+	}
+}
+
+void keeps_a_limit()
+{
+	StreamsPair pair(1, {}, {KNOWN});
+	std::string many;
+
+	for (uint32_t nth = 0; nth < MAX_OPEN_STREAMS; nth++)
+		many += frame(1, 5, 3 + 2 * nth, KNOWN);
+	CHECK(ask(pair, many) && pair.open_streams().size() == MAX_OPEN_STREAMS);
+	CHECK(!ask(pair, frame(1, 5, 9999, KNOWN)) && pair.open_streams().size() == MAX_OPEN_STREAMS);
+}
+
+} // namespace
+
+int main()
+{
+	test("what is known passes, and is counted along", passes_what_is_known);
+	test("anything else stops a read, and nothing of it counts", stops_all_else);
+	test("bodies may be cut anywhere, heads of frames and requests may not", bodies_may_be_cut_anywhere);
+	test("with too many streams somebody looks", keeps_a_limit);
+	return report();
+}
