@@ -278,6 +278,8 @@ test('listing a directory and looking at each entry costs the listing', async ()
     inode: BigInt(index + 10),
   }));
   agent.script = () => ({ result: { $case: 'directory', value: { entries, next: 1000n, isLast: true } } });
+  // What is kept of a listing is kept for a second, which a busy machine may need for so many questions.
+  vi.spyOn(performance, 'now').mockReturnValue(performance.now());
   const { rest } = await ask({ kind: WireKind.READDIR, handle: 8, cookie: 0n, entries: 1_000 });
   expect(readDirectory(rest).entries).toHaveLength(1_000);
   const before = agent.asked.length;
