@@ -1,9 +1,11 @@
 // Places at stolen ports are leases in a bucket of NATS: what they say, who may touch them, and what holds when it is full.
 
+import { pino } from 'pino';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
 import { ConflictPolicy } from '../../proto/gen/v1/incoming.ts';
 import { KeyValues } from '../../services/runtime/key-values.ts';
-import { ALICE, LeaseStage, LIMITS, only, PORT, WHOLE } from './lease-stage.ts';
+import { LeaseBucket } from '../../services/stealer/leases/lease-bucket.ts';
+import { ALICE, LeaseStage, LIMITS, only, PATIENCE, PORT, WHOLE } from './lease-stage.ts';
 
 const { CONFLICT_POLICY_CONTINUE: CONTINUE, CONFLICT_POLICY_OVERRIDE: OVERRIDE } = ConflictPolicy;
 
@@ -36,6 +38,28 @@ test('a place is a key with who, since when and what; a refusal says the same, a
   await stage.expectPlaces();
 });
 
+test('a place and its port are written again for as long as their owner is heard, and go with the last of them', async () => {
+  const [alice, bob] = [await stage.session(), await stage.session()];
+  await alice.steal(only('alice'));
+  await bob.steal(only('bob'));
+  const revisions = async () => {
+    const all = (await stage.bucket.list(5_000)).map((key) => stage.bucket.get(key, 5_000));
+    const held = (await Promise.all(all)).filter(({ value }) => value.length > 0);
+    return new Map(held.map(({ key, revision }) => [key, revision]));
+  };
+  const first = await revisions();
+  expect(first.size).toBe(3);
+  await expect
+    .poll(async () => {
+      const now = await revisions();
+      return [...first].filter(([key, revision]) => (now.get(key) ?? 0) <= revision).map(([key]) => key);
+    }, PATIENCE)
+    .toEqual([]);
+  alice.vanish();
+  bob.vanish();
+  await expect.poll(async () => (await revisions()).size, PATIENCE).toBe(0);
+});
+
 test('of many who ask for all of a port at once one has it, and the others are told who', async () => {
   const askers = await Promise.all(Array.from({ length: 8 }, () => stage.session()));
   const answers = await Promise.allSettled(askers.map((one) => one.steal({ port: PORT })));
@@ -66,6 +90,18 @@ test('fs-env, the sniffer and the agent can neither read nor write a lease', asy
     }
   }
   await stage.expectPlaces(`${alice.sessionId} holds ${WHOLE}`);
+});
+
+test('what the bucket does not take keeps nothing else out of it', async () => {
+  const logger = pino({ level: 'silent' });
+  const leases = new LeaseBucket(logger);
+  await leases.useBus(await stage.busOf('stealer'));
+  const keep = (at: number, value: string) =>
+    leases.keep(`target.8080.session.${at}`, { value: () => value, heardMs: () => performance.now() });
+  keep(0, 'x'.repeat(LIMITS.maxValueBytes));
+  for (let at = 1; at <= 70; at++) keep(at, 'place');
+  await expect.poll(async () => (await stage.placeKeys()).length, PATIENCE).toBe(70);
+  leases.close();
 });
 
 test('a bucket that is full keeps nobody from stealing, is said, and two do not get the same', async () => {

@@ -80,17 +80,17 @@ export class LeaseBucket {
   /**
    * Writes a key that others may write at the same time; what it says is asked for anew when another one was first.
    *
-   * @param value throws when by now it is not to be written
+   * @param judge throws when by now it is not to be written; not asked again once it has been
    * @returns why it is not in the bucket, in words; null when it is
    */
-  async decide(key: string, untilMs: number, lease: Lease): Promise<string | null> {
+  async decide(key: string, untilMs: number, lease: Lease, judge: () => void): Promise<string | null> {
     const entry = this.#entryOf(key, lease);
     const values = await this.#opened(untilMs);
     if (values === null) return this.#absence;
     try {
       for (let tries = 0; tries < MAX_TRIES; tries++) {
-        const value = Buffer.from(lease.value());
-        const revision = await values.put(key, value, entry.revision, leftOf(untilMs));
+        judge();
+        const revision = await values.put(key, Buffer.from(lease.value()), entry.revision, leftOf(untilMs));
         if (revision !== null) {
           this.#written(entry, revision);
           return null;
@@ -163,8 +163,13 @@ export class LeaseBucket {
       (thrown: unknown) => {
         this.#isWriting = false;
         const { code, message } = AppError.from(thrown, 'BUG');
-        if (code === 'LIMIT_REACHED') this.#logger.warn({ reason: message }, 'leases cannot be written');
-        else this.#isAway(message);
+        if (code !== 'LIMIT_REACHED') {
+          this.#isAway(message);
+          return;
+        }
+        this.#logger.warn({ reason: message }, 'leases cannot be written');
+        // What is refused is not asked for again until its owner is heard: the others have their turn.
+        this.#write();
       },
     );
   }

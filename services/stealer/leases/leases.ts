@@ -102,22 +102,29 @@ export class TargetLeases {
     apply: () => T,
   ): Promise<T> {
     await before;
-    const lease = {
-      value: () => {
-        port.assertMayHave(subscription);
-        return JSON.stringify({ last: subscription.owner.sessionId, since: subscription.since });
-      },
-      heardMs: () => this.#heardMs(port.port),
-    };
+    const said = JSON.stringify({ last: subscription.owner.sessionId, since: subscription.since });
+    const lease = { value: () => said, heardMs: () => this.#heardMs(port.port) };
+    const judge = () => port.assertMayHave(subscription);
     // Not to be tried against what refuses it anyway.
-    lease.value();
-    const absence = await bucket.decide(portKey(this.#target, port.port), untilMs, lease);
-    if (!subscription.owner.has(subscription)) throw new AppError('CANCELLED', 'the session is closed');
-    const applied = apply();
+    judge();
+    const absence = await bucket.decide(portKey(this.#target, port.port), untilMs, lease, judge);
+    const applied = this.#applied(subscription, apply);
     if (absence !== null) {
       applied.notes.push(`who holds the target has decided alone, without a lease in NATS: ${absence}`);
     }
     return applied;
+  }
+
+  /** @throws AppError when it came to nothing: where nobody else has a place, nothing is written any more */
+  #applied<T>(subscription: Subscription, apply: () => T): T {
+    try {
+      if (!subscription.owner.has(subscription)) throw new AppError('CANCELLED', 'the session is closed');
+      return apply();
+    } catch (thrown) {
+      const { port } = subscription;
+      if (![...this.#places.keys()].some((one) => one.port === port)) this.#bucket?.drop(portKey(this.#target, port));
+      throw thrown;
+    }
   }
 
   /** What stands at a port by now. */
