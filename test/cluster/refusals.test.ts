@@ -7,7 +7,7 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import { kubectl, NODE_A, TestNamespace, tryKubectl } from './cluster.ts';
+import { kubectl, NODE_A, TestNamespace, tryKubectl, untilTrue } from './cluster.ts';
 
 const namespace = new TestNamespace();
 const restricted = new TestNamespace();
@@ -52,6 +52,8 @@ describe('a namespace', () => {
   async function withQuota(hard: Record<string, string>, act: () => Promise<void>): Promise<void> {
     await restricted.apply([quota(hard)]);
     try {
+      const counted = ['get', 'resourcequota', 'small', '-o', 'jsonpath={.status.hard}'];
+      await untilTrue(async () => (await restricted.kubectl(...counted)) !== '', 'nobody counts for the quota');
       await act();
     } finally {
       await restricted.kubectl('delete', 'resourcequota', 'small');
@@ -146,10 +148,19 @@ async function guardNamespace(): Promise<() => Promise<void>> {
     webhooks: [webhook],
   };
   await kubectl(['apply', '-f', '-'], JSON.stringify(configuration));
+  await untilTrue(refusesHostPid, 'the webhook is not asked');
   return async () => {
     await kubectl(['delete', 'validatingwebhookconfiguration', restricted.name]);
     server.close();
   };
+}
+
+/** The API server learns of a webhook some time after it is there. */
+async function refusesHostPid(): Promise<boolean> {
+  const spec = { hostPID: true, containers: [{ name: 'none', image: 'none' }] };
+  const pod = { apiVersion: 'v1', kind: 'Pod', metadata: { name: 'judged', namespace: restricted.name }, spec };
+  const { stderr } = await tryKubectl(['create', '--dry-run=server', '-f', '-'], JSON.stringify(pod));
+  return stderr.includes('violates PodSecurity');
 }
 
 function listening(server: Server): Promise<string> {
@@ -161,14 +172,13 @@ function listening(server: Server): Promise<string> {
 describe('a user with the Role of deploy/role.yaml', () => {
   const account = `system:serviceaccount:${namespace.name}:developer`;
 
-  /** A kubeconfig that acts as the account, with the rights of the account and no others. */
-  async function kubeconfigOf(rules?: object[]): Promise<NodeJS.ProcessEnv> {
+  /** A kubeconfig that acts as the account, with the rights of the account and no others: those of the Role, or without some. */
+  async function kubeconfigOf(resource = 'pods', missing: readonly string[] = []): Promise<NodeJS.ProcessEnv> {
     await namespace.apply([{ apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name: 'developer' } }]);
     const role = readFileSync(path.join(import.meta.dirname, '../../deploy/role.yaml'), 'utf8');
     await kubectl(['apply', '-n', namespace.name, '-f', '-'], role);
-    if (rules !== undefined) {
-      await namespace.kubectl('patch', 'role', 'mirrord', '--type=merge', '-p', JSON.stringify({ rules }));
-    }
+    const rules = await rulesWithout(resource, missing);
+    await namespace.kubectl('patch', 'role', 'mirrord', '--type=merge', '-p', JSON.stringify({ rules }));
     await namespace.apply([
       {
         apiVersion: 'rbac.authorization.k8s.io/v1',
@@ -178,6 +188,8 @@ describe('a user with the Role of deploy/role.yaml', () => {
         subjects: [{ kind: 'ServiceAccount', name: 'developer', namespace: namespace.name }],
       },
     ]);
+    await untilTrue(() => isAllowed('list', 'pods'), 'the Role is not heeded');
+    for (const verb of missing) await untilTrue(async () => !(await isAllowed(verb, resource)), `may still ${verb}`);
     const config = JSON.parse(await kubectl(['config', 'view', '--raw', '--minify', '--flatten', '-o', 'json']));
     const token = await tokenOf('developer');
     config.users = [{ name: 'developer', user: { token } }];
@@ -185,6 +197,12 @@ describe('a user with the Role of deploy/role.yaml', () => {
     const file = path.join(folder, 'kubeconfig');
     writeFileSync(file, JSON.stringify(config), { mode: 0o600 });
     return { KUBECONFIG: file };
+  }
+
+  async function isAllowed(verb: string, resource: string): Promise<boolean> {
+    const [kind = '', part = ''] = resource.split('/');
+    const asked = ['auth', 'can-i', verb, kind, `--subresource=${part}`, '-n', namespace.name, '--as', account];
+    return (await tryKubectl(asked)).stdout.trim() === 'yes';
   }
 
   /** Of the token request API, which every server since 1.20 serves. */
@@ -204,8 +222,7 @@ describe('a user with the Role of deploy/role.yaml', () => {
     const ended = await namespace.exec(['-t', 'deployment/shop', '--', 'sh', '-c', 'echo "$SERVICE"'], env);
     expect(ended.stdout, ended.stderr).toBe('shop\n');
     expect(ended.stderr).not.toMatch(/could not be removed|warning/);
-    const may = await tryKubectl(['auth', 'can-i', 'create', 'pods', '-n', namespace.name, '--as', account]);
-    expect(may.stdout.trim()).toBe('no');
+    expect(await isAllowed('create', 'pods')).toBe(false);
   });
 
   test.each([
@@ -213,14 +230,14 @@ describe('a user with the Role of deploy/role.yaml', () => {
     ['pods/portforward', ['get', 'create'], /you may not (get|create) pods\/portforward in namespace/],
     ['deployments', ['get'], /cannot get resource "deployments"/],
   ])('is told the right that is missing: %s', async (resource, verbs, words) => {
-    const ended = await namespace.exec(TRUE, await kubeconfigOf(await rulesWithout(resource, verbs)));
+    const ended = await namespace.exec(TRUE, await kubeconfigOf(resource, verbs));
     expect(ended.stderr).toMatch(words);
     expect(ended.stderr).toMatch(/what to do: .*(deploy\/role\.yaml|docs\/kubernetes\.md)/);
     expect(ended.code).toBe(3);
   });
 
   test('needs no SPDY where WebSockets are all there is', async () => {
-    const env = await kubeconfigOf(await rulesWithout('pods/portforward', ['create']));
+    const env = await kubeconfigOf('pods/portforward', ['create']);
     const ended = await namespace.exec(['-t', 'deployment/shop', '--', 'sh', '-c', 'echo "$SERVICE"'], env);
     expect(ended.stdout, ended.stderr).toBe('shop\n');
   });
