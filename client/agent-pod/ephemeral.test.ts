@@ -93,7 +93,7 @@ function watchOf(...states: object[]) {
 async function start(startupS = 20) {
   const template = await templateOf();
   const { signal } = new AbortController();
-  return startEphemeralAgent({ api, found, template, startupS, signal });
+  return startEphemeralAgent({ api, found, template, startupS, signal, onStep: () => {} });
 }
 
 test('the container is asked for once, waited for until the agent listens, and reached through the API', async () => {

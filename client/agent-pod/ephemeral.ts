@@ -5,7 +5,7 @@ import { AppError } from '#proto/errors.ts';
 import type { KubeApi } from '../kube/api.ts';
 import type { ContainerStatus, Pod } from '../kube/objects.ts';
 import type { ResolvedTarget } from '../kube/resolve.ts';
-import type { AgentPod } from './agent-pod.ts';
+import type { AgentPod, StartStep } from './agent-pod.ts';
 import { ephemeralContainer, gatewayPort, type ResourceList, requireEphemeral } from './ephemeral-container.ts';
 import { AgentConnections } from './forward.ts';
 import { explainRefusal } from './refusal.ts';
@@ -17,6 +17,7 @@ export interface EphemeralOptions {
   readonly template: PodTemplate;
   readonly startupS: number;
   readonly signal: AbortSignal;
+  readonly onStep: (step: StartStep) => void;
 }
 
 const DISCOVERY_LIMIT_BYTES = 512 * 1024;
@@ -38,10 +39,12 @@ export async function startEphemeralAgent(options: EphemeralOptions): Promise<Ag
     const entry = ephemeralContainer(template, container);
     const body = { spec: { ephemeralContainers: [entry] } };
     await api.patch<Pod>(`${podPath}/ephemeralcontainers`, 'strategic-merge', body, { signal });
+    options.onStep('created');
     const startedMs = await containerRuns(start);
     const port = gatewayPort(template.sessionId);
     const connections = new AgentConnections({ api, namespace, pod, port });
     await connections.becomeReachable(signal);
+    options.onStep('reached');
     return {
       name: `${pod} (container ${template.name})`,
       namespace,

@@ -49,7 +49,7 @@ export interface Workload {
   readonly status?: {
     readonly replicas?: number;
     readonly currentNumberScheduled?: number;
-    readonly active?: number | readonly { readonly name?: string; readonly namespace?: string }[];
+    readonly active?: number | readonly { readonly name?: string; readonly uid?: string }[];
   };
 }
 

@@ -177,24 +177,47 @@ test('labels need no workload, and another namespace is used when it is named', 
   expect(new URLSearchParams(server.seen[0]?.path.split('?')[1]).get('labelSelector')).toBe('app=x,tier=y');
 });
 
-test('a cron job is the youngest job it has running, on servers with either version of it', async () => {
+const OF_JOB = (selector: string) => `${PODS}?labelSelector=${selector}&includeObject=None&limit=50`;
+
+test.each([
+  ['v1', 3],
+  ['v1beta1', 4],
+])(
+  'a cron job of %s is the youngest job it has running, by the label of its pods: %i calls',
+  async (version, calls) => {
+    answer({
+      [`GET /apis/batch/v1${SHOP}/cronjobs/x`]: (_, response) => {
+        response.statusCode = 404;
+        response.end('404 page not found');
+      },
+      [`GET /apis/batch/${version}${SHOP}/cronjobs/x`]: {
+        metadata: { name: 'x' },
+        status: {
+          active: [
+            { name: 'x-1', uid: 'u-1' },
+            { name: 'x-2', uid: 'u-2' },
+          ],
+        },
+      },
+      [OF_JOB('controller-uid%3Du-2')]: table(['a', '1/1', 'Running']),
+      [`${PODS}/a`]: pod('a'),
+    });
+    expect((await resolve('cronjob/x')).pod).toBe('a');
+    expect(api.traffic.calls).toBe(calls);
+    answer({ [`GET /apis/batch/${version}${SHOP}/cronjobs/x`]: { metadata: { name: 'x' }, status: {} } });
+    await expect(resolve('cronjob/x')).rejects.toThrow('no job of cronjob/x runs now');
+  },
+);
+
+test('where no pod bears the label of a cron job’s job, the job’s own selector is asked for', async () => {
   answer({
-    [`GET /apis/batch/v1${SHOP}/cronjobs/x`]: (_, response) => {
-      response.statusCode = 404;
-      response.end('404 page not found');
-    },
-    [`GET /apis/batch/v1beta1${SHOP}/cronjobs/x`]: {
-      metadata: { name: 'x' },
-      status: { active: [{ name: 'x-1' }, { name: 'x-2' }] },
-    },
-    [`GET /apis/batch/v1${SHOP}/jobs/x-2`]: selecting({ 'job-name': 'x-2' }, { status: { active: 1 } }),
-    [PODS]: table(['a', '1/1', 'Running']),
+    [`GET /apis/batch/v1${SHOP}/cronjobs/x`]: { metadata: {}, status: { active: [{ name: 'x-1', uid: 'u-1' }] } },
+    [OF_JOB('controller-uid%3Du-1')]: table(),
+    [`GET /apis/batch/v1${SHOP}/jobs/x-1`]: selecting({ 'its.own/uid': 'u-1' }),
+    [OF_JOB('its.own%2Fuid%3Du-1')]: table(['a', '1/1', 'Running']),
     [`${PODS}/a`]: pod('a'),
   });
   expect((await resolve('cronjob/x')).pod).toBe('a');
-  expect(api.traffic.calls).toBe(5);
-  answer({ [`GET /apis/batch/v1beta1${SHOP}/cronjobs/x`]: { metadata: { name: 'x' }, status: {} } });
-  await expect(resolve('cronjob/x')).rejects.toThrow('no job of cronjob/x runs now');
 });
 
 test('a rollout of Argo has a selector, or stands for a deployment', async () => {

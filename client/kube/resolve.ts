@@ -36,6 +36,9 @@ export interface ResolveOptions {
   readonly signal?: AbortSignal;
 }
 
+/** That a job's pods bear its uid under since there are jobs (batch/v1 `generateSelector`). */
+const JOB_LABEL = 'controller-uid';
+
 /** A pod that cannot be had after all (deleted a moment ago): how many others are tried. */
 const MAX_TRIES = 3;
 
@@ -55,6 +58,9 @@ export async function resolveTarget(options: ResolveOptions): Promise<ResolvedTa
     const choice = chooseContainer(pod, target.container);
     return resolved(context, pod, choice, 0, choice.isReady ? [] : [notReady(pod, choice)]);
   }
+  if (target.kind === 'workload' && target.workload === 'cronjob') {
+    return choosePod(context, target, await podsOfCronJob(context, target.name));
+  }
   const { selector, replicas } = await selectorOfTarget(context, target);
   const candidates = await findPods({ ...context, selector, replicas });
   return choosePod(context, target, candidates);
@@ -64,6 +70,11 @@ interface Context {
   readonly api: KubeApi;
   readonly namespace: string;
   readonly call: { readonly signal?: AbortSignal };
+}
+
+interface JobReference {
+  readonly name?: string;
+  readonly uid?: string;
 }
 
 interface PodSelector {
@@ -78,8 +89,6 @@ async function selectorOfTarget(context: Context, target: WorkloadTarget | Label
   switch (workload) {
     case 'service':
       return selectorOfService(await getObject<Service>(context, 'service', name));
-    case 'cronjob':
-      return selectorOfJob(context, await getObject<Workload>(context, 'cronjob', name));
     case 'rollout':
       return selectorOfRollout(context, await getObject<Workload>(context, 'rollout', name));
     default:
@@ -107,17 +116,25 @@ function selectorOfService({ metadata, spec }: Service): PodSelector {
   );
 }
 
-/** The youngest of the jobs that it has running. */
-async function selectorOfJob(context: Context, { metadata, status }: Workload): Promise<PodSelector> {
-  const active = Array.isArray(status?.active) ? (status.active as readonly { readonly name?: string }[]) : [];
-  const what = `cronjob/${metadata.name ?? ''}`;
-  const name = active.at(-1)?.name;
+/**
+ * Of the youngest of the jobs that it has running. The API server gives each job of a cron job a selector, and refuses one of the
+ * user's: where the name that it has had ever since finds pods, the job need not be read.
+ */
+async function podsOfCronJob(context: Context, cronjob: string): Promise<Candidates> {
+  const { status } = await getObject<Workload>(context, 'cronjob', cronjob);
+  const active = Array.isArray(status?.active) ? (status.active as readonly JobReference[]) : [];
+  const { name, uid } = active.at(-1) ?? {};
   if (name === undefined) {
-    throw new AppError('TARGET_GONE', `no job of ${what} runs now`, {
-      data: { advice: `start one by hand: kubectl create job --from=${what} NAME, then --target job/NAME.` },
+    throw new AppError('TARGET_GONE', `no job of cronjob/${cronjob} runs now`, {
+      data: { advice: `start one by hand: kubectl create job --from=cronjob/${cronjob} NAME, then --target job/NAME.` },
     });
   }
-  return selectorOfWorkload(await getObject<Workload>(context, 'job', name), `job/${name}`);
+  if (uid !== undefined) {
+    const found = await findPods({ ...context, selector: `${JOB_LABEL}=${uid}`, replicas: null });
+    if (found.pods.length > 0) return found;
+  }
+  const job = selectorOfWorkload(await getObject<Workload>(context, 'job', name), `job/${name}`);
+  return findPods({ ...context, ...job });
 }
 
 /** An Argo Rollout has a selector of its own, or stands for another workload. */

@@ -1,5 +1,6 @@
 // What an API server of 1.25 and newer does with ephemeral containers, before one of 1.20 whose kubelets run them all the same:
-// its discovery says so, and it takes the strategic-merge patch of the subresource. Everything else goes to the real one, and the
+// its discovery says so, and it takes the strategic-merge patch of the subresource. Its cron jobs are v1, those of before are
+// nowhere. Everything else goes to the real one, and the
 // real one judges the container: all but its rights as an ephemeral container of the first form (which of its fields may be set,
 // names, the target), its rights as those of an ordinary one. What it has found good is written where it keeps its pods, and
 // from there on it is as real as any. Where the cluster has the newer API, nothing stands between.
@@ -46,6 +47,7 @@ interface Patch {
 /** Of the cluster that scripts/test-cluster has the processes of. */
 const clusterFolder = process.env['MIRRORD_TEST_KUBE_DIR'] ?? '';
 const SUBRESOURCE = /^(\/api\/v1\/namespaces\/([^/]+)\/pods\/([^/]+))\/ephemeralcontainers$/;
+const CRON_JOBS = /^\/apis\/batch\/(v1|v1beta1)\/(?:namespaces\/[^/]+\/)?cronjobs(?:\/|$)/;
 
 export class NewerApi {
   /** For KUBECONFIG. */
@@ -95,6 +97,9 @@ export class NewerApi {
       const { pathname } = new URL(asked.url ?? '', 'http://api');
       const found = SUBRESOURCE.exec(pathname);
       if (asked.method === 'GET' && pathname === '/api/v1') return say(answer, await this.#discovery());
+      const ofCronJobs = CRON_JOBS.exec(pathname);
+      if (ofCronJobs?.[1] === 'v1beta1') return say(answer, { status: 404, body: '404 page not found' });
+      if (ofCronJobs !== null) asked.url = asked.url?.replace('/v1/', '/v1beta1/') ?? '';
       if (asked.method !== 'PATCH' || found === null) return this.#relay(asked, answer);
       const [, podPath = '', space = '', name = ''] = found;
       const type = asked.headers['content-type'] ?? '';

@@ -2,12 +2,14 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { KubeApi } from '../../client/kube/api.ts';
 import { loadClusterAccess } from '../../client/kube/config.ts';
 import { resolveTarget } from '../../client/kube/resolve.ts';
 import type { LabelTarget, WorkloadTarget } from '../../client/kube/target.ts';
 import { parseTarget } from '../../client/target.ts';
+import { makeEveryKind, withRollouts } from './every-kind.ts';
+import { NewerApi } from './newer-api.ts';
 import { OwnNamespace, PATIENCE_MS, podTemplate, settings } from './own-namespace.ts';
 
 /** Pods that look as if they ran; as many as the machine can stand: 10,000 take some minutes. */
@@ -18,24 +20,12 @@ let own: OwnNamespace;
 
 beforeAll(async () => {
   own = await OwnNamespace.make();
-  const labels = { app: 'shop' };
-  await own.create('/apis/apps/v1', 'deployments', {
-    metadata: { name: 'shop' },
-    spec: { selector: { matchLabels: labels }, template: podTemplate({ labels }) },
-  });
-  await own.create('/api/v1', 'services', {
-    metadata: { name: 'front' },
-    spec: { ports: [{ port: 80 }], selector: labels },
-  });
   const waiting = Array.from({ length: CROWD }, (_, at) => `crowd-${at}`);
   const fill = async () => {
     for (let name = waiting.pop(); name !== undefined; name = waiting.pop()) await pretend(name);
   };
   await Promise.all(Array.from({ length: AT_ONCE }, fill));
-  await own.until('the deployment', async () => {
-    const found = await own.get<{ status?: { availableReplicas?: number } }>('/apis/apps/v1', 'deployments/shop');
-    return found?.status?.availableReplicas === 1;
-  });
+  await makeEveryKind(own);
 }, 10 * PATIENCE_MS);
 afterAll(() => own?.close(), 10 * PATIENCE_MS);
 
@@ -74,24 +64,87 @@ test.each(['deployment/shop', 'service/front', 'label/app=shop'])(
   },
 );
 
-test(`exec among ${CROWD} other pods reads little before its own is made, and lists nothing whole`, async () => {
-  const words = ['exec', '--verbose', '-n', own.name, '-t', 'deployment/shop', '--', 'true'];
+/** Before the pod of the agent is made, the call that makes it aside. */
+const MAX_CALLS = 5;
+const MAX_BYTES = 64 * 1024;
+
+interface Counts {
+  readonly calls: number;
+  readonly receivedBytes: number;
+}
+
+/** A whole run of `true`: what it had cost when its agent was made, and at its end. */
+async function exec(args: readonly string[], kubeconfig?: string): Promise<{ before: Counts; whole: Counts }> {
+  const words = ['exec', '--verbose', '-n', own.name, ...args, '--', 'true'];
   const env = { ...process.env, MIRRORD_AGENT_IMAGE: process.env['MIRRORD_TEST_IMAGE'] };
-  const child = spawn(mirrord, words, { env, stdio: ['ignore', 'inherit', 'pipe'] });
+  const child = spawn(mirrord, words, {
+    env: {
+      ...env,
+      MIRRORD_AGENT_STARTUP_TIMEOUT: '120',
+      ...(kubeconfig === undefined ? {} : { KUBECONFIG: kubeconfig }),
+    },
+    stdio: ['ignore', 'inherit', 'pipe'],
+  });
   let said = '';
   child.stderr.setEncoding('utf8').on('data', (chunk: string) => {
     said += chunk;
   });
   const [code] = await once(child, 'close');
   expect(code, said).toBe(0);
-  const counts = (message: string) => {
-    const line = said.split('\n').find((one) => one.includes(`"message":"${message}"`)) ?? '{}';
-    return JSON.parse(line.slice(line.indexOf('{'))) as { calls: number; receivedBytes: number };
+  const counts = (words: string) => {
+    const line = said.split('\n').find((one) => one.includes(words)) ?? '{}';
+    return JSON.parse(line.slice(line.indexOf('{'))) as Counts;
   };
-  const before = counts('target found');
-  expect(before.calls).toBeLessThanOrEqual(5);
-  expect(before.receivedBytes).toBeLessThan(64 * 1024);
-  expect(counts('agent removed').receivedBytes).toBeLessThan(256 * 1024);
+  const created = counts('"step":"created"');
+  return { before: { ...created, calls: created.calls - 1 }, whole: counts('"message":"agent removed"') };
+}
+
+describe(`among ${CROWD} other pods, before its own is made`, () => {
+  test.each([
+    ['pod/db-0', 2],
+    ['pod/db-0/container/db', 2],
+    ['deployment/shop', 4],
+    ['statefulset/db', 4],
+    ['daemonset/agent', 4],
+    ['replicaset/old', 4],
+    ['job/once', 4],
+    ['cronjob/nightly', MAX_CALLS],
+    ['service/front', 4],
+    ['label/app=shop', 3],
+    ['targetless', 1],
+  ])('exec of %s asks little', async (target, calls) => {
+    const { before, whole } = await exec(['-t', target]);
+    expect(before.calls).toBeGreaterThan(0);
+    expect(before.calls).toBeLessThanOrEqual(calls);
+    expect(before.receivedBytes).toBeLessThan(MAX_BYTES);
+    expect(whole.receivedBytes).toBeLessThan(4 * MAX_BYTES);
+  });
+
+  test('exec of a rollout asks little, with a selector of its own or as another workload’s', async () => {
+    await withRollouts(own, async () => {
+      for (const [target, calls] of [
+        ['rollout/canary', 4],
+        ['rollout/stand-in', MAX_CALLS],
+      ] as const) {
+        const { before } = await exec(['-t', target]);
+        expect(before.calls).toBeLessThanOrEqual(calls);
+        expect(before.receivedBytes).toBeLessThan(MAX_BYTES);
+      }
+    });
+  });
+
+  test('on a newer server, with its cron jobs and as a container of the target’s pod, too', async () => {
+    const api = await NewerApi.start();
+    try {
+      const { before } = await exec(['-t', 'cronjob/nightly'], api.kubeconfig);
+      expect(before.calls).toBeLessThanOrEqual(4);
+      const beside = await exec(['-e', '-t', 'cronjob/nightly'], api.kubeconfig);
+      expect(beside.before.calls).toBeLessThanOrEqual(4);
+      expect(Math.max(before.receivedBytes, beside.before.receivedBytes)).toBeLessThan(MAX_BYTES);
+    } finally {
+      await api.close();
+    }
+  });
 });
 
 test('all of them are listed, in bounded memory', async () => {
@@ -106,7 +159,7 @@ test('all of them are listed, in bounded memory', async () => {
   const lines = text.split('\n').filter(Boolean);
   expect(code).toBe(0);
   expect(lines.filter((line) => line.startsWith('pod/crowd-')).length).toBe(CROWD);
-  expect(lines.slice(0, 2)).toEqual(['deployment/shop', 'service/front']);
+  expect(lines[0]).toBe('deployment/shop');
   expect(peakKiB / 1024).toBeLessThan(120);
 });
 
