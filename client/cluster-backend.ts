@@ -41,15 +41,21 @@ export interface ClusterOptions {
 /** From the agent's start to the opening; who comes back later shows the same token, which is enough then. */
 const TOKEN_TTL_S = 120;
 const NAME_CHARS = 12;
+/** What an API server takes to restart, on a machine that is busy. */
+const RESTART_S = 30;
 /** For a node to report a pod whose containers run already; it does so every second. */
 const REPORT_S = 30;
 
 /** Rejects with the step that failed and why; nothing of ours is left then. */
 export async function reachCluster(options: ClusterOptions): Promise<Backend> {
-  const { config, env, isInteractive } = options;
+  const { config, env, isInteractive, progress } = options;
   const api = await openKubeApi({ config, env, isInteractive });
+  const onWait = ({ message }: AppError) => progress.warn(`${message}; trying again for up to ${RESTART_S} s`);
+  api.patience = { ms: RESTART_S * 1_000, onWait };
   try {
-    return await reachWith(options, api);
+    const backend = await reachWith(options, api);
+    api.patience = null;
+    return backend;
   } catch (error) {
     const { agentLog } = AppError.from(error, 'BUG').data ?? {};
     if (typeof agentLog === 'string') options.log.attach('agent', agentLog);
@@ -84,13 +90,13 @@ async function reachWith(options: ClusterOptions, api: KubeApi): Promise<Backend
     version: VERSION,
     annotations: annotationsOf(sessionFacts(formatClusterTarget(target), config)),
   };
-  const onStep = (step: StartStep) => log.info('agent', { step });
+  const onStep = (step: StartStep) => log.info('agent', { step, ...api.traffic });
   const pod = await progress.step(
     ephemeral === null ? 'starting the agent in the cluster' : `starting the agent in pod ${ephemeral.pod}`,
     () =>
       ephemeral === null
         ? startAgentPod({ api, namespace, template, startupS, signal, watch: early ?? newWatch(), onStep })
-        : startEphemeralAgent({ api, found: ephemeral, template, startupS, signal }),
+        : startEphemeralAgent({ api, found: ephemeral, template, startupS, signal, onStep }),
     (started) => `agent: pod ${started.name} in namespace ${namespace}`,
   );
   log.info('agent started', { pod: pod.name, namespace, ...api.traffic });
@@ -177,8 +183,11 @@ async function reportedPod(
 ): Promise<Pod> {
   const query = { fieldSelector: `metadata.name=${name}` };
   const path = `/api/v1/namespaces/${namespace}/pods`;
-  for await (const { type, object } of api.watch<Pod>(path, { query, timeoutS: REPORT_S, signal })) {
-    if (type !== 'DELETED' && isEnough(object)) return object;
+  const untilMs = performance.now() + REPORT_S * 1_000;
+  while (performance.now() < untilMs) {
+    for await (const { type, object } of api.watch<Pod>(path, { query, timeoutS: REPORT_S, signal })) {
+      if (type !== 'DELETED' && isEnough(object)) return object;
+    }
   }
   throw new AppError('DEADLINE_EXCEEDED', `the node of pod ${name} does not report that it runs within ${REPORT_S} s`);
 }

@@ -6,10 +6,11 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { AppError } from '#proto/errors.ts';
 import type { KubeApi } from '../kube/api.ts';
 import type { Job } from '../kube/objects.ts';
+import { isStatus } from '../kube/status.ts';
 import { withResolvers } from '../with-resolvers.ts';
 import { AgentConnections } from './forward.ts';
 import { podState } from './pod-state.ts';
-import { explainFailedCreate, explainRefusal } from './refusal.ts';
+import { explainFailedCreate, explainRefusal, isOfPassingTrouble } from './refusal.ts';
 import { AGENT_CONTAINER, agentJob, GATEWAY_PORT, type PodTemplate } from './template.ts';
 import type { AgentWatch } from './watch.ts';
 
@@ -100,8 +101,17 @@ export async function startAgentPod(options: StartOptions): Promise<AgentPod> {
 
 /** Resolves with how far the cluster's clock is ahead. */
 async function createJob({ api, namespace, template, signal }: Start): Promise<number> {
-  const sentMs = Date.now();
-  const job = await api.create<Job>(`/apis/batch/v1/namespaces/${namespace}/jobs`, agentJob(template), { signal });
+  const jobs = `/apis/batch/v1/namespaces/${namespace}/jobs`;
+  let sentMs = 0;
+  const create = () => {
+    sentMs = Date.now();
+    return api.create<Job>(jobs, agentJob(template), { signal });
+  };
+  const job = await api.patiently(create, { signal }).catch((error: unknown) => {
+    // Its name is nobody else's: the answer of the time before did not come.
+    if (isStatus(error, 409)) return api.get<Job>(`${jobs}/${template.name}`, { signal });
+    throw error;
+  });
   const halfwayMs = (sentMs + Date.now()) / 2;
   const createdMs = Date.parse(job.metadata?.creationTimestamp ?? '');
   // In whole seconds, cut.
@@ -169,7 +179,7 @@ async function findRefusal(start: Start): Promise<never> {
         signal,
       })
       .then(
-        ({ items = [] }) => items.at(-1)?.message,
+        ({ items = [] }) => items.map(({ message = '' }) => message).findLast((one) => !isOfPassingTrouble(one)),
         // Who may not read events is told so at the deadline.
         () => undefined,
       );

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { AppError } from '#proto/errors.ts';
 import { toStatusError } from '../kube/status.ts';
-import { explainFailedCreate, explainRefusal } from './refusal.ts';
+import { explainFailedCreate, explainRefusal, isOfPassingTrouble } from './refusal.ts';
 
 function explained(message: string, httpStatus = 403): AppError {
   return explainRefusal(
@@ -80,4 +80,14 @@ test('other refusals and failures stay what they are', () => {
   expect(explained('no such thing', 404).code).toBe('TARGET_NOT_FOUND');
   const own = new AppError('CANCELLED', 'given up');
   expect(explainRefusal(own, 'shop')).toBe(own);
+});
+
+test.each([
+  ['Post "https://127.0.0.1:6443/api/v1/namespaces/shop/pods": unexpected EOF', true],
+  ['Post https://10.0.0.1/api/v1/namespaces/shop/pods: dial tcp 10.0.0.1:443: connect: connection refused', true],
+  ['etcdserver: request timed out', true],
+  ['pods "agent-" is forbidden: exceeded quota: small', false],
+  ['admission webhook "https://rules.example" denied the request', false],
+])('a controller that could not ask has not been refused: %s', (words, isPassing) => {
+  expect(isOfPassingTrouble(`Error creating: ${words}`)).toBe(isPassing);
 });

@@ -77,6 +77,11 @@ export function explainWords(
   return null;
 }
 
+/** Words of a controller that did not reach the API server, or found it busy: it tries again by itself. */
+export function isOfPassingTrouble(words: string): boolean {
+  return /^Error creating: (?:\w+ "?https?:\/\/|etcdserver:|Timeout:|the server is currently unable)/.test(words);
+}
+
 /** Of a pod that a controller cannot make, for whatever reason it names. */
 export function explainFailedCreate(words: string, namespace: string): AppError {
   const advice =

@@ -3,7 +3,8 @@ import { once } from 'node:events';
 import { gzipSync } from 'node:zlib';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { ApiServer } from '../testing/api-server.ts';
-import { KubeApi, type RetryPolicy } from './api.ts';
+import { KubeApi } from './api.ts';
+import type { RetryPolicy } from './retry.ts';
 
 let server: ApiServer;
 const apis: KubeApi[] = [];

@@ -5,7 +5,6 @@
 
 import type { IncomingMessage } from 'node:http';
 import type { Readable } from 'node:stream';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { createGunzip } from 'node:zlib';
 import { AppError } from '#proto/errors.ts';
 import { VERSION } from '#proto/version.ts';
@@ -15,15 +14,9 @@ import { ConnectionPool } from './connection-pool.ts';
 import { Deadline } from './deadline.ts';
 import { parseJson } from './parse-json.ts';
 import { readBody } from './read-body.ts';
+import { NO_RETRY, type Patience, Retries, type RetryPolicy } from './retry.ts';
 import { StatusError, toStatusError } from './status.ts';
 import { isStale, type Upgraded, type UpgradeOptions, upgradeOnce } from './upgrade.ts';
-
-export interface RetryPolicy {
-  readonly minMs: number;
-  readonly maxMs: number;
-  /** 0 for none. */
-  readonly maxRetries: number;
-}
 
 export interface CallOptions {
   readonly query?: Readonly<Record<string, string | number | undefined>>;
@@ -58,7 +51,6 @@ const LIMIT_BYTES = 16 * 1024 * 1024;
 const LIMIT_REFUSAL_BYTES = 64 * 1024;
 /** Beyond the end that the server was asked for. */
 const WATCH_MARGIN_MS = 15_000;
-const NO_RETRY: RetryPolicy = { minMs: 1, maxMs: 1, maxRetries: 0 };
 
 interface Sent {
   readonly response: IncomingMessage;
@@ -70,7 +62,7 @@ interface Sent {
 export class KubeApi implements AsyncDisposable {
   readonly access: ClusterAccess;
   readonly #pool: ConnectionPool;
-  readonly #retry: RetryPolicy;
+  readonly #retries: Retries;
   readonly #closing = new AbortController();
   #calls = 0;
   #sentBytes = 0;
@@ -79,7 +71,7 @@ export class KubeApi implements AsyncDisposable {
 
   constructor(access: ClusterAccess, retry: RetryPolicy = NO_RETRY) {
     this.access = access;
-    this.#retry = retry;
+    this.#retries = new Retries(retry);
     this.#pool = new ConnectionPool(access);
   }
 
@@ -92,17 +84,14 @@ export class KubeApi implements AsyncDisposable {
     return Number.isFinite(this.#quickestMs) ? this.#quickestMs : 0;
   }
 
+  /** With it, a server that restarts is waited for, but not in what changes an object. */
+  set patience(patience: Patience | null) {
+    this.#retries.patience = patience;
+  }
+
   /** Repeated by the retry policy where the failure may pass. */
-  async get<T>(path: string, options: CallOptions = {}): Promise<T> {
-    for (let attempt = 0; ; attempt += 1) {
-      try {
-        return await this.#call<T>('GET', path, options);
-      } catch (error) {
-        const failure = AppError.from(error, 'SERVICE_UNAVAILABLE');
-        if (attempt >= this.#retry.maxRetries || !mayPass(failure)) throw failure;
-        await this.#pause(attempt, failure, options.signal);
-      }
-    }
+  get<T>(path: string, options: CallOptions = {}): Promise<T> {
+    return this.#retries.run(() => this.#call<T>('GET', path, options), this.#repeated(options, true));
   }
 
   /** An answer that is no JSON: a log. */
@@ -120,6 +109,11 @@ export class KubeApi implements AsyncDisposable {
 
   create<T>(path: string, body: unknown, options: CallOptions = {}): Promise<T> {
     return this.#call<T>('POST', path, options, JSON.stringify(body), 'application/json');
+  }
+
+  /** For what may be asked twice though it changes something: a server that restarts is waited for. */
+  patiently<T>(act: () => Promise<T>, options: Pick<CallOptions, 'signal'>): Promise<T> {
+    return this.#retries.run(act, this.#repeated(options));
   }
 
   patch<T>(path: string, kind: PatchKind, body: unknown, options: CallOptions = {}): Promise<T> {
@@ -165,12 +159,14 @@ export class KubeApi implements AsyncDisposable {
 
   /**
    * Changes as the server reports them, until it ends the watch (then the iteration ends, and the caller lists or watches
-   * anew) or `signal` aborts it. Throws StatusError with reason `Expired` for a version that is too old.
+   * anew) or `signal` aborts it. Throws StatusError with reason `Expired` for a version that is too old. A server that is waited
+   * for ends a watch by its end.
    */
   async *watch<T>(path: string, options: WatchOptions): AsyncGenerator<{ type: string; object: T }, void, undefined> {
     const query = { ...options.query, watch: 'true', timeoutSeconds: options.timeoutS };
     const deadlineMs = options.timeoutS * 1000 + WATCH_MARGIN_MS;
-    const { body, done } = await this.#send('GET', path, { ...options, query, deadlineMs });
+    const ask = () => this.#send('GET', path, { ...options, query, deadlineMs });
+    const { body, done } = await this.#retries.run(ask, this.#repeated(options));
     try {
       let rest = '';
       for await (const chunk of body.setEncoding('utf8') as AsyncIterable<string>) {
@@ -185,14 +181,19 @@ export class KubeApi implements AsyncDisposable {
         }
       }
     } catch (error) {
-      throw this.#toError(error, `watch ${path}`, options.signal);
+      const failure = this.#toError(error, `watch ${path}`, options.signal);
+      if (!this.#retries.isWaitedFor(failure)) throw failure;
     } finally {
       done();
     }
   }
 
   /** A connection of its own, handed over by HTTP's Upgrade; its frames are the caller's. Rejects with the server's Status. */
-  async upgrade(path: string, options: CallOptions & UpgradeOptions): Promise<Upgraded> {
+  upgrade(path: string, options: CallOptions & UpgradeOptions): Promise<Upgraded> {
+    return this.#retries.run(() => this.#upgrade(path, options), this.#repeated(options));
+  }
+
+  async #upgrade(path: string, options: CallOptions & UpgradeOptions): Promise<Upgraded> {
     const { deadlineMs = DEADLINE_MS } = options;
     const deadline = this.#within(deadlineMs, options.signal);
     const what = `open ${path}`;
@@ -313,7 +314,8 @@ export class KubeApi implements AsyncDisposable {
     if (response.headers['content-encoding'] !== 'gzip') return response;
     const plain = createGunzip();
     response.once('error', (error) => plain.destroy(error));
-    response.once('aborted', () => plain.destroy(new Error('the server ended in mid-answer')));
+    const cut = Object.assign(new Error('the server ended in mid-answer'), { code: 'ECONNRESET' });
+    response.once('aborted', () => plain.destroy(cut));
     plain.once('close', () => response.destroyed || response.resume());
     return response.pipe(plain);
   }
@@ -338,14 +340,9 @@ export class KubeApi implements AsyncDisposable {
     });
   }
 
-  async #pause(attempt: number, failure: AppError, asked: AbortSignal | undefined): Promise<void> {
-    const { minMs, maxMs } = this.#retry;
-    const wanted = failure instanceof StatusError ? failure.retryAfterMs : 0;
-    const ms = Math.min(maxMs, Math.max(wanted, minMs * 2 ** attempt));
+  #repeated({ signal: asked }: CallOptions, isCounted = false): { signal: AbortSignal; isCounted: boolean } {
     const signals = [this.#closing.signal, ...(asked === undefined ? [] : [asked])];
-    await sleep(ms, undefined, { signal: AbortSignal.any(signals) }).catch((error: unknown) => {
-      throw new AppError('CANCELLED', 'given up while waiting to ask the API server again', { cause: error });
-    });
+    return { signal: AbortSignal.any(signals), isCounted };
   }
 
   /** Ends what is under way (CANCELLED) and closes every connection but upgraded ones. Idempotent. */
@@ -372,12 +369,6 @@ function isIdempotent(method: Method): boolean {
 
 function headBytes({ rawHeaders }: IncomingMessage): number {
   return rawHeaders.reduce((sum, text) => sum + text.length + 2, 17);
-}
-
-/** Of an idempotent call: whether the same call can succeed a moment later. */
-function mayPass(error: AppError): boolean {
-  if (error instanceof StatusError) return error.httpStatus === 429 || error.httpStatus >= 500;
-  return error.code === 'SERVICE_UNAVAILABLE' && error.data?.['move'] !== 'user';
 }
 
 function tooLong(path: string, limitBytes: number): AppError {

@@ -1,4 +1,5 @@
-// The API server restarts in the middle of a session: the way to the agent is made anew, and the session goes on.
+// The API server restarts in the middle of a session: the way to the agent is made anew, and the session goes on. And while one
+// starts, which waits for it.
 
 import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync, openSync, readFileSync, writeFileSync } from 'node:fs';
@@ -22,8 +23,13 @@ function apiServerPid(): number {
   return Number(readFileSync(path.join(clusterFolder, 'run/apiserver.pid'), 'utf8'));
 }
 
-/** The same command again, until it stays: the port of the first may be free a moment after it. */
 async function restartApiServer(): Promise<void> {
+  const begin = stopApiServer();
+  await begin();
+}
+
+/** @returns what begins it: the same command again, until it stays, for the port of the first may be free a moment after it */
+function stopApiServer(): () => Promise<void> {
   const pid = apiServerPid();
   const [command = '', ...args] = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0').slice(0, -1);
   process.kill(pid, 'SIGKILL');
@@ -32,7 +38,7 @@ async function restartApiServer(): Promise<void> {
     if (child === null || child.exitCode !== null) child = startApiServer(command, args);
     return (await tryKubectl(['get', '--raw', '/readyz'])).code === 0;
   };
-  await untilTrue(isReady, 'the API server is not back');
+  return () => untilTrue(isReady, 'the API server is not back');
 }
 
 /** Where the pid of the first is written down, so is that of the second. */
@@ -58,4 +64,28 @@ test('files and connections of the target are there again after it', async ({ sk
   const ended = await run.ended;
   expect(ended.stdout, ended.stderr).toMatch(/demo of mirrord\nknown after\n$/);
   expect(ended.code).toBe(0);
+});
+
+test('a start that finds it gone says so, and goes on when it is back', async ({ skip }) => {
+  skip(clusterFolder === '', 'the processes of this cluster are not ours to restart');
+  const begin = stopApiServer();
+  const run = namespace.start(['-t', 'deployment/shop', '--', 'sh', '-c', 'echo "$SERVICE"']);
+  run.child.stdin.end();
+  try {
+    await run.says('stderr', /cannot be reached: .*; trying again for up to 30 s/);
+  } finally {
+    await begin();
+  }
+  const { code, stdout, stderr } = await run.ended;
+  expect({ code, stdout }, stderr).toEqual({ code: 0, stdout: 'shop\n' });
+});
+
+test('a start whose agent has just been asked for goes on when it is back', async ({ skip }) => {
+  skip(clusterFolder === '', 'the processes of this cluster are not ours to restart');
+  const run = namespace.start(['--verbose', '-t', 'deployment/shop', '--', 'sh', '-c', 'echo "$SERVICE"']);
+  run.child.stdin.end();
+  await run.says('stderr', /"step":"created"/);
+  await restartApiServer();
+  const { code, stdout, stderr } = await run.ended;
+  expect({ code, stdout }, stderr).toEqual({ code: 0, stdout: 'shop\n' });
 });

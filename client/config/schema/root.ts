@@ -90,7 +90,7 @@ export const root = section('The configuration of a session.', {
   startup_retry: section("How often a failed call to the cluster's API is tried again while starting.", {
     min_ms: key(u64, 500, 'Wait before the first retry, milliseconds.'),
     max_ms: key(u64, 5000, 'Longest wait, milliseconds.'),
-    max_retries: key(u32, 2, 'Retries; 0 for none.'),
+    max_retries: key(u32, 2, 'Retries; 0 for none, and no waiting for a server that restarts.'),
   }),
   operator: key(optional(bool), null, 'Use the operator.', {
     env: ['MIRRORD_OPERATOR_ENABLE'],
