@@ -13,7 +13,7 @@ import type { Taker } from './decision.ts';
 import type { Endpoint, JoinEvents } from './endpoint.ts';
 import { Pause } from './pause.ts';
 import { isHttp2, isHttp2Answer, NOTHING } from './recognise.ts';
-import { type Asked, badGateway, type Http1RelayOptions, newAsked, Side } from './side.ts';
+import { type Asked, badGateway, type Http1RelayOptions, MAX_ASKED, newAsked, Side } from './side.ts';
 import { LINGER_MS, REFUSED_MS } from './times.ts';
 
 export class Http1Relay implements JoinEvents {
@@ -26,7 +26,6 @@ export class Http1Relay implements JoinEvents {
   #origin: Side;
   /** The request whose body is still coming. */
   #sending: Asked | undefined;
-  /** Pulled from the reader, and waiting for its turn. */
   #held: DecidedPiece | undefined;
   /** Everything goes here, both ways. */
   #tunnel: Side | undefined;
@@ -170,7 +169,8 @@ export class Http1Relay implements JoinEvents {
   #maySend(): boolean {
     if (this.#isFinishing || this.#isClosed || this.#full !== undefined) return false;
     const last = this.#asked.at(-1);
-    return this.#tunnel !== undefined || last === undefined || !last.mayLeaveHttp || !last.isSent;
+    if (this.#tunnel !== undefined || last === undefined || !last.isSent) return true;
+    return !last.mayLeaveHttp && this.#asked.length < MAX_ASKED;
   }
 
   /** @returns false when the piece has to wait */
@@ -193,7 +193,7 @@ export class Http1Relay implements JoinEvents {
     if (!this.#hasSeenHead && isHttp2(piece.bytes)) return this.#handOver(piece.bytes);
     const side = this.#sending?.side ?? this.#freshOrigin();
     if (this.#sending?.isGivenUp) return this.#finish();
-    if (this.#asked.some((one) => one.side !== side)) return false;
+    if (this.#asked.length > 0 && this.#asked[0]?.side !== side) return false;
     this.#tunnel = side;
     this.#send(side, piece.bytes);
     return true;
@@ -212,7 +212,7 @@ export class Http1Relay implements JoinEvents {
     const taker = wanted?.isOver ? undefined : wanted;
     const isToOrigin = taker === undefined;
     this.#hasSeenHead = true;
-    if (this.#asked.some((one) => !isToOrigin || !one.side.isOrigin)) return false;
+    if (isToOrigin ? this.#isOriginHeld(this.#origin) : this.#asked.length > 0) return false;
     const side = taker === undefined ? this.#freshOrigin() : this.#sideOf(taker);
     const asked = newAsked(piece.head.method, side, piece.isLast, piece.mayLeaveHttp);
     this.#asked.push(asked);
@@ -246,7 +246,7 @@ export class Http1Relay implements JoinEvents {
     if (this.#tunnel !== undefined) this.#tunnel.endpoint.end(this.#client.isTorn);
     else if (this.#sending !== undefined) this.#sending.side.endpoint.end(this.#client.isTorn);
     else if (this.#asked.length === 0) this.#finish();
-    else if (this.#asked.every((one) => one.side.isOrigin)) this.#origin.endpoint.end(this.#client.isTorn);
+    else if (this.#asked[0]?.side.isOrigin) this.#origin.endpoint.end(this.#client.isTorn);
   }
 
   #onSideDrain(side: Side): void {

@@ -6,6 +6,9 @@ import type { Decide, Taker } from './decision.ts';
 import type { Endpoint } from './endpoint.ts';
 import { KeptRequest } from './kept-request.ts';
 
+/** Requests of one client that the target has not answered; the next ones wait in front of it. */
+export const MAX_ASKED = 1_024;
+
 /** A request that was sent on and whose answer has not come whole. */
 export type Asked = {
   readonly method: string;
