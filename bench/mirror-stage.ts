@@ -13,6 +13,7 @@ import {
   statSync,
   writeFileSync,
 } from 'node:fs';
+import { Agent, get } from 'node:http';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { promisify } from 'node:util';
@@ -135,12 +136,19 @@ export function others(): Record<string, Way> {
   return ways;
 }
 
+export interface SteadyLoad {
+  /** Of load and target, since they began. */
+  cpuMs(): number;
+  stop(): Promise<void>;
+}
+
 export class MirrorStage {
   readonly folder: string;
   readonly network: TargetNetwork;
   readonly recvSniffer: string;
   #stopNginx: (() => Promise<void>) | null = null;
   #worker = 0;
+  readonly #statusAgent = new Agent({ keepAlive: true, maxSockets: 1 });
   /** Requests of ours. */
   #asked = 0;
 
@@ -186,6 +194,32 @@ export class MirrorStage {
     return Number(/(\d+) *\nReading/.exec(stdout)?.[1] ?? Number.NaN) - this.#asked;
   }
 
+  /** Without an end, beyond the target on core 0, until `stop`. */
+  steadyLoad(words: readonly string[]): SteadyLoad {
+    const enter = ['-t', String(this.network.beyond.pid), '-n', 'taskset', '-c', '0'];
+    // Not longer than we.
+    const child = spawn('nsenter', [...enter, 'setpriv', '--pdeathsig', 'KILL', ...words], {
+      stdio: ['ignore', 'ignore', 'inherit'],
+    });
+    const exited = once(child, 'exit');
+    return {
+      cpuMs: () => cpuMsOf(child.pid as number) + cpuMsOf(this.#worker),
+      stop: async () => {
+        child.kill('SIGTERM');
+        await exited;
+      },
+    };
+  }
+
+  /** That the target has answered, to whomever; it is asked by a way that no packet takes. */
+  async answered(): Promise<number> {
+    const response = get({ socketPath: path.join(this.folder, 'status'), path: '/status', agent: this.#statusAgent });
+    const [answer] = (await once(response, 'response')) as [AsyncIterable<Buffer>];
+    let said = '';
+    for await (const chunk of answer) said += chunk.toString('latin1');
+    return Number(/(\d+) *\nReading/.exec(said)?.[1] ?? Number.NaN);
+  }
+
   /** A program in the target's network on core 1, once it has said something; `droppedOf` reads its last words. */
   async copier(
     words: readonly string[],
@@ -214,6 +248,7 @@ export class MirrorStage {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#statusAgent.destroy();
     await this.#stopNginx?.();
     await this.network[Symbol.asyncDispose]();
     rmSync(this.folder, { recursive: true });
@@ -241,7 +276,7 @@ http {
   uwsgi_temp_path ${folder}/u; scgi_temp_path ${folder}/s;
   server { listen ${PORT}; location / { return 200 "ok"; } location /large { root ${folder}; }
     location /upload { proxy_pass http://127.0.0.1:${STATUS_PORT}; } }
-  server { listen ${STATUS_PORT}; location / { return 200 "ok"; } location /status { stub_status; } }
+  server { listen ${STATUS_PORT}; listen unix:${folder}/status; location / { return 200 "ok"; } location /status { stub_status; } }
 }`,
     );
     writeFileSync(at('large'), Buffer.alloc(1_000_000, 'x'));
@@ -265,7 +300,7 @@ http {
 }
 
 /** Of every thread that there is; to the nanosecond, where /proc/PID/stat has ticks. */
-function cpuMsOf(pid: number): number {
+export function cpuMsOf(pid: number): number {
   let nanoseconds = 0;
   for (const thread of readdirSync(`/proc/${pid}/task`)) {
     nanoseconds += Number(readFileSync(`/proc/${pid}/task/${thread}/schedstat`, 'latin1').split(' ')[0]);

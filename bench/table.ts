@@ -47,3 +47,13 @@ export function ratios(part: readonly number[], whole: readonly number[]): [numb
   const each = part.map((value, round) => value / (whole[round] as number));
   return [median(each), Math.min(...each), Math.max(...each)];
 }
+
+/**
+ * Median, and between which two values it lies with 95 % certainty, whatever they are distributed like: so many of them are
+ * below a median as a coin that is tossed as often falls on one side.
+ */
+export function interval(values: readonly number[]): [middle: number, low: number, high: number] {
+  const sorted = [...values].sort((a, b) => a - b);
+  const aside = Math.max(0, Math.floor((values.length - 1.96 * Math.sqrt(values.length)) / 2) - 1);
+  return [median(values), sorted[aside] ?? Number.NaN, sorted[sorted.length - 1 - aside] ?? Number.NaN];
+}

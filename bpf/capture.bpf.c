@@ -243,7 +243,7 @@ static __always_inline __u32 judge_answer(struct __sk_buff *skb, const struct pa
 	return bytes;
 }
 
-static __always_inline __u32 judge_packet(struct __sk_buff *skb, struct packet *packet, int is_outgoing)
+static __always_inline __u32 judge_packet(struct __sk_buff *skb, struct packet *packet, int is_outgoing, int is_tap)
 {
 	struct capture_watched *all;
 	struct capture_settings *set;
@@ -260,9 +260,9 @@ static __always_inline __u32 judge_packet(struct __sk_buff *skb, struct packet *
 	/* Loopback shows each packet twice, on its way out and in; other interfaces only what is for us, and from us. */
 	if (is_loopback && is_outgoing)
 		return NOTHING;
-	is_ours = packet->ethertype == bpf_htons(ETH_P_IP) ? read_plain(skb, packet) : -1;
+	is_ours = packet->ethertype == bpf_htons(ETH_P_IP) ? read_plain(skb, packet, is_tap) : -1;
 	if (is_ours < 0)
-		is_ours = read_packet(skb, packet);
+		is_ours = is_tap ? read_any(skb, packet) : read_packet(skb, packet);
 	if (is_ours < 0)
 		return NOTHING;
 	all = bpf_map_lookup_elem(&watched, &zero);
@@ -302,22 +302,25 @@ static __always_inline __u32 judge_packet(struct __sk_buff *skb, struct packet *
 	return within_bulk(packet, kept, set, count);
 }
 
-/* Bytes to keep of a packet from `network` on, where its network header is, or the first tag in front of that. */
-static __always_inline __u32 judge(struct __sk_buff *skb, __u32 network, int is_outgoing)
+/* Bytes to keep of a packet from where its network header is, or the first tag in front of that. */
+static __always_inline __u32 judge(struct __sk_buff *skb, struct packet *packet, int is_outgoing, int is_tap)
 {
-	struct packet packet = {.network = network, .ethertype = skb->protocol};
+	__u32 network = packet->network;
 	__u32 kept;
 
-	if (is_tag(packet.ethertype))
-		skip_tags(skb, &packet, is_outgoing && network == 0);
-	kept = judge_packet(skb, &packet, is_outgoing);
-	return kept == NOTHING || kept == WHOLE ? kept : kept + packet.network - network;
+	packet->ethertype = skb->protocol;
+	if (is_tag(packet->ethertype))
+		skip_tags(skb, packet, is_outgoing && network == 0);
+	kept = judge_packet(skb, packet, is_outgoing, is_tap);
+	return kept == NOTHING || kept == WHOLE ? kept : kept + packet->network - network;
 }
 
 SEC("socket")
 int capture(struct __sk_buff *skb)
 {
-	return judge(skb, 0, skb->pkt_type == PACKET_OUTGOING);
+	struct packet packet = {};
+
+	return judge(skb, &packet, skb->pkt_type == PACKET_OUTGOING, 0);
 }
 
 #include "taps.h"

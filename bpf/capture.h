@@ -155,7 +155,7 @@ struct capture_counters {
 
 /* In front of each packet in the ring that the taps fill. */
 struct capture_record {
-	__u64 tai_ns; /* CLOCK_TAI */
+	__u64 monotonic_ns; /* CLOCK_MONOTONIC; but of SYN, FIN and RST up to a tick late */
 	__u32 bytes;  /* of the packet, from its network header on */
 	__u32 captured;
 	__u32 interface;

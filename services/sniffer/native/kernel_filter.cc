@@ -30,6 +30,7 @@ namespace sniffer {
 
 namespace {
 
+constexpr const char *SOCKET_PROGRAM = "capture";
 constexpr const char *TAP_PROGRAMS[] = {"tap_in", "tap_out", "tap_in_bare", "tap_out_bare"};
 constexpr const char *TAP_MAPS[] = {"tapped", "taps"};
 
@@ -127,6 +128,8 @@ int KernelFilter::load(uint32_t tap_ring_bytes)
 	object_ = bpf_object__open_mem(mirrord_capture_program, bytes, nullptr);
 	if (object_ == nullptr)
 		return -errno;
+	// One or the other: what is not used would be verified all the same, which takes a third of a second.
+	bpf_program__set_autoload(bpf_object__find_program_by_name(object_, SOCKET_PROGRAM), tap_ring_bytes == 0);
 	for (const char *name : TAP_PROGRAMS)
 		bpf_program__set_autoload(bpf_object__find_program_by_name(object_, name), tap_ring_bytes > 0);
 	for (const char *name : TAP_MAPS)
@@ -138,7 +141,7 @@ int KernelFilter::load(uint32_t tap_ring_bytes)
 	auto program_of = [this](const char *name) {
 		return bpf_program__fd(bpf_object__find_program_by_name(object_, name));
 	};
-	program_ = program_of("capture");
+	program_ = tap_ring_bytes == 0 ? program_of(SOCKET_PROGRAM) : -1;
 	ports_ = map_of("ports");
 	settings_ = map_of("settings");
 	counters_ = map_of("counters");

@@ -168,12 +168,10 @@ int Taps::attach_to(unsigned interface)
 	return 0;
 }
 
-uint64_t Taps::tai_offset() const
+uint64_t Taps::monotonic_offset() const
 {
-	constexpr uint64_t SECOND = 1'000'000'000;
-	// Whole seconds; between both calls passes some time.
-	uint64_t real = now_of(CLOCK_REALTIME);
-	return (now_of(CLOCK_TAI) - real + SECOND / 2) / SECOND * SECOND;
+	uint64_t monotonic = now_of(CLOCK_MONOTONIC);
+	return now_of(CLOCK_REALTIME) - monotonic;
 }
 
 bool Taps::doze()

@@ -57,7 +57,8 @@ class Taps {
 	int map_ring();
 	void unmap();
 	int attach_to(unsigned interface);
-	uint64_t tai_offset() const;
+	// From CLOCK_MONOTONIC to the epoch; anew for each look, because clocks are set.
+	uint64_t monotonic_offset() const;
 	// The next record, or null; moves on.
 	const capture_record *next();
 	void release();
@@ -69,6 +70,7 @@ class Taps {
 	uint64_t *consumed_ = nullptr;
 	uint64_t *produced_ = nullptr;
 	uint64_t position_ = 0;
+	uint64_t last_ns_ = 0; // CLOCK_MONOTONIC
 	uint64_t losses_ = 0;
 	uint64_t packets_ = 0;
 	uint64_t truncated_ = 0;
@@ -77,7 +79,7 @@ class Taps {
 template <typename Visit> bool Taps::read_some(Visit visit)
 {
 	uint64_t from = position_;
-	uint64_t offset = tai_offset();
+	uint64_t offset = monotonic_offset();
 	while (position_ - from < READ_BYTES) {
 		const capture_record *record = next();
 		if (record == nullptr)
@@ -91,7 +93,10 @@ template <typename Visit> bool Taps::read_some(Visit visit)
 		packet.is_outgoing = record->is_outgoing != 0;
 		packet.has_checksum = record->has_valid_checksum == 0;
 		packet.may_be_unfinished = true;
-		packet.time_ns = record->tai_ns - offset;
+		// Some are a tick late: time does not go back.
+		if (record->monotonic_ns > last_ns_)
+			last_ns_ = record->monotonic_ns;
+		packet.time_ns = last_ns_ + offset;
 		packets_++;
 		if (packet.captured_bytes < packet.bytes)
 			truncated_++;

@@ -1,8 +1,6 @@
 // The program in the kernel that will run it, one packet at a time (BPF_PROG_TEST_RUN): how much of each passes. Needs bpf(2).
 // A packet of a test run comes in over loopback, where both directions of a connection do.
-#include <bpf/bpf.h>
-
-#include "kernel_filter.h"
+#include "both_filters.h"
 #include "packets.h"
 #include "tap.h"
 
@@ -10,32 +8,6 @@ using namespace sniffer;
 using namespace packets;
 
 namespace {
-
-constexpr size_t ETHERNET_BYTES = 14;
-
-class Filter {
-      public:
-	KernelFilter filter;
-
-	explicit Filter(capture_rule rule = {}, uint64_t bulk_bytes_per_second = 0)
-	    : filter(true, 7, bulk_bytes_per_second)
-	{
-		EQUAL(filter.refusal(), "");
-		EQUAL(filter.set_port({PROTOCOL_TCP, 80, rule}), 0);
-	}
-	// Bytes that pass; 0 for none.
-	size_t pass(const Bytes &packet) { return pass(packet, packet[0] >> 4 == 6 ? 0x86dd : 0x0800); }
-	size_t pass(const Bytes &packet, uint16_t ethertype)
-	{
-		Bytes frame(ETHERNET_BYTES - 2, 0);
-		put16(&frame, ethertype);
-		frame = frame + packet;
-		LIBBPF_OPTS(bpf_test_run_opts, run, .data_in = frame.data(),
-			    .data_size_in = static_cast<uint32_t>(frame.size()), .repeat = 1);
-		EQUAL(bpf_prog_test_run_opts(filter.program(), &run), 0);
-		return run.retval == 0xffffffff ? packet.size() : run.retval;
-	}
-};
 
 Bytes between(uint16_t from, uint16_t to, const std::string &payload = "payload", uint8_t flags = TCP_ACK,
 	      bool is_version6 = false)
