@@ -79,7 +79,8 @@ void Arrivals::set_port(uint32_t door_id, uint16_t port, int64_t screen)
 
 	if (found == doors_.end())
 		return;
-	if (screen < 0)
+	/* What cannot be joined is not dealt with here. */
+	if (screen < 0 || !exchanges_.has_screen(static_cast<uint32_t>(screen)))
 		found->second.screens.erase(port);
 	else
 		found->second.screens[port] = static_cast<uint32_t>(screen);

@@ -71,7 +71,7 @@ class Arrivals
 
 	/* An id, or -errno in `*error`. */
 	uint32_t open_door(const struct door &door, int *error);
-	/* What comes to the port is dealt with here from now on; below 0 it is told as strange. */
+	/* What comes to the port is dealt with here from now on; below 0, or beyond MAX_SCREENS, it is told as strange. */
 	void set_port(uint32_t door_id, uint16_t port, int64_t screen);
 	/* Goes on after a shortage. */
 	void resume(uint32_t door_id);

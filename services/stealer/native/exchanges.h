@@ -65,6 +65,8 @@ class Exchanges
 
 	/* What is looked for in the requests of a port; nothing passes before it is said. */
 	void set_screen(uint32_t screen, const std::optional<std::vector<std::string>> &texts);
+	/* Whether something was said of it. */
+	bool has_screen(uint32_t screen) const { return screen < screens_.size(); }
 	/* Requests that were passed on since this was called last. */
 	uint64_t take_count(uint32_t screen);
 

@@ -346,10 +346,12 @@ static void doors()
 			close(static_cast<int>(one.told[0].start));
 		}
 	}
-	{
+	/* A port of whom nothing is looked for, or more than there may be. */
+	for (int64_t screen : {int64_t{-1}, int64_t{7}, int64_t{MAX_SCREENS}}) {
 		stage one;
 
-		one.arrivals.set_port(one.door, name_of(one.outer).port, -1);
+		one.exchanges.set_screen(MAX_SCREENS, std::vector<std::string>{});
+		one.arrivals.set_port(one.door, name_of(one.outer).port, screen);
 		one.connect();
 		CHECK(one.heard() == 1 && one.told[0].mask == ARRIVAL_STRANGE && one.told[0].id == one.door);
 		close(static_cast<int>(one.told[0].start));
