@@ -20,7 +20,7 @@ function world(transmitMs: number, receiveMs: number, onReceived: () => void = (
     },
     closeConnection: () => undefined,
     send: (frame: Frame) => void sent.push(note(frame)),
-    drained: () => Promise.resolve(),
+    drained: (): Promise<void> => Promise.resolve(),
   };
   const delayed = new DelayedSession(session, { transmitMs, receiveMs });
   const received: typeof sent = [];
@@ -41,7 +41,7 @@ function world(transmitMs: number, receiveMs: number, onReceived: () => void = (
     },
   });
   const arrive = (frame: Frame) => inner?.receive(frame);
-  return { delayed, sent, received, lost, arrive, ended, lose: (error: AppError) => inner?.lost(error) };
+  return { session, delayed, sent, received, lost, arrive, ended, lose: (error: AppError) => inner?.lost(error) };
 }
 
 const data = (text: string) => makeFrame(7, FRAME_KIND_DATA, undefined, Buffer.from(text));
@@ -99,4 +99,23 @@ test('what its receiver refuses ends the connection and no more', async () => {
   refusing.arrive(data('more'));
   await refusing.ended;
   expect([refusing.received.length, refusing.lost]).toEqual([1, [refusal]]);
+});
+
+test('what was let in at once goes out as the session takes it', async () => {
+  const { session, delayed, sent } = world(20, 0);
+  let most = 0;
+  const { send } = session;
+  session.send = (frame) => {
+    session.bufferedBytes += frame.data.length;
+    most = Math.max(most, session.bufferedBytes);
+    send(frame);
+  };
+  session.drained = async () => {
+    session.bufferedBytes = 0;
+  };
+  const piece = 'x'.repeat(256 * 1024);
+  for (let count = 0; count < 100; count++) delayed.send(data(piece));
+  await delayed.drained();
+  expect(sent).toHaveLength(100);
+  expect(most).toBeLessThan(5 * 1024 * 1024);
 });

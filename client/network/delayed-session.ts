@@ -27,7 +27,7 @@ export class DelayedSession implements NetworkSession {
 
   constructor(session: NetworkSession, { transmitMs, receiveMs }: Latency) {
     this.#session = session;
-    this.#up = new DelayLine(transmitMs);
+    this.#up = new DelayLine(transmitMs, session);
     this.#down = new DelayLine(receiveMs);
   }
 
@@ -104,15 +104,24 @@ class DelayedReceiver implements ConnectionReceiver {
 
 type Waiting = Readonly<{ atMs: number; act: () => void }>;
 
-/** Acts in the order in which they came, each so many milliseconds later. */
+/** What was let into the line at once would be more than the session takes at once. */
+const FULL_BYTES = 4 * 1024 * 1024;
+
+/** Acts in the order in which they came, each so many milliseconds later, or when the session has room. */
 class DelayLine {
   readonly #ms: number;
+  readonly #session: NetworkSession | null;
   #waiting: Waiting[] = [];
   #timer: NodeJS.Timeout | undefined;
   #onEmpty: (() => void)[] = [];
 
-  constructor(ms: number) {
+  constructor(ms: number, session: NetworkSession | null = null) {
     this.#ms = ms;
+    this.#session = session;
+  }
+
+  get #isFull(): boolean {
+    return this.#session?.lost === null && this.#session.bufferedBytes > FULL_BYTES;
   }
 
   add(act: () => void): void {
@@ -133,10 +142,18 @@ class DelayLine {
 
   #release(): void {
     const nowMs = performance.now();
-    const due = this.#waiting.findIndex(({ atMs }) => atMs > nowMs);
-    const ready = this.#waiting.splice(0, due === -1 ? this.#waiting.length : due);
-    for (const { act } of ready) act();
+    let acted = 0;
+    for (const { atMs, act } of this.#waiting) {
+      if (atMs > nowMs || this.#isFull) break;
+      acted += 1;
+      act();
+    }
+    this.#waiting.splice(0, acted);
     const [next] = this.#waiting;
+    if (next !== undefined && this.#isFull) {
+      void this.#session?.drained().then(() => this.#release());
+      return;
+    }
     this.#timer = next === undefined ? undefined : setTimeout(() => this.#release(), Math.max(1, next.atMs - nowMs));
     if (next === undefined) for (const resolve of this.#onEmpty.splice(0)) resolve();
   }
