@@ -25,6 +25,15 @@ export type Report = Readonly<{
   failures: ReadonlyArray<Readonly<{ began: number; ended: number; error: string }>>;
 }>;
 
+export type MixedRequest = [
+  path: string,
+  user: string,
+  bytes: number,
+  began: number,
+  ended: number,
+  answer: string | null,
+];
+
 const SERVER = `require('http').createServer((req, res) => {
   console.log('got ' + req.url);
   res.end('local ' + process.argv[1] + '\\n');
@@ -127,7 +136,15 @@ export class StealStage {
 
   /** Asks without a pause, each request on a connection of its own. @param field `x-user=alice` */
   load(workers: number, ...field: string[]): Load {
-    const load = new Load(this.network.beyond.pid, workers, field);
+    return this.#begun(new Load(this.network.beyond.pid, 'load-client.mjs', [`${URL}/load`, `${workers}`, ...field]));
+  }
+
+  /** On connections that are kept, with bodies: mixed-load.mjs. */
+  mixedLoad(workers: number): Load {
+    return this.#begun(new Load(this.network.beyond.pid, 'mixed-load.mjs', [URL, `${workers}`]));
+  }
+
+  #begun(load: Load): Load {
     this.#loads.push(load);
     return load;
   }
@@ -140,8 +157,8 @@ export class Load {
   #asked = 0;
   #since = 0;
 
-  constructor(pid: number, workers: number, field: readonly string[]) {
-    const words = [process.execPath, fixture('load-client.mjs'), `${URL}/load`, `${workers}`, ...field];
+  constructor(pid: number, name: string, args: readonly string[]) {
+    const words = [process.execPath, fixture(name), ...args];
     this.#child = spawn('nsenter', ['-t', String(pid), '-n', ...words], { stdio: ['pipe', 'pipe', 'inherit'] });
     this.#exited = once(this.#child, 'close');
     createInterface({ input: this.#child.stdout }).on('line', (line) => {
@@ -163,9 +180,17 @@ export class Load {
   }
 
   async end(): Promise<Report> {
+    return JSON.parse(await this.#last()) as Report;
+  }
+
+  async endRequests(): Promise<MixedRequest[]> {
+    return JSON.parse(await this.#last()) as MixedRequest[];
+  }
+
+  async #last(): Promise<string> {
     this.#child.stdin.end();
     await this.#exited;
-    return JSON.parse(this.#lines.at(-1) ?? '{}') as Report;
+    return this.#lines.at(-1) ?? '{}';
   }
 }
 
