@@ -147,8 +147,11 @@ describe(`among ${CROWD} other pods, before its own is made`, () => {
   });
 });
 
-test('all of them are listed, in bounded memory', async () => {
-  const child = spawn(mirrord, ['ls', '-n', own.name, '-o', 'name'], { stdio: ['ignore', 'pipe', 'inherit'] });
+test.each([
+  ['their namespace', () => ['-n', own.name], ''],
+  ['all namespaces', () => ['-A'], '\\S+ '],
+])('all of them are listed with %s, in bounded memory', async (_, place, before) => {
+  const child = spawn(mirrord, ['ls', ...place(), '-o', 'name'], { stdio: ['ignore', 'pipe', 'inherit'] });
   let text = '';
   let peakKiB = 0;
   child.stdout.setEncoding('utf8').on('data', (chunk: string) => {
@@ -158,9 +161,12 @@ test('all of them are listed, in bounded memory', async () => {
   const [code] = await once(child, 'close');
   const lines = text.split('\n').filter(Boolean);
   expect(code).toBe(0);
-  expect(lines.filter((line) => line.startsWith('pod/crowd-')).length).toBe(CROWD);
-  expect(lines[0]).toBe('deployment/shop');
-  expect(peakKiB / 1024).toBeLessThan(120);
+  const isShop = (line: string) => new RegExp(`^${before}deployment/shop$`).test(line);
+  const isOfCrowd = (line: string) => new RegExp(`^${before}pod/crowd-`).test(line);
+  expect(lines.filter(isOfCrowd).length).toBe(CROWD);
+  expect(lines.findIndex(isShop)).toBeGreaterThanOrEqual(0);
+  expect(lines.findIndex(isShop)).toBeLessThan(lines.findIndex(isOfCrowd));
+  expect(peakKiB * 1024).toBeLessThan(120_000_000);
 });
 
 /** VmHWM of proc(5); 0 for a process that has ended since it wrote. */
