@@ -110,7 +110,7 @@ export class BatchCursor {
 
 export function bytesOf(pieces: readonly Uint8Array[]): number {
   let bytes = 0;
-  for (const piece of pieces) bytes += piece.length;
+  for (let index = 0; index < pieces.length; index++) bytes += (pieces[index] as Uint8Array).length;
   return bytes;
 }
 

@@ -8,7 +8,7 @@
 import type { Duplex } from 'node:stream';
 import { ControlDuplex } from './control-duplex.ts';
 import type { DataWay } from './grpc-message.ts';
-import { grownWindowBytes, MAX_HTTP2_FRAME_BYTES, windowBytes } from './grpc-tuning.ts';
+import { GROWN_STEP_BYTES, grownWindowBytes, MAX_HTTP2_FRAME_BYTES, windowBytes } from './grpc-tuning.ts';
 import {
   ACK,
   END_STREAM,
@@ -148,7 +148,10 @@ export class CallConnection implements DataWay {
     if (call === undefined) return;
     call.sendBytes -= bytes;
     this.#sendBytes -= bytes;
-    this.#write([frameHead(bytes, HTTP2_DATA, 0, id), ...pieces]);
+    const all: Uint8Array[] = [frameHead(bytes, HTTP2_DATA, 0, id)];
+    for (let index = 0; index < pieces.length; index++) all.push(pieces[index] as Uint8Array);
+    this.#writtenBytes += FRAME_HEAD_BYTES + bytes;
+    this.#raw?.write(all);
   }
 
   #write(pieces: readonly Uint8Array[]): void {
@@ -216,7 +219,7 @@ export class CallConnection implements DataWay {
     else this.#write([chunk]);
     if (this.waitingBytes > MAX_WAITING_BYTES) this.#failed(new Error('the peer asks and does not read'));
     if (!this.#walk.isBetween) return;
-    for (const call of this.#calls.values()) this.#granted(call, this.#windowBytes / 4);
+    for (const call of this.#calls.values()) this.#granted(call, this.#stepOf(call));
     this.#flushAll();
   }
 
@@ -339,7 +342,7 @@ export class CallConnection implements DataWay {
     // What somebody keeps without a hold of his own is the collector's, and so is the block.
     if (call.onPayload === null || call.onPayload(payload, block)) block.release();
     this.#received.used(FRAME_HEAD_BYTES + length);
-    this.#granted(call, this.#windowBytes / 4);
+    this.#granted(call, this.#stepOf(call));
     if ((flags & END_STREAM) !== 0) {
       call.hasEnd = true;
       if (call.onPayload !== null) this.#passEnd(id);
@@ -355,6 +358,11 @@ export class CallConnection implements DataWay {
     const more = this.#grownBytes - call.windowBytes;
     call.windowBytes = this.#grownBytes;
     this.#write([windowUpdate(0, more), windowUpdate(call.id, more)]);
+  }
+
+  /** What is granted again in one. */
+  #stepOf({ windowBytes }: CallState): number {
+    return windowBytes > this.#windowBytes ? GROWN_STEP_BYTES : windowBytes / 4;
   }
 
   /** Grants again what has been taken, where it is more than `most`. */

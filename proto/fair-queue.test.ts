@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { creditFrame, creditOf } from './credits.ts';
 import { FairQueue } from './fair-queue.ts';
 import { encodedFrameBytes, type Frame, makeFrame, NO_BYTES } from './frame.ts';
 import { FrameKind } from './gen/v1/frame.ts';
@@ -50,6 +51,35 @@ test('requests keep their order among each other, whatever their ids', () => {
   const queue = new FairQueue();
   for (let id = 1; id < 40; id += 2) queue.push(makeFrame(id, ASK, NO_BYTES, Buffer.alloc(id * 5_000)));
   expect(ids(drain(queue))).toEqual(Array.from({ length: 20 }, (_, index) => 2 * index + 1));
+});
+
+test('what is granted twice in a row is granted in one, to whom it was', () => {
+  const queue = new FairQueue();
+  for (const [id, bytes] of [
+    [1, 5],
+    [1, 300_000],
+    [3, 7],
+    [1, 6],
+    [2, 1],
+    [4, 2],
+    [2, 3],
+  ] as const) {
+    queue.push(creditFrame(id, bytes));
+  }
+  const before = queue.bytes;
+  const frames = drain(queue);
+  const granted = frames.map((frame) => `${frame.id}: ${creditOf(frame)}`);
+  expect(granted.sort()).toEqual(['1: 300011', '2: 1', '2: 3', '3: 7', '4: 2']);
+  expect(frames.reduce((sum, frame) => sum + encodedFrameBytes(frame), 0)).toBe(before);
+  expect(queue.bytes).toBe(0);
+  queue.push(creditFrame(1, 1));
+  queue.push(data(1, 10));
+  queue.push(creditFrame(1, 2));
+  expect(drain(queue).map(({ kind }) => kind)).toEqual([
+    FrameKind.FRAME_KIND_CREDIT,
+    DATA,
+    FrameKind.FRAME_KIND_CREDIT,
+  ]);
 });
 
 test('a goodbye comes after all that was said before it', () => {

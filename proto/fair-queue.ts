@@ -2,6 +2,7 @@
 // another connection: deficit round robin, and who had nothing waiting goes first, once (as FQ-CoDel, RFC 8290, has it). All
 // others keep their order among each other, and so do the frames of one connection. Pure.
 
+import { creditFrame, creditOf } from './credits.ts';
 import { encodedFrameBytes, type Frame } from './frame.ts';
 import { FrameKind } from './gen/v1/frame.ts';
 
@@ -41,12 +42,24 @@ export class FairQueue {
     const id = laneOf(frame);
     const lane = this.#lanes.get(id);
     if (lane !== undefined) {
-      lane.frames.push(frame);
+      this.#add(lane, frame);
       return;
     }
     const fresh: Lane = { id, frames: [frame], head: 0, deficitBytes: QUANTUM_BYTES, isNew: true };
     this.#lanes.set(id, fresh);
     this.#new.push(fresh);
+  }
+
+  /** What is granted twice in a row is granted in one. */
+  #add({ frames, head }: Lane, frame: Frame): void {
+    const last = head < frames.length ? frames[frames.length - 1] : undefined;
+    if (!isGrant(frame) || last?.id !== frame.id || !isGrant(last)) {
+      frames.push(frame);
+      return;
+    }
+    const both = creditFrame(frame.id, creditOf(last) + creditOf(frame));
+    this.#bytes += encodedFrameBytes(both) - encodedFrameBytes(last) - encodedFrameBytes(frame);
+    frames[frames.length - 1] = both;
   }
 
   /** The frame whose turn it is, if `mayGo`; null where none is, or it may not. `isNew`: its lane had nothing waiting. */
@@ -123,6 +136,10 @@ function laneOf({ id, kind }: Frame): number {
     default:
       return COMMON;
   }
+}
+
+function isGrant({ kind }: Frame): boolean {
+  return kind === FrameKind.FRAME_KIND_CREDIT;
 }
 
 function isGoodbye({ id, kind }: Frame): boolean {

@@ -79,7 +79,7 @@ export function dataPieces(framed: FramedData): readonly Uint8Array[] {
 
 /** Bytes the frame adds to a batch. */
 export function encodedFrameBytes(frame: Frame): number {
-  const body = bodyBytes(frame);
+  const body = bodyBytes(frame, dataBytes(frame));
   return 1 + varintBytes(body) + body;
 }
 
@@ -91,9 +91,11 @@ export function encodeBatch(frames: readonly Frame[], numbers: BatchNumbers = NO
 /** Throws PROTOCOL_VIOLATION when the frames are beyond the limits. */
 export function encodedBatchBytes(frames: readonly Frame[], numbers: BatchNumbers = NO_NUMBERS): number {
   let size = numberBytes(numbers.sequence) + numberBytes(numbers.acknowledged);
-  for (const frame of frames) {
+  for (let index = 0; index < frames.length; index++) {
+    const frame = frames[index] as Frame;
     assertFrameLimits(frame);
-    size += encodedFrameBytes(frame);
+    const body = bodyBytes(frame, dataBytes(frame));
+    size += 1 + varintBytes(body) + body;
   }
   if (size > MAX_BATCH_BYTES) throw violation(`batch of ${size} bytes is over ${MAX_BATCH_BYTES}`);
   return size;
@@ -109,19 +111,26 @@ export function encodeBatchPieces(
   roomBytes: number,
   { sequence, acknowledged }: BatchNumbers = NO_NUMBERS,
 ): Buffer[] {
+  // Loops over indexes, and each length asked for once: bulk comes by here, in clients too young for code that is made fast.
   let copiedBytes = roomBytes + batchBytes;
-  for (const frame of frames) if (staysInPlace(frame)) copiedBytes -= dataBytes(frame);
+  for (let index = 0; index < frames.length; index++) {
+    const bytes = dataBytes(frames[index] as Frame);
+    if (bytes >= LEFT_IN_PLACE_BYTES) copiedBytes -= bytes;
+  }
   const out = Buffer.allocUnsafe(copiedBytes);
   const pieces: Buffer[] = [];
   let start = 0;
   let at = roomBytes;
-  for (const frame of frames) {
+  for (let index = 0; index < frames.length; index++) {
+    const frame = frames[index] as Frame;
+    const bytes = dataBytes(frame);
     out[at] = TAG_FRAME;
-    at = writeVarint(out, at + 1, bodyBytes(frame));
-    at = writeBody(out, at, frame);
-    if (!staysInPlace(frame)) continue;
+    at = writeVarint(out, at + 1, bodyBytes(frame, bytes));
+    at = writeBody(out, at, frame, bytes);
+    if (bytes < LEFT_IN_PLACE_BYTES) continue;
     pieces.push(out.subarray(start, at));
-    for (const piece of dataPieces(frame)) pieces.push(asBuffer(piece));
+    if (frame.pieces === undefined) pieces.push(asBuffer(frame.data));
+    else for (const piece of frame.pieces) pieces.push(asBuffer(piece));
     start = at;
   }
   at = writeNumber(out, at, TAG_SEQUENCE, sequence);
@@ -211,22 +220,19 @@ function asBuffer(bytes: Uint8Array): Buffer {
   return Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
 }
 
-function staysInPlace(frame: Frame): boolean {
-  return dataBytes(frame) >= LEFT_IN_PLACE_BYTES;
-}
-
-function bodyBytes(frame: Frame): number {
+/** @param bytes of its data */
+function bodyBytes({ id, kind, head }: Frame, bytes: number): number {
   let size = 0;
-  if (frame.id !== 0) size += 1 + varintBytes(frame.id);
-  if (frame.kind !== 0) size += 1 + varintBytes(frame.kind);
-  if (frame.head.length !== 0) size += 1 + varintBytes(frame.head.length) + frame.head.length;
-  const data = dataBytes(frame);
-  if (data !== 0) size += 1 + varintBytes(data) + data;
+  if (id !== 0) size += 1 + varintBytes(id);
+  if (kind !== 0) size += 1 + varintBytes(kind);
+  const headBytes = head.length;
+  if (headBytes !== 0) size += 1 + varintBytes(headBytes) + headBytes;
+  if (bytes !== 0) size += 1 + varintBytes(bytes) + bytes;
   return size;
 }
 
 /** All of the frame but data that stays in place, which comes last. */
-function writeBody(out: Uint8Array, start: number, frame: Frame): number {
+function writeBody(out: Uint8Array, start: number, frame: Frame, bytes: number): number {
   let at = start;
   if (frame.id !== 0) {
     out[at] = TAG_ID;
@@ -237,9 +243,8 @@ function writeBody(out: Uint8Array, start: number, frame: Frame): number {
     at = writeVarint(out, at + 1, frame.kind);
   }
   if (frame.head.length !== 0) at = writeField(out, at, TAG_HEAD, frame.head);
-  const bytes = dataBytes(frame);
   if (bytes === 0) return at;
-  if (!staysInPlace(frame)) return writeField(out, at, TAG_DATA, frame.data);
+  if (bytes < LEFT_IN_PLACE_BYTES) return writeField(out, at, TAG_DATA, frame.data);
   out[at] = TAG_DATA;
   return writeVarint(out, at + 1, bytes);
 }

@@ -32,15 +32,31 @@ export interface Message {
 export function encodeMessage(batch: readonly Frame[], numbers?: BatchNumbers): Message {
   const bytes = encodedBatchBytes(batch, numbers);
   const pieces = encodeBatchPieces(batch, bytes, PREFIX_BYTES, numbers);
-  pieces[0]?.writeUInt8(0, 0);
-  pieces[0]?.writeUInt32BE(bytes, 1);
+  const first = pieces[0];
+  if (first !== undefined) writePrefix(first, bytes);
   return { pieces, bytes: bytes + PREFIX_BYTES, releases: releasesOf(batch) };
 }
 
+/** Not compressed, and so long. */
+function writePrefix(out: Buffer, bytes: number): void {
+  out[0] = 0;
+  out[1] = bytes >>> 24;
+  out[2] = bytes >>> 16;
+  out[3] = bytes >>> 8;
+  out[4] = bytes;
+}
+
+const NO_RELEASES: readonly (() => void)[] = [];
+
 function releasesOf(batch: readonly Frame[]): readonly (() => void)[] {
-  const releases: (() => void)[] = [];
-  for (const { release } of batch) if (release !== undefined) releases.push(release);
-  return releases;
+  let releases: (() => void)[] | null = null;
+  for (let index = 0; index < batch.length; index++) {
+    const { release } = batch[index] as Frame;
+    if (release === undefined) continue;
+    if (releases === null) releases = [release];
+    else releases.push(release);
+  }
+  return releases ?? NO_RELEASES;
 }
 
 /**
@@ -210,7 +226,7 @@ export class MessageWriter {
 
   /** It may be written again: it is not released here. */
   writeMessage({ pieces, bytes }: Message): boolean {
-    return this.#add({ pieces, leftBytes: bytes, releases: [] });
+    return this.#add({ pieces, leftBytes: bytes, releases: NO_RELEASES });
   }
 
   /** Calls `act` when all is written; nothing more is. */
@@ -264,7 +280,9 @@ export class MessageWriter {
       this.#connection.writeData(this.#id, now, bytes);
       return;
     }
-    this.#queue.shift();
+    // As it is nearly always, and several times as quick.
+    if (this.#queue.length === 1) this.#queue.pop();
+    else this.#queue.shift();
     this.#connection.writeData(this.#id, first.pieces, bytes);
     if (first.releases.length === 0) return;
     this.#releases.push({ atBytes: this.#connection.writtenBytes, all: first.releases });

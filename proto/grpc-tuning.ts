@@ -50,9 +50,15 @@ export function windowBytes(address: string): number {
   return address.startsWith('unix:') ? 1024 * 1024 : 4 * 1024 * 1024;
 }
 
-/** What it grows to when a call that is known has brought one window: above what a session has on its way, as the first is. */
+/** What of a grown window is granted again in one. */
+export const GROWN_STEP_BYTES = 2 * 1024 * 1024;
+
+/**
+ * What it grows to when a call that is known has brought one window: above what a session has on its way and what is not
+ * granted again yet, as the first is.
+ */
 export function grownWindowBytes(address: string): number {
-  return address.startsWith('unix:') ? windowBytes(address) : MOST_CREDIT_BYTES + 2 * 1024 * 1024;
+  return address.startsWith('unix:') ? windowBytes(address) : MOST_CREDIT_BYTES + GROWN_STEP_BYTES + 1024 * 1024;
 }
 
 /** Whole messages (MAX_BATCH_BYTES) in one frame, so that they lie in one piece when they arrive. */

@@ -19,7 +19,7 @@ export const REPLAY_WINDOW_BYTES = MOST_CREDIT_BYTES + 1024 * 1024;
 /** What a kept batch costs beside its bytes: many small ones must not be cheaper than they are. */
 const BATCH_OVERHEAD_BYTES = 256;
 /** An acknowledgement goes out by itself after this much, long before the peer's window is full; those of bulk go with its grants. */
-const ACKNOWLEDGE_BYTES = 768 * 1024;
+const ACKNOWLEDGE_BYTES = 1024 * 1024;
 /** A piece that keeps a larger buffer alive than this many times itself is copied. */
 const MAX_BACKING_RATIO = 2;
 
@@ -234,13 +234,9 @@ export class RenewableTransport implements FrameTransport {
     this.#stream?.transportDrained();
   }
 
-  #keep(sequence: number, { pieces, bytes, releases }: Message, batch: readonly Frame[]): void {
-    const own = pieces.map((piece) => {
-      const isSmallPart = piece.buffer.byteLength > Math.max(Buffer.poolSize, piece.length * MAX_BACKING_RATIO);
-      return isSmallPart && !isGivenBack(piece, batch) ? Buffer.from(piece) : piece;
-    });
-    this.#window.push({ sequence, message: { pieces: own, bytes, releases } });
-    this.#keptBytes += bytes + BATCH_OVERHEAD_BYTES;
+  #keep(sequence: number, message: Message, batch: readonly Frame[]): void {
+    this.#window.push({ sequence, message: keptOf(message, batch) });
+    this.#keptBytes += message.bytes + BATCH_OVERHEAD_BYTES;
   }
 
   /** What is not acknowledged may still lie in a carrier. */
@@ -257,6 +253,20 @@ export class RenewableTransport implements FrameTransport {
     this.#window = this.#window.slice(this.#windowHead);
     this.#windowHead = 0;
   }
+}
+
+/** As it may be kept for long: what would keep much more alive than itself is copied. */
+function keptOf(message: Message, batch: readonly Frame[]): Message {
+  const { pieces, bytes, releases } = message;
+  let own: Buffer[] | null = null;
+  for (let index = 0; index < pieces.length; index++) {
+    const piece = pieces[index] as Buffer;
+    const mostBytes = Math.max(Buffer.poolSize, piece.length * MAX_BACKING_RATIO);
+    if (piece.buffer.byteLength <= mostBytes || isGivenBack(piece, batch)) continue;
+    own ??= [...pieces];
+    own[index] = Buffer.from(piece);
+  }
+  return own === null ? message : { pieces: own, bytes, releases };
 }
 
 /** Its memory waits for this very message: the parts of it are kept and given back in the order in which they came. */

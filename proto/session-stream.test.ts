@@ -1,9 +1,10 @@
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import type { FrameTransport } from './carrier.ts';
-import { GRANT_STEP_BYTES } from './credits.ts';
+import { creditFrame, GRANT_STEP_BYTES } from './credits.ts';
 import { AppError } from './errors.ts';
 import { decodeBatch, encodeBatch, type Frame, makeFrame, NO_BYTES } from './frame.ts';
 import { Credit, FrameKind } from './gen/v1/frame.ts';
+import { MOST_GRANTS } from './grant-pause.ts';
 import { SessionStream } from './session-stream.ts';
 
 /** The other end of the wire in memory: keeps what is written, and is full when told to be. */
@@ -172,24 +173,36 @@ describe('sending', () => {
 });
 
 describe('receiving', () => {
-  test('grants of bulk leave for two batches at once, and soon where none follows', async () => {
+  test('grants of bulk leave for some batches at once, and soon where none follows', async () => {
     const { wire, feed, stream } = open();
     const bulk = () => feed(request(2, GRANT_STEP_BYTES));
-    bulk();
+    for (let batch = 1; batch < MOST_GRANTS; batch++) bulk();
     expect(wire.batches).toHaveLength(0);
     bulk();
-    expect(wire.frames.map(({ head }) => Credit.decode(head).bytes)).toEqual([GRANT_STEP_BYTES, GRANT_STEP_BYTES]);
+    expect(wire.frames.map(({ head }) => Credit.decode(head).bytes)).toEqual([MOST_GRANTS * GRANT_STEP_BYTES]);
     expect(wire.batches).toHaveLength(1);
     bulk();
     expect(wire.batches).toHaveLength(1);
-    await turn();
-    await turn();
-    expect(wire.batches).toHaveLength(2);
+    await vi.waitFor(() => expect(wire.batches).toHaveLength(2), { timeout: 10_000 });
     // Whoever has something to say says it at once, and the grants go with it.
     bulk();
     stream.send(request(4, 1));
     expect(wire.batches).toHaveLength(3);
-    expect(wire.kinds().slice(3)).toEqual([K.FRAME_KIND_CREDIT, K.FRAME_KIND_FILE_REQUEST]);
+    expect(wire.kinds().slice(2)).toEqual([K.FRAME_KIND_CREDIT, K.FRAME_KIND_FILE_REQUEST]);
+  });
+
+  test('grants of a connection that are made between batches wait for each other as well, and leave as one', async () => {
+    const { wire, stream } = open();
+    const grant = () => stream.send(creditFrame(1, GRANT_STEP_BYTES));
+    for (let count = 1; count < MOST_GRANTS; count++) grant();
+    expect(wire.batches).toHaveLength(0);
+    grant();
+    const sum = MOST_GRANTS * GRANT_STEP_BYTES;
+    expect(wire.frames.map(({ id, head }) => [id, Credit.decode(head).bytes])).toEqual([[1, sum]]);
+    grant();
+    stream.send(creditFrame(3, 5));
+    await vi.waitFor(() => expect(wire.batches).toHaveLength(2), { timeout: 10_000 });
+    expect(wire.frames.slice(1).map(({ id }) => id)).toEqual([1, 3]);
   });
 
   test('credit is given when the bytes have been handed on, not when they came', async () => {

@@ -111,7 +111,8 @@ export class SessionStream {
       this.destroy(new AppError('LIMIT_REACHED', `${this.#queue.bytes} bytes wait for the ${this.#options.peer}`));
       return;
     }
-    if (this.#isReceiving) return;
+    if (this.#isReceiving || (frame.kind === FrameKind.FRAME_KIND_CREDIT && this.#pause.mayWait(this.#queue.bytes)))
+      return;
     if (this.#queue.bytes >= FLUSH_BYTES || this.#flushHandle === null) this.#flush();
     this.#scheduleFlush();
   }
@@ -289,7 +290,7 @@ export class SessionStream {
 
   #consumed(bytes: number): void {
     const grantBytes = bytes === 0 ? 0 : this.#receiveCredit.consumed(bytes, true, this.#now());
-    if (grantBytes > 0) this.#sendUrgent(creditFrame(0, grantBytes));
+    if (this.#pause.granted(grantBytes) && !this.#isReceiving) this.#scheduleFlush();
   }
 
   #sendUrgent(frame: Frame): void {
@@ -340,7 +341,7 @@ export class SessionStream {
   }
 
   #takeBatch(): Frame[] {
-    const frames = this.#urgent;
+    const frames = this.#pause.takeBefore(this.#urgent);
     const urgentFrames = frames.length;
     this.#urgent = [];
     let batchBytes = 0;

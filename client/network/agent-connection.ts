@@ -239,7 +239,8 @@ export class AgentConnection implements ConnectionReceiver {
     const frame = makeFrame(this.#id, FrameKind.FRAME_KIND_DATA, piece.head, data);
     if (bytes === length && piece.release !== undefined) frame.release = piece.release;
     this.#options.session.send(frame);
-    if (bytes === length) this.#queue.shift();
+    if (bytes === length && this.#queue.length === 1) this.#queue.pop();
+    else if (bytes === length) this.#queue.shift();
     else piece.data = piece.data.subarray(bytes);
     this.#handlers.onSent(bytes);
     return this.#state !== 'ended';

@@ -122,7 +122,8 @@ export class StreamSocket implements PoolMember {
       }
     }
     let skip = taken;
-    for (const piece of pieces) {
+    for (let index = 0; index < pieces.length; index++) {
+      const piece = pieces[index] as Uint8Array;
       if (skip >= piece.length) {
         skip -= piece.length;
         continue;
