@@ -41,8 +41,8 @@ export interface ClusterOptions {
 /** From the agent's start to the opening; who comes back later shows the same token, which is enough then. */
 const TOKEN_TTL_S = 120;
 const NAME_CHARS = 12;
-/** What an API server takes to restart, on a machine that is busy. */
-const RESTART_S = 30;
+/** What an API server takes to restart as a static pod, or on a machine that is busy. */
+const RESTART_S = 60;
 /** For a node to report a pod whose containers run already; it does so every second. */
 const REPORT_S = 30;
 

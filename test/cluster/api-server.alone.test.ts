@@ -72,7 +72,7 @@ test('a start that finds it gone says so, and goes on when it is back', async ({
   const run = namespace.start(['-t', 'deployment/shop', '--', 'sh', '-c', 'echo "$SERVICE"']);
   run.child.stdin.end();
   try {
-    await run.says('stderr', /cannot be reached: .*; trying again for up to 30 s/);
+    await run.says('stderr', /cannot be reached: .*; trying again for up to 60 s/);
   } finally {
     await begin();
   }
