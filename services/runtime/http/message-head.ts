@@ -88,16 +88,26 @@ function isTarget(method: string, target: string): boolean {
 
 const VERSION_LENGTH = 'HTTP/1.1'.length;
 
+/** Of a request line that has come in part: so many bytes of it reach into its target, and need not be looked at again. */
+export type SeenLine = { bytes: number };
+
 /** True when `bytes` from `start` cannot become a request line any more, however it goes on. */
-function isHopelessRequestLine(bytes: Buffer, start: number, end: number): boolean {
-  const methodEnd = endOfLine(bytes, start, end, TOKEN);
-  if (methodEnd === end) return false;
-  if (methodEnd === start || bytes[methodEnd] !== SPACE) return true;
-  const targetEnd = endOfLine(bytes, methodEnd + 1, end, TARGET);
-  if (targetEnd === end) return false;
-  if (targetEnd === methodEnd + 1 || bytes[targetEnd] !== SPACE) return true;
-  const seen = bytes.toString('latin1', targetEnd + 1, Math.min(end, targetEnd + 1 + VERSION_LENGTH));
-  return !('HTTP/1.0'.startsWith(seen) || 'HTTP/1.1'.startsWith(seen));
+function isHopelessRequestLine(bytes: Buffer, start: number, end: number, seen: SeenLine): boolean {
+  let targetStart = start + seen.bytes;
+  if (seen.bytes === 0) {
+    const methodEnd = endOfLine(bytes, start, end, TOKEN);
+    if (methodEnd === end) return false;
+    if (methodEnd === start || bytes[methodEnd] !== SPACE) return true;
+    targetStart = methodEnd + 1;
+  }
+  const targetEnd = endOfLine(bytes, targetStart, end, TARGET);
+  if (targetEnd === end) {
+    if (targetEnd > targetStart) seen.bytes = end - start;
+    return false;
+  }
+  if ((seen.bytes === 0 && targetEnd === targetStart) || bytes[targetEnd] !== SPACE) return true;
+  const version = bytes.toString('latin1', targetEnd + 1, Math.min(end, targetEnd + 1 + VERSION_LENGTH));
+  return !('HTTP/1.0'.startsWith(version) || 'HTTP/1.1'.startsWith(version));
 }
 
 /**
@@ -105,8 +115,15 @@ function isHopelessRequestLine(bytes: Buffer, start: number, end: number): boole
  *
  * A single empty line before it is skipped (RFC 9112 section 2.2). Says `doubtful` as early as the bytes do, so that what is
  * not HTTP does not wait for an empty line that never comes.
+ *
+ * @param seen of this head, from the calls before; 0 for the first
  */
-export function readRequestHead(bytes: Buffer, start: number, end: number): RequestHead | Unread {
+export function readRequestHead(
+  bytes: Buffer,
+  start: number,
+  end: number,
+  seen: SeenLine = { bytes: 0 },
+): RequestHead | Unread {
   let at = start;
   if (bytes[at] === CR && at < end) {
     if (at + 1 >= end) return 'incomplete';
@@ -115,7 +132,7 @@ export function readRequestHead(bytes: Buffer, start: number, end: number): Requ
     if (at >= end) return 'incomplete';
   }
   const headEnd = endOfHead(bytes, at, end);
-  if (headEnd === 'incomplete') return isHopelessRequestLine(bytes, at, end) ? 'doubtful' : 'incomplete';
+  if (headEnd === 'incomplete') return isHopelessRequestLine(bytes, at, end, seen) ? 'doubtful' : 'incomplete';
   if (headEnd === 'doubtful') return 'doubtful';
   const methodEnd = endOfLine(bytes, at, headEnd, TOKEN);
   if (methodEnd === at || bytes[methodEnd] !== SPACE) return 'doubtful';
