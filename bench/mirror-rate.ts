@@ -3,8 +3,8 @@
 // whether its sum is exact: what was sent, less what arrived, less what was told to be lost. Uploads once more without its own
 // limit for bulk (MIRRORD_SNIFFER_BYTES_PER_SECOND, 128 MiB unless it is set).
 //
-// node bench/run.mjs mirror-rate [SECONDS] [LOAD]; needs root, nginx, h2load; tcpdump and tcpflow for their rows. LOAD: a part
-// of the names of the loads that are wanted.
+// node bench/run.mjs mirror-rate [SECONDS] [LOAD] [WAY]; needs root, nginx, h2load; tcpdump and tcpflow for their rows. LOAD and
+// WAY: a part of the names of those that are wanted.
 
 import path from 'node:path';
 import { type Copied, HOST, MirrorStage, mirrored, others, PORT, type Way } from './mirror-stage.ts';
@@ -12,6 +12,7 @@ import { printTable } from './table.ts';
 
 const seconds = Number(process.argv[2] ?? 2);
 const wantedLoad = process.argv[3] ?? '';
+const wantedWay = process.argv[4] ?? '';
 /** Between what holds and what does not; and so many steps at most. */
 const NEAR = 1.1;
 const MAX_STEPS = 10;
@@ -131,6 +132,7 @@ for (const load of LOADS) {
   const requestBytes = await measureRequest(stage, load);
   const rows: (string | number)[][] = [];
   for (const [name, start] of Object.entries(load.ways)) {
+    if (!name.includes(wantedWay)) continue;
     rows.push([name, ...(await search(stage, load, requestBytes, start))]);
   }
   const head = ['', 'requests/s, none lost', 'MB/s', 'CPU ms / 10,000', 'then', 'sent - arrived - told, at both'];
