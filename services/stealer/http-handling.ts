@@ -1,10 +1,23 @@
 // What subscriptions want of HTTP on their port, put together where it is about a connection that is nobody's yet.
 
+import type { FilteredRequest } from '#http-filter/http-filter.ts';
+import { Http1Request } from '#runtime/http/http1-request.ts';
 import { type AnswerMarks, isMarked } from './relay/answer-fields.ts';
+import type { Decide, Decision } from './relay/decision.ts';
 import type { Endpoint } from './relay/endpoint.ts';
 import { MarkedAnswers } from './relay/marked-answers.ts';
+import type { SocketPool } from './relay/socket-pool.ts';
 import { FIRST_HEAD_MS } from './relay/times.ts';
 import type { Subscription } from './subscription.ts';
+
+/** A head that nobody wants is decided once. */
+export function decideOnce(pool: SocketPool, screen: number, decide: (request: FilteredRequest) => Decision): Decide {
+  return (head, start) => {
+    const decision = decide(new Http1Request(head, start));
+    if (decision === undefined) pool.learnHead(screen, head.bytes, start, head.end);
+    return decision;
+  };
+}
 
 type Wishes = readonly Pick<Subscription, 'http'>[];
 

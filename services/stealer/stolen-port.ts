@@ -6,9 +6,8 @@ import type { BodyLimits, FilteredRequest } from '#http-filter/http-filter.ts';
 import type { RequestBody } from '#http-filter/request-body.ts';
 import { AppError } from '#proto/errors.ts';
 import type { TlsFacts } from '#proto/gen/v1/incoming.ts';
-import { Http1Request } from '#runtime/http/http1-request.ts';
 import type { OlderConnection } from '#runtime/older-connections.ts';
-import { firstHeadMsOf, markedFor, marksOf } from './http-handling.ts';
+import { decideOnce, firstHeadMsOf, markedFor, marksOf } from './http-handling.ts';
 import type { ClaimedPort, TargetLeases } from './leases/leases.ts';
 import type { NativeArrival } from './native/index.ts';
 import type { Accepted, Redirect } from './redirect.ts';
@@ -308,7 +307,7 @@ export class StolenPort implements ClaimedPort {
     let relay: Http1Relay | Http2Relay = new Http1Relay({
       client,
       connectOrigin,
-      decide: (head, start) => decide(new Http1Request(head, start)),
+      decide: decideOnce(socketPool(), this.#screen, decide),
       screen: this.#screen,
       firstHeadMs: firstHeadMsOf(this.#standings.inForce),
       onHttp2: ({ fromClient, fromOrigin, origin = connectOrigin() }) => {

@@ -15,7 +15,14 @@ void Exchanges::set_screen(uint32_t screen, const std::optional<std::vector<std:
 	if (screen >= screens_.size())
 		screens_.resize(screen + 1);
 	screens_[screen].screen = texts ? Screen(*texts) : Screen();
+	screens_[screen].heads = KnownHeads();
 	screens_[screen].changes++;
+}
+
+void Exchanges::learn_head(uint32_t screen, const uint8_t *head, size_t size)
+{
+	if (screen < screens_.size())
+		screens_[screen].heads.learn(head, size);
 }
 
 uint64_t Exchanges::take_count(uint32_t screen)
@@ -104,8 +111,11 @@ bool Exchanges::may_pass(const struct one_side &client, const uint8_t *bytes, si
 		*after = {client.asked, client.left - count, client.is_last};
 		return count <= client.left;
 	}
-	if (client.is_last || !read_plain_beginning(bytes, count, &message) ||
-	    screens_[client.screen].screen.stops(bytes, message.head_end))
+	if (client.is_last || !read_plain_beginning(bytes, count, &message))
+		return false;
+	const struct one_screen &screen = screens_[client.screen];
+
+	if (screen.screen.stops(bytes, message.head_end) && !screen.heads.has(bytes, message.head_end))
 		return false;
 	*after = {message.is_head ? PAIR_ASKED | PAIR_ASKED_HEAD : PAIR_ASKED, message.left, message.closes};
 	return true;

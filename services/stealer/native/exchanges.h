@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "known_heads.h"
 #include "screen.h"
 #include "sockets.h"
 #include "streams_pair.h"
@@ -67,6 +68,8 @@ class Exchanges
 	void set_screen(uint32_t screen, const std::optional<std::vector<std::string>> &texts);
 	/* Whether something was said of it. */
 	bool has_screen(uint32_t screen) const { return screen < screens_.size(); }
+	/* Nobody wants a request with this head, as long as nothing else is said of the screen. */
+	void learn_head(uint32_t screen, const uint8_t *head, size_t size);
 	/* Requests that were passed on since this was called last. */
 	uint64_t take_count(uint32_t screen);
 
@@ -109,6 +112,7 @@ class Exchanges
 	};
 	struct one_screen {
 		Screen screen;
+		KnownHeads heads = {};
 		uint64_t count = 0;
 		/* How often something else was said of it. */
 		uint64_t changes = 0;

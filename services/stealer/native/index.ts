@@ -133,6 +133,8 @@ export interface NativeSockets {
   takeStreams(clientFd: number): NativeStreams | null;
   /** Texts in lower case; null stops every request. */
   setScreen(screen: number, texts: readonly string[] | null): void;
+  /** Nobody wants a request with the head that lies there, as long as nothing else is said of the screen. */
+  learnHead(screen: number, bytes: Uint8Array, start: number, end: number): void;
   /** Requests that the screen let pass since the last call. */
   takeCount(screen: number): number;
   /** Into the memory that was given to the constructor. 0 is the peer's end, -EAGAIN says that nothing is there. */

@@ -168,6 +168,17 @@ Napi::Value Sockets::set_screen(const Napi::CallbackInfo &info)
 	return info.Env().Undefined();
 }
 
+/* (screen, bytes: Uint8Array, start, end): the head lies there. */
+Napi::Value Sockets::learn_head(const Napi::CallbackInfo &info)
+{
+	Napi::Uint8Array bytes = info[1].As<Napi::Uint8Array>();
+	size_t end = std::min(to_size(info[3]), bytes.ByteLength());
+	size_t start = std::min(to_size(info[2]), end);
+
+	exchanges_.learn_head(info[0].As<Napi::Number>().Uint32Value(), bytes.Data() + start, end - start);
+	return info.Env().Undefined();
+}
+
 /* (screen): requests that were passed on since the last call. */
 Napi::Value Sockets::take_count(const Napi::CallbackInfo &info)
 {
@@ -278,6 +289,7 @@ Napi::Function define_sockets(Napi::Env env)
 	                                    Sockets::InstanceMethod<&Sockets::watch>("watch"),
 	                                    Sockets::InstanceMethod<&Sockets::more>("more"),
 	                                    Sockets::InstanceMethod<&Sockets::set_screen>("setScreen"),
+	                                    Sockets::InstanceMethod<&Sockets::learn_head>("learnHead"),
 	                                    Sockets::InstanceMethod<&Sockets::take_count>("takeCount"),
 	                                    Sockets::InstanceMethod<&Sockets::join>("join"),
 	                                    Sockets::InstanceMethod<&Sockets::part>("part"),

@@ -23,6 +23,7 @@ public:
 	Napi::Value agreed(const Napi::CallbackInfo &info);
 	Napi::Value more(const Napi::CallbackInfo &info);
 	Napi::Value set_screen(const Napi::CallbackInfo &info);
+	Napi::Value learn_head(const Napi::CallbackInfo &info);
 	Napi::Value take_count(const Napi::CallbackInfo &info);
 	Napi::Value join(const Napi::CallbackInfo &info);
 	Napi::Value part(const Napi::CallbackInfo &info);

@@ -68,6 +68,22 @@ test('a filter that comes later sees the next request of connections that were j
   expect(world.decisions).toBe(2);
 });
 
+test('where every head has to be seen, one that nobody wanted is seen once, until the filters change', async () => {
+  await world.open(await world.serve(echo('target')), await world.serve(echo('local')));
+  world.pool.setScreen(world.screen, null);
+  const [one, other] = [world.connect(), world.connect()];
+  for (let nth = 0; nth < 6; nth++) {
+    expect(await exchange(nth % 2 === 0 ? one : other, get('/same'), 'GET /same"')).toContain('"by":"target"');
+  }
+  expect(world.decisions).toBe(1);
+  expect(await exchange(one, get('/same', TAKE), 'GET /same"')).toContain('"by":"local"');
+  expect(await exchange(one, get('/same', TAKE), 'GET /same"')).toContain('"by":"local"');
+  expect(world.decisions).toBe(3);
+  world.pool.setScreen(world.screen, null);
+  expect(await exchange(other, get('/same'), 'GET /same"')).toContain('"by":"target"');
+  expect(world.decisions).toBe(4);
+});
+
 test('a client that asks and reads nothing gets every byte, later, and nothing twice', {
   timeout: 60_000,
 }, async () => {

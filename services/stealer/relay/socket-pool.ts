@@ -164,6 +164,11 @@ export class SocketPool {
     this.#native.setScreen(screen, texts);
   }
 
+  /** Nobody wanted a request with the head that lies there: with the same it is passed on, until the screen is set anew. */
+  learnHead(screen: number, bytes: Buffer, start: number, end: number): void {
+    this.#native.learnHead(screen, bytes, start, end);
+  }
+
   /** Requests that were passed on since the last call. */
   takeCount(screen: number): number {
     return this.#native.takeCount(screen);

@@ -8,7 +8,7 @@ import { type AddressInfo, connect, createServer, type Server, type Socket } fro
 import type { BodyLimits, FilteredRequest } from '#http-filter/http-filter.ts';
 import type { RequestBody } from '#http-filter/request-body.ts';
 import { type FdPoll, READABLE, watchFd } from '#proto/sockets/addon.ts';
-import { Http1Request } from '#runtime/http/http1-request.ts';
+import { decideOnce } from '../http-handling.ts';
 import { stealerAddon } from '../native/index.ts';
 import type { AnswerFrom, AnswerMarks } from '../relay/answer-fields.ts';
 import { type Decision, type Taker, Undecided } from '../relay/decision.ts';
@@ -156,10 +156,10 @@ export class RelayWorld {
       let relay: Http1Relay | Http2Relay = new Http1Relay({
         client,
         connectOrigin,
-        decide: (head, start) => {
+        decide: decideOnce(this.pool, screen, (request) => {
           this.decisions += 1;
-          return decide(new Http1Request(head, start));
-        },
+          return decide(request);
+        }),
         screen,
         ...(this.firstHeadMs === undefined ? {} : { firstHeadMs: this.firstHeadMs }),
         onHttp2: ({ fromClient, fromOrigin, origin = connectOrigin() }) => {

@@ -363,12 +363,34 @@ static void rests()
 	CHECK(passed.told == (PAIR_PARTED | PAIR_READ) && passed.count <= 0);
 }
 
+static void known_heads()
+{
+	KnownHeads known;
+	const std::string head = "GET / HTTP/1.1\r\n\r\n";
+	auto has = [&known](const std::string &text) { return known.has(reinterpret_cast<const uint8_t *>(text.data()), text.size()); };
+	auto learn = [&known](const std::string &text) { known.learn(reinterpret_cast<const uint8_t *>(text.data()), text.size()); };
+
+	CHECK(!has(head) && !has(""));
+	learn(head);
+	learn(std::string(MAX_KNOWN_HEAD_BYTES + 1, 'x'));
+	CHECK(has(head) && !has(head + "x") && !has(head.substr(1)) && !has("") && !has(std::string(MAX_KNOWN_HEAD_BYTES + 1, 'x')));
+	for (int nth = 0; nth < 10000; nth++) {
+		std::string other = "GET /" + std::to_string(nth) + " HTTP/1.1\r\n\r\n";
+
+		CHECK(!has(other));
+		learn(other);
+		CHECK(has(other));
+	}
+	CHECK(!has(head));
+}
+
 int main()
 {
 	test("whole requests and answers that everybody reads the same are plain", plain_ones);
 	test("whatever has to be thought about is not, and no part of a message is", not_plain_ones);
 	test("60,000 damaged messages make nothing be read that is not there", damaged_ones);
 	test("a screen finds its texts in any case wherever they are, and nothing else", screens);
+	test("a head that was learnt is known byte for byte, and not for ever", known_heads);
 	test("requests and answers pass between two that are joined, and are counted", passes_on);
 	test("what is not plain or may be wanted parts them and is told, with what is on its way", parts);
 	test("a body passes read by read, and who is parted within it knows what is left", bodies);
