@@ -2,13 +2,14 @@
 // haproxy and nginx with the same rule, and without anybody; and one that the session did want, answered by a local process.
 // CPU of the one process in between, from /proc/PID/stat.
 //
-// node bench/run.mjs steal-passthrough [ROUNDS] [SECONDS]; needs root, nginx, haproxy and wrk.
+// node bench/run.mjs steal-passthrough [ROUNDS] [SECONDS] [ROW: those whose name has it]; needs root, nginx, haproxy and wrk.
 
 import { COLUMNS, inTurns, rowsOf, StealStage } from './steal-stage.ts';
 import { median, printTable } from './table.ts';
 
 const rounds = Number(process.argv[2] ?? 5);
 const seconds = Number(process.argv[3] ?? 3);
+const row = process.argv[4] ?? '';
 const ORIGIN = 8080;
 const STOLEN = 8083;
 
@@ -37,6 +38,7 @@ try {
     ['1 MB answers', 32, '/large', []],
     ['1 MB uploads', 32, '/upload', ['-s', upload]],
   ] as const) {
+    if (!name.includes(row)) continue;
     const words = [`-c${connections}`, ...args, ...bob];
     const samples = await inTurns(rounds, ways, (way) => stage.wrk(way, seconds, at, words));
     printTable(`${name}, ${connections} connections, ${rounds} rounds of ${seconds} s`, COLUMNS, rowsOf(samples));
@@ -44,6 +46,7 @@ try {
   // From the peer through stealer, agent and client to the local process and back, beside the target itself.
   const matched = { target: ways.direct, matched: ways.stealer };
   for (const connections of [1, 32]) {
+    if (!'matched'.includes(row)) continue;
     const samples = await inTurns(rounds, matched, (way) =>
       stage.wrk(way, seconds, '/small', [`-c${connections}`, '-H', 'X-User: alice']),
     );
