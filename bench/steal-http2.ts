@@ -5,7 +5,7 @@
 // mean and maximum, not p50 and p99.
 
 import path from 'node:path';
-import { COLUMNS, inTurns, rowsOf, StealStage } from './steal-stage.ts';
+import { COLUMNS, HOST, inTurns, rowsOf, StealStage } from './steal-stage.ts';
 import { printTable } from './table.ts';
 
 const rounds = Number(process.argv[2] ?? 5);
@@ -41,6 +41,9 @@ backend stolen
   server none 127.0.0.1:1
 `;
 
+/** More than are known again. */
+const PATHS = Array.from({ length: 500 }, (_, at) => `http://${HOST}/small?order=${at}\n`).join('');
+
 const LISTENS = [STOLEN, GRPC_STOLEN].map((port) => `h.createServer().listen(${port},()=>console.log('serving'))`);
 
 const stage = await StealStage.open();
@@ -65,11 +68,14 @@ try {
     haproxy: { port: 8082, pid: haproxy },
     stealer: { port: GRPC_STOLEN, pid: stealer },
   };
+  const paths = stage.file('paths', PATHS);
   const call = stage.file('call', Buffer.from([0, 0, 0, 0, 5, ...Buffer.from('hello')]));
   const asGrpc = ['-d', call, '-H', 'content-type: application/grpc', '-H', 'te: trailers'];
   for (const [name, ways, at, args] of [
     ['small requests, 4 connections of 32 streams', web, '/small', ['-c4', '-m32']],
+    ['small requests, 4 connections of 32 streams, each of another path', web, '/small', ['-c4', '-m32', '-i', paths]],
     ['small requests, one at a time', web, '/small', ['-c1', '-m1']],
+    ['small requests, one at a time, each of another path', web, '/small', ['-c1', '-m1', '-i', paths]],
     ['1 MB answers, 4 connections of 4 streams', web, '/large', ['-c4', '-m4', '-w20', '-W20']],
     ['gRPC, unary, 4 connections of 32 streams', grpc, '/test.Echo/One', ['-c4', '-m32', ...asGrpc]],
   ] as const) {

@@ -210,9 +210,9 @@ backend stolen
   /** `h2load`, whose latencies are mean and maximum, not percentiles. */
   async h2load(way: Way, seconds: number, at: string, args: readonly string[]): Promise<Sample> {
     const before = way.pid === null ? 0 : cpuTicks(way.pid);
-    const stdout = await this.load([
-      ...['h2load', '-t1', `-D${seconds}`, ...args, `${way.scheme ?? 'http'}://${HOST}:${way.port}${at}`],
-    ]);
+    const base = `${way.scheme ?? 'http'}://${HOST}:${way.port}`;
+    // The base also of what `args` has from a file.
+    const stdout = await this.load(['h2load', '-t1', `-D${seconds}`, ...args, '-B', base, `${base}${at}`]);
     const used = way.pid === null ? 0 : cpuTicks(way.pid) - before;
     const requests = Number(/(\d+) succeeded/.exec(stdout)?.[1] ?? 0);
     if (requests === 0 || !/ 0 failed, 0 errored/.test(stdout)) throw new Error(`the load failed:\n${stdout}`);
