@@ -6,20 +6,26 @@
 // the names of the loads that are wanted.
 
 import path from 'node:path';
-import type { HttpFilter } from '../proto/gen/v1/incoming.ts';
-import { HOST, MirrorStage, mirrored, nobody, others, PORT, type Way } from './mirror-stage.ts';
+import {
+  CONNECTIONS,
+  HOST,
+  MANY_CONNECTIONS,
+  MirrorStage,
+  mirrored,
+  nobody,
+  others,
+  PER_MILLION,
+  PORT,
+  WANTED,
+  type Way,
+} from './mirror-stage.ts';
 import { median, printTable, ratios } from './table.ts';
 
 const rounds = Number(process.argv[2] ?? 5);
 const seconds = Number(process.argv[3] ?? 3);
 const wantedLoad = process.argv[4] ?? '';
-const CONNECTIONS = 32;
-/** So many that one in a hundred is some. */
-const MANY_CONNECTIONS = 400;
-const PER_MILLION = 10_000;
 /** A sniffer lives for minutes: what it takes to compile its code, and to find its place, is no part of a request. */
 const WARM_UP_SECONDS = 2;
-const WANTED: HttpFilter = { conditions: [{ condition: { $case: 'path', value: '^/wanted' } }], isAny: false };
 
 interface Load {
   readonly name: string;

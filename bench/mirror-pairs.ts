@@ -8,19 +8,24 @@
 
 import path from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
-import type { HttpFilter } from '../proto/gen/v1/incoming.ts';
 import { Mirror, type MirrorOptions } from '../test/integration/sniffer-harness.ts';
 import { type SnifferProcess, startSnifferProcess } from '../test/integration/sniffer-process.ts';
-import { cpuMsOf, HOST, MirrorStage, PORT, type SteadyLoad } from './mirror-stage.ts';
+import {
+  CONNECTIONS,
+  cpuMsOf,
+  HOST,
+  MANY_CONNECTIONS,
+  MirrorStage,
+  PER_MILLION,
+  PORT,
+  type SteadyLoad,
+  WANTED,
+} from './mirror-stage.ts';
 import { interval, median, printTable } from './table.ts';
 
 const seconds = Number(process.argv[2] ?? 60);
 const wantedLoad = process.argv[3] ?? '';
 const wantedWays = process.argv[4]?.split(',');
-const CONNECTIONS = 32;
-/** So many that one in a hundred is some. */
-const MANY_CONNECTIONS = 400;
-const PER_MILLION = 10_000;
 /** On the other core than load and target, and not longer than we. */
 const BEFORE = ['setpriv', '--pdeathsig', 'KILL', 'taskset', '-c', '1'];
 const PIECE_MS = 250;
@@ -28,7 +33,6 @@ const PIECE_MS = 250;
 const SETTLE_MS = 60;
 const WARM_UP_MS = 3_000;
 const OTHER_PORT = 9;
-const WANTED: HttpFilter = { conditions: [{ condition: { $case: 'path', value: '^/wanted' } }], isAny: false };
 
 interface Way {
   readonly wish: MirrorOptions;

@@ -24,6 +24,11 @@ import { startSnifferProcess } from '../test/integration/sniffer-process.ts';
 
 /** The target, from beyond. */
 export const HOST = '10.99.0.1';
+export const CONNECTIONS = 32;
+/** So many that one in a hundred is some. */
+export const MANY_CONNECTIONS = 400;
+export const PER_MILLION = 10_000;
+export const WANTED: HttpFilter = { conditions: [{ condition: { $case: 'path', value: '^/wanted' } }], isAny: false };
 export const PORT = 8080;
 const STATUS_PORT = 8090;
 /** USER_HZ on every Linux of today (getconf CLK_TCK). */
