@@ -52,6 +52,18 @@ test('who steals from then on gets the next request of a connection that was joi
   expect(by(await repeat(client, 3, { take: true }))).toEqual(['local', 'local', 'local']);
 });
 
+test('who steals from then on gets it also when something else of the connection comes first', async () => {
+  await world.openEchoes();
+  world.isTaking = false;
+  using client = connectTo(world.port);
+  await repeat(client, 12, { take: true });
+  world.isTaking = true;
+  world.standing++;
+  world.pool.setScreen(world.screen, ['x-take']);
+  await new Promise((resolve) => client.ping(resolve));
+  expect(by(await repeat(client, 3, { take: true }))).toEqual(['local', 'local', 'local']);
+});
+
 test('windows are counted along: what a session answers later fits them', { timeout: 60_000 }, async () => {
   const answer = randomBytes(300_000);
   const large = (name: string) => (stream: ServerHttp2Stream) => {

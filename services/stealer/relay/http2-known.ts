@@ -22,18 +22,18 @@ export class KnownBlocks {
   }
 
   get blocks(): readonly Buffer[] {
+    this.#keepUp();
     return this.#blocks;
   }
 
   /** The last ones that were asked for have all been known. */
   get isRepeating(): boolean {
+    this.#keepUp();
     return this.#inARow >= REPEATED;
   }
 
   has(block: Buffer): boolean {
-    const stands = this.#standing();
-    if (stands !== this.#stood) this.forget();
-    this.#stood = stands;
+    this.#keepUp();
     const isKnown = this.#blocks.some((one) => one.length === block.length && one.equals(block));
     this.#inARow = isKnown ? this.#inARow + 1 : 0;
     return isKnown;
@@ -44,6 +44,15 @@ export class KnownBlocks {
     if (block.length > MAX_BLOCK_BYTES) return;
     if (this.#blocks.length === MAX_BLOCKS) this.#blocks.shift();
     this.#blocks.push(Buffer.from(block));
+  }
+
+  /** Of what somebody may want since, nothing is known. */
+  #keepUp(): void {
+    const stands = this.#standing();
+    if (stands === this.#stood) return;
+    this.forget();
+    this.#stood = stands;
+    this.#inARow = 0;
   }
 
   /** The table has changed. */

@@ -37,7 +37,7 @@ test('whatever comes between plain requests, each is answered by whom it should 
   await world.open(await world.serve(echo('target')), await world.serve(echo('local')));
   const socket = world.connect();
   const chunked = 'POST /c HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n';
-  for (let round = 0; round < 12; round++) {
+  for (let round = 0; round < 8; round++) {
     const at = `/${round}`;
     expect(await exchange(socket, get(at), `GET ${at}"`)).toContain('"by":"target"');
     expect(await exchange(socket, get(at), `GET ${at}"`)).toContain('"by":"target"');
@@ -192,6 +192,49 @@ test('a body passes piece by piece, to a target that reads at once and to one th
   }
   expect(await exchange(socket, get('/'), sha(''))).toContain('200 OK');
   expect(world.decisions).toBeLessThan(4);
+});
+
+test('a body whose target takes no more while much of it has come already goes on when it does', {
+  timeout: 60_000,
+}, async () => {
+  let received = 0;
+  let target: Socket | undefined;
+  const origin = await world.serveRaw((socket) => {
+    target = socket;
+    socket.on('data', (bytes) => {
+      received += bytes.length;
+    });
+  });
+  await world.open(origin, origin);
+  const put = (length: number): string => `PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: ${length}\r\n\r\n`;
+  const piece = Buffer.alloc(600 * 1024, 'x');
+  for (let round = 0; round < 8; round++) {
+    const socket = world.connect();
+    let sent = 0;
+    received = 0;
+    const send = (bytes: Buffer | string): Promise<void> => {
+      sent += bytes.length;
+      return new Promise((resolve) => socket.write(bytes, () => resolve()));
+    };
+    // Windows grow meanwhile.
+    await send(put(16 * piece.length));
+    for (let nth = 0; nth < 16; nth++) await send(piece);
+    await expect.poll(() => received, { timeout: 20_000 }).toBe(sent);
+    const answered = until(socket, (text) => text.endsWith('ok'));
+    target?.write('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok');
+    await answered;
+    await send(put(900_000_000));
+    await expect.poll(() => received, { timeout: 20_000 }).toBe(sent);
+    target?.pause();
+    await send(piece.subarray(0, round * 40_000 + 1));
+    while (world.pool.waitingBytes === 0) {
+      await send(piece);
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    target?.resume();
+    await expect.poll(() => received, { timeout: 20_000 }).toBe(sent);
+    socket.destroy();
+  }
 });
 
 test('an answer before all of the body, an end within it, and another request right behind it', async () => {

@@ -292,7 +292,8 @@ export class SocketPool {
       const rest = this.#memory.subarray(start, start + count);
       joined?.events.onRest(joined.client === membership, rest, (mask & PAIR_FINAL) !== 0);
       this.#endUse(start + count);
-      membership.isReadable = membership.hasEnd;
+      // A read that filled the memory left the rest, of which the kernel does not tell anew.
+      membership.isReadable = membership.hasEnd || start + count === READ_BYTES || this.#hasMore(membership);
       if (membership.isReadable && !membership.isWaitingForTurn) this.#addTurn(membership);
       return;
     }
