@@ -88,13 +88,35 @@ function isTarget(method: string, target: string): boolean {
 
 const VERSION_LENGTH = 'HTTP/1.1'.length;
 
-/** Of a request line that has come in part: so many bytes of it reach into its target, and need not be looked at again. */
-export type SeenLine = { bytes: number };
+/** Of a head that has come in part, what need not be looked at again, in bytes from its beginning. */
+export type SeenHead = {
+  /** Of a request line, when they reach into its target. */
+  line: number;
+  /** Whose lines end as they should. */
+  lines: number;
+};
+
+export const nothingSeen = (): SeenHead => ({ line: 0, lines: 0 });
+
+/** Another head begins. */
+export function forget(seen: SeenHead): void {
+  seen.line = 0;
+  seen.lines = 0;
+}
+
+/** A line that ends without CR: with it no head becomes one that everybody reads the same. */
+function hasBareLineEnd(bytes: Buffer, start: number, end: number, seen: SeenHead): boolean {
+  for (let at = bytes.indexOf(LF, start + seen.lines); at !== -1 && at < end; at = bytes.indexOf(LF, at + 1)) {
+    if (at === start || bytes[at - 1] !== CR) return true;
+  }
+  seen.lines = end - start;
+  return false;
+}
 
 /** True when `bytes` from `start` cannot become a request line any more, however it goes on. */
-function isHopelessRequestLine(bytes: Buffer, start: number, end: number, seen: SeenLine): boolean {
-  let targetStart = start + seen.bytes;
-  if (seen.bytes === 0) {
+function isHopelessRequestLine(bytes: Buffer, start: number, end: number, seen: SeenHead): boolean {
+  let targetStart = start + seen.line;
+  if (seen.line === 0) {
     const methodEnd = endOfLine(bytes, start, end, TOKEN);
     if (methodEnd === end) return false;
     if (methodEnd === start || bytes[methodEnd] !== SPACE) return true;
@@ -102,10 +124,10 @@ function isHopelessRequestLine(bytes: Buffer, start: number, end: number, seen: 
   }
   const targetEnd = endOfLine(bytes, targetStart, end, TARGET);
   if (targetEnd === end) {
-    if (targetEnd > targetStart) seen.bytes = end - start;
+    if (targetEnd > targetStart) seen.line = end - start;
     return false;
   }
-  if ((seen.bytes === 0 && targetEnd === targetStart) || bytes[targetEnd] !== SPACE) return true;
+  if ((seen.line === 0 && targetEnd === targetStart) || bytes[targetEnd] !== SPACE) return true;
   const version = bytes.toString('latin1', targetEnd + 1, Math.min(end, targetEnd + 1 + VERSION_LENGTH));
   return !('HTTP/1.0'.startsWith(version) || 'HTTP/1.1'.startsWith(version));
 }
@@ -116,13 +138,13 @@ function isHopelessRequestLine(bytes: Buffer, start: number, end: number, seen: 
  * A single empty line before it is skipped (RFC 9112 section 2.2). Says `doubtful` as early as the bytes do, so that what is
  * not HTTP does not wait for an empty line that never comes.
  *
- * @param seen of this head, from the calls before; 0 for the first
+ * @param seen of this head, from the calls before
  */
 export function readRequestHead(
   bytes: Buffer,
   start: number,
   end: number,
-  seen: SeenLine = { bytes: 0 },
+  seen: SeenHead = nothingSeen(),
 ): RequestHead | Unread {
   let at = start;
   if (bytes[at] === CR && at < end) {
@@ -132,7 +154,10 @@ export function readRequestHead(
     if (at >= end) return 'incomplete';
   }
   const headEnd = endOfHead(bytes, at, end);
-  if (headEnd === 'incomplete') return isHopelessRequestLine(bytes, at, end, seen) ? 'doubtful' : 'incomplete';
+  if (headEnd === 'incomplete') {
+    const isHopeless = isHopelessRequestLine(bytes, at, end, seen) || hasBareLineEnd(bytes, at, end, seen);
+    return isHopeless ? 'doubtful' : 'incomplete';
+  }
   if (headEnd === 'doubtful') return 'doubtful';
   const methodEnd = endOfLine(bytes, at, headEnd, TOKEN);
   if (methodEnd === at || bytes[methodEnd] !== SPACE) return 'doubtful';
@@ -153,11 +178,17 @@ export function readRequestHead(
 const isDigits = (text: string): boolean => /^[0-9]{3}$/.test(text);
 
 /** Reads the head of a response at `start`; never looks at or beyond `end`. */
-export function readResponseHead(bytes: Buffer, start: number, end: number): ResponseHead | Unread {
+export function readResponseHead(
+  bytes: Buffer,
+  start: number,
+  end: number,
+  seen: SeenHead = nothingSeen(),
+): ResponseHead | Unread {
   const headEnd = endOfHead(bytes, start, end);
   if (headEnd === 'incomplete') {
-    const seen = bytes.toString('latin1', start, Math.min(end, start + VERSION_LENGTH));
-    return 'HTTP/1.0'.startsWith(seen) || 'HTTP/1.1'.startsWith(seen) ? 'incomplete' : 'doubtful';
+    const version = bytes.toString('latin1', start, Math.min(end, start + VERSION_LENGTH));
+    const isOne = 'HTTP/1.0'.startsWith(version) || 'HTTP/1.1'.startsWith(version);
+    return isOne && !hasBareLineEnd(bytes, start, end, seen) ? 'incomplete' : 'doubtful';
   }
   if (headEnd === 'doubtful') return 'doubtful';
   const minorVersion = minorVersionAt(bytes, start);

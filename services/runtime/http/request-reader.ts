@@ -3,7 +3,7 @@
 
 import { Body } from './body.ts';
 import { asksForUpgrade, type Framing, isPersistent, requestFraming } from './framing.ts';
-import { type RequestHead, readRequestHead, type SeenLine, type Unread } from './message-head.ts';
+import { forget, nothingSeen, type RequestHead, readRequestHead, type SeenHead, type Unread } from './message-head.ts';
 import { PushedBytes } from './pushed-bytes.ts';
 
 export type RequestPiece =
@@ -31,7 +31,7 @@ export class RequestReader {
   /** This request is the connection's last: bytes behind it are nobody's request (RFC 9112 section 9.6). */
   #isLastRequest = false;
   /** A line of thousands of bytes may come one by one. */
-  readonly #seen: SeenLine = { bytes: 0 };
+  readonly #seen: SeenHead = nothingSeen();
   readonly #headAt = (bytes: Buffer, start: number, end: number): RequestHead | Unread =>
     readRequestHead(bytes, start, end, this.#seen);
 
@@ -78,7 +78,7 @@ export class RequestReader {
 
   /** All that waits, as it is. */
   rest(): Buffer {
-    this.#seen.bytes = 0;
+    forget(this.#seen);
     return this.#pushed.takeTo();
   }
 
@@ -96,7 +96,7 @@ export class RequestReader {
   #readHead(): RequestPiece | undefined {
     const head = this.#pushed.read(this.#headAt);
     if (head === 'incomplete') return undefined;
-    this.#seen.bytes = 0;
+    forget(this.#seen);
     const framing = head === 'doubtful' ? 'doubtful' : requestFraming(head);
     if (head === 'doubtful' || framing === 'doubtful') return this.#opaque();
     this.#isLastRequest = !isPersistent(head);

@@ -2,7 +2,14 @@
 
 import { Body } from './body.ts';
 import { type Framing, isPersistent, responseFraming } from './framing.ts';
-import { type ResponseHead, readResponseHead } from './message-head.ts';
+import {
+  forget,
+  nothingSeen,
+  type ResponseHead,
+  readResponseHead,
+  type SeenHead,
+  type Unread,
+} from './message-head.ts';
 import { PushedBytes } from './pushed-bytes.ts';
 
 export type ResponsePiece =
@@ -30,6 +37,9 @@ export class ResponseReader {
   #body: Body | undefined;
   #isOpaque = false;
   #isPersistent = true;
+  readonly #seen: SeenHead = nothingSeen();
+  readonly #headAt = (bytes: Buffer, start: number, end: number): ResponseHead | Unread =>
+    readResponseHead(bytes, start, end, this.#seen);
 
   /** @param methodOf the method of the eldest request without an answer; undefined when there is none */
   constructor(methodOf: () => string | undefined) {
@@ -69,8 +79,9 @@ export class ResponseReader {
   #readHead(): ResponsePiece | undefined {
     const method = this.#methodOf();
     if (method === undefined) return this.#opaque();
-    const head = this.#pushed.read(readResponseHead);
+    const head = this.#pushed.read(this.#headAt);
     if (head === 'incomplete') return undefined;
+    forget(this.#seen);
     const framing: Framing | 'doubtful' = head === 'doubtful' ? 'doubtful' : responseFraming(head, method);
     if (head === 'doubtful' || framing === 'doubtful') return this.#opaque();
     const leavesHttp = framing.kind === 'tunnel';

@@ -129,6 +129,79 @@ describe('a request behind what can be read in two ways goes nowhere but to the 
   });
 });
 
+describe('behind what can be read in two ways of a session nothing goes to its local process', {
+  timeout: 60_000,
+}, () => {
+  const post = lines('POST /taken HTTP/1.1', 'Host: a', 'X-Take: 1', 'Transfer-Encoding: chunked', '');
+  const OTHER = lines('GET /other HTTP/1.1', 'Host: a', '');
+
+  test.each<[string, string]>([
+    ['a chunk size with space', '1 \r\nx\r\n0\r\n\r\n'],
+    ['a chunk size that ends with a bare line end', '1\nx\r\n0\r\n\r\n'],
+    ['a chunk that ends with a bare return', '1\r\nx\r0\r\n\r\n'],
+    ['a folded trailer', '0\r\nA: b\r\n c\r\n\r\n'],
+    ['a chunk extension of 5,000 octets', `1;a=${'b'.repeat(5_000)}\r\nx\r\n0\r\n\r\n`],
+  ])('%s in a request: 400, and the end', async (_, body) => {
+    const said = (await world.ask(post + body + OTHER)).toString('latin1');
+    expect(said).toMatch(/^HTTP\/1.1 400 Bad Request\r\n(?:.*\r\n)*Connection: close\r\n\r\nmirrord: [^\n]*\n$/);
+    expect(Buffer.concat(atLocal).toString('latin1')).not.toContain('other');
+    expect(Buffer.concat(atTarget).toString('latin1')).toBe('');
+  });
+
+  test.each<[string, string]>([
+    ['two lengths', 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nhi'],
+    ['bare line ends', 'HTTP/1.1 200 OK\nContent-Length: 2\n\nhi'],
+  ])('%s in an answer: it comes as it is, to the end of its connection', async (_, said) => {
+    const local = await world.serveRaw((socket) => socket.once('data', () => socket.end(said)));
+    await world.open(await world.serveRaw((socket) => socket.resume()), local);
+    expect((await world.ask(TAKEN + OTHER)).toString('latin1')).toBe(said);
+  });
+
+  test('more than one answer: the second is nobody’s, and what others ask is answered by the target', async () => {
+    const says = (body: string) => `HTTP/1.1 200 OK\r\nContent-Length: ${body.length}\r\n\r\n${body}`;
+    const local = await world.serveRaw((socket) =>
+      socket.on('data', () => socket.write(says('local') + says('forged'))),
+    );
+    const target = await world.serveRaw((socket) => socket.on('data', () => socket.end(says('target'))));
+    await world.open(target, local);
+    expect((await world.ask(TAKEN + OTHER)).toString('latin1')).toBe(says('local') + says('target'));
+  });
+});
+
+describe('what does not become a head that everybody reads the same is waited for by nobody', {
+  timeout: 60_000,
+}, () => {
+  const behind = lines('GET /1 HTTP/1.1', 'Host: a', '');
+
+  test.each<[string, string]>([
+    ['bare line ends', 'GET / HTTP/1.0\n\n'],
+    ['a bare line end behind the others', 'GET / HTTP/1.1\r\nHost: a\n\n'],
+    ['bare line ends behind a request', `${behind}GET / HTTP/1.1\nHost: a\n\n`],
+  ])('%s', async (_, text) => {
+    answer = Buffer.from('HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n');
+    world.connect().write(text, 'latin1');
+    await expect.poll(() => Buffer.concat(atTarget).toString('latin1'), SOON).toBe(text);
+  });
+
+  test.each<[string, string]>([
+    ['a head', 'GET / HTTP/1.1\r\nHost: a\r\n'],
+    ['a method', 'GE'],
+    ['a head behind a request', `${behind}GET / HT`],
+  ])('the beginning of %s is the target business when the client has ended', async (_, text) => {
+    await world.ask(text);
+    await expect.poll(() => Buffer.concat(atTarget).toString('latin1'), SOON).toBe(text);
+  });
+
+  test.each<[string, string]>([
+    ['bare line ends', 'HTTP/1.1 200 OK\nContent-Length: 2\n\nhi'],
+    ['a head that does not end', 'HTTP/1.1 200 OK\r\nContent-Le'],
+  ])('an answer of the target with %s', async (_, said) => {
+    const target = await world.serveRaw((socket) => socket.once('data', () => socket.end(said)));
+    await world.open(target, world.takerPort);
+    expect((await world.ask(behind)).toString('latin1')).toBe(said);
+  });
+});
+
 describe('HTTP/2', { timeout: 60_000 }, () => {
   const block = encodeHeaderBlock([
     field(':method', 'POST'),

@@ -22,6 +22,7 @@ export class DecidedRequests {
   readonly #firstHead = new Deadline();
   #held: Held | undefined;
   #heldBytes = 0;
+  #hasEnded = false;
   #decided: DecidedPiece[] = [];
 
   /** @param onDecided time has decided: `next` has something */
@@ -69,6 +70,11 @@ export class DecidedRequests {
         return decided;
       }
       const piece = this.#reader.next();
+      if (piece === undefined && this.#hasEnded && this.#reader.waitingBytes > 0) {
+        // A head that ends here is what the client had to say all the same.
+        this.#reader.becomeOpaque();
+        continue;
+      }
       if (piece === undefined) return undefined;
       if (this.#held !== undefined) this.#hold(this.#held, piece);
       else if (piece.kind !== 'head') return { piece, taker: undefined };
@@ -89,6 +95,7 @@ export class DecidedRequests {
 
   /** Nothing more comes: a body that is not whole will not be. */
   end(): void {
+    this.#hasEnded = true;
     this.#settle(false);
   }
 

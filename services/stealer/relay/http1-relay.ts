@@ -13,7 +13,8 @@ import type { Taker } from './decision.ts';
 import type { Endpoint, JoinEvents } from './endpoint.ts';
 import { Pause } from './pause.ts';
 import { isHttp2, isHttp2Answer, NOTHING } from './recognise.ts';
-import { type Asked, badGateway, type Http1RelayOptions, MAX_ASKED, newAsked, Side } from './side.ts';
+import { type Asked, badGateway, badRequest, type Http1RelayOptions, MAX_ASKED, newAsked, type Side } from './side.ts';
+import { Sides } from './sides.ts';
 import { LINGER_MS, REFUSED_MS } from './times.ts';
 
 export class Http1Relay implements JoinEvents {
@@ -22,8 +23,7 @@ export class Http1Relay implements JoinEvents {
   readonly #options: Http1RelayOptions;
   readonly #requests: DecidedRequests;
   readonly #asked: Asked[] = [];
-  readonly #taken = new Map<Taker, Side>();
-  #origin: Side;
+  readonly #sides: Sides;
   /** The request whose body is still coming. */
   #sending: Asked | undefined;
   #held: DecidedPiece | undefined;
@@ -57,15 +57,19 @@ export class Http1Relay implements JoinEvents {
       onDrain: () => this.#onClientDrain(),
       onClosed: (error) => this.#close(error !== undefined),
     });
-    this.#origin = this.#openSide(options.connectOrigin());
+    this.#sides = new Sides(options.connectOrigin, this.#asked, {
+      onData: (side, bytes) => this.#onSideData(side, bytes),
+      onOver: (side, isFailure) => this.#onSideOver(side, isFailure),
+      onDrain: (side) => this.#onSideDrain(side),
+    });
     if (options.arrived === undefined) return;
     this.#hasSeenHead = options.arrived.wasAsked;
-    this.#isJoined = this.#client.isJoined?.(this.#origin.endpoint, this) === true;
+    this.#isJoined = this.#client.isJoined?.(this.#sides.origin.endpoint, this) === true;
   }
 
   /** The session of a taker has ended: its requests in flight are answered with 502, or cut if their answer had begun. */
   revoke(taker: Taker): void {
-    const side = this.#taken.get(taker);
+    const side = this.#sides.get(taker);
     if (side === undefined) return;
     side.endpoint.destroy();
     this.#onSideOver(side, true);
@@ -86,20 +90,9 @@ export class Http1Relay implements JoinEvents {
     return this.#tunnel === undefined && !this.#isClosed;
   }
 
-  #openSide(endpoint: Endpoint, taker?: Taker): Side {
-    const side = new Side(endpoint, taker, this.#asked);
-    endpoint.listen({
-      onData: (bytes) => this.#onSideData(side, bytes),
-      onEnd: () => this.#onSideOver(side, false),
-      onDrain: () => this.#onSideDrain(side),
-      onClosed: (error) => this.#onSideOver(side, error !== undefined),
-    });
-    return side;
-  }
-
   #onClientData(bytes: Buffer): void {
     if (this.#isFinishing) return;
-    if (this.#origin.isOver) this.#deadline.stop();
+    if (this.#sides.origin.isOver) this.#deadline.stop();
     this.#requests.push(bytes);
     this.#pump();
   }
@@ -130,6 +123,7 @@ export class Http1Relay implements JoinEvents {
     if (this.#isClosed || this.#isFinishing) return;
     const isWaiting = !this.#maySend() || this.#held !== undefined;
     if (isWaiting) this.#held = this.#requests.keep(this.#held);
+    if (this.#held !== undefined && this.#asked[0]?.isEndless) this.#deadline.start(LINGER_MS, () => this.#finish());
     const hasMore = this.#held !== undefined || this.#requests.waitingBytes > 0;
     if (this.#hasClientEnded && !(isWaiting && hasMore)) this.#passEndOn();
     // Who waits for the answer to an upgrade and has nothing to say may still end.
@@ -141,10 +135,10 @@ export class Http1Relay implements JoinEvents {
   /** Between two requests, of which the last was the target's: its end is the client's. */
   #joinAtRest(): void {
     const isBusy = this.#asked.length > 0 || this.#stalled !== undefined || this.#tunnel !== undefined;
-    const isEnding = this.#hasClientEnded || this.#origin.isOver || this.#isJoined || this.#isRetiring;
+    const isEnding = this.#hasClientEnded || this.#sides.origin.isOver || this.#isJoined || this.#isRetiring;
     if (isBusy || isEnding || this.#wasLastTaken || !this.#hasSeenHead) return;
-    if (!this.#requests.isAtRequest || !this.#origin.reader.isAtResponse) return;
-    this.#isJoined = this.#client.join?.(this.#origin.endpoint, this.#options.screen, this) === true;
+    if (!this.#requests.isAtRequest || !this.#sides.origin.reader.isAtResponse) return;
+    this.#isJoined = this.#client.join?.(this.#sides.origin.endpoint, this.#options.screen, this) === true;
   }
 
   onParted(method: 'GET' | 'HEAD' | undefined, left: number, isLast: boolean): void {
@@ -152,15 +146,15 @@ export class Http1Relay implements JoinEvents {
     if (isLast) this.#requests.endBehind();
     if (method === undefined) return;
     this.#hasSeenHead = true;
-    this.#asked.push(newAsked(method, this.#origin, left === 0));
+    this.#asked.push(newAsked(method, this.#sides.origin, left === 0));
     if (left === 0) return;
     this.#sending = this.#asked[0];
     this.#requests.beginWithin(left);
   }
 
   onRest(isFromClient: boolean, bytes: Buffer, isFinal: boolean): void {
-    if (isFromClient) this.#send(this.#origin, bytes);
-    else this.#answer(this.#origin, bytes);
+    if (isFromClient) this.#send(this.#sides.origin, bytes);
+    else this.#answer(this.#sides.origin, bytes);
     if (isFinal) this.#finish();
     this.#pump();
   }
@@ -191,19 +185,29 @@ export class Http1Relay implements JoinEvents {
       return true;
     }
     if (!this.#hasSeenHead && isHttp2(piece.bytes)) return this.#handOver(piece.bytes);
-    const side = this.#sending?.side ?? this.#freshOrigin();
+    const side = this.#sending?.side ?? this.#sides.freshOrigin();
     if (this.#sending?.isGivenUp) return this.#finish();
+    if (this.#sending !== undefined && !side.isOrigin) return this.#refuseBody(this.#sending);
     if (this.#asked.length > 0 && this.#asked[0]?.side !== side) return false;
     this.#tunnel = side;
     this.#send(side, piece.bytes);
     return true;
   }
 
+  /** Of a session's request: what comes behind it could be anybody's request, so nobody gets it. */
+  #refuseBody(asked: Asked): true {
+    const isOpen = this.#asked[0] === asked;
+    if (isOpen && asked.isAnswered) this.destroy();
+    this.#leave(asked.side);
+    if (isOpen && !this.#isClosed) this.#answer(asked.side, badRequest(asked.method));
+    return this.#finish();
+  }
+
   #handOver(fromClient: Buffer, fromOrigin: Buffer = NOTHING): true {
     this.#isClosed = true;
     this.#requests.close();
     this.#deadline.stop();
-    const origin = this.#origin.isOver ? undefined : this.#origin.endpoint;
+    const origin = this.#sides.origin.isOver ? undefined : this.#sides.origin.endpoint;
     this.#options.onHttp2({ fromClient, fromOrigin, origin });
     return true;
   }
@@ -212,29 +216,17 @@ export class Http1Relay implements JoinEvents {
     const taker = wanted?.isOver ? undefined : wanted;
     const isToOrigin = taker === undefined;
     this.#hasSeenHead = true;
-    if (isToOrigin ? this.#isOriginHeld(this.#origin) : this.#asked.length > 0) return false;
-    const side = taker === undefined ? this.#freshOrigin() : this.#sideOf(taker);
+    if (isToOrigin ? this.#isOriginHeld(this.#sides.origin) : this.#asked.length > 0) return false;
+    const side = taker === undefined ? this.#sides.freshOrigin() : this.#sides.of(taker);
     const asked = newAsked(piece.head.method, side, piece.isLast, piece.mayLeaveHttp);
     this.#asked.push(asked);
     this.#sending = piece.isLast ? undefined : asked;
     this.#wasLastTaken = !isToOrigin;
     // Nothing of the target's may come between the answers of a session.
-    if (!isToOrigin && !this.#origin.isOver) this.#origin.endpoint.pause();
+    if (!isToOrigin && !this.#sides.origin.isOver) this.#sides.origin.endpoint.pause();
     asked.kept?.add(piece.bytes);
     this.#send(side, piece.bytes);
     return true;
-  }
-
-  #sideOf(taker: Taker): Side {
-    const side = this.#taken.get(taker) ?? this.#openSide(taker.open(true), taker);
-    this.#taken.set(taker, side);
-    return side;
-  }
-
-  /** The target's side; connected again when the target closed it while only sessions were asked. */
-  #freshOrigin(): Side {
-    if (this.#origin.isOver) this.#origin = this.#openSide(this.#options.connectOrigin());
-    return this.#origin;
   }
 
   #send(side: Side, bytes: Buffer): void {
@@ -246,7 +238,7 @@ export class Http1Relay implements JoinEvents {
     if (this.#tunnel !== undefined) this.#tunnel.endpoint.end(this.#client.isTorn);
     else if (this.#sending !== undefined) this.#sending.side.endpoint.end(this.#client.isTorn);
     else if (this.#asked.length === 0) this.#finish();
-    else if (this.#asked[0]?.side.isOrigin) this.#origin.endpoint.end(this.#client.isTorn);
+    else if (this.#asked[0]?.side.isOrigin) this.#sides.origin.endpoint.end(this.#client.isTorn);
   }
 
   #onSideDrain(side: Side): void {
@@ -268,21 +260,29 @@ export class Http1Relay implements JoinEvents {
     for (let piece = side.reader.next(); piece !== undefined; piece = side.reader.next()) {
       this.#onPiece(side, piece);
       if (this.#isClosed || this.#isFinishing) return;
+      if (side.isOver) break;
     }
     this.#pump();
   }
 
   #onPiece(side: Side, piece: ResponsePiece): void {
-    this.#answer(side, piece.bytes);
     const asked = this.#asked[0];
+    // Nobody asked for more than one answer: the client would take it for the next one, which is another's.
+    if (!side.isOrigin && asked?.side !== side && this.#tunnel !== side) {
+      this.#leave(side);
+      return;
+    }
+    this.#answer(side, piece.bytes);
     asked?.kept?.answered();
-    if (piece.kind === 'opaque') this.#becomeTunnel(side);
+    if (piece.kind === 'opaque' && side.isOrigin) this.#becomeTunnel(side);
     else if (piece.kind === 'head' && piece.leavesHttp) {
       this.#asked.shift();
       this.#becomeTunnel(side);
     } else if (asked !== undefined && !(piece.kind === 'head' && piece.isInterim)) {
       asked.isAnswered = true;
-      if (piece.isLast) this.#onAnswered(asked, piece.isPersistent);
+      // Of a session's without a clear end: goes on to the end of its connection, and no request follows it there.
+      if (piece.kind === 'opaque') asked.isEndless = true;
+      else if (piece.isLast) this.#onAnswered(asked, piece.isPersistent);
     }
   }
 
@@ -313,9 +313,9 @@ export class Http1Relay implements JoinEvents {
   #onSideOver(side: Side, isFailure: boolean): void {
     if (side.isOver || this.#isClosed) return;
     this.#client.part?.();
-    side.isOver = true;
-    if (!side.isOrigin) this.#forget(side);
-    if (this.#full === side) this.#full = undefined;
+    // The beginning of a head that does not go on is what the target had to say.
+    if (side.isOrigin) this.#answer(side, side.reader.rest());
+    this.#leave(side);
     const eldest = this.#asked[0];
     if (this.#tunnel === side) {
       if (isFailure) this.destroy();
@@ -344,16 +344,16 @@ export class Http1Relay implements JoinEvents {
     }
   }
 
-  #forget(side: Side): void {
-    if (side.taker !== undefined) this.#taken.delete(side.taker);
-    side.close(false);
+  #leave(side: Side): void {
+    if (this.#full === side) this.#full = undefined;
+    this.#sides.leave(side);
   }
 
   #sendAgain(asked: Asked): boolean {
     const { side, kept } = asked;
     const pieces = side.taker?.isOver === false && side.reader.isAtResponse ? kept?.takeAgain() : [];
     if (side.taker === undefined || !pieces?.length) return false;
-    asked.side = this.#sideOf(side.taker);
+    asked.side = this.#sides.of(side.taker);
     for (const bytes of pieces) this.#send(asked.side, bytes);
     this.#pump();
     return true;
@@ -369,8 +369,8 @@ export class Http1Relay implements JoinEvents {
   }
 
   #releaseOrigin(): void {
-    const isHeld = this.#isOriginHeld(this.#origin) || this.#stalled === this.#origin;
-    if (!isHeld && !this.#origin.isOver) this.#origin.endpoint.resume();
+    const isHeld = this.#isOriginHeld(this.#sides.origin) || this.#stalled === this.#sides.origin;
+    if (!isHeld && !this.#sides.origin.isOver) this.#sides.origin.endpoint.resume();
   }
 
   /** True while a session's answer is due: the target's side is not read. */
@@ -382,7 +382,7 @@ export class Http1Relay implements JoinEvents {
   #finish(): true {
     if (this.#isFinishing || this.#isClosed) return true;
     this.#isFinishing = true;
-    this.#client.end(this.#origin.endpoint.isTorn);
+    this.#client.end(this.#sides.origin.endpoint.isTorn);
     // Read on, to see its FIN.
     this.#clientPause.set(false);
     this.#deadline.start(LINGER_MS, () => this.destroy());
@@ -394,7 +394,7 @@ export class Http1Relay implements JoinEvents {
     this.#isClosed = true;
     this.#requests.close();
     this.#deadline.stop();
-    for (const side of [this.#origin, ...this.#taken.values()]) side.close(isFailure, this.#client.isTorn);
+    this.#sides.close(isFailure, this.#client.isTorn);
     this.#options.onClosed();
   }
 }

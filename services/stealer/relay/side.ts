@@ -20,6 +20,8 @@ export type Asked = {
   isSent: boolean;
   /** The head of the answer proper has gone to the client. */
   isAnswered: boolean;
+  /** Where the answer ends only the end of its connection tells. */
+  isEndless: boolean;
   /** Answered with a 502: the rest of it is read and thrown away. */
   isGivenUp: boolean;
 };
@@ -27,7 +29,7 @@ export type Asked = {
 export function newAsked(method: string, side: Side, isSent: boolean, mayLeaveHttp = false): Asked {
   side.idle.stop();
   const kept = side.hasAnswered && !side.isOrigin ? new KeptRequest(method, side.endpoint) : undefined;
-  return { method, side, kept, mayLeaveHttp, isSent, isAnswered: false, isGivenUp: false };
+  return { method, side, kept, mayLeaveHttp, isSent, isAnswered: false, isEndless: false, isGivenUp: false };
 }
 
 export class Side {
@@ -76,9 +78,18 @@ export const SESSION_ENDED = 'the session that took this request has ended';
 
 /** The answer to a request whose session gives none: 502, of this request only (RFC 9110 section 15.6.3). */
 export function badGateway(method: string, closes: boolean, why = SESSION_ENDED): Buffer {
+  return answerOfOurs('502 Bad Gateway', method, closes, why);
+}
+
+/** The answer to a request of a session whose chunks can be read in two ways (RFC 9112 section 7.1). */
+export function badRequest(method: string): Buffer {
+  return answerOfOurs('400 Bad Request', method, true, 'the chunks of this request can be read in two ways');
+}
+
+function answerOfOurs(status: string, method: string, closes: boolean, why: string): Buffer {
   const body = `mirrord: ${why}\n`;
   const head = [
-    'HTTP/1.1 502 Bad Gateway',
+    `HTTP/1.1 ${status}`,
     'Content-Type: text/plain; charset=utf-8',
     `Content-Length: ${body.length}`,
     ...(closes ? ['Connection: close'] : []),
