@@ -7,6 +7,9 @@ const METHODS = ['GET ', 'POST ', 'PUT ', 'HEAD ', 'DELETE ', 'PATCH ', 'OPTIONS
 const REQUEST_LINE = /(?:GET|POST|PUT|HEAD|DELETE|PATCH|OPTIONS|TRACE) [!-~]+ HTTP\/1\.[01]\r\n/g;
 /** `PRI * HTTP/2`: no request of HTTP/1. */
 const PREFACE_BYTES = 12;
+const CR = 0x0d;
+/** Of what looks like a request within a body, in what comes at once. */
+const MAX_TRIES = 64;
 
 export function beginsRequest(bytes: Buffer): boolean {
   const beginning = bytes.toString('latin1', 0, 8);
@@ -18,21 +21,35 @@ export function beginsHttp2(bytes: Buffer): boolean {
   return count >= PREFACE_BYTES && bytes.subarray(0, count).equals(PREFACE.subarray(0, count));
 }
 
-/** Offset of the first whole head behind which everything reads as requests; -1: there is none. A body may hold what looks like one. */
+/**
+ * Offset of the first whole head behind which everything reads as requests; -1: there is none. A body may hold what looks like one,
+ * and thousands of times: no head is read twice, and no more than `MAX_TRIES` are begun with.
+ */
 export function firstRequestIn(bytes: Buffer): number {
+  const refused = new Set<number>();
+  let tries = 0;
   for (const { index } of bytes.toString('latin1').matchAll(REQUEST_LINE)) {
-    if (readsAsRequests(bytes.subarray(index))) return index;
+    if (refused.has(index)) continue;
+    if (readsAsRequests(bytes, index, refused)) return index;
+    if (++tries === MAX_TRIES) break;
   }
   return -1;
 }
 
-function readsAsRequests(bytes: Buffer): boolean {
+/** @param refused offsets of heads behind which something is no request; those that are read here join them if it is so */
+function readsAsRequests(bytes: Buffer, start: number, refused: Set<number>): boolean {
   const reader = new RequestReader();
-  reader.push(bytes);
-  let hasHead = false;
-  for (let piece = reader.next(); piece !== undefined; piece = reader.next()) {
-    if (piece.kind === 'opaque') return false;
-    hasHead = true;
+  const heads: number[] = [];
+  let at = start;
+  let isRefused = false;
+  reader.push(bytes.subarray(start));
+  for (let piece = reader.next(); piece !== undefined && !isRefused; piece = reader.next()) {
+    // An empty line may be in front of it.
+    const head = bytes[at] === CR ? at + 2 : at;
+    isRefused = piece.kind === 'opaque' || (piece.kind === 'head' && refused.has(head));
+    if (piece.kind === 'head') heads.push(head);
+    at += piece.bytes.length;
   }
-  return hasHead;
+  if (isRefused) for (const head of heads) refused.add(head);
+  return heads.length > 0 && !isRefused;
 }
