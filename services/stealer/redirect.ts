@@ -67,18 +67,20 @@ export class Redirect {
     const addon = stealerAddon();
     let listenerFd = -1;
     let ownFd = -1;
+    let way: RedirectWay | undefined;
     try {
       ownFd = openSync(`/proc/self/fd/${namespaceFd}`, 'r');
       listenerFd = addon.listen(ownFd, BACKLOG);
-      const way = openWay(wanted, ownFd, listenerFd);
+      const opened = openWay(wanted, ownFd, listenerFd);
+      way = opened;
       const accept = (accepted: Accepted): void =>
-        onAccepted({ ...accepted, local: way.originalOf(accepted.fd) ?? accepted.local });
-      const { lookup } = way;
+        onAccepted({ ...accepted, local: opened.originalOf(accepted.fd) ?? accepted.local });
+      const { lookup } = opened;
       const isTranslated = lookup === null;
       const onStrange = (fd: number): void => accept(addon.endsOf(fd));
       const places = { listenerFd, namespaceFd: ownFd, redirect: lookup, isTranslated };
       const door = socketPool().openDoor({ ...places, onStrange, onArrival });
-      return new Redirect(ownFd, way, door, () => {
+      return new Redirect(ownFd, opened, door, () => {
         try {
           for (let next = addon.accept(listenerFd); next !== null; next = addon.accept(listenerFd)) accept(next);
         } catch {
@@ -87,6 +89,8 @@ export class Redirect {
         closeSync(listenerFd);
       });
     } catch (thrown) {
+      way?.close(ownFd);
+      way?.release(ownFd);
       if (listenerFd >= 0) closeSync(listenerFd);
       if (ownFd >= 0) closeSync(ownFd);
       throw AppError.from(thrown, 'UNSUPPORTED');

@@ -28,6 +28,7 @@ type Added = Readonly<{ notes: string[]; older: readonly OlderConnection[] }>;
 export class StolenTarget {
   readonly #redirect: Redirect;
   readonly #leases: TargetLeases;
+  /** Those that are nobody's any more as well, as connections may be on their way to them: the one that is so for longest first. */
   readonly #ports = new Map<number, StolenPort>();
   #downSinceMs = Number.POSITIVE_INFINITY;
   #lookTimer: NodeJS.Timeout | undefined;
@@ -61,10 +62,14 @@ export class StolenTarget {
    */
   claim(subscription: Subscription): Promise<Added> {
     const port = this.#portOf(subscription);
-    return this.#leases.claim(subscription, port, () => {
+    port.claims += 1;
+    const claimed = this.#leases.claim(subscription, port, () => {
       this.#look();
       const notes = port.add(subscription);
       return { notes, older: port.older };
+    });
+    return claimed.finally(() => {
+      port.claims -= 1;
     });
   }
 
@@ -76,13 +81,22 @@ export class StolenTarget {
   #portOf(subscription: Subscription): StolenPort {
     let port = this.#ports.get(subscription.port);
     if (port === undefined) {
-      if (this.#ports.size >= MAX_PORTS) {
-        throw new AppError('LIMIT_REACHED', `${MAX_PORTS} ports of this target are stolen, the most there may be`);
-      }
+      if (this.#ports.size >= MAX_PORTS) this.#forgetOne();
       port = new StolenPort(subscription.port, this.#redirect, this.#leases, () => this.#releaseWhenIdle());
       this.#ports.set(subscription.port, port);
     }
     return port;
+  }
+
+  /** @throws AppError LIMIT_REACHED when all are somebody's */
+  #forgetOne(): void {
+    for (const [number, port] of this.#ports) {
+      if (!port.isSpare) continue;
+      this.#ports.delete(number);
+      port.release();
+      return;
+    }
+    throw new AppError('LIMIT_REACHED', `${MAX_PORTS} ports of this target are stolen, the most there may be`);
   }
 
   /** Closes connections that are older than the redirect, one after the other, until its signal. */
@@ -97,8 +111,11 @@ export class StolenTarget {
   remove(subscription: Subscription, isGone: boolean, isSilent = false): void {
     if (isSilent) this.#leases.lose(subscription);
     const port = this.#ports.get(subscription.port);
-    port?.remove(subscription);
-    if (isGone) port?.revoke(subscription);
+    if (port === undefined) return;
+    port.remove(subscription);
+    if (isGone) port.revoke(subscription);
+    this.#ports.delete(subscription.port);
+    this.#ports.set(subscription.port, port);
   }
 
   /** No session is left: new connections go to the target, and those that pass through us go on until they end. */

@@ -6,14 +6,17 @@ import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import path from 'node:path';
 import { promisify } from 'node:util';
-import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
-import type { AppError } from '../../proto/errors.ts';
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from 'vitest';
+import { AppError } from '../../proto/errors.ts';
 import { ConflictPolicy, EndReason } from '../../proto/gen/v1/incoming.ts';
 import { newSessionId } from '../../proto/token.ts';
 import { VERSION } from '../../proto/version.ts';
 import { Redirect } from '../../services/stealer/redirect.ts';
+import { socketPool } from '../../services/stealer/relay/socket-pool.ts';
 import { joinHolder, PEER_VERSION } from '../../services/stealer/share/peer-door.ts';
+import { MAX_PORTS } from '../../services/stealer/stolen-target.ts';
 import { type Peer, startNetwork, type TargetNetwork } from '../fixtures/network.ts';
+import { descendantsOf } from '../fixtures/processes.ts';
 import { StealClient, type Stealer, startStealer } from '../integration/stealer-harness.ts';
 
 const PORT = 8080;
@@ -167,6 +170,35 @@ test.each([
   expect(await (await impostor(wrapper, 'connect')).line('got')).toBe("got b''");
   expect(await as('alice')).toBe('local alice\n');
 });
+
+test('ports that were stolen once leave room for others', async () => {
+  const alice = await open();
+  await (await open(stealers[0])).steal(only('bob'));
+  for (let port = 20_000; port < 20_000 + MAX_PORTS + 76; port += 100) {
+    const some = Array.from({ length: 100 }, (_, nth) => alice.steal({ port: port + nth }));
+    await Promise.all((await Promise.all(some)).map(({ id }) => alice.unsubscribe(id)));
+  }
+  expect(await as('bob')).toBe('local bob\n');
+});
+
+test.each(['sk_lookup', 'iptables-legacy'] as const)(
+  'a redirect by %s that cannot be watched leaves nothing',
+  async (way) => {
+    const namespaceFd = openSync(`/proc/${network.target.pid}/ns/net`, 'r');
+    const before = descendantsOf(process.pid);
+    const events = { onAccepted: () => undefined, onArrival: () => undefined };
+    const refusal = vi.spyOn(socketPool(), 'openDoor').mockImplementation(() => {
+      throw new AppError('CONNECTION_FAILED', 'a listener cannot be watched', { errno: 28 });
+    });
+    expect(() => Redirect.open(namespaceFd, way, events)).toThrow('a listener cannot be watched');
+    refusal.mockRestore();
+    await expect.poll(() => descendantsOf(process.pid)).toEqual(before);
+    const redirect = Redirect.open(namespaceFd, way, events);
+    redirect.close();
+    redirect.release();
+    closeSync(namespaceFd);
+  },
+);
 
 test('a stealer that has no name and redirects already is not fought with', async () => {
   const namespaceFd = openSync(`/proc/${network.target.pid}/ns/net`, 'r');
