@@ -39,8 +39,6 @@ export class StolenPort implements ClaimedPort {
   readonly #redirect: Redirect;
   readonly #standings = new Standings();
   readonly #connections = new Set<OpenConnection>();
-  /** That are not decided: they have it. */
-  claims = 0;
   #isTaken = false;
   #changesInForce = 0;
   /** Of the target, as it was seen last. */
@@ -69,11 +67,6 @@ export class StolenPort implements ClaimedPort {
 
   get isIdle(): boolean {
     return this.#standings.isEmpty;
-  }
-
-  /** Nobody would notice if it went. */
-  get isSpare(): boolean {
-    return this.isIdle && this.claims === 0 && this.connections === 0;
   }
 
   assertMayHave(subscription: Subscription): void {

@@ -30,6 +30,8 @@ export class StolenTarget {
   readonly #leases: TargetLeases;
   /** Those that are nobody's any more as well, as connections may be on their way to them: the one that is so for longest first. */
   readonly #ports = new Map<number, StolenPort>();
+  /** Of claims that are not decided. */
+  readonly #claimed: StolenPort[] = [];
   #downSinceMs = Number.POSITIVE_INFINITY;
   #lookTimer: NodeJS.Timeout | undefined;
   #isClosed = false;
@@ -62,14 +64,14 @@ export class StolenTarget {
    */
   claim(subscription: Subscription): Promise<Added> {
     const port = this.#portOf(subscription);
-    port.claims += 1;
+    this.#claimed.push(port);
     const claimed = this.#leases.claim(subscription, port, () => {
       this.#look();
       const notes = port.add(subscription);
       return { notes, older: port.older };
     });
     return claimed.finally(() => {
-      port.claims -= 1;
+      this.#claimed.splice(this.#claimed.indexOf(port), 1);
     });
   }
 
@@ -91,7 +93,7 @@ export class StolenTarget {
   /** @throws AppError LIMIT_REACHED when all are somebody's */
   #forgetOne(): void {
     for (const [number, port] of this.#ports) {
-      if (!port.isSpare) continue;
+      if (!port.isIdle || port.connections > 0 || this.#claimed.includes(port)) continue;
       this.#ports.delete(number);
       port.release();
       return;

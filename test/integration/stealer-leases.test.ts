@@ -92,16 +92,28 @@ test('fs-env, the sniffer and the agent can neither read nor write a lease', asy
   await stage.expectPlaces(`${alice.sessionId} holds ${WHOLE}`);
 });
 
-test('what the bucket does not take keeps nothing else out of it', async () => {
-  const logger = pino({ level: 'silent' });
+test('what the bucket does not take keeps nothing else out of it, and is said once', async () => {
+  const said: string[] = [];
+  const logger = pino({ level: 'warn' }, { write: (line: string) => void said.push(line) });
+  let asked = 0;
   const leases = new LeaseBucket(logger);
   await leases.useBus(await stage.busOf('stealer'));
   const keep = (at: number, value: string) =>
     leases.keep(`target.8080.session.${at}`, { value: () => value, heardMs: () => performance.now() });
-  keep(0, 'x'.repeat(LIMITS.maxValueBytes));
+  const tooLong = () => {
+    asked += 1;
+    return 'x'.repeat(LIMITS.maxValueBytes);
+  };
+  for (let nth = 1; nth <= 3; nth++) {
+    leases.keep('target.8080.session.0', { value: tooLong, heardMs: () => performance.now() });
+    await expect.poll(() => asked, PATIENCE).toBeGreaterThanOrEqual(nth);
+  }
   for (let at = 1; at <= 70; at++) keep(at, 'place');
   await expect.poll(async () => (await stage.placeKeys()).length, PATIENCE).toBe(70);
+  keep(0, 'place');
+  await expect.poll(async () => (await stage.placeKeys()).length, PATIENCE).toBe(71);
   leases.close();
+  expect(said.map((line) => JSON.parse(line).msg)).toEqual(['leases cannot be written']);
 });
 
 test('a bucket that is full keeps nobody from stealing, is said, and two do not get the same', async () => {

@@ -33,6 +33,8 @@ interface Entry {
   /** Of its key in the bucket, as far as we know. */
   revision: number;
   isDirty: boolean;
+  /** When it was to be written last. */
+  isRefused: boolean;
   /** What its owner said by then is in it. */
   writtenMs: number;
 }
@@ -46,6 +48,8 @@ export class LeaseBucket {
   /** Why nothing can be written; null when it can. */
   #absence: string | null = 'there is no bus';
   #isWriting = false;
+  /** Told: something is refused. */
+  #isRefusalTold = false;
   #isClosed = false;
   #timer: NodeJS.Timeout | undefined;
 
@@ -90,6 +94,7 @@ export class LeaseBucket {
     try {
       for (let tries = 0; tries < MAX_TRIES; tries++) {
         judge();
+        entry.lease = lease;
         const revision = await values.put(key, Buffer.from(lease.value()), entry.revision, leftOf(untilMs));
         if (revision !== null) {
           this.#written(entry, revision);
@@ -108,7 +113,9 @@ export class LeaseBucket {
 
   /** To be in the bucket from now on, until `drop`. */
   keep(key: string, lease: Lease): void {
-    this.#entryOf(key, lease).isDirty = true;
+    const entry = this.#entryOf(key, lease);
+    entry.lease = lease;
+    entry.isDirty = true;
     this.#write();
   }
 
@@ -123,18 +130,18 @@ export class LeaseBucket {
   #entryOf(key: string, lease: Lease): Entry {
     let entry = this.#entries.get(key);
     if (entry === undefined) {
-      entry = { lease, revision: this.#leaving.get(key) ?? 0, isDirty: false, writtenMs: 0 };
+      entry = { lease, revision: this.#leaving.get(key) ?? 0, isDirty: false, isRefused: false, writtenMs: 0 };
       this.#leaving.delete(key);
       this.#entries.set(key, entry);
       this.#refreshLater();
     }
-    entry.lease = lease;
     return entry;
   }
 
   #written(entry: Entry, revision: number): void {
     entry.revision = revision;
     entry.isDirty = false;
+    entry.isRefused = false;
     entry.writtenMs = performance.now();
   }
 
@@ -155,36 +162,37 @@ export class LeaseBucket {
   #write(): void {
     if (this.#isWriting || this.#isClosed || this.#values === null || this.#absence !== null) return;
     this.#isWriting = true;
-    void this.#writeAll(this.#values).then(
-      (isDone) => {
-        this.#isWriting = false;
-        if (!isDone) this.#write();
-      },
-      (thrown: unknown) => {
-        this.#isWriting = false;
-        const { code, message } = AppError.from(thrown, 'BUG');
-        if (code !== 'LIMIT_REACHED') {
-          this.#isAway(message);
-          return;
-        }
-        this.#logger.warn({ reason: message }, 'leases cannot be written');
-        // What is refused is not asked for again until its owner is heard: the others have their turn.
-        this.#write();
-      },
-    );
+    void this.#writeAll(this.#values).then((failures) => {
+      this.#isWriting = false;
+      if (failures === null) return;
+      const away = failures.find(({ code }) => code !== 'LIMIT_REACHED');
+      if (away !== undefined) {
+        this.#isAway(away.message);
+        return;
+      }
+      this.#tellRefusal(failures[0]?.message);
+      // What is refused is not asked for again until its owner is heard: the others have their turn.
+      this.#write();
+    });
   }
 
-  /** @returns false while there is more */
-  async #writeAll(values: KeyValues): Promise<boolean> {
+  /** Once for all that are refused, however often they are, until none is. */
+  #tellRefusal(reason: string | undefined): void {
+    if (reason !== undefined && !this.#isRefusalTold) this.#logger.warn({ reason }, 'leases cannot be written');
+    this.#isRefusalTold = [...this.#entries.values()].some(({ isRefused }) => isRefused);
+  }
+
+  /** @returns what came to nothing; null when there was nothing to be written */
+  async #writeAll(values: KeyValues): Promise<AppError[] | null> {
     const leaving = [...this.#leaving].slice(0, AT_ONCE);
     for (const [key] of leaving) this.#leaving.delete(key);
     const dirty = [...this.#entries].filter(([, { isDirty }]) => isDirty).slice(0, AT_ONCE);
-    if (leaving.length + dirty.length === 0) return true;
-    await Promise.all([
+    if (leaving.length + dirty.length === 0) return null;
+    const all = await Promise.allSettled([
       ...leaving.map(([key, revision]) => this.#remove(values, key, revision)),
       ...dirty.map(([key, entry]) => this.#put(values, key, entry)),
     ]);
-    return false;
+    return all.flatMap((one) => (one.status === 'rejected' ? [AppError.from(one.reason, 'BUG')] : []));
   }
 
   /** Whoever holds the target says what is so: what another one wrote is written over. */
@@ -196,13 +204,15 @@ export class LeaseBucket {
         const revision = await values.put(key, Buffer.from(entry.lease.value()), entry.revision, WRITE_MS);
         if (revision !== null) {
           entry.revision = revision;
+          entry.isRefused = false;
           entry.writtenMs = startedMs;
           return;
         }
         entry.revision = (await values.get(key, WRITE_MS)).revision;
       }
     } catch (thrown) {
-      entry.isDirty = AppError.from(thrown, 'BUG').code !== 'LIMIT_REACHED';
+      entry.isRefused = AppError.from(thrown, 'BUG').code === 'LIMIT_REACHED';
+      entry.isDirty = !entry.isRefused;
       throw thrown;
     }
   }
