@@ -76,12 +76,24 @@ try {
     ['small requests, 4 connections of 32 streams, each of another path', web, '/small', ['-c4', '-m32', '-i', paths]],
     ['small requests, one at a time', web, '/small', ['-c1', '-m1']],
     ['small requests, one at a time, each of another path', web, '/small', ['-c1', '-m1', '-i', paths]],
+    [
+      'small requests, 4 connections of 32 streams, each of another path, id and cookie',
+      web,
+      '/small',
+      ['web', '4', '32'],
+    ],
+    ['small requests, one at a time, each of another path, id and cookie', web, '/small', ['web', '1', '1']],
     ['1 MB answers, 4 connections of 4 streams', web, '/large', ['-c4', '-m4', '-w20', '-W20']],
     ['gRPC, unary, 4 connections of 32 streams', grpc, '/test.Echo/One', ['-c4', '-m32', ...asGrpc]],
+    ['gRPC, unary, 4 connections of 32 streams, each with other metadata', grpc, '/test.Echo/One', ['grpc', '4', '32']],
+    ['gRPC, unary, one at a time, each with other metadata', grpc, '/test.Echo/One', ['grpc', '1', '1']],
   ] as const) {
     if (!name.includes(row)) continue;
     const words = ['-H', 'x-user: bob', ...args];
-    const samples = await inTurns(rounds, ways, (way) => stage.h2load(way, seconds, at, words));
+    const isVaried = args[0] === 'web' || args[0] === 'grpc';
+    const samples = await inTurns(rounds, ways, (way) =>
+      isVaried ? stage.varied(way, seconds, at, args) : stage.h2load(way, seconds, at, words),
+    );
     const columns = [...COLUMNS.slice(0, 5), 'mean us', 'most us'];
     printTable(`${name}, ${rounds} rounds of ${seconds} s`, columns, rowsOf(samples));
   }

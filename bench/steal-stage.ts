@@ -207,12 +207,23 @@ backend stolen
     };
   }
 
+  /** As `h2load`, each request unlike the others. */
+  async varied(way: Way, seconds: number, at: string, [kind, ...sizes]: readonly string[]): Promise<Sample> {
+    const program = path.join(import.meta.dirname, 'varied-requests.mjs');
+    const words = [process.execPath, program, kind ?? 'web', String(seconds), ...sizes];
+    return await this.#loaded(way, seconds, [...words, `http://${HOST}:${way.port}${at}`]);
+  }
+
   /** `h2load`, whose latencies are mean and maximum, not percentiles. */
   async h2load(way: Way, seconds: number, at: string, args: readonly string[]): Promise<Sample> {
-    const before = way.pid === null ? 0 : cpuTicks(way.pid);
     const base = `${way.scheme ?? 'http'}://${HOST}:${way.port}`;
     // The base also of what `args` has from a file.
-    const stdout = await this.load(['h2load', '-t1', `-D${seconds}`, ...args, '-B', base, `${base}${at}`]);
+    return await this.#loaded(way, seconds, ['h2load', '-t1', `-D${seconds}`, ...args, '-B', base, `${base}${at}`]);
+  }
+
+  async #loaded(way: Way, seconds: number, words: readonly string[]): Promise<Sample> {
+    const before = way.pid === null ? 0 : cpuTicks(way.pid);
+    const stdout = await this.load(words);
     const used = way.pid === null ? 0 : cpuTicks(way.pid) - before;
     const requests = Number(/(\d+) succeeded/.exec(stdout)?.[1] ?? 0);
     if (requests === 0 || !/ 0 failed, 0 errored/.test(stdout)) throw new Error(`the load failed:\n${stdout}`);

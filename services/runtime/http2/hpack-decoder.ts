@@ -1,7 +1,7 @@
 // Reads header blocks (RFC 7541). It keeps the same dynamic table as the decoder that the bytes were meant for, so it must see
 // every block of its direction, in order; after a failure it knows nothing any more.
 
-import { DynamicTable, fieldSize, type HeaderField } from './hpack-table.ts';
+import { DynamicTable, fieldSize, type HeaderField, type PackedTable } from './hpack-table.ts';
 import { decodeHuffman } from './huffman.ts';
 
 /** What a connection begins with (RFC 9113 section 6.5.2). */
@@ -37,6 +37,16 @@ export class HpackDecoder {
   /** The receiver of the blocks has announced this SETTINGS_HEADER_TABLE_SIZE. Only ever raises: a sender may not know yet. */
   allowTable(bytes: number): void {
     this.#allowedTableBytes = Math.max(this.#allowedTableBytes, Math.min(bytes, MAX_TABLE_BYTES));
+  }
+
+  /** For somebody who reads blocks in its stead, until `goOn`. */
+  pack(): PackedTable {
+    return this.#table.pack();
+  }
+
+  /** @param fields of the table as it is now */
+  goOn(fields: Buffer): void {
+    this.#table.unpack(fields);
   }
 
   /** @returns undefined when the block is broken, or larger than our limits */

@@ -78,6 +78,11 @@ export const STATIC_FIELDS: readonly HeaderField[] = STATIC.map(([name, value = 
   isSecret: false,
 }));
 
+/** A dynamic table for somebody else: `fields` from the eldest on, each behind the sizes of its name and its value (UInt32LE). */
+export type PackedTable = Readonly<{ limitBytes: number; fields: Buffer }>;
+
+const PACKED_SIZES_BYTES = 8;
+
 /** What an entry counts for beside its octets (RFC 7541 section 4.1). */
 const ENTRY_OVERHEAD_BYTES = 32;
 
@@ -113,6 +118,34 @@ export class DynamicTable {
     if (size > this.#limitBytes) return;
     this.#fields.push(field);
     this.#bytes += size;
+  }
+
+  pack(): PackedTable {
+    const fields = Buffer.allocUnsafe(this.#bytes);
+    let at = 0;
+    for (let nth = this.#gone; nth < this.#fields.length; nth++) {
+      const { name, value } = this.#fields[nth] as HeaderField;
+      fields.writeUInt32LE(name.length, at);
+      fields.writeUInt32LE(value.length, at + 4);
+      at += PACKED_SIZES_BYTES;
+      at += fields.write(name, at, 'latin1');
+      at += fields.write(value, at, 'latin1');
+    }
+    return { limitBytes: this.#limitBytes, fields: fields.subarray(0, at) };
+  }
+
+  /** What `pack` made of a table of the same limit, in place of all that is there. */
+  unpack(packed: Buffer): void {
+    this.#fields = [];
+    this.#gone = 0;
+    this.#bytes = 0;
+    for (let at = 0; at < packed.length; ) {
+      const nameAt = at + PACKED_SIZES_BYTES;
+      const valueAt = nameAt + packed.readUInt32LE(at);
+      at = valueAt + packed.readUInt32LE(nameAt - 4);
+      const [name, value] = [packed.toString('latin1', nameAt, valueAt), packed.toString('latin1', valueAt, at)];
+      this.add({ name, value, isSecret: false });
+    }
   }
 
   resize(limitBytes: number): void {

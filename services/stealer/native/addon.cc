@@ -338,6 +338,7 @@ static Napi::Object init(Napi::Env env, Napi::Object exports)
 	exports.Set("Sockets", define_sockets(env));
 	exports.Set("TlsContext", define_tls(env));
 	define_looks(env, exports);
+	define_heads(env, exports);
 	define_nat(env, exports);
 	exports.Set("isPlainRequest", Napi::Function::New(env, is_plain_request));
 	exports.Set("isPlainResponse", Napi::Function::New(env, is_plain_response));

@@ -25,5 +25,7 @@ void define_nat(Napi::Env env, Napi::Object exports);
 Napi::Function define_sockets(Napi::Env env);
 /* sockets_addon.cc: looking at what a socket has without reading it. */
 void define_looks(Napi::Env env, Napi::Object exports);
+/* streams_addon.cc: what is read of header blocks, for tests. */
+void define_heads(Napi::Env env, Napi::Object exports);
 
 #endif

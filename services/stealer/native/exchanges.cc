@@ -171,7 +171,7 @@ bool Exchanges::may_pass_frames(int fd, const struct one_side &client, const uin
 	if (!sides_[static_cast<size_t>(fd)].is_client)
 		return client.streams->answer(bytes, count);
 	/* What was known of requests is so no more. */
-	if (screen.changes != client.changes || !client.streams->ask(bytes, count, &requests))
+	if (screen.changes != client.changes || !client.streams->ask(bytes, count, screen.screen, &requests))
 		return false;
 	screen.count += requests;
 	return true;

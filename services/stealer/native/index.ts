@@ -117,7 +117,9 @@ export interface NativeSockets {
    *
    * @param highest stream that the client has begun
    * @param open streams that the target was asked on and has not ended
-   * @param blocks header blocks of requests that pass, as long as nothing else is said of the screen
+   * @param blocks header blocks of requests that pass, as long as nothing else is said of the screen and the table stays as it is
+   * @param tableBytes how large the client has chosen its header table
+   * @param table its fields from the eldest on, each behind the sizes of its name and its value: 4 octets each, the least first
    */
   joinStreams(
     clientFd: number,
@@ -128,6 +130,8 @@ export interface NativeSockets {
     highest: number,
     open: readonly number[],
     blocks: readonly Uint8Array[],
+    tableBytes: number,
+    table: Uint8Array,
   ): boolean;
   /** After it was parted, once: where the two are. */
   takeStreams(clientFd: number): NativeStreams | null;
@@ -158,6 +162,8 @@ export type NativeStreams = Readonly<{
   open: readonly number[];
   /** What the client's window of the connection has grown by, or shrunk. */
   window: number;
+  /** The client's header table where it is another one than before; null when it is the same. */
+  table: Buffer | null;
   cutRequest: NativeCutFrame | null;
   cutAnswer: NativeCutFrame | null;
 }>;
@@ -231,6 +237,18 @@ export interface StealerAddon {
   /** What sockets that are joined pass on: for the test that holds it against the readers of services/runtime/http. */
   isPlainRequest(bytes: Uint8Array): 'kept' | 'last' | null;
   isPlainResponse(bytes: Uint8Array, isToHead: boolean): 'kept' | 'last' | null;
+  /**
+   * A client's header block as joined connections of HTTP/2 read it: for the test that holds it against services/runtime/http2.
+   *
+   * @returns its fields, the table afterwards, and whether it has none of the texts; null when it is not read
+   */
+  readHead(
+    tableBytes: number,
+    table: Uint8Array,
+    block: Uint8Array,
+    texts: readonly string[],
+    hasBody: boolean,
+  ): Readonly<{ fields: ReadonlyArray<readonly [Buffer, Buffer]>; table: Buffer; passes: boolean }> | null;
   /** What a socket has to be read, up to the length of `bytes`, and keeps: as `NativeSockets.read`. */
   peek(fd: number, bytes: Uint8Array): number;
   /** The socket is readable with so many bytes, or at its peer's end. 0 or -errno. */

@@ -31,6 +31,7 @@ bool Screen::build(const std::vector<std::string> &texts)
 
 		if (text.empty())
 			return false;
+		looks_at_bodies_ = looks_at_bodies_ || text == "transfer-encoding";
 		for (char one : text.substr(0, SCREEN_TEXT_BYTES)) {
 			size_t cell = state * classes_ + class_of_[static_cast<uint8_t>(one)];
 
@@ -75,16 +76,22 @@ bool Screen::build(const std::vector<std::string> &texts)
 
 bool Screen::stops(const uint8_t *bytes, size_t size) const
 {
-	size_t state = 0;
+	uint16_t state = 0;
 
-	if (stops_all_)
-		return true;
+	return stops_all_ || finds(&state, bytes, size);
+}
+
+bool Screen::finds(uint16_t *state, const uint8_t *bytes, size_t size) const
+{
+	size_t now = *state;
+
 	for (size_t at = 0; at < size; at++) {
-		uint16_t next = next_[state * classes_ + class_of_[bytes[at]]];
+		uint16_t next = next_[now * classes_ + class_of_[bytes[at]]];
 
 		if ((next & FOUND) != 0)
 			return true;
-		state = next;
+		now = next;
 	}
+	*state = static_cast<uint16_t>(now);
 	return false;
 }

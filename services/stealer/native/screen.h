@@ -26,12 +26,18 @@ class Screen
 	explicit Screen(const std::vector<std::string> &texts);
 	/* True when one of the texts may be in there. */
 	bool stops(const uint8_t *bytes, size_t size) const;
+	/* The same of a text that comes in pieces, unless it stops everything. @param state 0 where it begins */
+	bool finds(uint16_t *state, const uint8_t *bytes, size_t size) const;
+	bool stops_all() const { return stops_all_; }
+	/* A field that says that a body follows is one of the texts: for HTTP/2, which has none. */
+	bool looks_at_bodies() const { return looks_at_bodies_; }
 
       private:
 	bool build(const std::vector<std::string> &texts);
 
 	static constexpr uint16_t FOUND = 0x8000;
 	bool stops_all_ = true;
+	bool looks_at_bodies_ = false;
 	/* The class of each octet, upper and lower case alike; 0 is in no text. */
 	std::array<uint8_t, 256> class_of_ = {};
 	size_t classes_ = 1;

@@ -1,7 +1,10 @@
 /* The class Sockets, as far as it is about joined connections of HTTP/2. */
+#include "addon.h"
+#include "request_head.h"
 #include "sockets_addon.h"
 
-/* (clientFd, clientId, originFd, originId, screen, highest, open: number[], blocks: Uint8Array[]): whether they are joined. */
+/* (clientFd, clientId, originFd, originId, screen, highest, open: number[], blocks: Uint8Array[], tableBytes, table: Uint8Array): whether
+ * they are joined. */
 Napi::Value Sockets::join_streams(const Napi::CallbackInfo &info)
 {
 	uint32_t client_id = info[1].As<Napi::Number>().Uint32Value();
@@ -9,6 +12,8 @@ Napi::Value Sockets::join_streams(const Napi::CallbackInfo &info)
 	uint32_t screen = info[4].As<Napi::Number>().Uint32Value();
 	Napi::Array open = info[6].As<Napi::Array>();
 	Napi::Array blocks = info[7].As<Napi::Array>();
+	Napi::Uint8Array table = info[9].As<Napi::Uint8Array>();
+	HeaderTable heard(info[8].As<Napi::Number>().Uint32Value());
 	std::vector<uint32_t> streams;
 	std::vector<std::string> texts;
 
@@ -19,7 +24,9 @@ Napi::Value Sockets::join_streams(const Napi::CallbackInfo &info)
 
 		texts.emplace_back(reinterpret_cast<const char *>(block.Data()), block.ByteLength());
 	}
-	auto pair = std::make_unique<StreamsPair>(info[5].As<Napi::Number>().Uint32Value(), std::move(streams), std::move(texts));
+	if (!heard.unpack(table.Data(), table.ByteLength()))
+		return Napi::Boolean::New(info.Env(), false);
+	auto pair = std::make_unique<StreamsPair>(info[5].As<Napi::Number>().Uint32Value(), std::move(streams), std::move(texts), std::move(heard));
 	bool is_joined = exchanges_.join_streams(to_int(info[0]), client_id, to_int(info[2]), origin_id, screen, std::move(pair));
 
 	return Napi::Boolean::New(info.Env(), is_joined);
@@ -54,7 +61,65 @@ Napi::Value Sockets::take_streams(const Napi::CallbackInfo &info)
 	result.Set("highest", Napi::Number::New(env, pair->highest()));
 	result.Set("window", Napi::Number::New(env, static_cast<double>(pair->window())));
 	result.Set("open", open);
+	std::string table = pair->has_new_table() ? pair->table().pack() : "";
+
+	result.Set("table", pair->has_new_table() ? Napi::Value(Napi::Buffer<char>::Copy(env, table.data(), table.size())) : env.Null());
 	result.Set("cutRequest", to_cut(env, pair->cut_request()));
 	result.Set("cutAnswer", to_cut(env, pair->cut_answer()));
 	return result;
+}
+
+static Napi::Value to_field(Napi::Env env, const struct header_field &field)
+{
+	Napi::Array pair = Napi::Array::New(env, 2);
+
+	pair.Set(0U, Napi::Buffer<char>::Copy(env, field.name.data(), field.name.size()));
+	pair.Set(1U, Napi::Buffer<char>::Copy(env, field.value.data(), field.value.size()));
+	return pair;
+}
+
+/* (tableBytes, table, block, texts: string[], hasBody): as index.ts has it; null when it is not read. */
+static Napi::Value read_head(const Napi::CallbackInfo &info)
+{
+	Napi::Env env = info.Env();
+	Napi::Uint8Array packed = info[1].As<Napi::Uint8Array>();
+	Napi::Uint8Array block = info[2].As<Napi::Uint8Array>();
+	Napi::Array words = info[3].As<Napi::Array>();
+	HeaderTable table(info[0].As<Napi::Number>().Uint32Value());
+	std::vector<std::string> texts;
+	size_t budget = MAX_READ_HEADS_BYTES;
+
+	for (uint32_t at = 0; at < words.Length(); at++)
+		texts.push_back(words.Get(at).As<Napi::String>());
+	if (!table.unpack(packed.Data(), packed.ByteLength()))
+		return env.Null();
+	bool passes = is_unwanted(&table, block.Data(), block.ByteLength(), info[4].ToBoolean(), Screen(texts), &budget);
+
+	table.undo();
+	HeadReader reader(&table, block.Data(), block.ByteLength());
+	Napi::Object result = Napi::Object::New(env);
+	Napi::Array fields = Napi::Array::New(env);
+	struct header_field field;
+
+	for (;;) {
+		HeadReader::step step = reader.next(&field);
+
+		if (step == HeadReader::step::STRANGE)
+			return env.Null();
+		if (step == HeadReader::step::END)
+			break;
+		fields.Set(fields.Length(), to_field(env, field));
+	}
+	table.keep();
+	std::string after = table.pack();
+
+	result.Set("fields", fields);
+	result.Set("table", Napi::Buffer<char>::Copy(env, after.data(), after.size()));
+	result.Set("passes", Napi::Boolean::New(env, passes));
+	return result;
+}
+
+void define_heads(Napi::Env env, Napi::Object exports)
+{
+	exports.Set("readHead", Napi::Function::New(env, read_head));
 }

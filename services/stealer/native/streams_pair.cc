@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "request_head.h"
+
 static constexpr size_t HEAD_BYTES = 9;
 static constexpr size_t PRIORITY_BYTES = 5;
 
@@ -23,8 +25,19 @@ bool StreamsPair::is_known(const uint8_t *block, size_t size) const
 	return false;
 }
 
+bool StreamsPair::may_begin(const struct frame_head &head, const uint8_t *block, size_t size, const Screen &screen)
+{
+	/* What is known means what it did as long as the table is the same. */
+	if (!(is_known(block, size) && !table_.is_on_trial()) &&
+	    !is_unwanted(&table_, block, size, (head.flags & END_STREAM) == 0, screen, &change_.budget))
+		return false;
+	change_.highest = head.stream;
+	change_.begun.push_back(head.stream);
+	return true;
+}
+
 /* @param count what there is of the payload, at most all of it */
-bool StreamsPair::may_ask(const struct frame_head &head, const uint8_t *payload, size_t count)
+bool StreamsPair::may_ask(const struct frame_head &head, const uint8_t *payload, size_t count, const Screen &screen)
 {
 	size_t start = (head.flags & HAS_PRIORITY) != 0 ? PRIORITY_BYTES : 0;
 
@@ -34,12 +47,8 @@ bool StreamsPair::may_ask(const struct frame_head &head, const uint8_t *payload,
 		return false;
 	switch (head.type) {
 	case HEADERS:
-		if (head.stream % 2 == 0 || head.stream <= change_.highest || (head.flags & (END_HEADERS | PADDED)) != END_HEADERS ||
-		    count < start || !is_known(payload + start, count - start))
-			return false;
-		change_.highest = head.stream;
-		change_.begun.push_back(head.stream);
-		return true;
+		return head.stream % 2 == 1 && head.stream > change_.highest && (head.flags & (END_HEADERS | PADDED)) == END_HEADERS &&
+		       count >= start && may_begin(head, payload + start, count - start, screen);
 	case PRIORITY:
 		return head.stream != 0 && head.length == PRIORITY_BYTES;
 	case RST_STREAM:
@@ -83,12 +92,14 @@ void StreamsPair::note_end(const struct frame_head &head)
 		change_.ended.push_back(head.stream);
 }
 
-/* @param cut what was before, and then what is after */
-bool StreamsPair::look(struct cut_frame *cut, const uint8_t *bytes, size_t count, bool is_client)
+/* @param cut what was before, and then what is after. @param screen null: of the target's */
+bool StreamsPair::look(struct cut_frame *cut, const uint8_t *bytes, size_t count, const Screen *screen)
 {
 	size_t at = std::min<size_t>(cut->left, count);
 	bool was_cut = cut->left > 0;
+	bool is_client = screen != nullptr;
 
+	change_.budget = MAX_READ_HEADS_BYTES;
 	change_.highest = highest_;
 	change_.window = 0;
 	change_.begun.clear();
@@ -106,7 +117,7 @@ bool StreamsPair::look(struct cut_frame *cut, const uint8_t *bytes, size_t count
 		at += HEAD_BYTES;
 		size_t there = std::min<size_t>(now.length, count - at);
 
-		if (!(is_client ? may_ask(now, bytes + at, there) : may_answer(now, there == now.length)))
+		if (!(is_client ? may_ask(now, bytes + at, there, *screen) : may_answer(now, there == now.length)))
 			return false;
 		*cut = {now, static_cast<uint32_t>(now.length - there)};
 		if (cut->left == 0 && !is_client)
@@ -133,12 +144,19 @@ bool StreamsPair::apply(const struct cut_frame &cut, struct cut_frame *kept)
 	return true;
 }
 
-bool StreamsPair::ask(const uint8_t *bytes, size_t count, uint64_t *requests)
+bool StreamsPair::ask(const uint8_t *bytes, size_t count, const Screen &screen, uint64_t *requests)
 {
 	struct cut_frame cut = asking_;
 
-	if (!look(&cut, bytes, count, true) || !apply(cut, &asking_))
+	if (!look(&cut, bytes, count, &screen) || !apply(cut, &asking_)) {
+		table_.undo();
 		return false;
+	}
+	if (table_.is_on_trial()) {
+		has_new_table_ = true;
+		blocks_.clear();
+		table_.keep();
+	}
 	*requests = change_.begun.size();
 	return true;
 }
@@ -147,5 +165,5 @@ bool StreamsPair::answer(const uint8_t *bytes, size_t count)
 {
 	struct cut_frame cut = answering_;
 
-	return look(&cut, bytes, count, false) && apply(cut, &answering_);
+	return look(&cut, bytes, count, nullptr) && apply(cut, &answering_);
 }

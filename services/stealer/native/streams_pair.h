@@ -1,7 +1,8 @@
 /*
  * What may pass between a client of HTTP/2 and its own connection to the target without that anybody looks at it: frames that say nothing
- * of the connection itself, and requests whose header block is, byte for byte, one that no filter wanted and that leaves the header
- * table as it is. Frames are counted along, so that whoever looks again knows where both are. Nothing here knows of sockets.
+ * of the connection itself, and requests that no filter can want, or whose header block is, byte for byte, one that no filter wanted and
+ * that leaves the header table as it is. Frames are counted and header blocks are read along, so that whoever looks again knows where both
+ * are. Nothing here knows of sockets.
  */
 #ifndef MIRRORD_STEALER_STREAMS_PAIR_H
 #define MIRRORD_STEALER_STREAMS_PAIR_H
@@ -11,8 +12,13 @@
 #include <string>
 #include <vector>
 
+#include "header_table.h"
+#include "screen.h"
+
 /* Streams that the target has not ended; with more of them somebody looks. */
 static constexpr size_t MAX_OPEN_STREAMS = 1024;
+/* Heads of requests of one read, unpacked; of more of them somebody looks at all. */
+static constexpr size_t MAX_READ_HEADS_BYTES = 1024 * 1024;
 
 struct frame_head {
 	uint32_t length;
@@ -31,10 +37,13 @@ class StreamsPair
 {
       public:
 	/* What is known of the two, which are between frames. */
-	StreamsPair(uint32_t highest, std::vector<uint32_t> open, std::vector<std::string> blocks) : highest_(highest), open_(std::move(open)), blocks_(std::move(blocks)) {}
+	StreamsPair(uint32_t highest, std::vector<uint32_t> open, std::vector<std::string> blocks, HeaderTable table)
+	    : highest_(highest), open_(std::move(open)), blocks_(std::move(blocks)), table_(std::move(table))
+	{
+	}
 
 	/* Whether all of it may pass; if not it is as if nothing had been asked. `*requests`: those that began in it. */
-	bool ask(const uint8_t *bytes, size_t count, uint64_t *requests);
+	bool ask(const uint8_t *bytes, size_t count, const Screen &screen, uint64_t *requests);
 	bool answer(const uint8_t *bytes, size_t count);
 
 	/* The highest stream that the client has begun. */
@@ -43,6 +52,9 @@ class StreamsPair
 	int64_t window() const { return window_; }
 	/* Streams that the target was asked on and has not ended. */
 	const std::vector<uint32_t> &open_streams() const { return open_; }
+	/* Of the client; whether it is another one than before. */
+	const HeaderTable &table() const { return table_; }
+	bool has_new_table() const { return has_new_table_; }
 	const struct cut_frame &cut_request() const { return asking_; }
 	const struct cut_frame &cut_answer() const { return answering_; }
 
@@ -51,12 +63,14 @@ class StreamsPair
 	struct change {
 		uint32_t highest = 0;
 		int64_t window = 0;
+		size_t budget = 0;
 		std::vector<uint32_t> begun;
 		std::vector<uint32_t> ended;
 	};
 
-	bool look(struct cut_frame *cut, const uint8_t *bytes, size_t count, bool is_client);
-	bool may_ask(const struct frame_head &head, const uint8_t *payload, size_t count);
+	bool look(struct cut_frame *cut, const uint8_t *bytes, size_t count, const Screen *screen);
+	bool may_ask(const struct frame_head &head, const uint8_t *payload, size_t count, const Screen &screen);
+	bool may_begin(const struct frame_head &head, const uint8_t *block, size_t size, const Screen &screen);
 	bool may_answer(const struct frame_head &head, bool is_whole);
 	bool is_known(const uint8_t *block, size_t size) const;
 	void note_end(const struct frame_head &head);
@@ -65,7 +79,9 @@ class StreamsPair
 	uint32_t highest_;
 	int64_t window_ = 0;
 	std::vector<uint32_t> open_;
-	const std::vector<std::string> blocks_;
+	std::vector<std::string> blocks_;
+	HeaderTable table_;
+	bool has_new_table_ = false;
 	struct cut_frame asking_ = {};
 	struct cut_frame answering_ = {};
 	struct change change_;

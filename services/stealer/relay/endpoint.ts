@@ -1,6 +1,7 @@
 // One end of a connection, as the relay sees it: a client, the target's own listener, or a session that took a request. All
 // three have the same four ways to go on and the same four ways to tell.
 
+import type { PackedTable } from '#runtime/http2/hpack-table.ts';
 import type { NativeStreams } from '../native/index.ts';
 
 export interface Endpoint {
@@ -55,6 +56,8 @@ export type RestingStreams = Readonly<{
   open: readonly number[];
   /** Header blocks of requests that are passed on. */
   blocks: readonly Buffer[];
+  /** The client's header table. */
+  table: () => PackedTable;
 }>;
 
 export interface JoinEvents {

@@ -1,14 +1,19 @@
-// The header blocks of a client: put together, read along with the target's header table, and known again.
+// The header blocks of a client: put together, read along with the target's header table, and known again. Where nobody wants one
+// request after the other they are read natively (native/request_head.h), and the table goes there and comes back.
 
 import { ErrorCode } from '#runtime/http2/frame.ts';
 import type { FramePiece } from '#runtime/http2/frame-reader.ts';
-import { type HeaderFrames, HeaderFramesReader } from '#runtime/http2/header-frames.ts';
+import { HeaderFramesReader } from '#runtime/http2/header-frames.ts';
 import { type HeaderBlock, HpackDecoder } from '#runtime/http2/hpack-decoder.ts';
+import type { NativeStreams } from '../native/index.ts';
+import type { RestingStreams } from './endpoint.ts';
 import type { Headers } from './http2-held.ts';
-import { KnownBlocks } from './http2-known.ts';
+import { KnownBlocks, REPEATED } from './http2-known.ts';
 
 /** Nobody looks into a block that is passed on as it is. */
 const UNREAD: HeaderBlock = { fields: [], tableSizes: [] };
+/** Requests in a row that nobody wants, from which on it is tried to have them read natively, however little that brought. */
+const MOST_UNWANTED = 256;
 
 export type ReadBlock = Headers & Readonly<{ isKnown: boolean }>;
 /** What makes it no HTTP/2, and its bytes. */
@@ -18,6 +23,9 @@ export class ClientBlocks {
   readonly #frames = new HeaderFramesReader();
   readonly #hpack = new HpackDecoder();
   readonly #known: KnownBlocks;
+  /** Requests in a row that nobody wanted, and of how many more of them are expected. */
+  #unwanted = 0;
+  #expectedFrom = REPEATED;
   /** The highest stream that the client has begun. */
   highestId = 0;
 
@@ -30,8 +38,25 @@ export class ClientBlocks {
     return this.#frames.isOpen;
   }
 
-  get known(): KnownBlocks {
-    return this.#known;
+  /** Nobody is expected to want the next ones. */
+  get isPassing(): boolean {
+    return this.#known.isRepeating || this.#unwanted >= this.#expectedFrom;
+  }
+
+  /** For somebody who reads them natively, until `goOn`. */
+  resting(): Omit<RestingStreams, 'open'> {
+    return { highest: this.highestId, blocks: this.#known.blocks, table: () => this.#hpack.pack() };
+  }
+
+  /** Somebody has read them for a while. What brings little is tried less often. */
+  goOn({ highest, table }: NativeStreams): void {
+    const passed = (highest - this.highestId) / 2;
+    this.#expectedFrom = passed < this.#expectedFrom ? Math.min(this.#expectedFrom * 2, MOST_UNWANTED) : REPEATED;
+    this.#unwanted = 0;
+    this.highestId = highest;
+    if (table === null) return;
+    this.#hpack.goOn(table);
+    this.#known.forget();
   }
 
   allowTable(bytes: number): void {
@@ -52,8 +77,9 @@ export class ClientBlocks {
     return { whole, decoded, isKnown: false };
   }
 
-  /** Nobody wants the request that was read last. */
-  learn({ block }: HeaderFrames): void {
-    if (!this.#hpack.hasChanged) this.#known.learn(block);
+  /** Of the request that was read last. */
+  onDecided({ whole, isKnown }: ReadBlock, isWanted: boolean): void {
+    this.#unwanted = isWanted ? 0 : this.#unwanted + 1;
+    if (!isWanted && !isKnown && !this.#hpack.hasChanged) this.#known.learn(whole.block);
   }
 }

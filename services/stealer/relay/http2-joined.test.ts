@@ -40,6 +40,67 @@ test('requests that come again pass without us and are counted; others on the sa
   expect(world.pool.takeCount(world.screen)).toBe(0);
 });
 
+test.each([[4_096], [0], [100], [65_536]])(
+  'requests that are new each time pass without us, and a session reads the next by the same table of %i bytes',
+  async (bytes) => {
+    await world.openEchoes({ headerTableSize: bytes });
+    using client = connectTo(world.port);
+    const asked = Array.from({ length: 60 }, (_, nth) => ({
+      path: `/order/${nth}`,
+      // By node's client kept in the table, and indexed when it comes again.
+      headers: { 'x-note': `note ${nth % 2 === 0 ? nth : nth - 7}`, [`x-of-${nth % 5}`]: 'v'.repeat(nth) },
+      ...(nth % 4 === 0 ? { body: Buffer.from(`body ${nth}`) } : {}),
+    }));
+    const told = ({ headers }: Answer) => [headers['by'], headers['path'], headers['note'], headers['sum']];
+    const expected = (by: string, { path, headers, body }: (typeof asked)[number]) => [
+      by,
+      path,
+      headers['x-note'],
+      sha(body ?? Buffer.alloc(0)),
+    ];
+    for (const one of asked) expect(told(await ask(client, one))).toEqual(expected('target', one));
+    expect(world.pool.takeCount(world.screen)).toBeGreaterThan(40);
+    const many = await Promise.all(asked.map((one) => ask(client, one)));
+    expect(many.map(told)).toEqual(asked.map((one) => expected('target', one)));
+    for (const one of asked.slice(-5))
+      expect(told(await ask(client, { ...one, take: true }))).toEqual(expected('local', one));
+  },
+);
+
+test('what does not pass comes between what does, and each is what it was', { timeout: 60_000 }, async () => {
+  await world.openEchoes();
+  using client = connectTo(world.port);
+  const large = 'l'.repeat(20_000);
+  const kinds: ReadonlyArray<(nth: number) => Promise<Answer>> = [
+    (nth) => ask(client, { path: `/${nth}`, headers: { 'x-note': `${nth}` } }),
+    (nth) => ask(client, { path: `/${nth}`, headers: { 'x-note': `${nth >> 2}` } }),
+    (nth) => ask(client, { path: `/${nth}`, headers: { 'x-note': `${nth}`, 'x-seen': 'x-take' } }),
+    // In CONTINUATION, and with trailers, which change the table as well.
+    (nth) => ask(client, { path: `/${nth}`, headers: { 'x-note': `${nth}`, 'x-large': large } }),
+    async (nth) => {
+      const headers = { ':path': `/${nth}`, ':method': 'POST', 'x-note': `${nth}` };
+      const stream = client.request(headers, { waitForTrailers: true });
+      stream.on('wantTrailers', () => stream.sendTrailers({ 'x-trailer': `${nth}` }));
+      stream.end('body');
+      return await answerOf(stream);
+    },
+  ];
+  for (const atOnce of [1, 3, 20]) {
+    for (let first = 0; first < 120; first += atOnce) {
+      const numbers = Array.from({ length: atOnce }, (_, at) => first + at);
+      // Long runs of what passes with one of another kind.
+      const kindOf = (nth: number) => kinds[nth % 11 === 0 ? 2 + ((nth / 11) % 3) : nth % 2] as (typeof kinds)[number];
+      const answers = await Promise.all(numbers.map((nth) => kindOf(nth)(nth)));
+      expect(answers.map(({ headers }) => headers['path'])).toEqual(numbers.map((nth) => `/${nth}`));
+      const notes = numbers.map((nth) => `${nth % 2 === 1 && nth % 11 !== 0 ? nth >> 2 : nth}`);
+      expect(answers.map(({ headers }) => headers['note'])).toEqual(notes);
+    }
+  }
+  expect(world.pool.takeCount(world.screen)).toBeGreaterThan(60);
+  const last = await ask(client, { take: true, path: '/last', headers: { 'x-note': '119' } });
+  expect([last.headers['by'], last.headers['path'], last.headers['note']]).toEqual(['local', '/last', '119']);
+});
+
 test('who steals from then on gets the next request of a connection that was joined', async () => {
   await world.openEchoes();
   world.isTaking = false;

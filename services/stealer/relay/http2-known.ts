@@ -7,7 +7,7 @@ const MAX_BLOCKS = 16;
 /** … and bytes of each: 8 KiB in all. */
 const MAX_BLOCK_BYTES = 512;
 /** Known ones in a row, from which on more of them are expected. */
-const REPEATED = 4;
+export const REPEATED = 4;
 
 export class KnownBlocks {
   readonly #standing: () => unknown;

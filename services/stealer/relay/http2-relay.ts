@@ -169,7 +169,7 @@ export class Http2Relay implements JoinEvents {
     this.#taken.flush();
     this.#client.pump();
     this.#pauseClient();
-    if (this.#blocks.known.isRepeating) this.#joinAtRest();
+    if (this.#blocks.isPassing) this.#joinAtRest();
   }
 
   /** Between two frames, where nothing of the client's was ever a session's. */
@@ -177,8 +177,7 @@ export class Http2Relay implements JoinEvents {
     const isEnding = this.#isTunnel || this.#isFinishing || this.#isClosed || this.#hasClientEnded || this.#isRetiring;
     const isBusy = this.#isJoined || this.#isPaused || this.#isOriginFull || this.#taken.isDirty || this.#blocks.isOpen;
     if (isEnding || isBusy || !this.#reader.isAtRest || !this.#client.isAtRest || !this.#origin.isAtRest) return;
-    const { openStreams } = this.#origin;
-    const streams = { highest: this.#blocks.highestId, open: [...openStreams], blocks: this.#blocks.known.blocks };
+    const streams = { ...this.#blocks.resting(), open: [...this.#origin.openStreams] };
     const { origin, screen } = this.#options;
     this.#isJoined = this.#endpoint.joinStreams?.(origin, screen, streams, this) === true;
   }
@@ -186,7 +185,7 @@ export class Http2Relay implements JoinEvents {
   onParted(_asked: unknown, _left: number, _isLast: boolean, streams: NativeStreams | null): void {
     this.#isJoined = false;
     if (streams === null) return;
-    this.#blocks.highestId = streams.highest;
+    this.#blocks.goOn(streams);
     this.#client.use(-streams.window);
     this.#origin.goOn(streams);
     const cut = streams.cutRequest;
@@ -245,7 +244,8 @@ export class Http2Relay implements JoinEvents {
     else this.#route(read);
   }
 
-  #route({ whole, decoded, isKnown }: ReadBlock): void {
+  #route(read: ReadBlock): void {
+    const { whole, decoded, isKnown } = read;
     const { streamId } = whole;
     this.#tableSizes.note(decoded.tableSizes);
     if (streamId <= this.#blocks.highestId) {
@@ -255,7 +255,7 @@ export class Http2Relay implements JoinEvents {
     }
     this.#blocks.highestId = streamId;
     const decision = isKnown ? this.#options.onKnown() : this.#options.decide(new Http2Request(decoded.fields));
-    if (decision === undefined && !isKnown) this.#blocks.learn(whole);
+    this.#blocks.onDecided(read, decision !== undefined);
     if (this.#held.isEmpty && !(decision instanceof Undecided)) this.#open({ whole, decoded }, decision);
     else {
       // What overtakes it is not the client's next block any more.

@@ -191,11 +191,12 @@ export class SocketPool {
     client: Membership,
     origin: Membership,
     screen: number,
-    { highest, open, blocks }: RestingStreams,
+    { highest, open, blocks, table }: RestingStreams,
     events: JoinEvents,
   ): boolean {
     const ends = [client.fd, client.id, origin.fd, origin.id] as const;
-    if (!this.#native.joinStreams(...ends, screen, highest, open, blocks)) return false;
+    const { limitBytes, fields } = table();
+    if (!this.#native.joinStreams(...ends, screen, highest, open, blocks, limitBytes, fields)) return false;
     this.areJoined(client, origin, events, true);
     return true;
   }

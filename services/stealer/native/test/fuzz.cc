@@ -1,8 +1,9 @@
 /*
  * libFuzzer: the first byte says whether the others are a request, an answer, an answer to HEAD, texts and what they are looked
- * for in, or frames of a client or of a target. What must hold however they are: no byte is read that is not there; a plain message
+ * for in, frames of a client or of a target, or header blocks. What must hold however they are: no byte is read that is not there; a plain message
  * ends in one place only, so that nothing hides behind it; a screen finds what a plain search finds; frames mean the same wherever
- * they are cut, and what may not pass counts for nothing.
+ * they are cut, and what may not pass counts for nothing; a head passes when a plain search of its lines finds nothing, and what did not
+ * pass leaves no trace in the table.
  */
 #include <algorithm>
 #include <cstdlib>
@@ -12,6 +13,7 @@
 #include <vector>
 
 #include "plain_message.h"
+#include "request_head.h"
 #include "screen.h"
 #include "streams_pair.h"
 
@@ -19,6 +21,8 @@ namespace
 {
 
 constexpr size_t PREFIXES = 512;
+/* What 8 KiB of frames unpack to stays within a read's limit. */
+constexpr size_t TABLE_BYTES = 128;
 
 void require(bool holds)
 {
@@ -115,18 +119,20 @@ void try_screen(const std::string &bytes)
 bool is_same(const StreamsPair &one, const StreamsPair &other)
 {
 	return one.highest() == other.highest() && one.window() == other.window() && one.open_streams() == other.open_streams() &&
+	       one.has_new_table() == other.has_new_table() && one.table().pack() == other.table().pack() &&
 	       one.cut_request().left == other.cut_request().left && one.cut_answer().left == other.cut_answer().left;
 }
 
 void try_frames(const std::string &bytes, bool is_client)
 {
-	const StreamsPair fresh(1, {1}, {"", "\x82"});
-	auto passes = [&bytes, is_client](StreamsPair &pair, size_t from, size_t to) {
+	const StreamsPair fresh(1, {1}, {"", "\x82"}, HeaderTable(TABLE_BYTES));
+	const Screen screen({"alice"});
+	auto passes = [&bytes, &screen, is_client](StreamsPair &pair, size_t from, size_t to) {
 		std::unique_ptr<uint8_t[]> exact(new uint8_t[to - from]);
 		uint64_t requests = 0;
 
 		memcpy(exact.get(), bytes.data() + from, to - from);
-		return is_client ? pair.ask(exact.get(), to - from, &requests) : pair.answer(exact.get(), to - from);
+		return is_client ? pair.ask(exact.get(), to - from, screen, &requests) : pair.answer(exact.get(), to - from);
 	};
 	StreamsPair whole = fresh;
 	bool passes_whole = passes(whole, 0, bytes.size());
@@ -144,6 +150,76 @@ void try_frames(const std::string &bytes, bool is_client)
 	}
 }
 
+/* The lines that filters see, and more; false when the block is not read. */
+bool read_lines(HeaderTable *table, const uint8_t *block, size_t size, std::vector<std::string> *lines)
+{
+	HeadReader reader(table, block, size);
+	struct header_field field;
+	std::string cookies;
+
+	for (;;) {
+		HeadReader::step step = reader.next(&field);
+
+		if (step == HeadReader::step::STRANGE)
+			return false;
+		if (step == HeadReader::step::END)
+			break;
+		std::string name(field.name);
+		std::string value(field.value);
+
+		if (name == "cookie")
+			cookies += (cookies.empty() ? "cookie: " : "; ") + value;
+		else if (name == ":method" || name == ":path")
+			lines->push_back(value);
+		else if (name == ":authority")
+			lines->push_back("host: " + value);
+		else if (name.empty() || name[0] != ':')
+			lines->push_back(name + ": " + value);
+	}
+	lines->push_back(cookies);
+	return true;
+}
+
+/* Each block behind its length; what a table of this size makes of them. */
+void try_heads(const std::string &bytes, size_t table_bytes)
+{
+	const std::vector<std::string> texts = {"alice", "a=1; b=2", "host: s", "/api", "e: c"};
+	const Screen screen(texts);
+	HeaderTable table(table_bytes);
+
+	for (size_t at = 0, size = 0; at < bytes.size(); at += size) {
+		size_t length = static_cast<uint8_t>(bytes[at++]);
+
+		size = std::min(length, bytes.size() - at);
+		std::unique_ptr<uint8_t[]> exact(new uint8_t[size]);
+		std::string before = table.pack();
+		HeaderTable other(table_bytes);
+		std::vector<std::string> lines;
+		size_t budget = MAX_READ_HEADS_BYTES;
+
+		memcpy(exact.get(), bytes.data() + at, size);
+		require(other.unpack(reinterpret_cast<const uint8_t *>(before.data()), before.size()) && other.pack() == before);
+		bool is_read = read_lines(&other, exact.get(), size, &lines);
+		bool passes = is_unwanted(&table, exact.get(), size, false, screen, &budget);
+		bool is_there = false;
+		bool is_visible = true;
+
+		for (std::string &line : lines) {
+			is_visible = is_visible && std::all_of(line.begin(), line.end(), [](char octet) { return octet == '\t' || (octet >= 0x20 && octet <= 0x7e); });
+			std::transform(line.begin(), line.end(), line.begin(), lower);
+			for (const std::string &text : texts)
+				is_there = is_there || line.find(text) != std::string::npos;
+		}
+		require(!passes || (is_read && !is_there && table.pack() == other.pack()));
+		require(passes || !is_read || is_there || !is_visible);
+		if (passes)
+			table.keep();
+		else
+			table.undo();
+		require(passes || table.pack() == before);
+	}
+}
+
 } // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -152,9 +228,11 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	std::string bytes(data + 1, data + size);
 
-	unsigned kind = data[0] % 6;
+	unsigned kind = data[0] % 8;
 
-	if (kind > 3)
+	if (kind > 5)
+		try_heads(bytes, data[0]);
+	else if (kind > 3)
 		try_frames(bytes, kind == 4);
 	else if (kind == 3)
 		try_screen(bytes);

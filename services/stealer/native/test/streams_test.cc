@@ -1,4 +1,5 @@
 /* What may pass of HTTP/2, and what is known afterwards. */
+#include "../request_head.h"
 #include "../streams_pair.h"
 
 #include "tap.h"
@@ -25,11 +26,11 @@ std::vector<uint8_t> exact(const std::string &bytes)
 	return std::vector<uint8_t>(bytes.begin(), bytes.end());
 }
 
-bool ask(StreamsPair &pair, const std::string &bytes, uint64_t *requests = nullptr)
+bool ask(StreamsPair &pair, const std::string &bytes, uint64_t *requests = nullptr, const Screen &screen = Screen())
 {
 	std::vector<uint8_t> some = exact(bytes);
 	uint64_t count = 0;
-	bool may_pass = pair.ask(some.data(), some.size(), &count);
+	bool may_pass = pair.ask(some.data(), some.size(), screen, &count);
 
 	if (requests != nullptr)
 		*requests = count;
@@ -43,12 +44,13 @@ bool answer(StreamsPair &pair, const std::string &bytes)
 	return pair.answer(some.data(), some.size());
 }
 
+constexpr size_t TABLE_BYTES = 4096;
 const std::string KNOWN = "\x82\x84";
 const std::string WINDOW = std::string("\0\0\1\0", 4);
 
 StreamsPair fresh()
 {
-	return StreamsPair(3, {3}, {KNOWN, "other"});
+	return StreamsPair(3, {3}, {KNOWN, "other"}, HeaderTable(TABLE_BYTES));
 }
 
 void passes_what_is_known()
@@ -125,13 +127,106 @@ void bodies_may_be_cut_anywhere()
 
 void keeps_a_limit()
 {
-	StreamsPair pair(1, {}, {KNOWN});
+	StreamsPair pair(1, {}, {KNOWN}, HeaderTable());
 	std::string many;
 
 	for (uint32_t nth = 0; nth < MAX_OPEN_STREAMS; nth++)
 		many += frame(1, 5, 3 + 2 * nth, KNOWN);
 	CHECK(ask(pair, many) && pair.open_streams().size() == MAX_OPEN_STREAMS);
 	CHECK(!ask(pair, frame(1, 5, 9999, KNOWN)) && pair.open_streams().size() == MAX_OPEN_STREAMS);
+}
+
+/* Literals, without Huffman coding. */
+std::string literal(char kind, const std::string &name, const std::string &value)
+{
+	return std::string(1, kind) + static_cast<char>(name.size()) + name + static_cast<char>(value.size()) + value;
+}
+
+std::string added(const std::string &name, const std::string &value)
+{
+	return literal(0x40, name, value);
+}
+
+std::string packed(const std::vector<std::pair<std::string, std::string>> &fields)
+{
+	HeaderTable table(TABLE_BYTES);
+
+	for (const auto &[name, value] : fields)
+		table.add(name + value, name.size());
+	return table.pack();
+}
+
+void new_blocks_pass_by_their_texts()
+{
+	const Screen screen({"alice", "/api", "a=1; b=2", "host: shop"});
+	uint64_t requests = 0;
+
+	for (const std::string &good :
+	     {KNOWN, literal(0, "x-user", "bob"), added("x-user", "alic") + added("x", "e"), literal(0, ":scheme", "/api"),
+	      literal(0x10, "cookie", "a=1") + literal(0x10, "cookie", "b=3") + literal(0, "cookie", "b=2"), literal(0, "x", "\x80\xff")}) {
+		StreamsPair pair(1, {}, {}, HeaderTable(TABLE_BYTES));
+
+		CHECK(ask(pair, frame(1, 4, 3, good) + frame(1, 5, 5, good), &requests, screen) && requests == 2 && pair.highest() == 5);
+	}
+	for (const std::string &bad :
+	     {literal(0, "x-user", "ALICE"), added("x-Alice", ""), literal(0, ":path", "/v1/api?x"), literal(0, ":authority", "Shop"),
+	      literal(0x10, "cookie", "a=1") + KNOWN + literal(0, "cookie", "b=2"), literal(0, "cookie", "\x80"), std::string("\x20\x82"),
+	      std::string("\xbe"), std::string("\x80"), std::string("\x00\x81\xf0\x00", 4), std::string("\xff\xff\xff\xff\x01")}) {
+		StreamsPair pair(1, {}, {}, HeaderTable(TABLE_BYTES));
+
+		CHECK(!ask(pair, frame(1, 4, 3, bad), nullptr, screen) && pair.highest() == 1 && !pair.has_new_table());
+	}
+	StreamsPair pair(1, {}, {}, HeaderTable(TABLE_BYTES));
+	const Screen bodies({"content-length", "transfer-encoding"});
+
+	CHECK(ask(pair, frame(1, 5, 3, KNOWN), nullptr, bodies) && !ask(pair, frame(1, 4, 5, KNOWN), nullptr, bodies));
+	CHECK(!ask(pair, frame(1, 5, 5, std::string(MAX_UNPACKED_FIELDS + 1, '\x82')), nullptr, bodies));
+}
+
+void the_table_goes_along()
+{
+	const Screen screen({"alice"});
+	const std::string block = added("x-a", "1") + added("x-b", "2") + "\xbf";
+	StreamsPair pair(1, {}, {KNOWN}, HeaderTable(TABLE_BYTES));
+
+	CHECK(!ask(pair, frame(1, 5, 3, block) + frame(1, 5, 5, added("x-c", "alice")), nullptr, screen));
+	CHECK(!pair.has_new_table() && pair.table().pack().empty());
+	CHECK(ask(pair, frame(1, 5, 3, block), nullptr, screen) && pair.has_new_table());
+	CHECK(pair.table().pack() == packed({{"x-a", "1"}, {"x-b", "2"}}));
+	/* What was known may mean something else now. */
+	CHECK(!ask(pair, frame(1, 5, 5, KNOWN)));
+	CHECK(ask(pair, frame(1, 5, 5, "\xbe\xbf" + added("x-c", "3") + "\xc0"), nullptr, screen) && !ask(pair, frame(1, 5, 7, "\xc1"), nullptr, screen));
+	/* By the name of an entry, and the texts of one that is indexed. */
+	CHECK(!ask(pair, frame(1, 5, 7, "\x7e\x05" "alice"), nullptr, screen));
+	CHECK(pair.table().pack() == packed({{"x-a", "1"}, {"x-b", "2"}, {"x-c", "3"}}));
+	/* The eldest go, also for one that is too large itself. */
+	StreamsPair small(1, {}, {}, HeaderTable(80));
+
+	CHECK(ask(small, frame(1, 5, 3, block + added("x-c", "3")), nullptr, screen) && small.table().pack() == packed({{"x-b", "2"}, {"x-c", "3"}}));
+	CHECK(!ask(small, frame(1, 5, 5, added("x-d", std::string(60, 'x')) + "\xbe"), nullptr, screen));
+	CHECK(small.table().pack() == packed({{"x-b", "2"}, {"x-c", "3"}}));
+	CHECK(ask(small, frame(1, 5, 5, added("x-d", std::string(60, 'x'))), nullptr, screen) && small.table().pack().empty());
+}
+
+void what_is_unpacked_keeps_limits()
+{
+	HeaderTable table(TABLE_BYTES);
+	const Screen screen({"alice"});
+	const std::string large(3000, 'v');
+	std::string many;
+
+	table.add("n" + large, 1);
+	StreamsPair pair(1, {}, {}, table);
+
+	CHECK(ask(pair, frame(1, 5, 3, std::string(20, '\xbe')), nullptr, screen));
+	CHECK(!ask(pair, frame(1, 5, 5, std::string(22, '\xbe')), nullptr, screen));
+	for (uint32_t nth = 0; nth < 18; nth++)
+		many += frame(1, 5, 5 + 2 * nth, std::string(20, '\xbe'));
+	CHECK(!ask(pair, many, nullptr, screen) && pair.highest() == 3);
+	CHECK(ask(pair, many.substr(0, many.size() - 29), nullptr, screen));
+	CHECK(HeaderTable(10).unpack(nullptr, 0));
+	for (size_t size = 1; size < 10; size++)
+		CHECK(!HeaderTable(10).unpack(exact(std::string("\1\0\0\0\1\0\0\0nv", 10)).data(), size));
 }
 
 } // namespace
@@ -142,5 +237,8 @@ int main()
 	test("anything else stops a read, and nothing of it counts", stops_all_else);
 	test("bodies may be cut anywhere, heads of frames and requests may not", bodies_may_be_cut_anywhere);
 	test("with too many streams somebody looks", keeps_a_limit);
+	test("new blocks pass unless they have a text that a filter must have", new_blocks_pass_by_their_texts);
+	test("the header table goes along, and only with what passes", the_table_goes_along);
+	test("what is unpacked of a read has limits", what_is_unpacked_keeps_limits);
 	return report();
 }
