@@ -6,7 +6,7 @@
 
 import { execFileSync } from 'node:child_process';
 import path from 'node:path';
-import type { Way as Redirection } from '../services/stealer/redirect-way.ts';
+import type { Way as Redirection } from '../services/runtime/redirect-ways.ts';
 import { StealClient, startStealer } from '../test/integration/stealer-harness.ts';
 import { HOST, rowsOf, type Sample, StealStage, type Way } from './steal-stage.ts';
 import { median, printTable } from './table.ts';

@@ -59,7 +59,11 @@ const TOKEN_TTL_S = 60;
 /** Rejects with CONFIG_INVALID for an environment that cannot be right, or the reason the agent did not start. */
 export async function reachBackend(options: BackendOptions): Promise<Backend> {
   const address = options.env['MIRRORD_AGENT_ADDRESS'] || null;
-  return address === null ? embeddedBackend(options) : givenBackend(address, options);
+  if (address !== null) return givenBackend(address, options);
+  if (options.env['MIRRORD_AGENT_KEY_FILE']) {
+    throw refusal('MIRRORD_AGENT_KEY_FILE is set but MIRRORD_AGENT_ADDRESS is not');
+  }
+  return embeddedBackend(options);
 }
 
 async function givenBackend(address: string, { env, target }: BackendOptions): Promise<Backend> {

@@ -27,7 +27,8 @@ const terminal: Terminal = {
 };
 
 async function main(argv: readonly string[]): Promise<Outcome> {
-  const [name, ...rest] = argv;
+  // `help exec` is `exec --help`.
+  const [name, ...rest] = argv[0] === 'help' && argv[1] !== undefined ? [argv[1], '--help'] : argv;
   if (name === undefined || name === '--help' || name === '-h' || name === 'help') {
     terminal.out(overview(VERSION));
     return exit(name === undefined ? 2 : 0);

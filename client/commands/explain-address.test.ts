@@ -2,7 +2,7 @@ import { expect, test } from 'vitest';
 import type { Config } from '../config/schema/root.ts';
 import { keepTerminal } from '../testing/terminal.ts';
 import { explain } from './explain.ts';
-import { addressToText, explainAddress, isAddress } from './explain-address.ts';
+import { addressToText, explainAddress, faultOfWord, isAddress } from './explain-address.ts';
 
 type Filter = { side: 'local' | 'remote'; entries: string[] } | null;
 
@@ -32,6 +32,20 @@ test.each(['db:5432', 'tcp://db:1', 'UDP://10.0.0.1:53', '[fd00::1]:80', 'unix:/
 test.each(['/etc/hosts', './db:5432', 'a/b:1', 'db', 'db:', 'db:70000', 'http://db:80', ':53'])(
   '%s is a path',
   (word) => expect(isAddress(word)).toBe(false),
+);
+
+test.each([
+  ['', 'a path is empty'],
+  ['db:70000', '"db:70000" is no HOST:PORT, with a port up to 65535; a file of that name is "./db:70000"'],
+  [
+    '10.0.0.1:http',
+    '"10.0.0.1:http" is no HOST:PORT, with a port up to 65535; a file of that name is "./10.0.0.1:http"',
+  ],
+  ['http://db:80', '"http://db:80" is neither a path nor an address: tcp:// or udp:// and HOST:PORT'],
+])('%j is neither a path nor an address', (word, fault) => expect(faultOfWord(word)).toBe(fault));
+
+test.each(['/etc/hosts', './db:70000', 'a/b:1', 'db'])('%s is a path by its look', (word) =>
+  expect(faultOfWord(word)).toBeNull(),
 );
 
 test('an address is told with where it goes over each transport, and by which rule', () => {

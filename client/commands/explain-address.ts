@@ -27,6 +27,16 @@ export function isAddress(word: string): boolean {
   return UNIX.test(word) || Number(ADDRESS.exec(word)?.[4] ?? Number.NaN) <= 65_535;
 }
 
+/** Why a word that is no address is no path either, as far as its look tells; a path with a slash always is one. */
+export function faultOfWord(word: string): string | null {
+  if (word === '') return 'a path is empty';
+  if (/^[a-z][a-z0-9+.-]*:\/\//i.test(word)) {
+    return `${JSON.stringify(word)} is neither a path nor an address: tcp:// or udp:// and HOST:PORT`;
+  }
+  if (!word.includes(':') || word.includes('/')) return null;
+  return `${JSON.stringify(word)} is no HOST:PORT, with a port up to 65535; a file of that name is ${JSON.stringify(`./${word}`)}`;
+}
+
 /** Of a word that `isAddress`. */
 export function explainAddress(word: string, config: Config): AddressExplanation {
   const { network } = config.feature;

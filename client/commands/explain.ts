@@ -6,7 +6,7 @@ import { AppError } from '#proto/errors.ts';
 import type { ParsedArguments } from '../arguments.ts';
 import { type Decision, FileRules } from '../file-rules.ts';
 import { exit, type Outcome, type Terminal } from '../terminal.ts';
-import { addressToText, explainAddress, isAddress } from './explain-address.ts';
+import { addressToText, explainAddress, faultOfWord, isAddress } from './explain-address.ts';
 
 interface Explanation {
   path: string;
@@ -32,6 +32,11 @@ export async function explain(args: ParsedArguments, terminal: Terminal): Promis
     tmp: terminal.env['TMPDIR'] || tmpdir(),
     executable: '',
   });
+  const fault = args.words
+    .filter((word) => !isAddress(word))
+    .map(faultOfWord)
+    .find((one) => one !== null);
+  if (fault !== undefined) throw new AppError('CONFIG_INVALID', fault);
   const explained = args.words.map((word) =>
     isAddress(word)
       ? explainAddress(word, config)

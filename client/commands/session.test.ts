@@ -153,4 +153,5 @@ test('what is no session is said to be none, and words that mean nothing are ref
   await expect(run('stop', 'nobody')).rejects.toThrow('no session "nobody" runs here');
   await expect(run('stop', '../x')).rejects.toThrow('no session "../x" runs here');
   await expect(run('start')).rejects.toThrow('session wants: list, or stop ID');
+  await expect(run('list', 'all')).rejects.toThrow('session wants: list, or stop ID');
 });

@@ -31,7 +31,7 @@ interface Listed {
 
 export async function session(args: ParsedArguments, terminal: Terminal): Promise<Outcome> {
   const [verb, ...words] = args.words;
-  if (verb === 'list' || verb === 'ls') return list(args, terminal);
+  if ((verb === 'list' || verb === 'ls') && words.length === 0) return list(args, terminal);
   const [id, ...rest] = words;
   if ((verb === 'stop' || verb === 'kill' || verb === 'delete') && id !== undefined && rest.length === 0) {
     return stop(id, args, terminal);

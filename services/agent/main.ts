@@ -16,6 +16,7 @@ import { Bus } from '#runtime/bus.ts';
 import { askStats, lookupService } from '#runtime/discovery.ts';
 import { EarlyDoor } from '#runtime/early-door.ts';
 import { createLogger, LOG_LEVELS } from '#runtime/logger.ts';
+import { WAYS } from '#runtime/redirect-ways.ts';
 import {
   flag,
   integer,
@@ -71,6 +72,8 @@ const SETTINGS = {
   nodeName: text('MIRRORD_NODE_NAME', hostname()),
   logLevel: oneOf('MIRRORD_LOG_LEVEL', LOG_LEVELS, 'info'),
   logFile: optionalText('MIRRORD_LOG_FILE'),
+  /** The stealer's, as it is started only when it is wanted. */
+  redirect: oneOf('MIRRORD_STEALER_REDIRECT', WAYS, 'auto'),
   /** We are in the target's pod and share its processes, so that the first of them is the target and not we. */
   isBesideTarget: flag('MIRRORD_BESIDE_TARGET'),
   exitWithParent: flag('MIRRORD_EXIT_WITH_PARENT'),

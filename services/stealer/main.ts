@@ -1,8 +1,8 @@
 // The stealer process. Everything with an effect on import is here.
 
+import { WAYS } from '#runtime/redirect-ways.ts';
 import { runService } from '#runtime/service-main.ts';
 import { oneOf } from '#runtime/settings.ts';
-import { WAYS } from './redirect-way.ts';
 import { openStealer } from './server.ts';
 
 const SETTINGS = {

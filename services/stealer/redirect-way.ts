@@ -4,6 +4,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { errnoName } from '#proto/errno.ts';
 import { AppError } from '#proto/errors.ts';
+import type { Way } from '#runtime/redirect-ways.ts';
 import {
   type NativeEndpoint,
   type NativeNat,
@@ -12,10 +13,6 @@ import {
   stealerAddon,
   stealerAddonPath,
 } from './native/index.ts';
-
-/** In the order in which they are tried; `nftables-guarded` is what kernels before 5.12 make of `nftables`. */
-export const WAYS = ['auto', 'sk_lookup', 'nftables', 'nftables-guarded', 'iptables-legacy'] as const;
-export type Way = (typeof WAYS)[number];
 
 export interface RedirectWay {
   /** For people. */

@@ -10,8 +10,9 @@ import {
   type RenewalResult,
   renewConnections,
 } from '#runtime/older-connections.ts';
+import type { Way } from '#runtime/redirect-ways.ts';
 import { type NativeAccepted, type NativeArrival, stealerAddon } from './native/index.ts';
-import { openWay, type RedirectWay, type Way } from './redirect-way.ts';
+import { openWay, type RedirectWay } from './redirect-way.ts';
 import type { Door } from './relay/doors.ts';
 import { adoptArrival, PoolEndpoint } from './relay/pool-endpoint.ts';
 import { socketPool } from './relay/socket-pool.ts';

@@ -2,11 +2,11 @@
 
 import type { Logger } from 'pino';
 import { LEASE_TIMES } from '#proto/liveness.ts';
+import type { Way } from '#runtime/redirect-ways.ts';
 import { type IncomingSession, serveSessions } from '#runtime/rpc.ts';
 import type { ServiceServer } from '#runtime/service-main.ts';
 import { FrontSession } from './front-session.ts';
 import { Leases } from './leases/leases.ts';
-import type { Way } from './redirect-way.ts';
 import { openPeerDoor } from './share/peer-door.ts';
 import { StolenTargets } from './stolen-target.ts';
 

@@ -8,7 +8,7 @@ import type { AddressInfo } from 'node:net';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import type { Way } from '../../services/stealer/redirect-way.ts';
+import type { Way } from '../../services/runtime/redirect-ways.ts';
 import { startNetwork, type TargetNetwork } from '../fixtures/network.ts';
 import { descendantsOf } from '../fixtures/processes.ts';
 import { ExecHarness, type Run } from '../integration/exec-harness.ts';

@@ -119,6 +119,14 @@ describe.skipIf(!can.root.yes)(`messages of a run (${can.root.why})`, () => {
       /agent at unix:\/no\/one: there is no such socket$/m,
     ],
     ['no key', [...ON, '--', 'true'], agent('unix:/no/one', ''), 2, /MIRRORD_AGENT_KEY_FILE is not/],
+    ['a key alone', [...ON, '--', 'true'], { MIRRORD_AGENT_KEY_FILE: 'key' }, 2, /MIRRORD_AGENT_ADDRESS is not/],
+    [
+      'a redirect that nobody knows',
+      [...ON, '--', 'true'],
+      { MIRRORD_STEALER_REDIRECT: 'ipvs' },
+      2,
+      /MIRRORD_STEALER_REDIRECT is "ipvs", not one of auto, sk_lookup/,
+    ],
     ['a lost key', [...ON, '--', 'true'], agent('unix:/no/one', 'gone'), 2, /KEY_FILE: gone: there is no such file/],
     [
       'an open key',

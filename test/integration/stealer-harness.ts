@@ -32,7 +32,7 @@ import { decodeHead, type SessionStream } from '../../proto/session-stream.ts';
 import { addressText, fromSocketAddress } from '../../proto/socket-address.ts';
 import { mintToken, newSessionId, SESSION_KEY_BYTES } from '../../proto/token.ts';
 import type { Bus } from '../../services/runtime/bus.ts';
-import type { Way } from '../../services/stealer/redirect-way.ts';
+import type { Way } from '../../services/runtime/redirect-ways.ts';
 import { openStealer } from '../../services/stealer/server.ts';
 
 export const key = Buffer.alloc(SESSION_KEY_BYTES, 7);
