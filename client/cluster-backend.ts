@@ -18,7 +18,7 @@ import { mountsOf } from './kube/mounts.ts';
 import type { Pod } from './kube/objects.ts';
 import { openKubeApi } from './kube/open.ts';
 import { chooseContainer } from './kube/pod-choice.ts';
-import { type ResolvedTarget, resolveTarget } from './kube/resolve.ts';
+import { callsToResolve, type ResolvedTarget, resolveTarget } from './kube/resolve.ts';
 import { isStatus } from './kube/status.ts';
 import { type ClusterTarget, formatClusterTarget } from './kube/target.ts';
 import type { Log } from './log.ts';
@@ -34,6 +34,8 @@ export interface ClusterOptions {
   readonly log: Log;
   readonly signal: AbortSignal;
   readonly isInteractive: boolean;
+  /** Was asked already, and is this session's now; else one is opened. */
+  readonly api?: KubeApi | null;
   /** Id of a container that is gone, whatever the cluster still says. */
   readonly except?: string | null;
 }
@@ -41,6 +43,8 @@ export interface ClusterOptions {
 /** From the agent's start to the opening; who comes back later shows the same token, which is enough then. */
 const TOKEN_TTL_S = 120;
 const NAME_CHARS = 12;
+/** To the API server before the agent is made. */
+const MAX_EARLY_CALLS = 5;
 /** What an API server takes to restart as a static pod, or on a machine that is busy. */
 const RESTART_S = 60;
 /** For a node to report a pod whose containers run already; it does so every second. */
@@ -49,7 +53,7 @@ const REPORT_S = 30;
 /** Rejects with the step that failed and why; nothing of ours is left then. */
 export async function reachCluster(options: ClusterOptions): Promise<Backend> {
   const { config, env, isInteractive, progress } = options;
-  const api = await openKubeApi({ config, env, isInteractive });
+  const api = options.api ?? (await openKubeApi({ config, env, isInteractive }));
   const onWait = ({ message }: AppError) => progress.warn(`${message}; trying again for up to ${RESTART_S} s`);
   api.patience = { ms: RESTART_S * 1_000, onWait };
   try {
@@ -74,8 +78,9 @@ async function reachWith(options: ClusterOptions, api: KubeApi): Promise<Backend
   const targetNamespace = config.target.namespace ?? api.access.namespace;
   // Without a target it stands for one in its namespace.
   const namespace = isEphemeral || !hasTarget ? targetNamespace : (settings.namespace ?? targetNamespace);
-  const newWatch = () => new AgentWatch({ api, namespace, sessionId, startupS, signal });
-  const early = isEphemeral ? null : newWatch();
+  const watch = new AgentWatch({ api, namespace, sessionId, startupS, signal });
+  const calls = Number(config.profile !== null) + callsToResolve(target);
+  if (!isEphemeral && calls < MAX_EARLY_CALLS) watch.begin();
   const found = hasTarget ? await findTarget(options, target, api) : null;
   const { privateKey, publicKey } = newSigningKey();
   const ephemeral = isEphemeral ? found : null;
@@ -95,7 +100,7 @@ async function reachWith(options: ClusterOptions, api: KubeApi): Promise<Backend
     ephemeral === null ? 'starting the agent in the cluster' : `starting the agent in pod ${ephemeral.pod}`,
     () =>
       ephemeral === null
-        ? startAgentPod({ api, namespace, template, startupS, signal, watch: early ?? newWatch(), onStep })
+        ? startAgentPod({ api, namespace, template, startupS, signal, watch, onStep })
         : startEphemeralAgent({ api, found: ephemeral, template, startupS, signal, onStep }),
     (started) => `agent: pod ${started.name} in namespace ${namespace}`,
   );

@@ -75,7 +75,7 @@ function recordPatch(request: IncomingMessage, response: ServerResponse): void {
   });
   request.on('end', () => {
     bodies.push(`${request.headers['content-type']} ${body}`);
-    response.end('{}');
+    response.end(JSON.stringify({ kind: 'Pod' }));
   });
 }
 
@@ -97,11 +97,12 @@ async function start(startupS = 20) {
 }
 
 test('the container is asked for once, waited for until the agent listens, and reached through the API', async () => {
-  server.answers.set('GET /api/v1', NEW_API);
   server.answers.set(`PATCH ${POD}/ephemeralcontainers`, recordPatch);
   const states = [{ waiting: { reason: 'ContainerCreating' } }, { running: { startedAt: '2026-01-01T00:00:00Z' } }];
   server.answers.set('GET /api/v1/namespaces/shop/pods', watchOf(...states));
   const agent = await start();
+  // Nobody asks first whether there is such a thing.
+  expect(server.seen[0]?.method).toBe('PATCH');
   expect(bodies).toHaveLength(1);
   expect(bodies[0]).toMatch(/^application\/strategic-merge-patch\+json /);
   const { spec } = JSON.parse(bodies[0]?.replace(/^\S+ /, '') ?? '') as { spec: { ephemeralContainers: object[] } };
@@ -118,19 +119,35 @@ test('the container is asked for once, waited for until the agent listens, and r
   await agent.remove();
 });
 
+function unknown(_: IncomingMessage, response: ServerResponse): void {
+  response.statusCode = 404;
+  response.end('404 page not found');
+}
+
 describe('where it is not to be had', () => {
   test.each([
-    ['an API server that has none', { resources: [{ name: 'pods', kind: 'Pod' }] }, 'offers no ephemeral containers'],
+    [
+      'an API server that has none',
+      { resources: [{ name: 'pods', kind: 'Pod' }] },
+      unknown,
+      'offers no ephemeral containers',
+    ],
+    ['such a one that its rights forbid', { resources: [] }, 403, 'offers no ephemeral containers'],
     [
       'an API server that has their first form',
       { resources: [{ name: 'pods/ephemeralcontainers', kind: 'EphemeralContainers' }] },
+      { kind: 'EphemeralContainers', ephemeralContainers: [] },
       'only in their first form',
     ],
-  ])('%s: it is said before anything is asked for', async (_, answer, message) => {
-    server.answers.set('GET /api/v1', answer);
+  ])('%s: it is said, and nothing is waited for', async (_, discovery, answer, message) => {
+    server.answers.set('GET /api/v1', discovery);
+    server.answers.set(`PATCH ${POD}/ephemeralcontainers`, answer);
     const refusal = { code: 'UNSUPPORTED', message: expect.stringContaining(message), data: { exitCode: 2 } };
     await expect(start()).rejects.toMatchObject(refusal);
-    expect(server.seen.filter(({ method }) => method !== 'GET')).toEqual([]);
+    expect(server.seen.map(({ method, path }) => `${method} ${path}`)).toEqual([
+      `PATCH ${POD}/ephemeralcontainers`,
+      'GET /api/v1',
+    ]);
   });
 
   test('a right that is missing is named', async () => {
@@ -166,7 +183,7 @@ describe('where it is not to be had', () => {
 
   test('a pod that is deleted meanwhile is a target that is gone', async () => {
     server.answers.set('GET /api/v1', NEW_API);
-    server.answers.set(`PATCH ${POD}/ephemeralcontainers`, {});
+    server.answers.set(`PATCH ${POD}/ephemeralcontainers`, { kind: 'Pod' });
     server.answers.set('GET /api/v1/namespaces/shop/pods', (_, response) => {
       response.end(`${JSON.stringify({ type: 'DELETED', object: { metadata: { name: 'shop-1' } } })}\n`);
     });
@@ -175,7 +192,7 @@ describe('where it is not to be had', () => {
 
   test('a container that does not run in time says what it waited for', async () => {
     server.answers.set('GET /api/v1', NEW_API);
-    server.answers.set(`PATCH ${POD}/ephemeralcontainers`, {});
+    server.answers.set(`PATCH ${POD}/ephemeralcontainers`, { kind: 'Pod' });
     const states = watchOf({ waiting: { reason: 'ContainerCreating' } });
     server.answers.set('GET /api/v1/namespaces/shop/pods', states);
     const message = expect.stringMatching(/was not ready within 0\.3 s: \w/);

@@ -5,11 +5,12 @@ import { AppError } from '#proto/errors.ts';
 import type { KubeApi } from '../kube/api.ts';
 import type { ContainerStatus, Pod } from '../kube/objects.ts';
 import type { ResolvedTarget } from '../kube/resolve.ts';
+import { isStatus } from '../kube/status.ts';
 import type { AgentPod, StartStep } from './agent-pod.ts';
 import { ephemeralContainer, gatewayPort, type ResourceList, requireEphemeral } from './ephemeral-container.ts';
 import { AgentConnections } from './forward.ts';
 import { explainRefusal } from './refusal.ts';
-import type { PodTemplate } from './template.ts';
+import type { Json, PodTemplate } from './template.ts';
 
 export interface EphemeralOptions {
   readonly api: KubeApi;
@@ -34,11 +35,8 @@ export async function startEphemeralAgent(options: EphemeralOptions): Promise<Ag
   const start = { ...options, signal, state: 'it has not been started' };
   const podPath = `/api/v1/namespaces/${namespace}/pods/${pod}`;
   try {
-    requireEphemeral(await api.get<ResourceList>('/api/v1', { signal, limitBytes: DISCOVERY_LIMIT_BYTES }));
     const sentMs = Date.now();
-    const entry = ephemeralContainer(template, container);
-    const body = { spec: { ephemeralContainers: [entry] } };
-    await api.patch<Pod>(`${podPath}/ephemeralcontainers`, 'strategic-merge', body, { signal });
+    await addContainer(api, podPath, ephemeralContainer(template, container), signal);
     options.onStep('created');
     const startedMs = await containerRuns(start);
     const port = gatewayPort(template.sessionId);
@@ -59,6 +57,23 @@ export async function startEphemeralAgent(options: EphemeralOptions): Promise<Ag
     throw explainRefusal(thrown, namespace, pod);
   } finally {
     clearTimeout(timer);
+  }
+}
+
+/**
+ * The answer tells whether the server has such containers, so nobody need ask before: a server without them refuses, and their first
+ * form takes nothing of what is sent and answers with an object of its own kind.
+ */
+async function addContainer(api: KubeApi, podPath: string, entry: Json, signal: AbortSignal): Promise<void> {
+  const body = { spec: { ephemeralContainers: [entry] } };
+  const discovered = () => api.get<ResourceList>('/api/v1', { signal, limitBytes: DISCOVERY_LIMIT_BYTES });
+  try {
+    const { kind } = await api.patch<Pod>(`${podPath}/ephemeralcontainers`, 'strategic-merge', body, { signal });
+    if (kind !== 'Pod') requireEphemeral(await discovered());
+  } catch (error) {
+    // Whoever may not change what the server does not have need not ask for the right to.
+    if (isStatus(error, 403) || (isStatus(error, 404) && error.isOfUnknownApi)) requireEphemeral(await discovered());
+    throw error;
   }
 }
 

@@ -18,8 +18,14 @@ afterEach(async () => {
   await server.close();
 });
 
-const watchOf = (signal = new AbortController().signal) =>
-  new AgentWatch({ api, namespace: 'shop', sessionId: 's-1', startupS: 20, signal });
+const newWatch = () =>
+  new AgentWatch({ api, namespace: 'shop', sessionId: 's-1', startupS: 20, signal: new AbortController().signal });
+
+function begunWatch(): AgentWatch {
+  const watch = newWatch();
+  watch.begin();
+  return watch;
+}
 
 /** The first of what is seen; null when the watch ended before. */
 async function first(watch: AgentWatch): Promise<string | null> {
@@ -38,10 +44,10 @@ function asked(): Promise<ServerResponse> {
   });
 }
 
-test('it is asked for at once, on a connection that nothing else has, and loses nothing', async () => {
+test('once begun it is asked for at once, on a connection that nothing else has, and loses nothing', async () => {
   const answer = asked();
   server.answers.set('GET /a', {});
-  const watch = watchOf();
+  const watch = begunWatch();
   const response = await answer;
   await api.get('/a');
   expect(server.connections).toBe(2);
@@ -52,7 +58,7 @@ test('it is asked for at once, on a connection that nothing else has, and loses 
 
 test('one that fails before anybody waits ends, and the next one is a new one', async () => {
   server.answers.set(PODS, 503);
-  const watch = watchOf();
+  const watch = begunWatch();
   expect(await first(watch)).toBeNull();
   server.answers.set(PODS, (_, response) => response.end(SHOWN));
   expect(await first(watch)).toBe('agent-1');
@@ -60,9 +66,18 @@ test('one that fails before anybody waits ends, and the next one is a new one', 
   await expect(first(watch)).rejects.toMatchObject({ code: 'NOT_PERMITTED' });
 });
 
+test('one that is not begun asks when somebody waits for it', async () => {
+  server.answers.set(PODS, (_, response) => response.end(SHOWN));
+  server.answers.set('GET /a', {});
+  const watch = newWatch();
+  await api.get('/a');
+  expect(server.seen).toHaveLength(1);
+  expect(await first(watch)).toBe('agent-1');
+});
+
 test('whoever ends it leaves no watch behind', async () => {
   const answer = asked();
-  const watch = watchOf();
+  const watch = begunWatch();
   const response = await answer;
   const closed = new Promise((resolve) => response.once('close', resolve));
   watch.end();

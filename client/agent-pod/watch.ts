@@ -1,5 +1,5 @@
-// The watch of an agent's pod, begun before there is one: its connection is there when the pod is, and it is not the one over
-// which everything else is asked, which then serves until the end. Over a distance each saves a round trip or two.
+// The watch of an agent's pod, which may begin before there is one: its connection is there when the pod is, and it is not the one
+// over which everything else is asked, which then serves until the end. Over a distance each saves a round trip or two.
 
 import type { KubeApi } from '../kube/api.ts';
 import type { Pod } from '../kube/objects.ts';
@@ -18,11 +18,15 @@ type Change = { readonly type: string; readonly object: Pod };
 export class AgentWatch {
   readonly #of: WatchedSession;
   readonly #ended = new AbortController();
-  #early: AsyncIterable<Change> | null;
+  #early: AsyncIterable<Change> | null = null;
 
   constructor(of: WatchedSession) {
     this.#of = of;
-    this.#early = begun(this.#watch());
+  }
+
+  /** Now and not only when somebody waits for it. */
+  begin(): void {
+    this.#early ??= begun(this.#watch());
   }
 
   /** Until the server ends it; the next one goes on with what is there. */

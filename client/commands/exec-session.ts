@@ -5,6 +5,7 @@ import type { ServiceBack } from '#proto/gen/v1/session.ts';
 import type { Backend } from '../backend.ts';
 import type { Config } from '../config/schema/root.ts';
 import { renewalOf } from '../interruption.ts';
+import type { KubeApi } from '../kube/api.ts';
 import { printable } from '../printable.ts';
 import type { Session, SessionOptions } from '../session.ts';
 import type { Signals } from '../signals.ts';
@@ -76,22 +77,25 @@ export function filesLostText({ filesLost, filesLostCount = 0 }: ServiceBack): s
 }
 
 /** Nothing arrives where there is no target. */
-export function configFor(target: Target, config: Config): Config {
+function configFor(target: Target, config: Config): Config {
   if (target.kind !== 'targetless') return config;
   const { feature } = config;
   const incoming = { ...feature.network.incoming, mode: 'off' as const };
   return { ...config, feature: { ...feature, network: { ...feature.network, incoming } } };
 }
 
-/** What the cluster's administrators have written down for all who name it. */
+/**
+ * With what the cluster's administrators have written down for all who name it; the API that was asked is the session's then, with
+ * its connection and its login.
+ */
 export async function withProfile(
   target: Target,
   config: Config,
   { env, isErrTty }: Terminal,
   signals: Signals,
-): Promise<Config> {
+): Promise<{ config: Config; api: KubeApi | null }> {
   const { profile } = config;
-  if (profile === null) return config;
+  if (profile === null) return { config: configFor(target, config), api: null };
   if (isLocal(target)) {
     throw new AppError('CONFIG_INVALID', 'profile: the target is on this machine, and profiles are in clusters');
   }
@@ -101,8 +105,10 @@ export async function withProfile(
   ]);
   const api = await openKubeApi({ config, env, isInteractive: isErrTty });
   try {
-    return await applyProfile({ api, profile, config, signal: signals.abortSignal });
-  } finally {
+    const changed = await applyProfile({ api, profile, config, signal: signals.abortSignal });
+    return { config: configFor(target, changed), api };
+  } catch (error) {
     await api.close();
+    throw error;
   }
 }

@@ -16,6 +16,7 @@ import { hostNameOf } from '../host-name.ts';
 import type { Incoming } from '../incoming/incoming.ts';
 import type { IncomingTls } from '../incoming/tls-files.ts';
 import { agentFile, supervisorFile } from '../installation.ts';
+import type { KubeApi } from '../kube/api.ts';
 import { Log } from '../log.ts';
 import type { RunSession } from '../moving-session.ts';
 import type { Network } from '../network/network.ts';
@@ -25,7 +26,7 @@ import { SessionRecord } from '../sessions/record.ts';
 import { Signals } from '../signals.ts';
 import { formatTarget, isLocal, parseTarget, type Target } from '../target.ts';
 import { describeBackground, exit, type Outcome, type Terminal } from '../terminal.ts';
-import { configFor, type Hooks, openSession, withProfile } from './exec-session.ts';
+import { type Hooks, openSession, withProfile } from './exec-session.ts';
 
 /** Marks the local process and its children, for the refusal of a run inside a run. */
 const SESSION_MARK = 'MIRRORD_SESSION_ID';
@@ -42,6 +43,8 @@ export interface Run {
   readonly progress: Progress;
   readonly log: Log;
   readonly signals: Signals;
+  /** Over which the profile was asked for; null: nobody was asked yet. */
+  readonly api: KubeApi | null;
   /** What `mirrord session` knows of it, once it runs. */
   readonly record?: SessionRecord | null;
 }
@@ -124,11 +127,7 @@ async function prepare(given: {
   const target = parseTarget(config.target.path ?? (await askForTarget(config, terminal, signals)));
   const executable = requireExecutable(command, pathAfterOverrides(config, env), cwd);
   const parts = { terminal, target, executable, progress, log, signals };
-  return {
-    ...parts,
-    command: args.words,
-    config: configFor(target, await withProfile(target, config, terminal, signals)),
-  };
+  return { ...parts, command: args.words, ...(await withProfile(target, config, terminal, signals)) };
 }
 
 async function askForTarget(config: Config, terminal: Terminal, signals: Signals): Promise<string> {
@@ -257,8 +256,8 @@ async function reach(
     steal: mode === 'steal',
   };
   const isInteractive = terminal.isErrTty && again === null;
-  const except = again?.except ?? null;
-  return reachCluster({ ...common, target, config, features, progress, isInteractive, except });
+  const ofRun = again === null ? { api: run.api } : { except: again.except };
+  return reachCluster({ ...common, target, config, features, progress, isInteractive, ...ofRun });
 }
 
 async function runProcess(run: Run, session: RunSession, folder: string | null, parts: Parts): Promise<Outcome> {

@@ -48,6 +48,8 @@ export interface Workload {
   };
   readonly status?: {
     readonly replicas?: number;
+    /** A rollout's: what its controller asks the scale of. */
+    readonly selector?: string;
     readonly currentNumberScheduled?: number;
     readonly active?: number | readonly { readonly name?: string; readonly uid?: string }[];
   };

@@ -235,6 +235,29 @@ test('a rollout of Argo has a selector, or stands for a deployment', async () =>
   expect(new URLSearchParams(server.seen[2]?.path.split('?')[1]).get('labelSelector')).toBe('app=d');
 });
 
+test.each([
+  ['app=d,rollouts-pod-template-hash=1', 3],
+  ['<none>', 4],
+])(
+  'what its controller says of a rollout’s pods, %s, is believed where it is a selector: %i calls',
+  async (selector, calls) => {
+    answer({
+      [`GET /apis/argoproj.io/v1alpha1${SHOP}/rollouts/x`]: {
+        metadata: { name: 'x' },
+        spec: { workloadRef: { kind: 'Deployment', name: 'd' } },
+        status: { selector, replicas: 1 },
+      },
+      [`GET /apis/apps/v1${SHOP}/deployments/d`]: selecting({ app: 'd' }),
+      [PODS]: table(['a', '1/1', 'Running']),
+      [`${PODS}/a`]: pod('a'),
+    });
+    expect((await resolve('rollout/x')).pod).toBe('a');
+    expect(api.traffic.calls).toBe(calls);
+    const asked = new URLSearchParams(server.seen.at(-2)?.path.split('?')[1]).get('labelSelector');
+    expect(asked).toBe(calls === 3 ? selector : 'app=d');
+  },
+);
+
 test('a cluster without Argo says that it has no such API', async () => {
   answer({
     [`GET /apis/argoproj.io/v1alpha1${SHOP}/rollouts/x`]: (_, response) => {

@@ -10,7 +10,13 @@ import { type ContainerChoice, chooseContainer } from './pod-choice.ts';
 import { type Candidates, findPods } from './pod-query.ts';
 import { toSelectorText } from './selector.ts';
 import { isStatus } from './status.ts';
-import { formatClusterTarget, type LabelTarget, selectorOf, type WorkloadTarget } from './target.ts';
+import {
+  type ClusterTarget,
+  formatClusterTarget,
+  type LabelTarget,
+  selectorOf,
+  type WorkloadTarget,
+} from './target.ts';
 
 export interface ResolvedTarget {
   readonly namespace: string;
@@ -39,8 +45,19 @@ export interface ResolveOptions {
 /** That a job's pods bear its uid under since there are jobs (batch/v1 `generateSelector`). */
 const JOB_LABEL = 'controller-uid';
 
+/** Go's words for a selector that is none are `<none>` and `<error>`. */
+const SELECTOR_TEXT = /^[^<>]+$/;
 /** A pod that cannot be had after all (deleted a moment ago): how many others are tried. */
 const MAX_TRIES = 3;
+
+/** Where the first pod that looks ready is; more only while pods are not what they were said to be, or none of many is ready. */
+export function callsToResolve(target: ClusterTarget): number {
+  if (target.kind === 'targetless') return 0;
+  if (target.kind === 'label') return 2;
+  if (target.workload === 'pod') return 1;
+  // A version that the server does not have; a workload that it stands for.
+  return target.workload === 'cronjob' || target.workload === 'rollout' ? 4 : 3;
+}
 
 /**
  * Rejects with TARGET_NOT_FOUND (with the nearest names that exist), TARGET_GONE (nothing runs), UNSUPPORTED (the cluster
@@ -137,11 +154,13 @@ async function podsOfCronJob(context: Context, cronjob: string): Promise<Candida
   return findPods({ ...context, ...job });
 }
 
-/** An Argo Rollout has a selector of its own, or stands for another workload. */
+/** An Argo Rollout has a selector of its own, or stands for another workload, whose selector its controller repeats as text. */
 async function selectorOfRollout(context: Context, rollout: Workload): Promise<PodSelector> {
   const what = `rollout/${rollout.metadata.name ?? ''}`;
   const { workloadRef } = rollout.spec ?? {};
   if (rollout.spec?.selector !== undefined || workloadRef === undefined) return selectorOfWorkload(rollout, what);
+  const { selector: repeated, replicas } = rollout.status ?? {};
+  if (repeated !== undefined && SELECTOR_TEXT.test(repeated)) return { selector: repeated, replicas: replicas ?? null };
   const kind = workloadRef.kind?.toLowerCase();
   if ((kind !== 'deployment' && kind !== 'replicaset') || workloadRef.name === undefined) {
     throw new AppError('UNSUPPORTED', `${what} stands for a ${workloadRef.kind ?? 'thing'}, whose pods we cannot find`);

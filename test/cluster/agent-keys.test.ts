@@ -4,11 +4,10 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
-import { kubectl, NODE_A, NODE_B, TestNamespace } from './cluster.ts';
+import { NODE_A, NODE_B, TestNamespace } from './cluster.ts';
+import { defineProfiles, profileObject, removeProfiles } from './profiles.ts';
 
 const namespace = new TestNamespace();
-const PROFILES = ['mirrordclusterprofiles', 'mirrordprofiles'];
-const GROUP = 'profiles.mirrord.metalbear.co';
 let folder = '';
 
 beforeAll(async () => {
@@ -21,7 +20,7 @@ afterEach(() => namespace.assertClean());
 afterAll(async () => {
   rmSync(folder, { recursive: true, force: true });
   await namespace.delete();
-  await kubectl(['delete', 'crd', '--ignore-not-found', ...PROFILES.map((plural) => `${plural}.${GROUP}`)]);
+  await removeProfiles();
 });
 
 function configured(config: object): string[] {
@@ -74,39 +73,8 @@ test('volumes of the container are read in the target where else only what is na
 test('a profile of the cluster is made over the configuration, and one that is not there starts nothing', async () => {
   const lookup = ['sh', '-c', `getent hosts stock.${namespace.name}.svc.cluster.local >/dev/null && echo known`];
   const named = async (profile: string) => await namespace.exec([...configured({ profile }), ...lookup]);
-  const schema = {
-    openAPIV3Schema: {
-      type: 'object',
-      properties: { spec: { type: 'object', 'x-kubernetes-preserve-unknown-fields': true } },
-    },
-  };
-  const definitions = PROFILES.map((plural) => ({
-    apiVersion: 'apiextensions.k8s.io/v1',
-    kind: 'CustomResourceDefinition',
-    metadata: { name: `${plural}.${GROUP}` },
-    spec: {
-      group: GROUP,
-      scope: plural === 'mirrordprofiles' ? 'Namespaced' : 'Cluster',
-      names: { plural, kind: plural === 'mirrordprofiles' ? 'MirrordProfile' : 'MirrordClusterProfile' },
-      versions: [{ name: 'v1alpha', served: true, storage: true, schema }],
-    },
-  }));
-  await kubectl(['apply', '-f', '-'], JSON.stringify({ apiVersion: 'v1', kind: 'List', items: definitions }));
-  await kubectl([
-    'wait',
-    '--for=condition=established',
-    '--timeout=60s',
-    'crd',
-    ...PROFILES.map((one) => `${one}.${GROUP}`),
-  ]);
-  await namespace.apply([
-    {
-      apiVersion: `${GROUP}/v1alpha`,
-      kind: 'MirrordProfile',
-      metadata: { name: 'without-names' },
-      spec: { featureAdjustments: [{ change: 'DnsOff' }] },
-    },
-  ]);
+  await defineProfiles();
+  await namespace.apply([profileObject('MirrordProfile', 'without-names', ['DnsOff'])]);
   expect((await named(`${namespace.name}/without-names`)).stdout).toBe('');
   const absent = await named(`${namespace.name}/absent`);
   expect([absent.code, absent.stdout]).toEqual([2, '']);
