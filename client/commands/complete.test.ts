@@ -37,6 +37,15 @@ test('names come from the namespace that was typed, in the words that were typed
   }
 });
 
+test('cron jobs are those of the version that the server has', async () => {
+  server.answers.set('GET /apis/batch/v1/namespaces/shop/cronjobs', (_, response) => {
+    response.statusCode = 404;
+    response.end('404 page not found');
+  });
+  server.answers.set('GET /apis/batch/v1beta1/namespaces/shop/cronjobs', table('nightly'));
+  expect(await offers('target', 'cronjob/n')).toEqual(['cronjob/nightly']);
+});
+
 test('containers of a pod follow its name', async () => {
   server.answers.set('GET /api/v1/namespaces/shop/pods/web', { spec: { containers: [{ name: 'a' }, { name: 'b' }] } });
   expect(await offers('target', 'pod/web/')).toEqual(['pod/web/container/a', 'pod/web/container/b']);

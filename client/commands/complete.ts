@@ -8,6 +8,7 @@ import { contextNames } from '../kube/config.ts';
 import { findKind, KINDS, kindRow, objectPath } from '../kube/kinds.ts';
 import { namesWithPrefix } from '../kube/names.ts';
 import type { Pod } from '../kube/objects.ts';
+import { isStatus } from '../kube/status.ts';
 import { printable } from '../printable.ts';
 import { exit, type Outcome, type Terminal } from '../terminal.ts';
 
@@ -62,14 +63,24 @@ async function targets(api: KubeApi, namespace: string, prefix: string): Promise
   const kind = findKind(word)?.kind;
   if (kind === undefined) return [];
   const { group, versions, resource } = kindRow(kind);
-  const [version = 'v1'] = versions;
   if (rest.length === 0) {
-    const path = objectPath({ group, version, resource, namespace });
-    return (await namesWithPrefix(api, path, name, MAX_OFFERS)).map((found) => `${word}/${found}`);
+    const pathOf = (version: string) => objectPath({ group, version, resource, namespace });
+    const names = await ofNewest(versions, (version) => namesWithPrefix(api, pathOf(version), name, MAX_OFFERS));
+    return names.map((found) => `${word}/${found}`);
   }
   if (kind !== 'pod') return [];
+  const [version = 'v1'] = versions;
   const pod = await api.get<Pod>(objectPath({ group, version, resource, namespace, name }));
   return (pod.spec?.containers ?? []).map((container) => `${word}/${name}/container/${container.name}`);
+}
+
+/** Of the first version that the server has. */
+async function ofNewest<T>(versions: readonly string[], ask: (version: string) => Promise<T>): Promise<T> {
+  const [version = '', ...older] = versions;
+  return ask(version).catch((error: unknown) => {
+    if (older.length > 0 && isStatus(error, 404) && error.isOfUnknownApi) return ofNewest(older, ask);
+    throw error;
+  });
 }
 
 /** With the namespace, context and configuration that have been typed already. */

@@ -100,7 +100,8 @@ async function expectSession(env: NodeJS.ProcessEnv): Promise<void> {
   expect({ code, stdout }, stderr).toEqual({ code: 0, stdout: SEEN });
 }
 
-test('a cluster in one file and its user in another, with certificates beside that, are one kubeconfig', async () => {
+/** The cluster in one file, its user with certificates beside it in another. */
+function inTwoFiles(): string {
   mkdirSync(path.join(folder, 'users'));
   const [entry] = given.users;
   const files: Record<string, string> = {};
@@ -109,37 +110,37 @@ test('a cluster in one file and its user in another, with certificates beside th
     files[field.slice(0, -'-data'.length)] = field;
     writeFileSync(path.join(folder, 'users', field), Buffer.from(String(value), 'base64'), { mode: 0o600 });
   }
-  const user = Object.keys(files).length > 0 ? files : entry?.user;
+  const users = [{ name: entry?.name, user: Object.keys(files).length > 0 ? files : entry?.user }];
   const { clusters, contexts } = given;
-  const merged = [
-    write('clusters', { apiVersion: 'v1', kind: 'Config', clusters }),
-    write('users/of-me', {
-      apiVersion: 'v1',
-      kind: 'Config',
-      users: [{ name: entry?.name, user }],
-      contexts,
-      'current-context': given['current-context'],
-    }),
-  ];
-  await expectSession({ KUBECONFIG: merged.join(':') });
-});
+  const common = { apiVersion: 'v1', kind: 'Config' };
+  return [
+    write('clusters', { ...common, clusters }),
+    write('users/of-me', { ...common, users, contexts, 'current-context': given['current-context'] }),
+  ].join(':');
+}
 
-test('a credential plugin is asked once for a whole session', async () => {
-  const asked = path.join(folder, 'asked');
+/** Writes a line into `asked` each time it is asked. */
+async function withPlugin(asked: string): Promise<string> {
   const plugin = path.join(folder, 'plugin');
   const status = { token: await accountToken(), expirationTimestamp: new Date(Date.now() + 3_600_000).toISOString() };
   const answer = JSON.stringify({ apiVersion: EXEC_API, kind: 'ExecCredential', status });
   writeFileSync(plugin, `#!/bin/sh\necho asked >>'${asked}'\necho '${answer}'\n`);
   chmodSync(plugin, 0o700);
   const exec = { apiVersion: EXEC_API, command: plugin, interactiveMode: 'Never' };
-  await expectSession({ KUBECONFIG: changed('of-plugin', { user: { exec } }) });
-  expect(readFileSync(asked, 'utf8')).toBe('asked\n');
-});
+  return changed('of-plugin', { user: { exec } });
+}
 
-test('the token of an account is read from its file', async () => {
+async function withTokenFile(): Promise<string> {
   const tokenFile = path.join(folder, 'token');
   writeFileSync(tokenFile, `${await accountToken()}\n`, { mode: 0o600 });
-  await expectSession({ KUBECONFIG: changed('of-token', { user: { tokenFile } }) });
+  return changed('of-token', { user: { tokenFile } });
+}
+
+test('kubeconfigs in several files, a credential plugin that is asked once, and the token in a file', async () => {
+  const asked = path.join(folder, 'asked');
+  const all = await Promise.all([inTwoFiles(), withPlugin(asked), withTokenFile()]);
+  await Promise.all(all.map((KUBECONFIG) => expectSession({ KUBECONFIG })));
+  expect(readFileSync(asked, 'utf8')).toBe('asked\n');
 });
 
 test('a server whose certificate nobody vouches for is refused, unless that is asked for', async () => {

@@ -66,6 +66,60 @@ test('files and connections of the target are there again after it', async ({ sk
   expect(ended.code).toBe(0);
 });
 
+/** Gives back whatever comes. */
+const ECHO =
+  "require('node:net').createServer((s) => s.on('error', () => {}).pipe(s)).listen(8081, () => console.log('up'))";
+/**
+ * Numbers go there and back without a pause, looked at byte by byte, 64 KiB of them under way; a MiB after the line on stdin it ends
+ * its half and waits for the rest.
+ */
+const NUMBERS = `
+const { connect } = require('node:net');
+const MIB = 1 << 20;
+let [sent, got, until] = [0, 0, Infinity];
+const socket = connect(8081, process.argv[1], send);
+function send() {
+  while (sent - got < MIB / 16 && got < until) {
+    const block = Buffer.alloc(16384);
+    for (let at = 0; at < block.length; at += 4) block.writeUInt32LE((sent + at) / 4, at);
+    sent += block.length;
+    socket.write(block);
+  }
+  if (got >= until) socket.end();
+}
+socket.on('data', (chunk) => {
+  for (const byte of chunk) {
+    if (byte !== (((got >>> 2) >>> (8 * (got & 3))) & 255)) throw new Error('another byte at ' + got);
+    got += 1;
+    if (got === MIB) console.log('flows');
+  }
+  send();
+});
+socket.on('end', () => console.log(got === sent ? 'whole' : 'lost ' + (sent - got)));
+socket.on('close', () => process.stdin.destroy());
+process.stdin.once('data', () => { until = got + MIB; });
+`;
+
+test('a connection in the middle of its bytes goes on, and has lost none either way', async ({ skip }) => {
+  skip(clusterFolder === '', 'the processes of this cluster are not ours to restart');
+  const container = {
+    name: 'echo',
+    image: process.env['MIRRORD_TEST_DEMO_IMAGE'],
+    imagePullPolicy: 'IfNotPresent',
+    command: ['node', '-e', ECHO],
+  };
+  const spec = { nodeName: NODE_A, terminationGracePeriodSeconds: 0, containers: [container] };
+  await namespace.apply([{ apiVersion: 'v1', kind: 'Pod', metadata: { name: 'echo' }, spec }]);
+  await namespace.kubectl('wait', '--for=condition=Ready', 'pod/echo', '--timeout=120s');
+  const address = await namespace.kubectl('get', 'pod', 'echo', '-o', 'jsonpath={.status.podIP}');
+  const run = namespace.start(['-t', 'deployment/shop', '--', 'node', '-e', NUMBERS, address]);
+  await run.says('stdout', /flows\n/);
+  await restartApiServer();
+  run.child.stdin.end('after\n');
+  const { code, stdout, stderr } = await run.ended;
+  expect({ code, stdout }, stderr).toEqual({ code: 0, stdout: 'flows\nwhole\n' });
+});
+
 test('a start that finds it gone says so, and goes on when it is back', async ({ skip }) => {
   skip(clusterFolder === '', 'the processes of this cluster are not ours to restart');
   const begin = stopApiServer();

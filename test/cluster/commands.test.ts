@@ -77,7 +77,9 @@ async function writeKubeconfig(user: string): Promise<string> {
 
 function as(user: keyof typeof kubeconfigs | 'admin', ...words: string[]): Promise<Outcome> {
   const KUBECONFIG = user === 'admin' ? (process.env['KUBECONFIG'] ?? '') : kubeconfigs[user];
-  const variables = { PATH: process.env['PATH'] ?? '', HOME: folder, KUBECONFIG };
+  // A busy machine is no slow cluster.
+  const MIRRORD_COMPLETION_DEADLINE_MS = '60000';
+  const variables = { PATH: process.env['PATH'] ?? '', HOME: folder, KUBECONFIG, MIRRORD_COMPLETION_DEADLINE_MS };
   return run([mirrord, ...words], { variables, folder });
 }
 
@@ -88,6 +90,16 @@ test('a user with the documented Role lists what runs', async () => {
   const everywhere = await as('admin', 'ls', '-A', '-l', 'app=shop', '-t', 'pod', '-o', 'name');
   expect(everywhere.stdout).toContain(`${own.name} pod/shop-`);
   expect(JSON.parse((await as('granted', 'ls', '--json', '-t', 'deploy')).stdout)).toEqual(['deployment/shop']);
+});
+
+test('a shell is offered what the cluster has', async () => {
+  const offered = async (what: string, current: string) => {
+    const { stdout } = await as('granted', 'complete', what, current, '--', 'exec', '-n', own.name);
+    return stdout.split('\n').filter(Boolean);
+  };
+  expect(await offered('target', 'deploy/s')).toEqual(['deploy/shop']);
+  expect(await offered('target', 'pod/sh')).toEqual([expect.stringMatching(/^pod\/shop-\S+$/)]);
+  expect(await offered('context', '')).toEqual(['test']);
 });
 
 test('a user without rights is told which, and by whom they are given', async () => {
