@@ -11,7 +11,7 @@ export const CONFIG_FLAG: FlagRow = {
   help: 'JSON, TOML or YAML; - is stdin; no PATH: ./.mirrord/mirrord.json',
 };
 
-export const CONTEXT_FLAG: FlagRow = {
+const CONTEXT_FLAG: FlagRow = {
   name: 'context',
   value: 'required',
   shows: 'CONTEXT',
@@ -20,7 +20,7 @@ export const CONTEXT_FLAG: FlagRow = {
   help: 'of the kubeconfig; its current one by default',
 };
 
-export const INSECURE_FLAG: FlagRow = {
+const INSECURE_FLAG: FlagRow = {
   name: 'accept-invalid-certificates',
   short: 'c',
   value: 'optional-with-equals',

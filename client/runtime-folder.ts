@@ -29,7 +29,7 @@ export function removeRuntimeFolder(folder: string): void {
  * Only folders of ours whose process, by number and start time, is gone. Of ours by owner: in a folder of somebody else a
  * link may take the place of what is about to be removed.
  */
-export function sweepRuntimeFolders(parent: string): void {
+function sweepRuntimeFolders(parent: string): void {
   for (const name of readdirSync(parent)) {
     const [, pid, startTicks] = NAME.exec(name) ?? [];
     if (pid === undefined || startTicksOf(pid) === startTicks) continue;

@@ -88,7 +88,7 @@ export interface SessionOptions {
 }
 
 /** A request that waits longer is answered with EIO: longer than any slow disk, shorter than any patience. */
-export const FILE_DEADLINE_MS = 30_000;
+const FILE_DEADLINE_MS = 30_000;
 /** Requests beyond what the agent grants wait here; the layer's link bounds how many there can be. */
 const CHECK_DEADLINES_EVERY_MS = 1_000;
 /** For the agent's word that it knows of our stop: who presses Ctrl-Z waits for it. */

@@ -145,7 +145,7 @@ export class Signals {
 }
 
 /** True while our process group has the terminal: proc(5) stat, fields 5 (pgrp) and 8 (tpgid). */
-export function isForegroundGroup(): boolean {
+function isForegroundGroup(): boolean {
   try {
     const stat = readFileSync('/proc/self/stat', 'latin1');
     const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');

@@ -6,7 +6,7 @@ import { filterError } from './filter-fault.ts';
 import { patternFault } from './pattern-fault.ts';
 
 /** Longest query or program in characters. */
-export const MAX_QUERY_LENGTH = 4_096;
+const MAX_QUERY_LENGTH = 4_096;
 /** Parentheses, brackets and operators inside of each other. */
 const MAX_DEPTH = 64;
 

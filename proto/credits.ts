@@ -14,7 +14,7 @@ export const SESSION_CREDIT_BYTES = 3 * 1024 * 1024;
  */
 export const MOST_CREDIT_BYTES = 16 * 1024 * 1024;
 /** What all connections of a session may have been given beyond their beginning, in each direction. */
-export const GROWN_CREDIT_BYTES = 32 * 1024 * 1024;
+const GROWN_CREDIT_BYTES = 32 * 1024 * 1024;
 /** Of one connection: twice what 25 MB/s at 20 ms round trip keeps in flight. */
 export const CONNECTION_CREDIT_BYTES = 1024 * 1024;
 /** Receivers give in steps of this: often enough never to stall, seldom enough to cost nothing. */

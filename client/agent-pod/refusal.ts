@@ -15,7 +15,7 @@ export function explainRefusal(error: unknown, namespace: string, targetPod: str
 }
 
 /** The words of the API server, or of an event in which a controller repeats them; null where they are of no known rule. */
-export function explainWords(
+function explainWords(
   words: string,
   namespace: string,
   cause?: unknown,

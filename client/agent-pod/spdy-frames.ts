@@ -5,8 +5,6 @@
 import { AppError } from '#proto/errors.ts';
 
 export const HEAD_BYTES = 8;
-/** A length has 24 bits. */
-export const MAX_FRAME_BYTES = 0xff_ff_ff;
 const VERSION = 3;
 const CONTROL = { synStream: 1, rstStream: 3, ping: 6, goAway: 7 } as const;
 const FIN = 1;
@@ -110,6 +108,7 @@ export class SpdyReader {
     }
     this.#head = Buffer.alloc(0);
     const first = bytes.readUInt32BE(0);
+    // A length has 24 bits.
     this.#left = bytes.readUIntBE(5, 3);
     this.#stream = null;
     if (first >>> 31 === 0) {

@@ -36,7 +36,7 @@ export interface PodTemplate {
  */
 export const GATEWAY_PORT = 27_401;
 export const SESSION_LABEL = 'mirrord.dev/session';
-export const VERSION_ANNOTATION = 'mirrord.dev/version';
+const VERSION_ANNOTATION = 'mirrord.dev/version';
 export const AGENT_CONTAINER = 'agent';
 
 /**
@@ -45,7 +45,7 @@ export const AGENT_CONTAINER = 'agent';
  */
 const RUNTIME_DIR = '/dev/shm/mirrord';
 /** A session that is longer is told so by its end; nothing of ours stays for ever. */
-export const LONGEST_SESSION_S = 24 * 3_600;
+const LONGEST_SESSION_S = 24 * 3_600;
 /** After the last session: the client has left in order, or its time to come back is over. */
 export const IDLE_MS = 2_000;
 const END_GRACE_S = 10;

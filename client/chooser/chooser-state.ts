@@ -62,7 +62,7 @@ export function fitting({ choices, filter }: ChooserState): readonly Choice[] {
   });
 }
 
-export function listLines(rows: number): number {
+function listLines(rows: number): number {
   return Math.max(1, Math.min(MAX_LINES, rows - FRAME_LINES - 1));
 }
 

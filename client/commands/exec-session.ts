@@ -69,7 +69,7 @@ export async function openSession(run: Run, backend: Backend, parts: Parts, hook
 }
 
 /** null: every open file goes on. */
-export function filesLostText({ filesLost, filesLostCount = 0 }: ServiceBack): string | null {
+function filesLostText({ filesLost, filesLostCount = 0 }: ServiceBack): string | null {
   if (filesLostCount === 0) return null;
   const named = filesLost.map((path) => printable(Buffer.from(path).toString()));
   const more = filesLostCount > named.length ? ` and ${filesLostCount - named.length} more` : '';

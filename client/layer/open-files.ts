@@ -105,6 +105,6 @@ function versionOf({ size, modifiedNs, changedNs }: FileStat): string {
   return `${size}:${modifiedNs}:${changedNs}`;
 }
 
-export function identityOf(stat: FileStat): string {
+function identityOf(stat: FileStat): string {
   return `${stat.device}:${stat.inode}`;
 }

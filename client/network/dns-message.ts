@@ -38,7 +38,7 @@ export interface DnsAnswer {
 
 export const DNS_TYPE = { A: 1, CNAME: 5, SOA: 6, PTR: 12, TXT: 16, AAAA: 28, SRV: 33, OPT: 41 } as const;
 export const DNS_RCODE = { NOERROR: 0, SERVFAIL: 2, NXDOMAIN: 3 } as const;
-export const CLASS_IN = 1;
+const CLASS_IN = 1;
 
 const HEADER_BYTES = 12;
 const MAX_NAME_BYTES = 255;

@@ -40,7 +40,7 @@ export async function beside(argv: readonly string[], env: NodeJS.ProcessEnv): P
 }
 
 /** Tries again until the agent is there. Rejects with DEADLINE_EXCEEDED or PROTOCOL_VIOLATION. */
-export async function reachAgent(socketPath: string, service: string, deadlineMs: number): Promise<Lifeline> {
+async function reachAgent(socketPath: string, service: string, deadlineMs: number): Promise<Lifeline> {
   const untilMs = performance.now() + deadlineMs;
   for (;;) {
     const socket = await connected(socketPath);

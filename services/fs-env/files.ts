@@ -48,7 +48,7 @@ export function performOperation(
   }
 }
 
-export function errnoAnswer(name: ErrnoName): Answer {
+function errnoAnswer(name: ErrnoName): Answer {
   const head = Buffer.from(FileReply.encode({ errno: ERRNO[name], result: undefined }).finish());
   return { head, data: Buffer.alloc(0), file: null };
 }

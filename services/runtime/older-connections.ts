@@ -40,9 +40,9 @@ export interface RenewalResult {
 }
 
 /** Of one port; the rest is not seen. */
-export const MAX_OLDER_CONNECTIONS = 16_384;
-export const DEFAULT_RENEWALS_PER_SECOND = 10;
-export const MAX_RENEWALS_PER_SECOND = 100;
+const MAX_OLDER_CONNECTIONS = 16_384;
+const DEFAULT_RENEWALS_PER_SECOND = 10;
+const MAX_RENEWALS_PER_SECOND = 100;
 
 const AF_INET = 2;
 

@@ -14,7 +14,7 @@ import type { Endpoint, EndpointEvents, LocalEnding } from './relay/endpoint.ts'
 import type { Subscription, TakenPeer } from './subscription.ts';
 
 /** Bytes that the client may send on one connection before it is granted more. */
-export const ANSWER_CREDIT_BYTES = 256 * 1024;
+const ANSWER_CREDIT_BYTES = 256 * 1024;
 /** Credit is given back in steps, not for each frame. */
 const GRANT_STEP_BYTES = ANSWER_CREDIT_BYTES / 4;
 /** Of one DATA frame. */

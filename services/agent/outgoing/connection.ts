@@ -42,7 +42,7 @@ export interface ConnectionHost {
 }
 
 /** Most connections carry bulk or little; both are well served by one size for the many and one for the fast. */
-export const FULL_READ_BYTES = BULK_READ_BYTES;
+const FULL_READ_BYTES = BULK_READ_BYTES;
 export const SMALL_READ_BYTES = 16 * 1024;
 
 /** Never more than half the credit, or a client that grants in steps of half of it would wait for us for ever. */

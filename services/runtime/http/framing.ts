@@ -11,7 +11,7 @@ export type Framing =
   | Readonly<{ kind: 'until-close' }>
   | Readonly<{ kind: 'tunnel' }>;
 
-export const NO_BODY: Framing = { kind: 'length', bytes: 0 };
+const NO_BODY: Framing = { kind: 'length', bytes: 0 };
 const CHUNKED: Framing = { kind: 'chunked' };
 const UNTIL_CLOSE: Framing = { kind: 'until-close' };
 const TUNNEL: Framing = { kind: 'tunnel' };

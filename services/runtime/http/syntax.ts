@@ -6,7 +6,7 @@ export const TOKEN = 1;
 export const TARGET = 2;
 /** What may stand in a field value or a reason phrase: the same, space and tab. */
 export const VALUE = 4;
-export const DIGIT = 8;
+const DIGIT = 8;
 export const HEX = 16;
 
 const TCHARS = "!#$%&'*+-.^_`|~";

@@ -5,7 +5,7 @@ import { PushedBytes } from '#runtime/http/pushed-bytes.ts';
 import { FRAME_HEAD_BYTES, type FrameHead, FrameType } from './frame.ts';
 
 /** The largest frame that is put together; larger ones are no frames that we read. */
-export const MAX_WHOLE_FRAME_BYTES = 64 * 1024;
+const MAX_WHOLE_FRAME_BYTES = 64 * 1024;
 
 export type FramePiece = Readonly<{
   head: FrameHead;

@@ -5,11 +5,11 @@ import { DynamicTable, fieldSize, type HeaderField, type PackedTable } from './h
 import { decodeHuffman } from './huffman.ts';
 
 /** What a connection begins with (RFC 9113 section 6.5.2). */
-export const DEFAULT_TABLE_BYTES = 4_096;
+const DEFAULT_TABLE_BYTES = 4_096;
 /** The largest dynamic table that is kept; a connection that uses a larger one is not read. */
 export const MAX_TABLE_BYTES = 64 * 1024;
 /** All fields of one block, unpacked. */
-export const MAX_FIELDS_BYTES = 256 * 1024;
+const MAX_FIELDS_BYTES = 256 * 1024;
 /** Fields of one block: an indexed one costs its sender a single byte. */
 export const MAX_FIELDS = 1_024;
 

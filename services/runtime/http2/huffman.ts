@@ -81,7 +81,7 @@ const NEXT = Uint16Array.from(nextStates);
 const OCTETS = Int16Array.from(octets);
 
 /** A word has at least five bits. */
-export const mostOctets = (codedBytes: number): number => Math.floor((codedBytes * 8) / 5);
+const mostOctets = (codedBytes: number): number => Math.floor((codedBytes * 8) / 5);
 
 /** @returns the text as latin1; undefined when it is no whole number of words, or is padded wrongly */
 export function decodeHuffman(bytes: Uint8Array, start: number, end: number): string | undefined {

@@ -21,7 +21,7 @@ import { answerForLost, isInterim, type TakenStream } from './http2-stream.ts';
 import { type TakenEvents, TakenSide } from './http2-taken.ts';
 
 /** Taken streams of one connection that are open at once; more are refused, and the client tries again. */
-export const MAX_STREAMS = 4_096;
+const MAX_STREAMS = 4_096;
 /** Heads of those streams, unpacked: a header table makes a few bytes hundreds of thousands. Streams beyond it are refused likewise. */
 export const MAX_HEAD_BYTES = 16 * 1024 * 1024;
 /** Streams that are over and whose last frames may still come. */

@@ -27,11 +27,11 @@ import { Batch, type Outbox, Sender } from './http2-sender.ts';
 import type { TakenStream } from './http2-stream.ts';
 
 /** What a local process may send on one stream before the client has taken some of it. */
-export const STREAM_WINDOW_BYTES = 256 * 1024;
+const STREAM_WINDOW_BYTES = 256 * 1024;
 /** The same for all its streams. */
-export const CONNECTION_WINDOW_BYTES = 1024 * 1024;
+const CONNECTION_WINDOW_BYTES = 1024 * 1024;
 /** Answers that wait for clients that are slow; beyond it the whole connection to the local process waits. */
-export const MAX_HELD_ANSWER_BYTES = 4 * 1024 * 1024;
+const MAX_HELD_ANSWER_BYTES = 4 * 1024 * 1024;
 /** Streams that are opened before it has said how many it takes; none should take fewer (RFC 9113 section 6.5.2). */
 const STREAMS_BEFORE_SETTINGS = 100;
 /** Windows are given back in steps of this, not for each frame. */

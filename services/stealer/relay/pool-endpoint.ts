@@ -9,7 +9,7 @@ import type { Adopted, Membership, PoolMember, Secure } from './pool-member.ts';
 import { type SocketPool, socketError, socketPool } from './socket-pool.ts';
 
 /** How long a socket whose own direction has ended may wait for its peer's end, in ms. Like the kernel's tcp_fin_timeout. */
-export const HALF_CLOSED_MS = 60_000;
+const HALF_CLOSED_MS = 60_000;
 /** Pieces that are smaller wait for their neighbours: head and body that came in one read leave in one write. */
 const JOINED_BYTES = 16 * 1024;
 

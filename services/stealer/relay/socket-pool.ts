@@ -33,7 +33,7 @@ const READ_BYTES = 256 * 1024;
 /** The same while much waits: what one read brings is what a receiver that is not read may keep here. */
 const SMALL_READ_BYTES = 16 * 1024;
 /** Bytes that wait for all receivers together before reads become small. */
-export const MANY_WAITING_BYTES = 64 * 1024 * 1024;
+const MANY_WAITING_BYTES = 64 * 1024 * 1024;
 /** Reads of one socket before it is another's turn. */
 const READS_PER_TURN = 4;
 

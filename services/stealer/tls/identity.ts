@@ -9,7 +9,7 @@ import { type NativeTlsContext, stealerAddon } from '../native/index.ts';
 import type { Secure } from '../relay/pool-member.ts';
 
 /** Of one PEM text: chains are shorter, and the bundle of all the web's authorities is not meant. */
-export const MAX_PEM_BYTES = 64 * 1024;
+const MAX_PEM_BYTES = 64 * 1024;
 export const MAX_NAMES = 100;
 
 /** What is agreed to besides no ALPN at all; a connection of another protocol is not for filters. */
