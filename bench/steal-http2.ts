@@ -5,7 +5,7 @@
 // mean and maximum, not p50 and p99.
 
 import path from 'node:path';
-import { COLUMNS, HOST, inTurns, rowsOf, StealStage } from './steal-stage.ts';
+import { COLUMNS, inTurns, rowsOf, StealStage } from './steal-stage.ts';
 import { printTable } from './table.ts';
 
 const rounds = Number(process.argv[2] ?? 5);
@@ -41,9 +41,6 @@ backend stolen
   server none 127.0.0.1:1
 `;
 
-/** More than are known again. */
-const PATHS = Array.from({ length: 500 }, (_, at) => `http://${HOST}/small?order=${at}\n`).join('');
-
 const LISTENS = [STOLEN, GRPC_STOLEN].map((port) => `h.createServer().listen(${port},()=>console.log('serving'))`);
 
 const stage = await StealStage.open();
@@ -68,7 +65,7 @@ try {
     haproxy: { port: 8082, pid: haproxy },
     stealer: { port: GRPC_STOLEN, pid: stealer },
   };
-  const paths = stage.file('paths', PATHS);
+  const paths = stage.file('paths', stage.paths('http'));
   const call = stage.file('call', Buffer.from([0, 0, 0, 0, 5, ...Buffer.from('hello')]));
   const asGrpc = ['-d', call, '-H', 'content-type: application/grpc', '-H', 'te: trailers'];
   for (const [name, ways, at, args] of [

@@ -35,6 +35,8 @@ try {
   for (const [name, connections, at, args] of [
     ['small requests', 32, '/small', []],
     ['small requests', 1, '/small', []],
+    ['small requests, each with a head of its own', 32, '/small', stage.unalike()],
+    ['small requests, each with a head of its own', 1, '/small', stage.unalike()],
     ['1 MB answers', 32, '/large', []],
     ['1 MB uploads', 32, '/upload', ['-s', upload]],
   ] as const) {

@@ -2,7 +2,7 @@
 // it, and new connections, by each way of redirecting them and by none, beside haproxy and nginx with the same rule. CPU and
 // rates at full load, in turns; what is added to a request far below it, as differences of pairs (paired-client.mjs).
 //
-// node bench/run.mjs steal-port [ROUNDS] [SECONDS]; needs root, nginx, haproxy and wrk. The stealer is this very process.
+// node bench/run.mjs steal-port [ROUNDS] [SECONDS] [filters|kinds|heads|new|added]; needs root, nginx, haproxy and wrk. The stealer is this very process.
 
 import { execFileSync } from 'node:child_process';
 import path from 'node:path';
@@ -13,6 +13,7 @@ import { median, printTable } from './table.ts';
 
 const rounds = Number(process.argv[2] ?? 3);
 const seconds = Number(process.argv[3] ?? 2);
+const part = process.argv[4] ?? '';
 const PORT = 8080;
 /** The same server, of which nobody steals. */
 const ORIGIN = 8084;
@@ -105,14 +106,31 @@ try {
   ]);
   const title = `small requests that no filter wants, ${CONNECTIONS} connections, ${rounds} rounds of ${seconds} s`;
   const others = { haproxy: () => load(proxies.haproxy, kept), nginx: () => load(proxies.nginx, kept) };
-  printTable(title, COLUMNS, rowsOf(await inTurns({ ...others, ...Object.fromEntries(filters) })));
+  if ('filters'.includes(part)) {
+    printTable(title, COLUMNS, rowsOf(await inTurns({ ...others, ...Object.fromEntries(filters) })));
+  }
 
   const kinds = Object.entries(KINDS).map(([name, conditions]): [string, () => Promise<Sample>] => [
     name,
     () => withFilters([conditions], 'auto', () => load(own, kept)),
   ]);
-  const ofKinds = await inTurns({ haproxy: others.haproxy, ...Object.fromEntries(kinds) });
-  printTable('the same, GET, by the kind of one filter', COLUMNS, rowsOf(ofKinds));
+  if ('kinds'.includes(part)) {
+    const ofKinds = await inTurns({ haproxy: others.haproxy, ...Object.fromEntries(kinds) });
+    printTable('the same, GET, by the kind of one filter', COLUMNS, rowsOf(ofKinds));
+  }
+
+  if ('heads'.includes(part)) {
+    const unalike = stage.unalike();
+    const ofHeads = Object.entries(KINDS).map(([name, conditions]): [string, () => Promise<Sample>] => [
+      name,
+      () => withFilters([conditions], 'auto', () => load(own, kept, ...unalike)),
+    ]);
+    const ofUnalike = await inTurns({
+      haproxy: () => load(proxies.haproxy, kept, ...unalike),
+      ...Object.fromEntries(ofHeads),
+    });
+    printTable('the same, each with a head of its own', COLUMNS, rowsOf(ofUnalike));
+  }
 
   const anew = [kept, '-H', 'Connection: close'];
   const REDIRECTIONS = ['sk_lookup', 'nftables', 'iptables-legacy'] as const;
@@ -120,15 +138,18 @@ try {
     redirect,
     () => withFilters(named(1), redirect, () => load(own, ...anew)),
   ]);
-  const samples = await inTurns({
-    'nobody steals': () => load({ port: ORIGIN, pid: null }, ...anew),
-    haproxy: () => load(proxies.haproxy, ...anew),
-    nginx: () => load(proxies.nginx, ...anew),
-    ...Object.fromEntries(stolen),
-  });
-  printTable(`a new connection for each request, ${CONNECTIONS} at once`, COLUMNS, rowsOf(samples));
+  if ('new'.includes(part)) {
+    const samples = await inTurns({
+      'nobody steals': () => load({ port: ORIGIN, pid: null }, ...anew),
+      haproxy: () => load(proxies.haproxy, ...anew),
+      nginx: () => load(proxies.nginx, ...anew),
+      ...Object.fromEntries(stolen),
+    });
+    printTable(`a new connection for each request, ${CONNECTIONS} at once`, COLUMNS, rowsOf(samples));
+  }
 
   for (const kind of ['kept', 'new'] as const) {
+    if (!'added'.includes(part)) continue;
     // The same port twice: what is left of it is the error of what follows.
     const rows = [added('nobody steals', await pairs(PORT, kind))];
     for (const redirect of REDIRECTIONS) {

@@ -71,6 +71,25 @@ export class StealStage implements AsyncDisposable {
     return at;
   }
 
+  /** For `h2load -i`: more than are known again. */
+  paths(scheme: 'http' | 'https'): string {
+    return Array.from({ length: 500 }, (_, at) => `${scheme}://${HOST}/small?order=${at}\n`).join('');
+  }
+
+  /** Words for `wrk` with which no request has the head of another one: path, cookie, id and agent are its own. */
+  unalike(): readonly string[] {
+    const script = `
+      local nth = 0
+      request = function()
+        nth = nth + 1
+        wrk.headers["Cookie"] = "session=" .. nth
+        wrk.headers["X-Request-Id"] = "id-" .. nth
+        wrk.headers["User-Agent"] = "agent/" .. nth
+        return wrk.format("GET", wrk.path .. "?order=" .. nth)
+      end`;
+    return ['-s', this.file('unalike.lua', script)];
+  }
+
   /** A server of nginx, `inner` within its `http` block. */
   nginx(name: string, inner: string): string {
     const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'].map(

@@ -2,7 +2,7 @@
 // header filter, beside haproxy with the same, and without anybody. HTTP/1.1 and HTTP/2, and new connections with their handshakes.
 // CPU of the one process in between, from /proc/PID/stat.
 //
-// node bench/run.mjs steal-tls [ROUNDS] [SECONDS]; needs root, nginx, haproxy, wrk, h2load and openssl.
+// node bench/run.mjs steal-tls [ROUNDS] [SECONDS] [PART OF A ROW'S NAME]; needs root, nginx, haproxy, wrk, h2load and openssl.
 
 import { readFileSync } from 'node:fs';
 import { CertificateFolder } from '../test/fixtures/certificates.ts';
@@ -11,6 +11,7 @@ import { printTable } from './table.ts';
 
 const rounds = Number(process.argv[2] ?? 5);
 const seconds = Number(process.argv[3] ?? 3);
+const row = process.argv[4] ?? '';
 const [ORIGIN, HAPROXY, STOLEN] = [8080, 8081, 8083];
 
 const haproxy = (both: string): string => `
@@ -57,19 +58,24 @@ try {
     haproxy: { port: HAPROXY, pid: proxy, scheme: 'https' },
     stealer: { port: STOLEN, pid: stealer, scheme: 'https' },
   } as const;
+  const paths = stage.file('paths', stage.paths('https'));
   const bob = ['-H', 'X-User: bob'];
   for (const [name, at, args] of [
     ['small requests, 32 connections', '/small', ['-c32']],
+    ['small requests, each with a head of its own, 32 connections', '/small', ['-c32', ...stage.unalike()]],
     ['small requests, each on a new connection, 8 at once', '/small', ['-c8', '-H', 'Connection: close']],
     ['1 MB answers, 32 connections', '/large', ['-c32']],
   ] as const) {
+    if (!name.includes(row)) continue;
     const samples = await inTurns(rounds, ways, (way) => stage.wrk(way, seconds, at, [...args, ...bob]));
     printTable(`HTTP/1.1 in TLS, ${name}, ${rounds} rounds of ${seconds} s`, COLUMNS, rowsOf(samples));
   }
   for (const [name, at, args] of [
     ['small requests, 4 connections of 32 streams', '/small', ['-c4', '-m32']],
+    ['small requests, 4 connections of 32 streams, each of another path', '/small', ['-c4', '-m32', '-i', paths]],
     ['1 MB answers, 4 connections of 4 streams', '/large', ['-c4', '-m4', '-w20', '-W20']],
   ] as const) {
+    if (!name.includes(row)) continue;
     const samples = await inTurns(rounds, ways, (way) => stage.h2load(way, seconds, at, [...args, ...bob]));
     const columns = [...COLUMNS.slice(0, 5), 'mean us', 'most us'];
     printTable(`HTTP/2 in TLS, ${name}, ${rounds} rounds of ${seconds} s`, columns, rowsOf(samples));

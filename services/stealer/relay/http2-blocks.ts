@@ -25,7 +25,7 @@ export class ClientBlocks {
   readonly #known: KnownBlocks;
   /** Requests in a row that nobody wanted, and of how many more of them are expected. */
   #unwanted = 0;
-  #expectedFrom = REPEATED;
+  #expectedFrom = 1;
   /** The highest stream that the client has begun. */
   highestId = 0;
 
