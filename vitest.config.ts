@@ -62,10 +62,11 @@ export default defineConfig({
         test: {
           ...built,
           name: 'programs',
+          globalSetup: [...built.globalSetup, 'test/programs/setup.ts'],
           include: ['test/programs/**/*.test.ts'],
           testTimeout: 120_000,
           hookTimeout: 300_000,
-          maxWorkers: 1,
+          maxWorkers: 2,
         },
       },
       {

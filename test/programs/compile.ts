@@ -7,7 +7,8 @@ import path from 'node:path';
 
 const root = path.join(import.meta.dirname, '../..');
 const source = (name: string) => path.join(import.meta.dirname, 'src', name);
-const folder = path.join(root, 'build/programs');
+/** The folder that holds every program, by the names of the recipes and of the scripts. */
+export const COMPILED = path.join(root, 'build/programs');
 
 interface Recipe {
   /** The result's name in build/programs. */
@@ -19,7 +20,7 @@ interface Recipe {
 
 const c = ['-O2', '-Wall', '-Wextra', '-Werror'];
 const goVariables = { GO111MODULE: 'off', GOFLAGS: '', GOCACHE: path.join(root, 'build/go') };
-const out = (name: string) => path.join(folder, name);
+const out = (name: string) => path.join(COMPILED, name);
 
 const recipes: Recipe[] = [
   { name: 'c-dynamic', from: 'questions.c', command: ['cc', ...c] },
@@ -71,13 +72,12 @@ function make(name: string, from: string, command: string[], variables: Record<s
   writeFileSync(`${out(name)}.key`, key);
 }
 
-/** Returns the folder that holds every program, by the names of the recipes and of the scripts. */
-export function compilePrograms(): string {
-  mkdirSync(folder, { recursive: true });
+/** Not while somebody uses them (setup.ts). */
+export function compilePrograms(): void {
+  mkdirSync(COMPILED, { recursive: true });
   for (const { name, from, command, variables } of recipes) {
     make(name, from, [...command, '-o', out(name), source(from)], variables);
   }
-  make('Questions.class', 'Questions.java', ['javac', '-d', folder, source('Questions.java')]);
+  make('Questions.class', 'Questions.java', ['javac', '-d', COMPILED, source('Questions.java')]);
   for (const name of interpreted) cpSync(source(name), out(name));
-  return folder;
 }

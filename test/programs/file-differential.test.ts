@@ -9,8 +9,9 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { can } from '../can.ts';
 import { run } from '../fixtures/run.ts';
 import { SYSTEM_PATH, Whole } from '../fixtures/whole.ts';
-import { compilePrograms } from './compile.ts';
+import { COMPILED } from './compile.ts';
 
+const program = path.join(COMPILED, 'differential');
 const SEEDS = Number(process.env['MIRRORD_DIFFERENTIAL_SEEDS'] ?? 6);
 const OPERATIONS = '400';
 const PROCESSES = '2';
@@ -18,11 +19,9 @@ const THREADS = '2';
 
 describe.skipIf(!can.root.yes)(`files under mirrord and natively (${can.root.why})`, () => {
   let whole: Whole;
-  let program = '';
 
   beforeAll(async () => {
     whole = await Whole.start({ variables: {} });
-    program = path.join(compilePrograms(), 'differential');
   });
   afterAll(() => whole.close());
 

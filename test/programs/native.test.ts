@@ -9,25 +9,23 @@ import { canRun } from '../can.ts';
 import { run } from '../fixtures/run.ts';
 import { FOLDER, VARIABLES, writeTargetFiles } from '../fixtures/target-files.ts';
 import { SYSTEM_PATH } from '../fixtures/whole.ts';
-import { compilePrograms } from './compile.ts';
+import { COMPILED } from './compile.ts';
 import { addBuiltFiles, languages, TOOLCHAINS, tools } from './matrix.ts';
 
 const toolchains = canRun(...TOOLCHAINS);
 
 describe.skipIf(!toolchains.yes)(`natively (${toolchains.why})`, () => {
   let base = '';
-  let programs = '';
   beforeAll(() => {
     base = mkdtempSync(path.join(tmpdir(), 'mirrord-native-'));
-    programs = compilePrograms();
     writeTargetFiles(base);
-    addBuiltFiles(path.join(base, FOLDER), programs);
+    addBuiltFiles(path.join(base, FOLDER), COMPILED);
   });
   afterAll(() => rmSync(base, { recursive: true, force: true }));
 
   test.each([...languages, ...tools])('$name', async ({ command, prints }) => {
     const work = mkdtempSync(path.join(base, 'work-'));
-    const places = { programs, folder: path.join(base, FOLDER), work };
+    const places = { programs: COMPILED, folder: path.join(base, FOLDER), work };
     const variables = { ...VARIABLES, PATH: SYSTEM_PATH, HOME: work };
     const outcome = await run(command(places), { variables, folder: work });
     expect(outcome).toMatchObject({ code: 0, stderr: '', ...(prints === undefined ? {} : { stdout: prints }) });

@@ -1,0 +1,3 @@
+import { describePrograms } from './matrix-run.ts';
+
+describePrograms('root');
