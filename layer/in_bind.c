@@ -16,15 +16,22 @@
 #include "net_loop.h"
 #include "tracee.h"
 
-static bool is_same_or_any(const struct net_addr *a, const struct net_addr *b)
+/* A connection to an address of this family could be for it. */
+static bool hears(const struct in_listener *listener, int family)
 {
-	struct net_addr one = *a, other = *b;
+	struct net_addr plain = listener->asked;
 
-	if (net_addr_is_any(a) || net_addr_is_any(b))
-		return true;
-	net_addr_as(&one, AF_INET);
-	net_addr_as(&other, AF_INET);
-	return net_addr_equal(&one, &other);
+	net_addr_as(&plain, AF_INET);
+	return plain.sa.sa_family == family ||
+	       (family == AF_INET && net_addr_is_any(&plain) && !listener->is_v6_only);
+}
+
+/* As the kernel has it: a connection could be for either. */
+static bool do_overlap(const struct in_listener *a, const struct in_listener *b)
+{
+	if (!(hears(a, AF_INET) && hears(b, AF_INET)) && !(hears(a, AF_INET6) && hears(b, AF_INET6)))
+		return false;
+	return net_addr_is_any(&a->asked) || net_addr_is_any(&b->asked) || net_addr_equal(&a->asked, &b->asked);
 }
 
 /* A socket of the session that has the same port, where the process asked for it. */
@@ -35,7 +42,7 @@ static struct in_listener *holder_of(const struct in_listener *mine)
 	for (struct in_listener *other = in_listener_first(); other; other = next) {
 		next = other->next;
 		if (other == mine || !other->is_bound || other->is_datagram != mine->is_datagram ||
-		    net_addr_port(&other->asked) != net_addr_port(&mine->asked) || !is_same_or_any(&other->asked, &mine->asked))
+		    net_addr_port(&other->asked) != net_addr_port(&mine->asked) || !do_overlap(other, mine))
 			continue;
 		if (in_listener_is_alive(other))
 			return other;
@@ -88,6 +95,8 @@ static int bind_somewhere(struct in_listener *listener, const struct net_addr *i
 		return -EADDRINUSE;
 	if (instead)
 		return try_bind(listener, *instead);
+	if (shares && holder->domain != listener->domain)
+		return try_bind(listener, with_port(listener->asked, net_addr_port(&holder->actual)));
 	if (shares)
 		return try_bind(listener, holder->actual);
 	failed = try_bind(listener, listener->asked);
@@ -193,6 +202,7 @@ static bool bind_socket(const struct seccomp_notif *n, struct net_socket *socket
 	if (!listener)
 		return false;
 	listener->is_datagram = socket->type == SOCK_DGRAM;
+	listener->is_v6_only = socket->domain == AF_INET6 && net_socket_option(socket->fd, IPPROTO_IPV6, IPV6_V6ONLY) != 0;
 	listener->shares_port = net_socket_option(socket->fd, SOL_SOCKET, SO_REUSEPORT) != 0 ||
 				(listener->is_datagram && net_socket_option(socket->fd, SOL_SOCKET, SO_REUSEADDR) != 0);
 	listener->fd = socket->fd;

@@ -64,7 +64,7 @@ void in_listen_ask(struct in_listener *listener)
 	wire_put_u32(&w, (uint32_t)listener->process);
 	wire_put_u64(&w, listener->inode);
 	wire_put_u8(&w, listener->is_datagram ? WIRE_TRANSPORT_UDP : WIRE_TRANSPORT_TCP);
-	wire_put_u8(&w, listener->domain == AF_INET6 && net_socket_option(listener->fd, IPPROTO_IPV6, IPV6_V6ONLY));
+	wire_put_u8(&w, listener->is_v6_only);
 	net_addr_to_wire(&addr, &listener->asked);
 	wire_put_addr(&w, &addr);
 	net_addr_to_wire(&addr, &listener->actual);

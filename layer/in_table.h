@@ -30,6 +30,7 @@ struct in_listener {
 	bool is_told;      /* the process knows how its bind ended */
 	bool is_listening; /* the client knows of it */
 	bool is_moved;     /* bound elsewhere than asked */
+	bool is_v6_only;   /* of a socket of IPv6 */
 	bool shares_port;  /* SO_REUSEPORT; of datagrams SO_REUSEADDR as well */
 	bool is_datagram;  /* stands for its port once it is bound */
 	int error;         /* of a bind nobody waited for */

@@ -20,8 +20,8 @@ export type DeliveryOptions = Readonly<{
   seed: number;
   /** To the layer. */
   send: (pieces: Buffer[]) => void;
-  /** Where a port's connections go; null: nowhere any more. */
-  placeOf: (port: PortName) => Place | null;
+  /** Where a port's connections go that came to this address of the target; null: nowhere any more. */
+  placeOf: (port: PortName, local: InternetAddress) => Place | null;
   onTrouble: (text: string) => void;
 }>;
 
@@ -42,9 +42,9 @@ export class Delivery {
   }
 
   bring(copy: Arrival, port: PortName, arrived: Arrived): void {
-    const place = this.#options.placeOf(port);
     const peer = fromSocketAddress(arrived.peer);
     const local = fromSocketAddress(arrived.local);
+    const place = local?.kind === 'internet' ? this.#options.placeOf(port, local) : null;
     if (place === null || peer === null || local?.kind !== 'internet') copy.refuse('refused', ERRNO.ECONNREFUSED);
     else this.#deliver(copy, port, place, peer, internet(local.ip, place.askedPort, local.scopeId), 1);
   }

@@ -126,6 +126,15 @@ describe('a connection that arrives', () => {
     expect(socket.remoteAddress).toMatch(/^127\.(6[4-9]|[7-9]\d|1[01]\d|12[0-7])\./);
   });
 
+  test('of each family goes to the socket that hears it, when a server has one for each', async () => {
+    const six = await LocalServer.open('::1');
+    await script.listen(2n, at('::', 80), six.address, true);
+    script.arrive(2, 'of four');
+    script.arrive(4, 'of six', at('fd00::9', 4_000), undefined, at('fd00::4', 80));
+    await script.until(() => server.connections[0]?.text === 'of four' && six.connections[0]?.text === 'of six');
+    six.close();
+  });
+
   test('ends as the original did: half, then whole', async () => {
     script.arrive(2, 'hello');
     script.halfClose(2);

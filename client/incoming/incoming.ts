@@ -86,7 +86,7 @@ export class Incoming {
     this.#delivery = new Delivery({
       seed: options.seed ?? process.pid,
       send: (pieces) => this.#send(pieces),
-      placeOf: (port) => this.#placeOf(port),
+      placeOf: (port, local) => this.#placeOf(port, local),
       onTrouble: options.onTrouble,
     });
   }
@@ -335,9 +335,10 @@ export class Incoming {
     this.#delivery.bring(copy, port, arrived);
   }
 
-  #placeOf(port: PortName): Place | null {
-    // The newest socket is the one that a reloading server means.
-    const listener = [...this.#listeners.values()].filter((one) => nameOf(one) === port).at(-1);
+  #placeOf(port: PortName, local: InternetAddress): Place | null {
+    // The newest socket is the one that a reloading server means; servers have one for each family, too.
+    const all = [...this.#listeners.values()].filter((one) => nameOf(one) === port);
+    const listener = all.findLast((one) => hears(one, local)) ?? all.at(-1);
     if (listener === undefined || this.#isClosed) return null;
     return { to: reachable(listener), askedPort: listener.asked.port };
   }
@@ -373,6 +374,11 @@ function assertInternet(address: Address): InternetAddress {
 
 function nameOf({ port, isDatagram }: Listener): PortName {
   return isDatagram ? `${port}/udp` : port;
+}
+
+/** Whether the target's own kernel would give such a socket what comes to an address of this family. */
+function hears({ asked, isV6Only }: Listener, local: InternetAddress): boolean {
+  return asked.ip.length === local.ip.length || (local.ip.length === 4 && isUnspecified(asked.ip) && !isV6Only);
 }
 
 /** Where a socket of this machine is reached from this machine. */

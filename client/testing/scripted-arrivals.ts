@@ -141,12 +141,13 @@ export class ScriptedArrivals {
     data = '',
     peer = at('10.9.9.9', 4_000),
     stolen: Pick<Arrived, 'creditBytes' | 'isForRequests'> = { creditBytes: 0, isForRequests: false },
+    local = at('10.1.2.4', 80),
   ): void {
     const subscription = [...this.subscribed.keys()].at(-1) ?? 0;
     const head = Arrived.encode({
       subscription,
       peer: toSocketAddress(peer),
-      local: toSocketAddress(at('10.1.2.4', 80)),
+      local: toSocketAddress(local),
       atNs: 1n,
       isOlder: false,
       ...stolen,

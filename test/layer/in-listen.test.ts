@@ -103,6 +103,31 @@ a.close(); a = attempt(); print(a.getsockname()[1] == ${port})`);
     expect(await peer.ended).toMatchObject({ code: 0, stdout: 'EADDRINUSE\nmoved True\nTrue\n' });
   });
 
+  it('is free for the other family, as on any machine, whether it was moved or not', async () => {
+    const [free, taken] = [await freePort(), await takenPort()];
+    const peer = python(`${PRELUDE}
+keep = []
+def attempt(family, port, only=None, shared=False):
+    s = socket.socket(family); keep.append(s)
+    if shared: s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    if only is not None: s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, only)
+    try: s.bind(('::' if family == V6 else '0.0.0.0', port)); s.listen(); return s.getsockname()[1] == port
+    except OSError as e: return errno.errorcode[e.errno]
+V4, V6 = socket.AF_INET, socket.AF_INET6
+def close():
+    for s in keep: s.close()
+    keep.clear()
+for port in (${free}, ${taken}):
+    print(attempt(V4, port), attempt(V6, port, 1)); close()
+    print(attempt(V6, port, 1), attempt(V4, port)); close()
+    print(attempt(V4, port), attempt(V6, port, 0)); close()
+    print(attempt(V6, port, 0), attempt(V4, port)); close()
+    print(attempt(V4, port, shared=True), attempt(V6, port, 1, True), attempt(V4, port, shared=True)); close()
+print(attempt(V6, ${free}, 0, True), attempt(V4, ${free}, shared=True))`);
+    const once = 'True True\nTrue True\nTrue EADDRINUSE\nTrue EADDRINUSE\nTrue True True\n';
+    expect(await peer.ended).toMatchObject({ code: 0, stdout: `${once}${once}True True\n` });
+  });
+
   it('is exactly where the client says, and the errno is the kernel’s when that cannot be had', async () => {
     const [free, taken] = [await freePort(), await takenPort()];
     const peer = python(
