@@ -178,6 +178,25 @@ test('a watch gives events as they come, across pieces, and ends with the server
   expect(server.seen[0]?.path).toBe('/pods?resourceVersion=7&watch=true&timeoutSeconds=30');
 });
 
+test('a watch that is ended as soon as it is there is not asked for without a pause, nor kept when given up', async () => {
+  server.answers.set('GET /pods', (_, response) => response.end());
+  const api = await open();
+  const drained = async (signal?: AbortSignal) => {
+    for await (const event of api.watch('/pods', { timeoutS: 30, ...(signal === undefined ? {} : { signal }) })) {
+      expect.unreachable(JSON.stringify(event));
+    }
+  };
+  const beganMs = performance.now();
+  for (let nth = 0; nth < 3; nth++) await drained();
+  expect(performance.now() - beganMs).toBeGreaterThan(700);
+  const giveUp = new AbortController();
+  const last = drained(giveUp.signal);
+  await expect.poll(() => server.seen.length).toBe(4);
+  giveUp.abort();
+  await last.catch(() => undefined);
+  await expect(drained(giveUp.signal)).rejects.toMatchObject({ code: 'CANCELLED' });
+});
+
 test('a watch of a version that is gone says so by its reason', async () => {
   const status = { kind: 'Status', code: 410, reason: 'Expired', message: 'too old resource version' };
   server.answers.set('GET /pods', (_, response) => {

@@ -5,6 +5,7 @@
 
 import type { IncomingMessage } from 'node:http';
 import type { Readable } from 'node:stream';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { createGunzip } from 'node:zlib';
 import { AppError } from '#proto/errors.ts';
 import { VERSION } from '#proto/version.ts';
@@ -51,6 +52,8 @@ const LIMIT_BYTES = 16 * 1024 * 1024;
 const LIMIT_REFUSAL_BYTES = 64 * 1024;
 /** Beyond the end that the server was asked for. */
 const WATCH_MARGIN_MS = 15_000;
+/** Callers watch anew at once: where something on the way ends a watch as soon as it is there, they ask four times a second. */
+const WATCH_PACE_MS = 250;
 
 interface Sent {
   readonly response: IncomingMessage;
@@ -166,6 +169,7 @@ export class KubeApi implements AsyncDisposable {
     const query = { ...options.query, watch: 'true', timeoutSeconds: options.timeoutS };
     const deadlineMs = options.timeoutS * 1000 + WATCH_MARGIN_MS;
     const ask = () => this.#send('GET', path, { ...options, query, deadlineMs });
+    const beganMs = performance.now();
     const { body, done } = await this.#retries.run(ask, this.#repeated(options));
     try {
       let rest = '';
@@ -186,6 +190,9 @@ export class KubeApi implements AsyncDisposable {
     } finally {
       done();
     }
+    const restMs = WATCH_PACE_MS - (performance.now() - beganMs);
+    // Who gives up meanwhile is told so by the next one.
+    if (restMs > 0) await sleep(restMs, undefined, this.#repeated(options)).catch(() => undefined);
   }
 
   /** A connection of its own, handed over by HTTP's Upgrade; its frames are the caller's. Rejects with the server's Status. */
