@@ -81,6 +81,16 @@ static int bind_nearby(const struct in_listener *listener, int failed)
 	return is_refusal_of_this_machine(failed) ? try_bind(listener, with_port(plain, 0)) : failed;
 }
 
+/* Both share their port. Where the other one has it the kernel knows who else does. */
+static int bind_beside(const struct in_listener *listener, const struct in_listener *holder)
+{
+	if (!holder->is_moved)
+		return try_bind(listener, listener->asked);
+	if (holder->domain == listener->domain && net_addr_equal(&holder->asked, &listener->asked))
+		return try_bind(listener, holder->actual);
+	return try_bind(listener, with_port(listener->asked, net_addr_port(&holder->actual)));
+}
+
 static int bind_somewhere(struct in_listener *listener, const struct net_addr *instead)
 {
 	const struct in_listener *holder;
@@ -95,10 +105,8 @@ static int bind_somewhere(struct in_listener *listener, const struct net_addr *i
 		return -EADDRINUSE;
 	if (instead)
 		return try_bind(listener, *instead);
-	if (shares && holder->domain != listener->domain)
-		return try_bind(listener, with_port(listener->asked, net_addr_port(&holder->actual)));
 	if (shares)
-		return try_bind(listener, holder->actual);
+		return bind_beside(listener, holder);
 	failed = try_bind(listener, listener->asked);
 	if (!is_refusal_of_this_machine(failed))
 		return failed;
@@ -189,12 +197,13 @@ static bool bind_socket(const struct seccomp_notif *n, struct net_socket *socket
 {
 	struct in_listener *listener = in_listener_find(socket->inode);
 	struct net_addr name = net_socket_name(socket->fd);
+	bool is_v6_only = socket->domain == AF_INET6 && net_socket_option(socket->fd, IPPROTO_IPV6, IPV6_V6ONLY) != 0;
 
 	if (listener && repeat(listener, n, asked))
 		return true;
 	/* Bound already, or of another family: the kernel has the errno. */
 	if (net_addr_port(&name) || (socket->domain == AF_INET && asked->sa.sa_family != AF_INET) ||
-	    (socket->domain == AF_INET6 && asked->sa.sa_family != AF_INET6))
+	    (socket->domain == AF_INET6 && asked->sa.sa_family != AF_INET6) || (is_v6_only && net_addr_is_mapped(asked)))
 		return false;
 	if (listener)
 		in_listener_destroy(listener);
@@ -202,7 +211,7 @@ static bool bind_socket(const struct seccomp_notif *n, struct net_socket *socket
 	if (!listener)
 		return false;
 	listener->is_datagram = socket->type == SOCK_DGRAM;
-	listener->is_v6_only = socket->domain == AF_INET6 && net_socket_option(socket->fd, IPPROTO_IPV6, IPV6_V6ONLY) != 0;
+	listener->is_v6_only = is_v6_only;
 	listener->shares_port = net_socket_option(socket->fd, SOL_SOCKET, SO_REUSEPORT) != 0 ||
 				(listener->is_datagram && net_socket_option(socket->fd, SOL_SOCKET, SO_REUSEADDR) != 0);
 	listener->fd = socket->fd;

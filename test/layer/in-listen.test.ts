@@ -1,7 +1,9 @@
 // Sockets that listen, under the supervisor: where they are bound, what they are told, and when they are over.
 
+import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { connect, createServer, type Server } from 'node:net';
+import path from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { type InternetAddress, internet } from '#proto/socket-address.ts';
 import { InPeer, type InPeerOptions, readAll } from './in-peer.ts';
@@ -107,11 +109,11 @@ a.close(); a = attempt(); print(a.getsockname()[1] == ${port})`);
     const [free, taken] = [await freePort(), await takenPort()];
     const peer = python(`${PRELUDE}
 keep = []
-def attempt(family, port, only=None, shared=False):
+def attempt(family, port, only=None, shared=False, at=None):
     s = socket.socket(family); keep.append(s)
     if shared: s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     if only is not None: s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, only)
-    try: s.bind(('::' if family == V6 else '0.0.0.0', port)); s.listen(); return s.getsockname()[1] == port
+    try: s.bind((at or ('::' if family == V6 else '0.0.0.0'), port)); s.listen(); return s.getsockname()[1] == port
     except OSError as e: return errno.errorcode[e.errno]
 V4, V6 = socket.AF_INET, socket.AF_INET6
 def close():
@@ -121,11 +123,19 @@ for port in (${free}, ${taken}):
     print(attempt(V4, port), attempt(V6, port, 1)); close()
     print(attempt(V6, port, 1), attempt(V4, port)); close()
     print(attempt(V4, port), attempt(V6, port, 0)); close()
-    print(attempt(V6, port, 0), attempt(V4, port)); close()
+    print(attempt(V6, port, 0), attempt(V4, port), attempt(V6, port, 1, at='::ffff:127.0.0.1')); close()
     print(attempt(V4, port, shared=True), attempt(V6, port, 1, True), attempt(V4, port, shared=True)); close()
 print(attempt(V6, ${free}, 0, True), attempt(V4, ${free}, shared=True))`);
-    const once = 'True True\nTrue True\nTrue EADDRINUSE\nTrue EADDRINUSE\nTrue True True\n';
+    const once = 'True True\nTrue True\nTrue EADDRINUSE\nTrue EADDRINUSE EINVAL\nTrue True True\n';
     expect(await peer.ended).toMatchObject({ code: 0, stdout: `${once}${once}True True\n` });
+  });
+
+  it.each(['tcp', 'udp'])('may be had by whom the kernel lets have it: 80 random orders of %s', async (kind) => {
+    const program = ['python3', path.join(import.meta.dirname, '../fixtures/bound_sockets.py')];
+    const words = [...program, kind, `${await freePort()}`, '80'];
+    const truth = execFileSync(words[0] as string, words.slice(1), { encoding: 'utf8' });
+    expect(truth.split('\n').length).toBe(81);
+    expect((await run(words).ended).stdout).toBe(truth);
   });
 
   it('is exactly where the client says, and the errno is the kernel’s when that cannot be had', async () => {
