@@ -4,6 +4,7 @@
 import { ERRNO } from '#proto/errno.ts';
 import { AppError } from '#proto/errors.ts';
 import type { Frame } from '#proto/frame.ts';
+import type { BulkOrder } from '#proto/sockets/bulk-order.ts';
 import type { ConnectionReceiver, FileAnswer, FileOperation, RequestOptions, Session } from './session.ts';
 
 /** What the parts of a run need of their session. */
@@ -21,6 +22,7 @@ export type RunSession = Pick<
   | 'openConnection'
   | 'closeConnection'
   | 'send'
+  | 'carry'
   | 'arrivals'
   | 'suspend'
   | 'resume'
@@ -146,6 +148,10 @@ export class MovingSession implements RunSession {
 
   send(frame: Frame): void {
     if (this.#isOurs(frame.id)) this.#current.send(frame);
+  }
+
+  carry(order: BulkOrder): boolean {
+    return this.#isOurs(order.connection) && this.#current.carry?.(order) === true;
   }
 
   suspend(): Promise<void> {

@@ -10,6 +10,7 @@ import { FrameKind } from '#proto/gen/v1/frame.ts';
 import { FileReply, type FileRequest } from '#proto/gen/v1/fs_env.ts';
 import { type DirectDoor, type Limits, SessionEvent, SessionOpened, type TargetFacts } from '#proto/gen/v1/session.ts';
 import { decodeHead, type SessionStream } from '#proto/session-stream.ts';
+import type { BulkOrder } from '#proto/sockets/bulk-order.ts';
 import { type FileAnswer, ReceivedAnswer } from './file-answer.ts';
 import { cancelled, describe, encodeOpening, encodeRequest } from './session-requests.ts';
 import type { LocalTarget } from './target.ts';
@@ -49,6 +50,8 @@ export interface NetworkSession {
   /** The id is free: frames of it that are still on their way are dropped. */
   closeConnection(id: number): void;
   send(frame: Frame): void;
+  /** As SessionStream has it; without it bulk is read and sent. */
+  carry?(order: BulkOrder): boolean;
   drained(): Promise<void>;
 }
 
@@ -131,10 +134,7 @@ export class Session implements FileSession, NetworkSession {
   #lost: AppError | null = null;
   #closed: PromiseWithResolvers<void> | null = null;
 
-  /**
-   * Rejects with what the agent says (TARGET_NOT_FOUND, UNAUTHENTICATED ...), DEADLINE_EXCEEDED, or AGENT_LOST when
-   * nobody answers.
-   */
+  /** Rejects with what the agent says (TARGET_NOT_FOUND ...), DEADLINE_EXCEEDED, or AGENT_LOST when nobody answers. */
   static async open(options: SessionOptions): Promise<Session> {
     const opening = makeFrame(0, FrameKind.FRAME_KIND_SESSION_OPEN, encodeOpening(options));
     const answer = withResolvers<SessionOpened>();
@@ -247,6 +247,10 @@ export class Session implements FileSession, NetworkSession {
     if (this.#lost === null) this.#stream.send(frame);
   }
 
+  carry(order: BulkOrder): boolean {
+    return this.#lost === null && this.#stream.carry(order);
+  }
+
   /** Goes on over new connections, because there are better ones; nothing is lost. */
   reconnect(reason: string): void {
     if (this.#lost === null) this.#stream.reconnect(reason);
@@ -255,11 +259,9 @@ export class Session implements FileSession, NetworkSession {
   /** We are about to be stopped: the agent knows, or a second has passed, when this resolves. */
   async suspend(): Promise<void> {
     if (this.#lost !== null || this.#stream.isClosed) return;
-    let timer: NodeJS.Timeout | undefined;
-    const late = new Promise<void>((resolve) => {
-      timer = setTimeout(resolve, SUSPEND_DEADLINE_MS);
-    });
-    await Promise.race([this.#stream.suspend(), late]);
+    const late = withResolvers<void>();
+    const timer = setTimeout(late.resolve, SUSPEND_DEADLINE_MS);
+    await Promise.race([this.#stream.suspend(), late.promise]);
     clearTimeout(timer);
   }
 

@@ -30,6 +30,7 @@ import {
 import { type RawSocket, rawSocket } from './raw-socket.ts';
 import type { ReceiveBlock } from './receive-blocks.ts';
 import { ReceivedBytes } from './received-bytes.ts';
+import { type BulkOrder, MOST_FRAME_BYTES } from './sockets/bulk-order.ts';
 
 /** Of HTTP/2, before anybody has said anything. */
 const DEFAULT_WINDOW_BYTES = 65_535;
@@ -119,9 +120,7 @@ export class CallConnection implements DataWay {
     const call = this.#callOf(id);
     if (call === null) return;
     call.onPayload = onPayload;
-    const { held } = call;
-    call.held = [];
-    for (const payload of held) onPayload(payload);
+    for (const payload of call.held.splice(0)) onPayload(payload);
     this.#granted(call, 0);
     if (call.hasEnd) this.#passEnd(id);
     this.#resume();
@@ -146,12 +145,26 @@ export class CallConnection implements DataWay {
   writeData(id: number, pieces: readonly Uint8Array[], bytes: number): void {
     const call = this.#calls.get(id);
     if (call === undefined) return;
-    call.sendBytes -= bytes;
-    this.#sendBytes -= bytes;
+    this.#wrote(call, bytes);
     const all: Uint8Array[] = [frameHead(bytes, HTTP2_DATA, 0, id)];
     for (let index = 0; index < pieces.length; index++) all.push(pieces[index] as Uint8Array);
-    this.#writtenBytes += FRAME_HEAD_BYTES + bytes;
     this.#raw?.write(all);
+  }
+
+  carry(id: number, order: BulkOrder): boolean {
+    const call = this.#calls.get(id);
+    if (call === undefined || this.#raw?.isIdle !== true || this.roomFor(id) < MOST_FRAME_BYTES) return false;
+    if (!order.limit(Math.min(call.sendBytes, this.#sendBytes) / MOST_FRAME_BYTES)) return false;
+    order.call = id;
+    this.#raw.carry?.(order);
+    for (let frame = 0; frame < order.frames; frame++) this.#wrote(call, order.messageBytesOf(frame));
+    return true;
+  }
+
+  #wrote(call: CallState, bytes: number): void {
+    call.sendBytes -= bytes;
+    this.#sendBytes -= bytes;
+    this.#writtenBytes += FRAME_HEAD_BYTES + bytes;
   }
 
   #write(pieces: readonly Uint8Array[]): void {

@@ -5,11 +5,14 @@ import type { AppError } from './errors.ts';
 import type { BatchBytes, Frame } from './frame.ts';
 import type { Message } from './grpc-message.ts';
 import type { Lease } from './receive-blocks.ts';
+import type { BulkOrder } from './sockets/bulk-order.ts';
 
 /** Carries batches. Its owner calls `receive`, `transportDrained`, `peerEnded` and `transportEnded` of the stream. */
 export interface FrameTransport {
   /** False when the peer is behind: the next write comes after `transportDrained`. */
   write(batch: readonly Frame[]): boolean;
+  /** Bulk that is read and written at once, each frame a batch. True: done, or it waits; false: it has to be written. */
+  carry?(order: BulkOrder): boolean;
   /** Nothing more will be written; the peer sees the end after all that was. */
   end(): void;
   /** Cuts both directions now. */

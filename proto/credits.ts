@@ -137,7 +137,11 @@ export class ReceiveCredit {
 
   /** The bytes to grant where something goes to the peer anyway, so that no message is made for them: 0 for none yet. */
   due(): number {
-    return this.#consumedBytes * 2 < this.#stepBytes ? 0 : this.#grant();
+    return this.isDue ? this.#grant() : 0;
+  }
+
+  get isDue(): boolean {
+    return this.#consumedBytes * 2 >= this.#stepBytes;
   }
 
   /** Nothing more comes: what was taken from the room is others'. */

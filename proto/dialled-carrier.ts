@@ -8,6 +8,7 @@ import { AppError } from './errors.ts';
 import type { Frame } from './frame.ts';
 import { type Message, MessageReader, MessageWriter } from './grpc-message.ts';
 import { GRACE_KEY, RECEIVED_KEY, readCount } from './grpc-tuning.ts';
+import type { BulkOrder } from './sockets/bulk-order.ts';
 
 /** What the peer made of an attempt. */
 export type Answer =
@@ -81,6 +82,10 @@ export class DialledCarrier implements Carrier {
 
   writeMessage(message: Message): boolean {
     return this.#writer.writeMessage(message);
+  }
+
+  carry(order: BulkOrder): boolean {
+    return this.#writer.carry(order);
   }
 
   end(): void {

@@ -33,6 +33,11 @@ export class FairQueue {
     return this.#bytes;
   }
 
+  /** Of one connection, and of nobody else. */
+  holdsOnly(id: number): boolean {
+    return this.#lanes.size === 1 && this.#lanes.has(id) && this.#last.length === 0;
+  }
+
   push(frame: Frame): void {
     this.#bytes += encodedFrameBytes(frame);
     if (isGoodbye(frame)) {

@@ -83,6 +83,11 @@ export function encodedFrameBytes(frame: Frame): number {
   return 1 + varintBytes(body) + body;
 }
 
+/** Of all of them. */
+export function encodedBytes(frames: readonly Frame[]): number {
+  return frames.reduce((bytes, frame) => bytes + encodedFrameBytes(frame), 0);
+}
+
 /** The whole batch in one buffer. Throws PROTOCOL_VIOLATION when the frames are beyond the limits. */
 export function encodeBatch(frames: readonly Frame[], numbers: BatchNumbers = NO_NUMBERS): Buffer {
   return Buffer.concat(encodeBatchPieces(frames, encodedBatchBytes(frames, numbers), 0, numbers));

@@ -12,6 +12,7 @@ import {
   MAX_BATCH_BYTES,
 } from './frame.ts';
 import { Lease, type ReceiveBlock } from './receive-blocks.ts';
+import type { BulkOrder } from './sockets/bulk-order.ts';
 
 const PREFIX_BYTES = 5;
 /** What the stream may hold that the kernel has not taken: enough to keep it busy while we are woken. */
@@ -188,6 +189,8 @@ export interface DataWay {
   roomFor(id: number): number;
   /** One frame of `bytes`, which are within `roomFor`. */
   writeData(id: number, pieces: readonly Uint8Array[], bytes: number): void;
+  /** Frames of their own, each within the room there is. False where there is none for a whole one, or no way for it. */
+  carry?(id: number, order: BulkOrder): boolean;
 }
 
 interface Queued {
@@ -227,6 +230,17 @@ export class MessageWriter {
   /** It may be written again: it is not released here. */
   writeMessage({ pieces, bytes }: Message): boolean {
     return this.#add({ pieces, leftBytes: bytes, releases: NO_RELEASES });
+  }
+
+  /** Messages that lie in the order, each kept by its owner. False where they have to be written instead. */
+  carry(order: BulkOrder): boolean {
+    if (this.#stream.destroyed || this.#onFlushed !== null || this.#queue.length > 0 || this.#isFlushing) return false;
+    if (this.#connection.waitingBytes === 0) {
+      if (this.#connection.carry?.(this.#id, order) !== true) return false;
+    } else order.isFull = order.wait();
+    // Its owner hears of it when the kernel has taken what waits.
+    if (order.isFull) this.#isFull = true;
+    return true;
   }
 
   /** Calls `act` when all is written; nothing more is. */

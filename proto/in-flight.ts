@@ -55,6 +55,10 @@ export class InFlight {
     return this.#sentBytes - this.#grantedBytes;
   }
 
+  get isPingDue(): boolean {
+    return this.#isPingDue;
+  }
+
   /** Of one frame's data. `isAlone`: its connection had nothing waiting. */
   sent(bytes: number, isAlone: boolean, nowMs: number): void {
     if (isAlone && bytes > 0 && bytes <= SMALL_BYTES && this.bytes >= BULK_BYTES) this.#noteQuestion(nowMs);

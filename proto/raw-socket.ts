@@ -5,6 +5,7 @@ import net from 'node:net';
 import type { Duplex } from 'node:stream';
 import { errnoName } from './errno.ts';
 import type { AppError } from './errors.ts';
+import type { BulkOrder } from './sockets/bulk-order.ts';
 import { socketPool } from './sockets/socket-pool.ts';
 import { ownDescriptor, StreamSocket } from './sockets/stream-socket.ts';
 
@@ -25,6 +26,9 @@ export interface RawSocket {
   readonly waitingBytes: number;
   /** They stay where they are until they are taken. */
   write(pieces: readonly Uint8Array[]): void;
+  /** By descriptor, and nothing waits: then an order may carry bulk to it. */
+  readonly isIdle?: boolean;
+  carry?(order: BulkOrder): void;
   end(): void;
   close(): void;
   pause(): void;

@@ -13,6 +13,7 @@ import { FrameKind } from './gen/v1/frame.ts';
 import { encodeMessage, type Message } from './grpc-message.ts';
 import type { Lease } from './receive-blocks.ts';
 import type { SessionStream } from './session-stream.ts';
+import { type BulkOrder, MOST_FRAME_BYTES } from './sockets/bulk-order.ts';
 
 /** Data that is not acknowledged is within what fits the distance, at most the session's credit; the rest is for heads. */
 export const REPLAY_WINDOW_BYTES = MOST_CREDIT_BYTES + 1024 * 1024;
@@ -116,6 +117,31 @@ export class RenewableTransport implements FrameTransport {
     if (this.#carrier !== null && !this.#carrier.writeMessage(message)) this.#isCarrierFull = true;
     this.#isStreamWaiting = this.#isFull;
     return !this.#isStreamWaiting;
+  }
+
+  carry(order: BulkOrder): boolean {
+    const carrier = this.#carrier;
+    if (
+      !this.#isNumbered ||
+      this.#isFull ||
+      !order.limit(Math.ceil((this.#windowBytes - this.#keptBytes) / MOST_FRAME_BYTES))
+    )
+      return false;
+    order.sequence = this.#sent + 1;
+    order.acknowledged = this.#received;
+    if (carrier?.carry?.(order) !== true) return false;
+    for (let frame = 0; frame < order.frames; frame++) {
+      const { message, release } = order.messageOf(frame);
+      const releases = release === undefined ? [] : [release];
+      this.#sent += 1;
+      this.#window.push({ sequence: this.#sent, message: { pieces: [message], bytes: message.length, releases } });
+      this.#keptBytes += message.length + BATCH_OVERHEAD_BYTES;
+    }
+    if (order.frames > 0) this.#unacknowledgedBytes = 0;
+    if (order.isFull) this.#isCarrierFull = true;
+    order.isFull = this.#isFull;
+    this.#isStreamWaiting = order.isFull;
+    return true;
   }
 
   end(): void {

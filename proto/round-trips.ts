@@ -1,6 +1,6 @@
 // Frames whose answer is a PONG, and who waits for it: pongs come in the order of what they answer. Pure.
 
-import { type Frame, makeFrame } from './frame.ts';
+import { type Frame, makeFrame, NO_BYTES } from './frame.ts';
 import { FrameKind } from './gen/v1/frame.ts';
 
 export class RoundTrips {
@@ -25,4 +25,9 @@ export class RoundTrips {
     const waiter = this.#waiters.shift();
     waiter?.resolve(this.#now() - waiter.sentMs);
   }
+}
+
+/** With what the PING brought. */
+export function pongTo({ data }: Frame): Frame {
+  return makeFrame(0, FrameKind.FRAME_KIND_PONG, NO_BYTES, data);
 }

@@ -30,6 +30,22 @@ export class SendWindow {
     return true;
   }
 
+  /** How many frames of so much bulk may go now. */
+  framesOf(bytes: number, nowMs: number): number {
+    const fitting = this.#inFlight.limitBytes(nowMs) - this.#inFlight.bytes;
+    return Math.min(Math.floor((this.#credit.availableBytes - this.#reserveBytes) / bytes), Math.ceil(fitting / bytes));
+  }
+
+  /** Bulk within what `framesOf` said. */
+  carried(bytes: number, nowMs: number): void {
+    this.#credit.take(bytes);
+    this.#inFlight.sent(bytes, false, nowMs);
+  }
+
+  get isPingDue(): boolean {
+    return this.#inFlight.isPingDue;
+  }
+
   /** Throws PROTOCOL_VIOLATION as `SendCredit` does. */
   grant(bytes: number, nowMs: number): void {
     this.#credit.grant(bytes);

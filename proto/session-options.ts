@@ -1,9 +1,9 @@
 // What a session stream is made with: its transport, how its peer is called, and who hears of frames and the end.
 
 import type { FrameTransport } from './carrier.ts';
-import type { AppError, AppErrorCode } from './errors.ts';
+import { AppError, type AppErrorCode } from './errors.ts';
 import type { Frame } from './frame.ts';
-import type { LivenessTimes } from './liveness.ts';
+import { LIVENESS_TIMES, type LivenessTimes } from './liveness.ts';
 
 export interface SessionHandlers {
   /**
@@ -27,4 +27,18 @@ export interface SessionStreamOptions extends SessionHandlers {
   creditBytes?: number;
   liveness?: LivenessTimes;
   now?: () => number;
+}
+
+/** Why it ends when the peer is silent for too long, or has announced its silence and does not come back. */
+export function silenceError(
+  silence: 'lost' | 'overslept',
+  { lostCode, peer, liveness = LIVENESS_TIMES }: SessionStreamOptions,
+): AppError {
+  if (silence === 'lost') return new AppError(lostCode, `the ${peer} has been silent for too long`);
+  const minutes = Math.round(liveness.suspendedLostAfterMs / 60_000);
+  return new AppError(lostCode, `the ${peer} was stopped (Ctrl-Z) for more than ${minutes} minutes`);
+}
+
+export function goneError({ lostCode, peer }: SessionStreamOptions): AppError {
+  return new AppError(lostCode, `the ${peer} ended the stream without closing the session`);
 }

@@ -4,28 +4,29 @@
 // Buffers: `send` queues up to MAX_BUFFERED_BYTES, beyond which the session fails with LIMIT_REACHED; who produces on its
 // own accord awaits `drained()`. What has been received and not yet handed on is bounded by the session credit.
 
+import { BulkWay } from './bulk-way.ts';
 import { creditFrame, creditOf, ReceiveCredit, SESSION_CREDIT_BYTES, SESSION_GROWTH } from './credits.ts';
 import { decodeHead } from './decode-head.ts';
+import { DrainWaiters } from './drain-waiters.ts';
 import { AppError, fromErrorDetail, toErrorDetail } from './errors.ts';
 import { FairQueue } from './fair-queue.ts';
 import type { BatchBytes, Frame } from './frame.ts';
-import { assertFrameLimits, dataBytes, decodeBatch, encodedFrameBytes, makeFrame, NO_BYTES } from './frame.ts';
+import { assertFrameLimits, dataBytes, decodeBatch, encodedBytes, encodedFrameBytes, makeFrame } from './frame.ts';
 import { ErrorDetail } from './gen/v1/error.ts';
 import { FrameKind } from './gen/v1/frame.ts';
 import { GrantPause } from './grant-pause.ts';
 import { LIVENESS_TIMES, Liveness } from './liveness.ts';
 import type { Lease } from './receive-blocks.ts';
-import { RoundTrips } from './round-trips.ts';
+import { pongTo, RoundTrips } from './round-trips.ts';
 import { SendWindow } from './send-window.ts';
-import type { SessionHandlers, SessionStreamOptions } from './session-options.ts';
+import { goneError, type SessionHandlers, type SessionStreamOptions, silenceError } from './session-options.ts';
+import type { BulkOrder } from './sockets/bulk-order.ts';
 
 /**
  * A batch is sent when this much waits, or when the event loop turns: above it nothing is gained. The first frame of a turn
  * does not wait for the others, which may never come: a question alone on the stream would wait twice on its way.
  */
 const FLUSH_BYTES = 64 * 1024;
-/** `drained()` resolves at or below this: enough to keep the transport busy while the producer wakes up. */
-const DRAINED_BYTES = 128 * 1024;
 /** 256 answers with full heads and the session credit's worth of data; more is a sender that never waits. */
 const MAX_BUFFERED_BYTES = 40 * 1024 * 1024;
 /** Frames about the stream itself that wait: a peer that asks and does not read makes more of them, ours never do. */
@@ -44,6 +45,7 @@ export class SessionStream {
   /** CREDIT, PING and PONG overtake: were they to wait behind data, two sides without credit would wait for ever. */
   #urgent: Frame[] = [];
   readonly #queue = new FairQueue();
+  readonly #bulk: BulkWay;
   readonly #pause = new GrantPause(() => this.#flush());
   #flushHandle: NodeJS.Immediate | null = null;
   #isTransportFull = false;
@@ -55,17 +57,16 @@ export class SessionStream {
   /** asked: SESSION_SUSPEND waits to be written; held: it is, and nothing follows it. */
   #silence: 'none' | 'asked' | 'held' = 'none';
   #state: 'open' | 'ending' | 'ended' | 'closed' = 'open';
-  #drainWaiters: (() => void)[] = [];
+  readonly #drainWaiters = new DrainWaiters();
 
   constructor(options: SessionStreamOptions) {
     this.#options = options;
     this.#now = options.now ?? (() => performance.now());
     const creditBytes = options.creditBytes ?? SESSION_CREDIT_BYTES;
     this.#sendWindow = new SendWindow(creditBytes);
-    this.#receiveCredit = new ReceiveCredit(
-      creditBytes,
-      options.creditBytes === undefined ? SESSION_GROWTH : undefined,
-    );
+    const growth = options.creditBytes === undefined ? SESSION_GROWTH : undefined;
+    this.#receiveCredit = new ReceiveCredit(creditBytes, growth);
+    this.#bulk = new BulkWay(options.transport, this.#queue, this.#sendWindow, this.#receiveCredit);
     const times = options.liveness ?? LIVENESS_TIMES;
     this.#liveness = new Liveness(this.#now(), times);
     this.#timer = setInterval(() => this.#checkLiveness(), times.checkEveryMs);
@@ -117,10 +118,19 @@ export class SessionStream {
     this.#scheduleFlush();
   }
 
+  /** Bulk of one connection straight from its socket, as bulk-way.ts has it. */
+  carry(order: BulkOrder): boolean {
+    if (this.#state !== 'open' || this.#isReceiving) return false;
+    if (this.#silence !== 'none' || this.#urgent.length > 0) return false;
+    if (!this.#bulk.carry(order, this.#isTransportFull, this.#now())) return false;
+    if (order.frames > 0) this.#liveness.sent(this.#now());
+    if (order.isFull) this.#isTransportFull = true;
+    return true;
+  }
+
   /** Resolves when little is queued, or the stream has closed. */
   drained(): Promise<void> {
-    if (this.#queue.bytes <= DRAINED_BYTES || this.#state === 'closed') return Promise.resolve();
-    return new Promise((resolve) => this.#drainWaiters.push(resolve));
+    return this.#drainWaiters.wait(this.#queue.bytes);
   }
 
   /** Round trip through the peer's event loop in milliseconds; never settles when the stream closes first. */
@@ -161,9 +171,7 @@ export class SessionStream {
     if (this.#state !== 'ended' && !this.#isTransportFull) {
       this.#options.transport.write([makeFrame(0, FrameKind.FRAME_KIND_SESSION_ERROR, head)]);
       this.#options.transport.end();
-    } else if (this.#isTransportFull) {
-      this.#options.transport.destroy(error);
-    }
+    } else if (this.#isTransportFull) this.#options.transport.destroy(error);
     this.#close(error);
   }
 
@@ -196,6 +204,7 @@ export class SessionStream {
     this.#isReceiving = false;
     // Answers and credits of one batch leave together, and at once; credits alone, where there are some, with the next.
     if (!this.#pause.mayWait(this.#queue.bytes)) this.#flush();
+    this.#bulk.wake(this.#isTransportFull);
     return isUsedUp && !this.isClosed;
   }
 
@@ -236,8 +245,7 @@ export class SessionStream {
       this.#close(null);
       return;
     }
-    const { lostCode, peer } = this.#options;
-    this.#close(error ?? new AppError(lostCode, `the ${peer} ended the stream without closing the session`));
+    this.#close(error ?? goneError(this.#options));
   }
 
   #receiveFrame(frame: Frame): void {
@@ -263,7 +271,7 @@ export class SessionStream {
         this.#sendUrgent(makeFrame(0, FrameKind.FRAME_KIND_PONG));
         return true;
       case FrameKind.FRAME_KIND_PING:
-        this.#sendUrgent(makeFrame(0, FrameKind.FRAME_KIND_PONG, NO_BYTES, frame.data));
+        this.#sendUrgent(pongTo(frame));
         this.#consumed(dataBytes(frame));
         return true;
       case FrameKind.FRAME_KIND_PONG:
@@ -322,7 +330,8 @@ export class SessionStream {
       if (!this.#options.transport.write(frames)) this.#isTransportFull = true;
       if (this.#silence === 'asked') this.#silence = 'held';
     }
-    if (this.#queue.bytes <= DRAINED_BYTES) this.#wakeDrainWaiters();
+    this.#drainWaiters.wake(this.#queue.bytes);
+    this.#bulk.wake(this.#isTransportFull);
     if (this.#state === 'ending' && this.#queue.bytes === 0) {
       this.#state = 'ended';
       this.#options.transport.end();
@@ -344,8 +353,7 @@ export class SessionStream {
     const frames = this.#pause.takeBefore(this.#urgent);
     const urgentFrames = frames.length;
     this.#urgent = [];
-    let batchBytes = 0;
-    for (const frame of frames) batchBytes += encodedFrameBytes(frame);
+    let batchBytes = encodedBytes(frames);
     const mayGo = (frame: Frame, isNew: boolean) => {
       if (frames.length > 0 && batchBytes + encodedFrameBytes(frame) > FLUSH_BYTES) return false;
       return this.#sendWindow.take(dataBytes(frame), isNew, this.#now());
@@ -370,21 +378,11 @@ export class SessionStream {
     if (this.#isParked) return;
     const verdict = this.#liveness.check(this.#now());
     if (verdict === 'ping') this.#sendPing(() => undefined);
-    const { lostCode, peer, liveness = LIVENESS_TIMES } = this.#options;
-    if (verdict === 'overslept') {
-      const minutes = Math.round(liveness.suspendedLostAfterMs / 60_000);
-      // Not cut: a peer that goes on after all reads why.
-      this.fail(new AppError(lostCode, `the ${peer} was stopped (Ctrl-Z) for more than ${minutes} minutes`));
-      return;
-    }
-    const silent = new AppError(lostCode, `the ${peer} has been silent for too long`);
-    if (verdict === 'lost' && this.#options.transport.renew?.(silent) !== true) this.destroy(silent);
-  }
-
-  #wakeDrainWaiters(): void {
-    const waiters = this.#drainWaiters;
-    this.#drainWaiters = [];
-    for (const resolve of waiters) resolve();
+    if (verdict !== 'overslept' && verdict !== 'lost') return;
+    const silent = silenceError(verdict, this.#options);
+    // Not cut: a peer that goes on after all reads why.
+    if (verdict === 'overslept') this.fail(silent);
+    else if (this.#options.transport.renew?.(silent) !== true) this.destroy(silent);
   }
 
   #close(error: AppError | null): void {
@@ -394,7 +392,8 @@ export class SessionStream {
     if (this.#flushHandle !== null) clearImmediate(this.#flushHandle);
     this.#queue.clear();
     this.#urgent = [];
-    this.#wakeDrainWaiters();
+    this.#bulk.close();
+    this.#drainWaiters.wake(0);
     this.#options.onClosed(error);
   }
 }

@@ -13,6 +13,7 @@ import { Connect, Connected, Datagram, Transport } from '#proto/gen/v1/network.t
 import type { Lease } from '#proto/receive-blocks.ts';
 import { decodeHead } from '#proto/session-stream.ts';
 import { type Address, fromSocketAddress, toSocketAddress } from '#proto/socket-address.ts';
+import type { BulkOrder } from '#proto/sockets/bulk-order.ts';
 import { BULK_PART, BULK_READ_BYTES } from '#proto/sockets/read-buffers.ts';
 import { WireTransport } from '#proto/wire.ts';
 import type { ConnectionReceiver, NetworkSession } from '../session.ts';
@@ -126,6 +127,17 @@ export class AgentConnection implements ConnectionReceiver {
     last.data = Buffer.from(data);
     last.release?.();
     last.release = undefined;
+  }
+
+  /** Of a stream's socket, as SessionStream has it. */
+  carry(order: BulkOrder): boolean {
+    const credit = this.#credit;
+    if (this.#state !== 'open' || this.#isEnding || this.#queue.length > 0 || credit === null) return false;
+    if (!order.limit(credit.availableBytes / BULK_READ_BYTES)) return false;
+    order.connection = this.#id;
+    if (this.#options.session.carry?.(order) !== true) return false;
+    credit.take(order.bytes);
+    return true;
   }
 
   /** Our direction ends when all is sent. */

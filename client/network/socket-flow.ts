@@ -10,6 +10,7 @@ import { ERRNO } from '#proto/errno.ts';
 import { AppError } from '#proto/errors.ts';
 import type { Lease } from '#proto/receive-blocks.ts';
 import type { Address } from '#proto/socket-address.ts';
+import type { BulkOrder } from '#proto/sockets/bulk-order.ts';
 import { BULK_READ_BYTES, ReadRoom } from '#proto/sockets/read-buffers.ts';
 import { type Descriptor, type StreamHandlers, StreamSocket } from '#proto/sockets/stream-socket.ts';
 import { WireError, type WireTransport } from '#proto/wire.ts';
@@ -34,6 +35,7 @@ export class SocketFlow implements Flow, ConnectionHandlers, StreamHandlers {
   readonly #connection: AgentConnection;
   readonly #tap: StreamTap | null;
   readonly #room = new ReadRoom(BULK_READ_BYTES);
+  readonly #resume = () => this.#resumeReading();
   #socket: StreamSocket | null = null;
   #credit: ReceiveCredit | null = null;
   #local: Address | null = null;
@@ -136,6 +138,10 @@ export class SocketFlow implements Flow, ConnectionHandlers, StreamHandlers {
 
   onSent(bytes: number): void {
     this.#unsentBytes -= bytes;
+    this.#resumeReading();
+  }
+
+  #resumeReading(): void {
     if (this.#unsentBytes * 2 <= FULL_BYTES) this.#socket?.resume();
   }
 
@@ -169,6 +175,15 @@ export class SocketFlow implements Flow, ConnectionHandlers, StreamHandlers {
     this.#unsentBytes += rest.length;
     this.#connection.send(rest, null, rest === data ? release : undefined);
     if (this.#unsentBytes > FULL_BYTES) this.#socket?.pause();
+  }
+
+  carry(order: BulkOrder): boolean {
+    if (!this.#room.isBulk || this.#tap !== null) return false;
+    order.onRoom = this.#resume;
+    if (!this.#connection.carry(order)) return false;
+    if (order.isWaiting) this.#socket?.pause();
+    if (order.frames > 0) this.#room.passed(order.bytesOf(order.frames - 1));
+    return true;
   }
 
   onReadEnd(): void {

@@ -48,6 +48,19 @@ export interface NativeSockets {
   read(fd: number, room: Uint8Array, at: number, most: number): number;
   /** How many bytes beyond the first `skip` of the pieces the kernel took. */
   write(fd: number, pieces: readonly Uint8Array[], skip: number): number;
+  /**
+   * Reads bulk from a descriptor and writes it to another as frames (native/bulk.h); `BulkOrder` knows the words. Returns what
+   * the last read returned.
+   */
+  carry(
+    fd: number,
+    id: number,
+    to: number,
+    numbers: Float64Array,
+    rooms: readonly Uint8Array[],
+    count: number,
+    report: Uint32Array,
+  ): number;
   /** FIN. */
   end(fd: number): number;
   close(fd: number, isReset: boolean): void;

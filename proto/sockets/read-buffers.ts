@@ -5,13 +5,15 @@ import { wipe } from '../receive-blocks.ts';
 
 /** Of one read. */
 export const BULK_READ_BYTES = 256 * 1024;
+/** Before and behind them, for what is written around them (native/bulk.h). */
+export const READ_ROOM_BYTES = 64;
 /** Kept for the next: what two sessions have on their way. */
 const MAX_KEPT = 32;
 
 const kept: Buffer[] = [];
 
 export function takeReadBuffer(): Buffer {
-  return kept.pop() ?? Buffer.allocUnsafeSlow(BULK_READ_BYTES);
+  return kept.pop() ?? Buffer.allocUnsafeSlow(BULK_READ_BYTES + 2 * READ_ROOM_BYTES);
 }
 
 /** Nobody has a view into it any more. */
@@ -38,6 +40,16 @@ export class ReadRoom {
     this.#readBytes = readBytes;
   }
 
+  /** The last read brought much. */
+  get isBulk(): boolean {
+    return this.#isBulk;
+  }
+
+  /** So much came, and lies elsewhere. */
+  passed(count: number): void {
+    this.#isBulk = count * BULK_PART >= this.#readBytes;
+  }
+
   take(): Buffer {
     // Not before it is read into: who waits keeps none.
     if (this.#isBulk) this.#own ??= takeReadBuffer();
@@ -47,7 +59,7 @@ export class ReadRoom {
   /** The bytes as they may be kept, and what to call when nobody keeps them any more. */
   took(count: number): { data: Buffer; release?: () => void } {
     const own = this.#own;
-    this.#isBulk = count * BULK_PART >= this.#readBytes;
+    this.passed(count);
     if (own === null || !this.#isBulk) {
       const data = Buffer.from((own ?? shared).subarray(0, count));
       this.close();

@@ -26,6 +26,7 @@ export class SocketPool {
   #lastId = 0;
   #turns = new Set<PoolMember>();
   #turn: NodeJS.Immediate | null = null;
+  #isLooking = false;
 
   constructor() {
     this.native = nativeSockets(this.#ready);
@@ -64,6 +65,12 @@ export class SocketPool {
     this.#turn ??= setImmediate(() => this.#onTurn());
   }
 
+  /** Some have been seen ready that the event loop will not tell of again. */
+  lookSoon(): void {
+    this.#isLooking = true;
+    this.#turn ??= setImmediate(() => this.#onTurn());
+  }
+
   #onReady(): void {
     const words = this.native.ready() * WORDS_PER_SOCKET;
     for (let at = 0; at < words; at += WORDS_PER_SOCKET) {
@@ -73,6 +80,10 @@ export class SocketPool {
 
   #onTurn(): void {
     this.#turn = null;
+    if (this.#isLooking) {
+      this.#isLooking = false;
+      this.#onReady();
+    }
     const turns = this.#turns;
     this.#turns = new Set();
     for (const member of turns) member.onTurn();

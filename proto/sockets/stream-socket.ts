@@ -7,6 +7,8 @@ import { errnoName } from '../errno.ts';
 import { AppError } from '../errors.ts';
 import type { Lease } from '../receive-blocks.ts';
 import { PIECES_PER_WRITE, SOCKET_ENDS, SOCKET_READABLE, SOCKET_WRITABLE } from './addon.ts';
+import { BulkOrder } from './bulk-order.ts';
+import { BULK_READ_BYTES } from './read-buffers.ts';
 import { type PoolMember, type SocketPool, socketPool } from './socket-pool.ts';
 
 /** Who keeps the descriptor open until `close`, which nobody but the stream calls: a number that is free is soon another's. */
@@ -24,6 +26,8 @@ export function ownDescriptor(fd: number): Descriptor {
 export interface StreamHandlers {
   /** Memory to read into: of any size but none. */
   room(): Uint8Array;
+  /** Before a read: true where the order has carried what is there, or waits for room, paused; else it is read into `room`. */
+  carry?(order: BulkOrder): boolean;
   /** So many bytes lie at the start of it. */
   onBytes(count: number, room: Uint8Array): void;
   /** The peer's direction has ended. */
@@ -43,6 +47,7 @@ const HELD_BYTES = 32 * 1024;
 const MAX_HOLDS = 8;
 
 let holds = 0;
+const bulkOrder = new BulkOrder();
 
 function holdOf(lease: Lease | undefined): (() => void) | null {
   if (lease === undefined || holds >= MAX_HOLDS) return null;
@@ -135,6 +140,22 @@ export class StreamSocket implements PoolMember {
     return taken;
   }
 
+  /** Nothing waits: an order may carry bulk to it. */
+  get isIdle(): boolean {
+    return this.#waitingBytes === 0 && !this.#isClosed && !this.#isEnding;
+  }
+
+  /** To it, from another: only while it is idle. */
+  carry(order: BulkOrder): void {
+    const rest = order.carry(this.#pool.native, this.#fd);
+    if (order.hasSeenOthers) this.#pool.lookSoon();
+    if (order.errno !== 0) this.#failSoon('write', -order.errno);
+    else if (rest !== null) {
+      order.isFull = true;
+      this.#wait(rest, false, undefined);
+    }
+  }
+
   #wait(rest: Uint8Array, isBorrowed: boolean, lease: Lease | undefined): void {
     this.#waitingBytes += rest.length;
     const endHold = isBorrowed && rest.length >= HELD_BYTES ? holdOf(lease) : null;
@@ -186,19 +207,41 @@ export class StreamSocket implements PoolMember {
     if (this.#isInRead) return;
     this.#isInRead = true;
     for (let reads = 0; reads < READS_PER_TURN && this.#isReading && this.#isReadable && !this.#isClosed; reads++) {
+      if (this.#isCarried()) continue;
       const room = this.#handlers.room();
       const count = this.#pool.native.read(this.#fd, room, 0, room.length);
-      // What comes after a short read is told anew; an end that was told already is not.
-      if (count <= 0 || (count < room.length && !this.#hasEnd)) this.#isReadable = false;
+      this.#noteRead(count, room.length);
       if (count > 0) this.#handlers.onBytes(count, room);
-      else if (count === 0) {
-        this.#isReading = false;
-        this.#hasReadEnd = true;
-        this.#handlers.onReadEnd();
-      } else if (count !== -EAGAIN) this.#fail('read', count);
+      else this.#endRead(count);
     }
     this.#isInRead = false;
     if (this.#isReadable && this.#isReading && !this.#isClosed) this.#pool.turnSoon(this);
+  }
+
+  #isCarried(): boolean {
+    const order = bulkOrder;
+    order.begin(this.#fd, this.#id);
+    if (this.#handlers.carry?.(order) !== true) return false;
+    if (this.#isClosed || order.isWaiting) return true;
+    const { readyMask, lastRead } = order;
+    if ((readyMask & SOCKET_ENDS) !== 0) this.#hasEnd = true;
+    this.#noteRead(lastRead, BULK_READ_BYTES);
+    if ((readyMask & SOCKET_WRITABLE) !== 0 && this.#waitingBytes > 0) this.#writeWaiting();
+    if (lastRead <= 0 && !this.#isClosed) this.#endRead(lastRead);
+    return true;
+  }
+
+  /** What comes after a short read is told anew; an end that was told already is not. */
+  #noteRead(count: number, mostBytes: number): void {
+    if (count <= 0 || (count < mostBytes && !this.#hasEnd)) this.#isReadable = false;
+  }
+
+  #endRead(count: number): void {
+    if (count === 0) {
+      this.#isReading = false;
+      this.#hasReadEnd = true;
+      this.#handlers.onReadEnd();
+    } else if (count !== -EAGAIN) this.#fail('read', count);
   }
 
   #writeWaiting(): void {

@@ -8,6 +8,7 @@ import type { Frame } from '#proto/frame.ts';
 import { type Message, MessageReader, MessageWriter } from '#proto/grpc-message.ts';
 import { CONTENT_TYPE, statusHeaders } from '#proto/grpc-status.ts';
 import { PROOF_KEY } from '#proto/grpc-tuning.ts';
+import type { BulkOrder } from '#proto/sockets/bulk-order.ts';
 import type { Connections } from './connections.ts';
 
 /** One call of a peer: accepted, then ended with a status; or refused. */
@@ -112,6 +113,10 @@ export class ServedCarrier implements Carrier {
 
   writeMessage(message: Message): boolean {
     return this.#writer.writeMessage(message);
+  }
+
+  carry(order: BulkOrder): boolean {
+    return this.#writer.carry(order);
   }
 
   end(): void {

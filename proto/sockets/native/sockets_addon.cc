@@ -1,9 +1,12 @@
 /* The class Sockets: one epoll descriptor, and the calls on what is in it. */
 #include "addon.h"
+#include "bulk.h"
 #include "sockets.h"
 
 #include <algorithm>
 #include <cerrno>
+#include <cstring>
+#include <vector>
 
 namespace
 {
@@ -18,6 +21,7 @@ public:
 	Napi::Value reach(const Napi::CallbackInfo &info);
 	Napi::Value read(const Napi::CallbackInfo &info);
 	Napi::Value write(const Napi::CallbackInfo &info);
+	Napi::Value carry(const Napi::CallbackInfo &info);
 	Napi::Value end(const Napi::CallbackInfo &info);
 	Napi::Value close(const Napi::CallbackInfo &info);
 
@@ -29,7 +33,14 @@ private:
 		return Napi::Number::New(info.Env(), static_cast<double>(number));
 	}
 
+	/* Looks who has become ready, for the next `ready` to tell: true where it is another than the one whose turn it is. */
+	static bool is_another_ready(void *self);
+
 	int epoll_fd_ = -1;
+	/* Seen while one was carried. */
+	std::vector<struct ready_socket> seen_;
+	uint32_t carried_id_ = 0;
+	uint32_t carried_mask_ = 0;
 	/* Held, so that its memory stays. */
 	Napi::ObjectReference ready_object_;
 	struct ready_socket *ready_ = nullptr;
@@ -69,7 +80,13 @@ Napi::Value Sockets::remove(const Napi::CallbackInfo &info)
 /* (): how many have become ready; what is told of each lies in `ready`. */
 Napi::Value Sockets::ready(const Napi::CallbackInfo &info)
 {
-	return to_value(info, sockets_ready(epoll_fd_, ready_));
+	size_t seen = seen_.size();
+
+	if (seen == 0)
+		return to_value(info, sockets_ready(epoll_fd_, ready_));
+	memcpy(ready_, seen_.data(), seen * sizeof *ready_);
+	seen_.clear();
+	return to_value(info, static_cast<int64_t>(seen));
 }
 
 /* (fd): another one, or -errno. */
@@ -118,6 +135,65 @@ Napi::Value Sockets::write(const Napi::CallbackInfo &info)
 	return to_value(info, count == 0 ? 0 : socket_write_pieces(to_int(info[0]), parts, count));
 }
 
+bool Sockets::is_another_ready(void *self)
+{
+	Sockets *sockets = static_cast<Sockets *>(self);
+	struct ready_socket now[SOCKETS_PER_WAIT];
+	int count = 0;
+
+	/* What was seen has to fit into one answer of `ready`. */
+	if (sockets->seen_.empty())
+		count = sockets_ready(sockets->epoll_fd_, now);
+	for (int i = 0; i < count; i++) {
+		if (now[i].id == sockets->carried_id_)
+			sockets->carried_mask_ |= now[i].mask;
+		else
+			sockets->seen_.push_back(now[i]);
+	}
+	return !sockets->seen_.empty();
+}
+
+/*
+ * (from, its id, to, [stream, connection, sequence, acknowledged, bytes of a read], rooms: Uint8Array[], count, report): as
+ * bulk.h has it. The report is a Uint32Array of the words of struct bulk_report, and two behind them: what was seen of the one
+ * that is read from, as `ready` tells it, and whether `ready` has to be asked, because others were seen.
+ */
+Napi::Value Sockets::carry(const Napi::CallbackInfo &info)
+{
+	Napi::Float64Array numbers = info[3].As<Napi::Float64Array>();
+	Napi::Array given = info[4].As<Napi::Array>();
+	Napi::Uint32Array words = info[6].As<Napi::Uint32Array>();
+	uint32_t count = std::min({info[5].As<Napi::Number>().Uint32Value(), given.Length(), BULK_FRAMES});
+	uint8_t *rooms[BULK_FRAMES];
+	struct bulk_report report;
+	struct bulk_order order;
+	int64_t got;
+
+	if (numbers.ElementLength() < 5 || words.ElementLength() < sizeof report / sizeof(uint32_t) + 2)
+		return to_value(info, -EINVAL);
+	order = {to_int(info[0]),
+	         to_int(info[2]),
+	         static_cast<uint32_t>(numbers[0]),
+	         static_cast<uint32_t>(numbers[1]),
+	         static_cast<uint64_t>(numbers[2]),
+	         static_cast<uint64_t>(numbers[3]),
+	         static_cast<size_t>(numbers[4])};
+	for (uint32_t i = 0; i < count; i++) {
+		Napi::Uint8Array room = given.Get(i).As<Napi::Uint8Array>();
+
+		if (room.ByteLength() < 2 * BULK_ROOM_BYTES + order.read_bytes)
+			return to_value(info, -EINVAL);
+		rooms[i] = room.Data();
+	}
+	carried_id_ = info[1].As<Napi::Number>().Uint32Value();
+	carried_mask_ = 0;
+	got = bulk_carry(order, rooms, count, report, is_another_ready, this);
+	memcpy(words.Data(), &report, sizeof report);
+	words[sizeof report / sizeof(uint32_t)] = carried_mask_;
+	words[sizeof report / sizeof(uint32_t) + 1] = seen_.empty() ? 0 : 1;
+	return to_value(info, got);
+}
+
 /* (fd) */
 Napi::Value Sockets::end(const Napi::CallbackInfo &info)
 {
@@ -144,6 +220,7 @@ Napi::Function define_sockets(Napi::Env env)
 	                                    Sockets::InstanceMethod<&Sockets::reach>("reach"),
 	                                    Sockets::InstanceMethod<&Sockets::read>("read"),
 	                                    Sockets::InstanceMethod<&Sockets::write>("write"),
+	                                    Sockets::InstanceMethod<&Sockets::carry>("carry"),
 	                                    Sockets::InstanceMethod<&Sockets::end>("end"),
 	                                    Sockets::InstanceMethod<&Sockets::close>("close"),
 	                            });

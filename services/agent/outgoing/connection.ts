@@ -6,6 +6,7 @@ import { type Frame, makeFrame, NO_BYTES } from '#proto/frame.ts';
 import { ErrorDetail } from '#proto/gen/v1/error.ts';
 import { FrameKind } from '#proto/gen/v1/frame.ts';
 import { Connected, type SocketAddress } from '#proto/gen/v1/network.ts';
+import type { BulkOrder } from '#proto/sockets/bulk-order.ts';
 import { BULK_READ_BYTES } from '#proto/sockets/read-buffers.ts';
 
 /** A dialled connection or socket. Frames that come for one that is over are dropped by the session. */
@@ -25,6 +26,8 @@ export interface ConnectionHost {
   /** Of what connections grant to the client beyond their beginning. */
   readonly creditRoom: CreditRoom;
   send(frame: Frame): void;
+  /** As SessionStream has it. */
+  carry(order: BulkOrder): boolean;
   /** The way to the client is full: stop reading, and go on when `resume` is called. */
   readonly isFull: boolean;
   /** So full that connections with little to say stop as well. */

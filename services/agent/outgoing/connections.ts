@@ -8,6 +8,7 @@ import { type Frame, makeFrame } from '#proto/frame.ts';
 import { FrameKind } from '#proto/gen/v1/frame.ts';
 import { Connect, Transport } from '#proto/gen/v1/network.ts';
 import { decodeHead } from '#proto/session-stream.ts';
+import type { BulkOrder } from '#proto/sockets/bulk-order.ts';
 import { toEndpoint } from './address.ts';
 import { type Connection, type ConnectionHost, resetFrame, toConnectionError } from './connection.ts';
 import { CreditBudget } from './credit-budget.ts';
@@ -94,6 +95,10 @@ export class Connections implements ConnectionHost {
 
   send(frame: Frame): void {
     this.#options.downlink.send(frame);
+  }
+
+  carry(order: BulkOrder): boolean {
+    return this.#options.downlink.carry(order);
   }
 
   whenWritable(resume: () => void): void {

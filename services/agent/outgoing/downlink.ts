@@ -5,12 +5,15 @@
 // cannot pause: they wait up to MAX_WAITING_BYTES of all that waits, and are lost beyond.
 
 import type { Frame } from '#proto/frame.ts';
+import type { BulkOrder } from '#proto/sockets/bulk-order.ts';
 
 /** The session's stream to the client: SessionStream is one. */
 export interface OutgoingLink {
   /** Of frames that wait to be sent. */
   readonly bufferedBytes: number;
   send(frame: Frame): void;
+  /** Without it bulk is read and sent. */
+  carry?(order: BulkOrder): boolean;
   /** Resolves when little of what was sent still waits. */
   drained(): Promise<void>;
 }
@@ -49,6 +52,10 @@ export class Downlink {
 
   send(frame: Frame): void {
     this.#link.send(frame);
+  }
+
+  carry(order: BulkOrder): boolean {
+    return this.#link.carry?.(order) === true;
   }
 
   /** Calls `resume` once, in the order of asking, when there is room. */

@@ -11,7 +11,8 @@ import { type Frame, makeFrame, NO_BYTES } from '#proto/frame.ts';
 import { FrameKind } from '#proto/gen/v1/frame.ts';
 import type { SocketAddress } from '#proto/gen/v1/network.ts';
 import type { Lease } from '#proto/receive-blocks.ts';
-import { ReadRoom } from '#proto/sockets/read-buffers.ts';
+import type { BulkOrder } from '#proto/sockets/bulk-order.ts';
+import { BULK_READ_BYTES, ReadRoom } from '#proto/sockets/read-buffers.ts';
 import { ownDescriptor, type StreamHandlers, StreamSocket } from '#proto/sockets/stream-socket.ts';
 import {
   type Connection,
@@ -141,6 +142,24 @@ export class StreamConnection implements Connection, StreamHandlers {
     if (release !== undefined) frame.release = release;
     host.send(frame);
     this.#updateReading();
+  }
+
+  carry(order: BulkOrder): boolean {
+    const { id, host } = this.#options;
+    const credit = this.#sendCredit;
+    if (!this.#room.isBulk || this.#isReleased || this.#state !== 'open' || this.#readBytes < BULK_READ_BYTES)
+      return false;
+    if (!order.limit(credit.availableBytes / BULK_READ_BYTES)) return false;
+    order.connection = id;
+    order.onRoom = this.#resume;
+    if (!host.carry(order)) return false;
+    if (order.isWaiting) this.#socket?.pause();
+    else if (order.frames > 0) {
+      credit.take(order.bytes);
+      this.#room.passed(order.bytesOf(order.frames - 1));
+      this.#updateReading();
+    }
+    return true;
   }
 
   onReadEnd(): void {
