@@ -76,6 +76,9 @@ struct capture_settings {
 	__u32 has_muted;
 	/* CAPTURE_FRAGMENTS_…: of which protocols a port is watched. Only first fragments tell their port. */
 	__u32 fragments;
+	/* Of what the target sends only beginnings and ends are wanted, of all ports. */
+	__u32 wants_ends_alone;
+	__u32 padding;
 	/* Of bulk, of all ports together; what is beyond comes without its payload. 0: all. */
 	__u64 bulk_bytes_per_second;
 };
@@ -153,23 +156,46 @@ struct capture_counters {
 	__u64 foreign_fragments;   /* of ports that nobody watches */
 };
 
-/* In front of each packet in the ring that the taps fill. */
+/* Nothing longer is in the ring; what is cut off is told. */
+#define CAPTURE_MOST_BYTES 262144
+/* The verifier's limit of what an offset may be (BPF_MAX_VAR_OFF). */
+#define CAPTURE_MOST_RING_BYTES (1u << 29)
+
+/* In front of each packet in the ring that the taps fill (shared-ring.h); a multiple of 8 bytes. */
 struct capture_record {
+	__u64 seal;
 	__u64 monotonic_ns; /* CLOCK_MONOTONIC; but of SYN, FIN and RST up to a tick late */
 	__u32 bytes;  /* of the packet, from its network header on */
 	__u32 captured;
+	__u32 size; /* of the record, its packet and what is unused behind it */
 	__u32 interface;
 	__be16 ethertype;
 	__u8 is_outgoing;
 	__u8 has_valid_checksum; /* somebody has looked */
+	__u32 padding;
+};
+
+/* Known before the programs are verified. */
+struct capture_constants {
+	__u64 ring_bytes; /* a power of two; the memory has CAPTURE_MOST_BYTES and a record more */
+	__u64 ring_secret;
+	__u32 keeps_order; /* this kind of processor shows stores in their order */
+	__u32 reserved;
 };
 
 /* Mapped into the capture's memory. */
 struct capture_taps {
 	__u64 lost; /* packets that found the ring full */
+	/* The next record's position. */
+	__u64 reserved;
+	/* The time, asked for once in a tick. */
+	__u64 tick;
+	__u64 tick_ns;
 	/* The capture waits to be woken, by the next packet; otherwise it looks from time to time. */
 	__u32 is_dozing;
-	__u32 reserved;
+	__u32 padding;
+	/* The capture's, and in a cache line of its own: up to where there is room again. */
+	__u64 consumed __attribute__((aligned(128)));
 };
 
 #endif

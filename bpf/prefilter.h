@@ -16,16 +16,50 @@
 /* A longer head is not looked at. */
 #define HEAD_CHUNKS 16
 
-/*
- * True unless there may be an empty line before the last four bytes. Of four bytes "\r\n\r\n" two at even places are equal
- * and CR or LF, wherever they begin, so every second byte is enough; doubt counts as an empty line.
- */
-__attribute__((noinline)) int is_one_head(struct __sk_buff *skb, __u32 from, __u32 bytes)
-{
-	__u8 before = 0;
+union head_chunk {
+	__u8 bytes[HEAD_CHUNK];
+	__u64 words[HEAD_CHUNK / 8];
+};
 
-	for (__u32 i = 0; i < HEAD_CHUNKS; i++) {
-		__u8 chunk[HEAD_CHUNK] = {};
+/* In every second byte of a word. */
+#define EACH(byte) ((byte) * 0x0001000100010001ull)
+
+/* Which of these are zero: bit 8 of each. */
+static __always_inline __u64 zeros(__u64 every_second)
+{
+	return ~(every_second + EACH(0xff)) & EACH(0x100);
+}
+
+/*
+ * True where there may be an empty line. Of four bytes "\r\n\r\n" two at even places are equal and CR or LF, wherever they
+ * begin, so every second byte is enough; doubt counts as an empty line. `before`: the last of those of the chunk before.
+ */
+static __always_inline int has_empty_line(const union head_chunk *chunk, __u64 *before)
+{
+	__u64 found = 0;
+	__u64 last = *before;
+
+	/* As a loop it needs less of the stack. */
+#pragma clang loop unroll(disable)
+	for (int i = 0; i < HEAD_CHUNK / 8; i++) {
+		__u64 bytes = chunk->words[i];
+
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+		bytes = __builtin_bswap64(bytes);
+#endif
+		bytes &= EACH(0xff);
+		found |= zeros(bytes ^ (bytes << 16 | last)) & (zeros(bytes ^ EACH('\r')) | zeros(bytes ^ EACH('\n')));
+		last = bytes >> 48;
+	}
+	*before = last;
+	return found != 0;
+}
+
+/* True for what holds no empty line behind the first chunk, whose last byte but one is `before`. */
+__attribute__((noinline)) int is_one_head(struct __sk_buff *skb, __u32 from, __u32 bytes, __u64 before)
+{
+	for (__u32 i = 1; i < HEAD_CHUNKS; i++) {
+		union head_chunk chunk = {};
 		__u32 at = i * HEAD_CHUNK;
 		__u32 count = bytes - at;
 
@@ -33,13 +67,10 @@ __attribute__((noinline)) int is_one_head(struct __sk_buff *skb, __u32 from, __u
 			return 1;
 		if (count > HEAD_CHUNK)
 			count = HEAD_CHUNK;
-		if (count == 0 || bpf_skb_load_bytes(skb, from + at, chunk, count))
+		if (count == 0 || bpf_skb_load_bytes(skb, from + at, &chunk, count))
 			return 0;
-		for (__u32 j = 0; j < HEAD_CHUNK; j += 2) {
-			if (chunk[j] == before && (before == '\r' || before == '\n'))
-				return 0;
-			before = chunk[j];
-		}
+		if (has_empty_line(&chunk, &before))
+			return 0;
 	}
 	return 0;
 }
@@ -76,35 +107,55 @@ enum {
 	SEGMENT_UNWANTED,
 };
 
+/* So many words behind the first bytes of them, of which there is one more. */
+static __always_inline void skip_bytes(const __u64 *from, int bytes, __u64 *to)
+{
+#pragma unroll
+	for (int i = 0; i < CAPTURE_PREFIX_BYTES / 8; i++) {
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+		to[i] = from[i] << (8 * bytes) | from[i + 1] >> (64 - 8 * bytes);
+#else
+		to[i] = from[i] >> (8 * bytes) | from[i + 1] << (64 - 8 * bytes);
+#endif
+	}
+}
+
 /*
  * What a segment is when it is exactly one request, whole and without a body: then the next one begins behind it, and each is
  * judged for itself.
  */
-static __always_inline int judge_segment(struct __sk_buff *skb, const struct packet *packet,
+static __attribute__((noinline)) int judge_segment(struct __sk_buff *skb, const struct packet *packet,
 					 const struct capture_rule *rule)
 {
-	union {
-		__u8 bytes[CAPTURE_PREFIX_BYTES];
-		__u64 words[CAPTURE_PREFIX_BYTES / 8];
-	} line, path;
-	__u32 method;
+	union head_chunk line = {};
+	__u64 path[CAPTURE_PREFIX_BYTES / 8];
+	__u64 before = 0;
 	__u32 tail = 0;
+	__u32 bytes = packet->bytes - sizeof(tail); /* but for the empty line at its end */
+	__u32 count = bytes < HEAD_CHUNK ? bytes : HEAD_CHUNK;
 
-	if (packet->bytes < CAPTURE_PREFIX_BYTES + 4 || LOAD(skb, packet, packet->payload, &line, sizeof(line)))
+	if (packet->bytes < CAPTURE_PREFIX_BYTES + sizeof(tail))
 		return SEGMENT_DOUBTFUL;
-	if (line.bytes[0] == 'G' && line.bytes[1] == 'E' && line.bytes[2] == 'T' && line.bytes[3] == ' ')
-		method = 3;
-	else if (line.bytes[0] == 'H' && line.bytes[1] == 'E' && line.bytes[2] == 'A' && line.bytes[3] == 'D' &&
-		 line.bytes[4] == ' ')
-		method = 4;
-	else
+	/* What the verifier has to see: from 1 to all of it. */
+	count--;
+	asm volatile("" : "+r"(count));
+	count = (count & (HEAD_CHUNK - 1)) + 1;
+	if (LOAD(skb, packet, packet->payload, &line, count))
 		return SEGMENT_DOUBTFUL;
 	/* A request line may hold a whole URL. */
-	if (LOAD(skb, packet, packet->payload + method, &path, sizeof(path)) || path.bytes[1] != '/')
+	if (line.bytes[0] == 'G' && line.bytes[1] == 'E' && line.bytes[2] == 'T' && line.bytes[3] == ' ' &&
+	    line.bytes[4] == '/')
+		skip_bytes(line.words, 3, path);
+	else if (line.bytes[0] == 'H' && line.bytes[1] == 'E' && line.bytes[2] == 'A' && line.bytes[3] == 'D' &&
+		 line.bytes[4] == ' ' && line.bytes[5] == '/')
+		skip_bytes(line.words, 4, path);
+	else
 		return SEGMENT_DOUBTFUL;
-	if (LOAD(skb, packet, packet->payload + packet->bytes - 4, &tail, 4) || tail != bpf_htonl(0x0d0a0d0a))
+	if (LOAD(skb, packet, packet->payload + bytes, &tail, sizeof(tail)) || tail != bpf_htonl(0x0d0a0d0a))
 		return SEGMENT_DOUBTFUL;
-	if (!is_one_head(skb, packet->network + packet->payload, packet->bytes - 4))
+	if (has_empty_line(&line, &before))
+		return SEGMENT_DOUBTFUL;
+	if (bytes > HEAD_CHUNK && !is_one_head(skb, packet->network + packet->payload, bytes, before))
 		return SEGMENT_DOUBTFUL;
 	for (__u32 i = 0; i < CAPTURE_MAX_PREFIXES; i++) {
 		const struct capture_prefix *prefix = &rule->prefixes[i];
@@ -116,7 +167,7 @@ static __always_inline int judge_segment(struct __sk_buff *skb, const struct pac
 #pragma unroll
 		for (int j = 0; j < CAPTURE_PREFIX_BYTES / 8; j++) {
 			in_line |= (line.words[j] ^ prefix->words[j]) & prefix->masks[j];
-			in_path |= (path.words[j] ^ prefix->words[j]) & prefix->masks[j];
+			in_path |= (path[j] ^ prefix->words[j]) & prefix->masks[j];
 		}
 		if ((prefix->is_path ? in_path : in_line) == 0)
 			return SEGMENT_WANTED;

@@ -1,6 +1,6 @@
 /*
  * Part of the capture in the kernel: the programs at the interfaces of the target's network (tcx, Linux 6.6), which copy what
- * is wanted into a ring buffer. A packet socket costs the target more: each packet that leaves is cloned before its filter is
+ * is wanted into a ring. A packet socket costs the target more: each packet that leaves is cloned before its filter is
  * asked. They are read only, and whatever else is attached goes on.
  */
 #ifndef MIRRORD_BPF_TAPS_H
@@ -12,15 +12,21 @@
 
 #include "capture.h"
 #include "packet.h"
+#include "shared-ring.h"
 
 /* TCX_NEXT: as if nobody had been here. */
 #define GO_ON (-1)
 #define ETHERNET_BYTES 14
 
-/* Its size is the loader's to say. */
+const volatile struct capture_constants constants = {.ring_bytes = 1 << 24};
+
+/* The ring (shared-ring.h). Its size is the loader's to say. */
 struct {
-	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, 1 << 24);
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__uint(key_size, sizeof(__u32));
+	__uint(value_size, (1 << 24) + CAPTURE_MOST_BYTES + sizeof(struct capture_record));
 } tapped SEC(".maps");
 
 struct {
@@ -31,95 +37,118 @@ struct {
 	__type(value, struct capture_taps);
 } taps SEC(".maps");
 
-/*
- * A record's size has to be known to the verifier: the packet is put into one of the next size. `most` is a power of two; a
- * packet of more than the largest is cut off, and told to be.
- */
-#define PUT(most)                                                                                                     \
-	do {                                                                                                          \
-		struct capture_record *record = bpf_ringbuf_reserve(&tapped, sizeof(*record) + (most), 0);            \
-		__u32 count = captured - 1;                                                                           \
-                                                                                                                      \
-		if (!record) {                                                                                        \
-			__sync_fetch_and_add(&state->lost, 1);                                                        \
-			return 0;                                                                                     \
-		}                                                                                                     \
-		asm volatile("" : "+r"(count));                                                                       \
-		count = (count & ((most) - 1)) + 1;                                                                   \
-		record->monotonic_ns = monotonic_ns;                                                                  \
-		record->bytes = skb->len - network;                                                                   \
-		record->captured = count;                                                                             \
-		record->interface = skb->ifindex;                                                                     \
-		record->ethertype = skb->protocol;                                                                    \
-		record->is_outgoing = is_outgoing != 0;                                                               \
-		record->has_valid_checksum = has_valid_checksum;                                                      \
-		/* What was read before in there can be read again. */                                                \
-		if (bpf_skb_load_bytes(skb, network, record + 1, count))                                              \
-			record->captured = 0;                                                                         \
-		bpf_ringbuf_submit(record, wake(state));                                                               \
-	} while (0)
+/* Readable once somebody has rung. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 4096);
+} bell SEC(".maps");
 
-static __always_inline __u64 wake(struct capture_taps *state)
+static __always_inline void wake(struct capture_taps *state)
 {
-	if (!state->is_dozing)
-		return BPF_RB_NO_WAKEUP;
+	__u64 nothing = 0;
+
+	if (!*(volatile __u32 *)&state->is_dozing)
+		return;
 	state->is_dozing = 0;
-	return BPF_RB_FORCE_WAKEUP;
+	/* Where it is full it has been rung. */
+	bpf_ringbuf_output(&bell, &nothing, sizeof(nothing), BPF_RB_FORCE_WAKEUP);
 }
 
-/* Global: the verifier looks at it once, not once for each way that leads here. */
-__attribute__((noinline)) int put(struct __sk_buff *skb, __u32 network, __u32 captured, __u32 is_outgoing, __u64 monotonic_ns)
+/* Of beginnings and ends exactly; else that of the tick, which is asked for once. */
+static __always_inline __u64 time_of(const struct packet *packet, struct capture_taps *state)
+{
+	__u64 tick;
+
+	if (packet->flags & (SYN | FIN | RST))
+		return bpf_ktime_get_ns();
+	tick = bpf_jiffies64();
+	if (tick != state->tick) {
+		state->tick_ns = bpf_ktime_get_coarse_ns();
+		state->tick = tick;
+	}
+	return state->tick_ns;
+}
+
+static __always_inline void put(struct __sk_buff *skb, const struct packet *packet, __u32 network, __u32 captured,
+				int is_outgoing)
 {
 	__u32 zero = 0;
 	struct capture_taps *state = bpf_map_lookup_elem(&taps, &zero);
-	int has_valid_checksum = bpf_csum_level(skb, BPF_CSUM_LEVEL_QUERY) >= 0;
+	__u8 *ring = bpf_map_lookup_elem(&tapped, &zero);
+	struct capture_record *record;
+	__u64 at;
+	__u32 count;
+	__u32 size;
 
-	if (!state)
-		return 0;
-	if (captured <= 128)
-		PUT(128);
-	else if (captured <= 256)
-		PUT(256);
-	else if (captured <= 512)
-		PUT(512);
-	else if (captured <= 1024)
-		PUT(1024);
-	else if (captured <= 2048)
-		PUT(2048);
-	else if (captured <= 4096)
-		PUT(4096);
-	else if (captured <= 8192)
-		PUT(8192);
-	else if (captured <= 16384)
-		PUT(16384);
-	else if (captured <= 32768)
-		PUT(32768);
-	else if (captured <= 65536)
-		PUT(65536);
-	else if (captured <= 131072)
-		PUT(131072);
-	else {
-		captured = captured < 262144 ? captured : 262144;
-		PUT(262144);
+	if (!state || !ring)
+		return;
+	if (captured > CAPTURE_MOST_BYTES)
+		captured = CAPTURE_MOST_BYTES;
+	size = ring_size_of(captured);
+	at = ring_reserve(state, size, constants.ring_bytes);
+	if (at == RING_HAS_NO_ROOM) {
+		__sync_fetch_and_add(&state->lost, 1);
+		return;
 	}
-	return 0;
+	record = (struct capture_record *)(ring + (at & (constants.ring_bytes - 8)));
+	record->monotonic_ns = time_of(packet, state);
+	record->bytes = skb->len - network;
+	record->size = size;
+	record->interface = skb->ifindex;
+	record->ethertype = skb->protocol;
+	record->is_outgoing = is_outgoing;
+	record->has_valid_checksum = bpf_csum_level(skb, BPF_CSUM_LEVEL_QUERY) >= 0;
+	/* What the verifier has to see: from 1 to the most. */
+	count = captured - 1;
+	asm volatile("" : "+r"(count));
+	count = (count & (CAPTURE_MOST_BYTES - 1)) + 1;
+	/* What was read before in there can be read again. */
+	record->captured = bpf_skb_load_bytes(skb, network, record + 1, count) ? 0 : captured;
+	ring_commit(record, ring_seal(at, constants.ring_secret), constants.keeps_order);
+	wake(state);
 }
 
-/* Only of beginnings and ends exactly: a clock that is a tick late costs less. */
-static __always_inline __u64 time_of(const struct packet *packet)
+/* Nearly all that a target sends: of no use, and to be known at one look. */
+static __always_inline int is_dull(struct __sk_buff *skb, __u32 network)
 {
-	return packet->flags & (SYN | FIN | RST) ? bpf_ktime_get_ns() : bpf_ktime_get_coarse_ns();
+	const __u8 *at = (const __u8 *)(long)skb->data + network;
+	const __u8 *end = (const __u8 *)(long)skb->data_end;
+	const struct capture_settings *set;
+	__u32 zero = 0;
+	__u8 flags;
+
+	if (skb->protocol == bpf_htons(ETH_P_IP)) {
+		if (at + sizeof(struct plain_headers) > end || at[0] != 0x45 || at[9] != IPPROTO_TCP ||
+		    *(const __be16 *)(at + 6) & bpf_htons(IP_FRAGMENT))
+			return 0;
+		flags = at[sizeof(struct iphdr) + TCP_FLAGS];
+	} else if (skb->protocol == bpf_htons(ETH_P_IPV6)) {
+		if (at + sizeof(struct ipv6hdr) + sizeof(struct tcphdr) > end || at[6] != IPPROTO_TCP)
+			return 0;
+		flags = at[sizeof(struct ipv6hdr) + TCP_FLAGS];
+	} else {
+		return 0;
+	}
+	if (flags & (SYN | FIN | RST))
+		return 0;
+	set = bpf_map_lookup_elem(&settings, &zero);
+	return set && set->wants_ends_alone;
 }
 
 static __always_inline void tap(struct __sk_buff *skb, __u32 network, int is_outgoing)
 {
 	struct packet packet = {.network = network};
-	__u32 kept = judge(skb, &packet, is_outgoing, 1);
-	__u32 bytes = skb->len - network;
-	__u32 captured = kept < bytes ? kept : bytes;
+	__u32 kept;
+	__u32 bytes;
+	__u32 captured;
 
+	if (is_outgoing && is_dull(skb, network))
+		return;
+	kept = judge(skb, &packet, is_outgoing, 1);
+	bytes = skb->len - network;
+	captured = kept < bytes ? kept : bytes;
 	if (captured != 0)
-		put(skb, network, captured, is_outgoing, time_of(&packet));
+		put(skb, &packet, network, captured, is_outgoing);
 }
 
 SEC("tc")

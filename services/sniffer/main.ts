@@ -35,7 +35,7 @@ const SETTINGS = {
   exitWithParent: flag('MIRRORD_EXIT_WITH_PARENT'),
   maxSessions: integer('MIRRORD_MAX_SESSIONS', { min: 1, max: 10_000, fallback: 64 }),
   /** Of each target: packets that wait for us, connections that are followed, bytes out of order that are held. */
-  ringBytes: integer('MIRRORD_SNIFFER_RING_BYTES', { min: 1 << 20, max: 1 << 30, fallback: 16 << 20 }),
+  ringBytes: integer('MIRRORD_SNIFFER_RING_BYTES', { min: 1 << 20, max: 1 << 29, fallback: 16 << 20 }),
   flows: integer('MIRRORD_SNIFFER_FLOWS', { min: 16, max: 1_000_000, fallback: 65_536 }),
   heldBytes: integer('MIRRORD_SNIFFER_HELD_BYTES', { min: 1 << 20, max: 1 << 30, fallback: 64 << 20 }),
   /** Of each target, by packets that are full of payload: what copying may take from it. More than a gigabit's way has. 0: all. */

@@ -7,6 +7,7 @@
 #include <sys/random.h>
 #include <time.h>
 
+#include <algorithm>
 #include <cerrno>
 
 namespace sniffer {
@@ -27,18 +28,18 @@ uint64_t clock_of(clockid_t clock)
 	return static_cast<uint64_t>(time.tv_sec) * 1'000'000'000ull + static_cast<uint64_t>(time.tv_nsec);
 }
 
-// At most so much.
-uint32_t power_of_two(uint32_t bytes)
+// A power of two, at most so much.
+uint32_t ring_bytes_of(const RingOptions &options)
 {
+	uint32_t bytes = std::min(options.block_bytes * options.blocks, CAPTURE_MOST_RING_BYTES);
 	return bytes == 0 ? 0 : 1u << (31 - __builtin_clz(bytes));
 }
 
 uint64_t random_number()
 {
 	uint64_t number = 0;
-	if (getrandom(&number, sizeof(number), 0) != sizeof(number))
-		number = clock_of(CLOCK_MONOTONIC);
-	return number;
+	bool is_random = getrandom(&number, sizeof(number), 0) == sizeof(number);
+	return is_random ? number : clock_of(CLOCK_MONOTONIC);
 }
 
 } // namespace
@@ -48,8 +49,8 @@ Capture::Capture(CaptureOptions options, std::shared_ptr<Backlog> backlog, OnBat
       wake_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)), fragments_({}, random_number())
 {
 	auto seed = static_cast<uint32_t>(random_number());
-	uint32_t ring_bytes = options_.wants_taps ? power_of_two(options_.ring.block_bytes * options_.ring.blocks) : 0;
-	filter_ = std::make_unique<KernelFilter>(options_.wants_ebpf, seed, options_.bulk_bytes_per_second, ring_bytes);
+	filter_ = std::make_unique<KernelFilter>(options_.wants_ebpf, seed, options_.bulk_bytes_per_second,
+						 options_.wants_taps ? ring_bytes_of(options_.ring) : 0);
 	batch_ = std::make_unique<Batch>(seed);
 	tracker_ = std::make_unique<Tracker>(*batch_, options_.tracker, options_.budget, random_number());
 }
@@ -80,8 +81,8 @@ void Capture::stop()
 void Capture::wake()
 {
 	uint64_t one = 1;
-	ssize_t written = write(wake_.get(), &one, sizeof(one));
-	(void)written; // a counter that is full wakes as well
+	// A counter that is full wakes as well.
+	[[maybe_unused]] ssize_t written = write(wake_.get(), &one, sizeof(one));
 }
 
 void Capture::run()

@@ -5,6 +5,7 @@
 #include <bpf/libbpf.h>
 #include <linux/filter.h>
 #include <sys/mman.h>
+#include <sys/random.h>
 #include <sys/socket.h>
 
 #include <cerrno>
@@ -32,7 +33,14 @@ namespace {
 
 constexpr const char *SOCKET_PROGRAM = "capture";
 constexpr const char *TAP_PROGRAMS[] = {"tap_in", "tap_out", "tap_in_bare", "tap_out_bare"};
-constexpr const char *TAP_MAPS[] = {"tapped", "taps"};
+constexpr const char *TAP_MAPS[] = {"tapped", "taps", "bell"};
+// Of the constants of the object.
+constexpr const char *CONSTANTS = ".rodata";
+#if defined(__x86_64__)
+constexpr uint32_t KEEPS_ORDER = 1;
+#else
+constexpr uint32_t KEEPS_ORDER = 0;
+#endif
 
 capture_port key_of(uint8_t protocol, uint16_t port)
 {
@@ -134,8 +142,8 @@ int KernelFilter::load(uint32_t tap_ring_bytes)
 		bpf_program__set_autoload(bpf_object__find_program_by_name(object_, name), tap_ring_bytes > 0);
 	for (const char *name : TAP_MAPS)
 		bpf_map__set_autocreate(bpf_object__find_map_by_name(object_, name), tap_ring_bytes > 0);
-	if (tap_ring_bytes > 0)
-		bpf_map__set_max_entries(bpf_object__find_map_by_name(object_, "tapped"), tap_ring_bytes);
+	if (int error = tap_ring_bytes > 0 ? shape_ring(tap_ring_bytes) : 0)
+		return error;
 	if (int error = bpf_object__load(object_))
 		return error;
 	auto program_of = [this](const char *name) {
@@ -148,16 +156,38 @@ int KernelFilter::load(uint32_t tap_ring_bytes)
 	muted_ = map_of("muted");
 	if (tap_ring_bytes > 0) {
 		taps_ = {program_of("tap_in"), program_of("tap_out"), program_of("tap_in_bare"), program_of("tap_out_bare"),
-			 map_of("tapped"), tap_ring_bytes, map_of("taps")};
+			 map_of("tapped"), map_of("taps"), map_of("bell"), tap_ring_bytes, secret_};
 	}
-	set_.hash_seed = sample_seed_;
-	if (int error = write_settings())
+	capture_settings set = set_;
+	set.hash_seed = sample_seed_;
+	if (int error = write_settings(set))
 		return -error;
 	void *memory = mmap(nullptr, sizeof(*watched_), PROT_READ | PROT_WRITE, MAP_SHARED, map_of("watched"), 0);
 	if (memory == MAP_FAILED)
 		return -errno;
 	watched_ = static_cast<capture_watched *>(memory);
 	return 0;
+}
+
+int KernelFilter::shape_ring(uint32_t ring_bytes)
+{
+	capture_constants constants{};
+	constants.ring_bytes = ring_bytes;
+	if (getrandom(&secret_, sizeof(secret_), 0) != sizeof(secret_))
+		return -errno;
+	constants.ring_secret = secret_;
+	constants.keeps_order = KEEPS_ORDER;
+	bpf_map *map = nullptr;
+	bpf_object__for_each_map(map, object_) {
+		if (strstr(bpf_map__name(map), CONSTANTS) != nullptr)
+			break;
+	}
+	if (map == nullptr)
+		return -ENOENT;
+	if (int error = bpf_map__set_initial_value(map, &constants, sizeof(constants)))
+		return error;
+	auto bytes = static_cast<uint32_t>(TapRing::memory_bytes(ring_bytes));
+	return bpf_map__set_value_size(bpf_object__find_map_by_name(object_, "tapped"), bytes);
 }
 
 int KernelFilter::attach(int socket)
@@ -185,10 +215,12 @@ int KernelFilter::set_port(const PortRule &rule)
 		if (error != 0)
 			return error;
 		rules_[{rule.protocol, rule.port}] = rule.rule.flags;
+		if ((error = renew_settings(set_.wants_acknowledgements)) != 0)
+			return error;
 		unsigned slot = take_slot(rule.protocol, rule.port);
 		watch(rule.protocol, rule.port,
 		      static_cast<uint8_t>(watched_by(rule.rule) | slot << CAPTURE_SLOT_SHIFT));
-		return watch_fragments();
+		return 0;
 	}
 	rules_[{rule.protocol, rule.port}] = rule.rule.flags;
 	return attach_classic();
@@ -204,7 +236,7 @@ int KernelFilter::remove_port(uint8_t protocol, uint16_t port)
 	watch(protocol, port, 0);
 	if (slot > 0)
 		slots_[slot] = {};
-	watch_fragments();
+	renew_settings(set_.wants_acknowledgements);
 	int error = result_of(bpf_map_delete_elem(ports_, &key));
 	return error == ENOENT ? 0 : error;
 }
@@ -215,15 +247,18 @@ void KernelFilter::watch(uint8_t protocol, uint16_t port, uint8_t how)
 	__atomic_store_n(&ports[port], how, __ATOMIC_RELEASE);
 }
 
-int KernelFilter::watch_fragments()
+// What all rules together ask for.
+int KernelFilter::renew_settings(bool wants_acknowledgements)
 {
-	uint32_t fragments = 0;
-	for (const auto &rule : rules_)
-		fragments |= rule.first.first == PROTOCOL_UDP ? CAPTURE_FRAGMENTS_UDP : CAPTURE_FRAGMENTS_TCP;
-	if (fragments == set_.fragments)
-		return 0;
-	set_.fragments = fragments;
-	return write_settings();
+	capture_settings set = set_;
+	set.wants_acknowledgements = wants_acknowledgements;
+	set.fragments = 0;
+	set.wants_ends_alone = !wants_acknowledgements;
+	for (const auto &rule : rules_) {
+		set.fragments |= rule.first.first == PROTOCOL_UDP ? CAPTURE_FRAGMENTS_UDP : CAPTURE_FRAGMENTS_TCP;
+		set.wants_ends_alone &= (rule.second & CAPTURE_ANSWERS) == 0;
+	}
+	return memcmp(&set, &set_, sizeof(set)) == 0 ? 0 : write_settings(set);
 }
 
 int KernelFilter::slot_of(uint8_t protocol, uint16_t port) const
@@ -248,17 +283,19 @@ unsigned KernelFilter::take_slot(uint8_t protocol, uint16_t port)
 	return 0;
 }
 
-int KernelFilter::write_settings()
+int KernelFilter::write_settings(const capture_settings &set)
 {
 	uint32_t zero = 0;
-	return result_of(bpf_map_update_elem(settings_, &zero, &set_, BPF_ANY));
+	int error = result_of(bpf_map_update_elem(settings_, &zero, &set, BPF_ANY));
+	if (error == 0)
+		set_ = set;
+	return error;
 }
 
 int KernelFilter::want_acknowledgements(bool wanted)
 {
-	set_.wants_acknowledgements = wanted;
 	// The classic filter always passes them.
-	return is_ebpf() ? write_settings() : 0;
+	return is_ebpf() ? renew_settings(wanted) : 0;
 }
 
 // Where this fails, packets come that nobody takes: the tracker leaves them out.
@@ -270,9 +307,9 @@ void KernelFilter::mute(const FlowKey &key)
 	uint8_t one = 1;
 	if (bpf_map_update_elem(muted_, &flow, &one, BPF_ANY) != 0 || set_.has_muted)
 		return;
-	set_.has_muted = 1;
-	if (write_settings() != 0)
-		set_.has_muted = 0;
+	capture_settings set = set_;
+	set.has_muted = 1;
+	write_settings(set);
 }
 
 void KernelFilter::unmute(const FlowKey &key)

@@ -60,13 +60,14 @@ class KernelFilter {
 	static void add(const capture_counters &one, capture_counters *sum);
 	void load_best(uint32_t tap_ring_bytes);
 	int load(uint32_t tap_ring_bytes);
+	int shape_ring(uint32_t ring_bytes);
 	void close();
 	int map_of(const char *name) const;
 	int attach_classic();
 	void watch(uint8_t protocol, uint16_t port, uint8_t how);
-	int watch_fragments();
+	int renew_settings(bool wants_acknowledgements);
 	unsigned take_slot(uint8_t protocol, uint16_t port);
-	int write_settings();
+	int write_settings(const capture_settings &set);
 
 	const uint32_t sample_seed_;
 	bpf_object *object_ = nullptr;
@@ -78,6 +79,7 @@ class KernelFilter {
 	int settings_ = -1;
 	int counters_ = -1;
 	TapPrograms taps_;
+	uint64_t secret_ = 0; // of their ring
 	capture_watched *watched_ = nullptr; // shared with the kernel
 	capture_settings set_{};
 	capture_port slots_[CAPTURE_SLOTS] = {}; // port 0: free

@@ -1,5 +1,4 @@
-// See taps.h. The ring is that of Documentation/bpf/ringbuf.rst: a page with where we are, a page with where the kernel is, and
-// the records, mapped twice in a row so that none is in two pieces.
+// See taps.h. The bell is a ring of Documentation/bpf/ringbuf.rst: a page with where we are, and one with where the kernel is.
 #include "taps.h"
 
 #include <bpf/bpf.h>
@@ -30,7 +29,6 @@ constexpr uint32_t FIRST = 1 << 3;
 // ARPHRD_NONE of linux/if_arp.h, which cannot be included beside net/if.h: tun, WireGuard.
 constexpr unsigned short ARPHRD_NO_LINK = 0xfffe;
 
-constexpr size_t HEAD_BYTES = 8;
 constexpr size_t NEWS_BYTES = 8192;
 
 size_t page_bytes()
@@ -82,18 +80,21 @@ void Taps::unmap()
 {
 	if (state_ != nullptr)
 		munmap(state_, page_bytes());
-	if (consumed_ != nullptr)
-		munmap(consumed_, page_bytes());
-	if (produced_ != nullptr)
-		munmap(produced_, page_bytes() + size_t{2} * programs_.ring_bytes);
+	if (memory_ != nullptr)
+		munmap(memory_, TapRing::memory_bytes(programs_.ring_bytes));
+	if (heard_ != nullptr)
+		munmap(heard_, page_bytes());
+	if (rung_ != nullptr)
+		munmap(rung_, page_bytes());
 	state_ = nullptr;
-	consumed_ = produced_ = nullptr;
+	memory_ = nullptr;
+	heard_ = rung_ = nullptr;
 }
 
 int Taps::attach(const TapPrograms &programs)
 {
 	programs_ = programs;
-	int error = map_ring();
+	int error = map_all();
 	if (error == 0) {
 		// First the news, then what there is already.
 		news_ = Descriptor(socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE));
@@ -112,7 +113,7 @@ int Taps::attach(const TapPrograms &programs)
 	return error;
 }
 
-int Taps::map_ring()
+int Taps::map_all()
 {
 	auto map = [](int fd, size_t bytes, int protection, size_t offset) {
 		void *memory = mmap(nullptr, bytes, protection, MAP_SHARED, fd, static_cast<off_t>(offset));
@@ -122,11 +123,17 @@ int Taps::map_ring()
 	state_ = static_cast<capture_taps *>(map(programs_.state, page, PROT_READ | PROT_WRITE, 0));
 	if (state_ == nullptr)
 		return errno;
-	consumed_ = static_cast<uint64_t *>(map(programs_.ring, page, PROT_READ | PROT_WRITE, 0));
-	if (consumed_ == nullptr)
+	memory_ = map(programs_.ring, TapRing::memory_bytes(programs_.ring_bytes), PROT_READ, 0);
+	if (memory_ == nullptr)
 		return errno;
-	produced_ = static_cast<uint64_t *>(map(programs_.ring, page + size_t{2} * programs_.ring_bytes, PROT_READ, page));
-	return produced_ == nullptr ? errno : 0;
+	heard_ = static_cast<uint64_t *>(map(programs_.bell, page, PROT_READ | PROT_WRITE, 0));
+	if (heard_ == nullptr)
+		return errno;
+	rung_ = static_cast<uint64_t *>(map(programs_.bell, page, PROT_READ, page));
+	if (rung_ == nullptr)
+		return errno;
+	ring_ = TapRing(static_cast<const uint8_t *>(memory_), state_, programs_.ring_bytes, programs_.ring_secret);
+	return 0;
 }
 
 int Taps::follow()
@@ -177,7 +184,7 @@ uint64_t Taps::monotonic_offset() const
 bool Taps::doze()
 {
 	__atomic_store_n(&state_->is_dozing, 1, __ATOMIC_SEQ_CST);
-	if (end() == position_)
+	if (end() == position())
 		return true;
 	awake();
 	return false;
@@ -186,31 +193,7 @@ bool Taps::doze()
 void Taps::awake()
 {
 	__atomic_store_n(&state_->is_dozing, 0, __ATOMIC_SEQ_CST);
-}
-
-uint64_t Taps::end() const
-{
-	return __atomic_load_n(produced_, __ATOMIC_SEQ_CST);
-}
-
-const capture_record *Taps::next()
-{
-	if (position_ == __atomic_load_n(produced_, __ATOMIC_ACQUIRE))
-		return nullptr;
-	const uint8_t *records = reinterpret_cast<const uint8_t *>(produced_) + page_bytes();
-	const uint8_t *at = records + (position_ & (programs_.ring_bytes - 1));
-	uint32_t head = __atomic_load_n(reinterpret_cast<const uint32_t *>(at), __ATOMIC_ACQUIRE);
-	// Another CPU is still writing it.
-	if (head & BPF_RINGBUF_BUSY_BIT)
-		return nullptr;
-	uint64_t bytes = (head & ~BPF_RINGBUF_DISCARD_BIT) + HEAD_BYTES;
-	position_ += (bytes + 7) / 8 * 8;
-	return reinterpret_cast<const capture_record *>(at + HEAD_BYTES);
-}
-
-void Taps::release()
-{
-	__atomic_store_n(consumed_, position_, __ATOMIC_RELEASE);
+	__atomic_store_n(heard_, __atomic_load_n(rung_, __ATOMIC_ACQUIRE), __ATOMIC_RELEASE);
 }
 
 uint32_t Taps::take_losses()

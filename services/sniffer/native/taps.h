@@ -9,6 +9,7 @@
 #include "../../../bpf/capture.h"
 #include "descriptor.h"
 #include "packet.h"
+#include "tap_ring.h"
 
 namespace sniffer {
 
@@ -16,9 +17,11 @@ namespace sniffer {
 struct TapPrograms {
 	int in = -1, out = -1;
 	int in_bare = -1, out_bare = -1; // where packets begin with their network header
-	int ring = -1;
-	uint32_t ring_bytes = 0;
-	int state = -1; // the map of capture_taps
+	int ring = -1; // maps: of the ring's memory, of capture_taps, of who waits to be woken
+	int state = -1;
+	int bell = -1;
+	uint64_t ring_bytes = 0;
+	uint64_t ring_secret = 0;
 };
 
 class Taps {
@@ -35,8 +38,8 @@ class Taps {
 	int news() const { return news_.get(); }
 	int follow();
 
-	// Readable when something is in the ring; wakes up nobody but who dozes.
-	int fd() const { return programs_.ring; }
+	// Readable once there was something for one who dozed, until it is awake.
+	int fd() const { return programs_.bell; }
 	// False when there is something to read.
 	bool doze();
 	void awake();
@@ -46,30 +49,27 @@ class Taps {
 	// Packets that found the ring full since the last call.
 	uint32_t take_losses();
 	// Read, and put into the ring by now; in a unit of its own.
-	uint64_t position() const { return position_; }
-	uint64_t end() const;
+	uint64_t position() const { return ring_.position(); }
+	uint64_t end() const { return ring_.end(); }
 	uint64_t packets() const { return packets_; }
 	uint64_t truncated() const { return truncated_; }
 
       private:
 	static constexpr uint64_t READ_BYTES = 256 * 1024;
 
-	int map_ring();
+	int map_all();
 	void unmap();
 	int attach_to(unsigned interface);
 	// From CLOCK_MONOTONIC to the epoch; anew for each look, because clocks are set.
 	uint64_t monotonic_offset() const;
-	// The next record, or null; moves on.
-	const capture_record *next();
-	void release();
-
 	TapPrograms programs_;
 	Descriptor news_;
 	std::map<unsigned, std::vector<Descriptor>> links_; // by interface
 	capture_taps *state_ = nullptr;	 // shared with the kernel, as these
-	uint64_t *consumed_ = nullptr;
-	uint64_t *produced_ = nullptr;
-	uint64_t position_ = 0;
+	void *memory_ = nullptr;
+	uint64_t *heard_ = nullptr;	 // of the bell
+	uint64_t *rung_ = nullptr;
+	TapRing ring_;
 	uint64_t last_ns_ = 0; // CLOCK_MONOTONIC
 	uint64_t losses_ = 0;
 	uint64_t packets_ = 0;
@@ -78,10 +78,10 @@ class Taps {
 
 template <typename Visit> bool Taps::read_some(Visit visit)
 {
-	uint64_t from = position_;
+	uint64_t from = position();
 	uint64_t offset = monotonic_offset();
-	while (position_ - from < READ_BYTES) {
-		const capture_record *record = next();
+	while (position() - from < READ_BYTES) {
+		const capture_record *record = ring_.next();
 		if (record == nullptr)
 			break;
 		Captured packet;
@@ -102,8 +102,8 @@ template <typename Visit> bool Taps::read_some(Visit visit)
 			truncated_++;
 		visit(packet);
 	}
-	release();
-	return position_ != from;
+	ring_.release();
+	return position() != from;
 }
 
 } // namespace sniffer

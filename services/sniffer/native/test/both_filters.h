@@ -3,8 +3,8 @@
 
 #include <bpf/bpf.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "kernel_filter.h"
@@ -16,6 +16,7 @@ namespace packets {
 using sniffer::FlowKey;
 using sniffer::KernelFilter;
 using sniffer::PortRule;
+using sniffer::TapRing;
 
 constexpr size_t ETHERNET_BYTES = 14;
 
@@ -28,14 +29,16 @@ class Tap {
 
 	explicit Tap(uint64_t bulk_bytes_per_second) : filter(true, 7, bulk_bytes_per_second, RING_BYTES)
 	{
-		HOLDS(filter.taps() != nullptr);
-		consumed_ = static_cast<uint64_t *>(map(page_, PROT_READ | PROT_WRITE, 0));
-		produced_ = static_cast<uint64_t *>(map(page_ + 2 * RING_BYTES, PROT_READ, page_));
+		const sniffer::TapPrograms *taps = filter.taps();
+		HOLDS(taps != nullptr);
+		memory_ = map(taps->ring, MEMORY_BYTES, PROT_READ);
+		state_ = map(taps->state, sizeof(capture_taps), PROT_READ | PROT_WRITE);
+		ring_ = TapRing(static_cast<uint8_t *>(memory_), static_cast<capture_taps *>(state_), RING_BYTES, taps->ring_secret);
 	}
 	~Tap()
 	{
-		munmap(consumed_, page_);
-		munmap(produced_, page_ + 2 * RING_BYTES);
+		munmap(memory_, MEMORY_BYTES);
+		munmap(state_, sizeof(capture_taps));
 	}
 	// Bytes of the record that a packet has become; 0 without one.
 	size_t record_of(const bpf_test_run_opts &packet)
@@ -43,27 +46,29 @@ class Tap {
 		bpf_test_run_opts run = packet;
 		EQUAL(bpf_prog_test_run_opts(filter.taps()->in, &run), 0);
 		EQUAL(static_cast<int>(run.retval), -1);
-		if (*produced_ == *consumed_)
+		const capture_record *record = ring_.next();
+		if (record == nullptr)
 			return 0;
-		capture_record record;
-		const uint8_t *records = reinterpret_cast<const uint8_t *>(produced_) + page_;
-		memcpy(&record, records + *consumed_ % RING_BYTES + BPF_RINGBUF_HDR_SZ, sizeof(record));
-		EQUAL(size_t{record.bytes}, packet.data_size_in - ETHERNET_BYTES);
-		*consumed_ = *produced_;
-		return record.captured;
+		EQUAL(size_t{record->bytes}, packet.data_size_in - ETHERNET_BYTES);
+		EQUAL(record->captured, std::min(record->bytes, record->captured));
+		EQUAL(memcmp(record + 1, static_cast<const uint8_t *>(packet.data_in) + ETHERNET_BYTES, record->captured), 0);
+		ring_.release();
+		return record->captured;
 	}
 
       private:
-	void *map(size_t bytes, int protection, size_t offset)
+	static constexpr size_t MEMORY_BYTES = TapRing::memory_bytes(RING_BYTES);
+
+	void *map(int fd, size_t bytes, int protection)
 	{
-		void *memory = mmap(nullptr, bytes, protection, MAP_SHARED, filter.taps()->ring, static_cast<off_t>(offset));
+		void *memory = mmap(nullptr, bytes, protection, MAP_SHARED, fd, 0);
 		HOLDS(memory != MAP_FAILED);
 		return memory;
 	}
 
-	const size_t page_ = static_cast<size_t>(sysconf(_SC_PAGESIZE));
-	uint64_t *consumed_ = nullptr;
-	uint64_t *produced_ = nullptr;
+	void *memory_ = nullptr;
+	void *state_ = nullptr;
+	TapRing ring_;
 };
 
 // What is set is set for both, what is counted has to be the same.

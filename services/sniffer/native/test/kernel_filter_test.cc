@@ -262,6 +262,34 @@ void rules()
 		Bytes after = between(1, 80, request("/health"));
 		EQUAL(f.pass(after), after.size());
 	});
+	tap::test("a head of any length is known to be one, and an empty line in it wherever it is; a wanted path by any method", [] {
+		capture_rule rule = with(CAPTURE_PREFILTER);
+		rule.prefix_count = 1;
+		const std::string prefix = " /orders/of/somebody/else/entire";
+		memcpy(rule.prefixes[0].words, prefix.data(), prefix.size());
+		memset(rule.prefixes[0].masks, 0xff, prefix.size());
+		rule.prefixes[0].is_path = 1;
+		Filter f(rule);
+		constexpr size_t MOST_HEAD = 16 * 64 - 64;
+		uint16_t from = 1000;
+		for (const std::string method : {"GET", "HEAD"}) {
+			for (size_t length = 36; length < 1100; length += length < 150 ? 1 : 37) {
+				std::string head = method + " /health ";
+				while (head.size() < length - 4)
+					head += head.size() % 23 == 22 ? '\r' : head.size() % 23 == 0 ? '\n' : 'a';
+				head += "\r\n\r\n";
+				// A longer one is not looked at.
+				EQUAL(f.pass(between(from++, 80, head)), length - 4 <= MOST_HEAD ? size_t{40} : length + 40);
+				size_t empty_at = 12 + from * 7 % (length - 19);
+				std::string two = head.substr(0, empty_at) + "\r\n\r\n" + head.substr(empty_at + 4);
+				if (empty_at + 4 <= length - 4)
+					EQUAL(f.pass(between(from++, 80, two)), two.size() + 40);
+			}
+			EQUAL(f.pass(between(from++, 80, method + prefix + "\r\n\r\n")), method.size() + prefix.size() + 44);
+			EQUAL(f.pass(between(from++, 80, method + prefix + "/1 HTTP/1.1\r\n\r\n")), method.size() + prefix.size() + 55);
+			EQUAL(f.pass(between(from++, 80, method + " /orders/of/somebody/else/entirx HTTP/1.1\r\n\r\n")), size_t{40});
+		}
+	});
 }
 
 void muting()
