@@ -16,6 +16,9 @@ export const linesOf = (run: Run, beginning: string): string[] =>
     .slice(0, -1)
     .filter((line) => line.startsWith(beginning));
 
+/** Lines that tell of losses: a failure shows them. */
+export const lossesIn = (said: string): string[] => said.split('\n').filter((line) => line.includes('lost'));
+
 export class MirrorStage {
   readonly network: TargetNetwork;
   #harness: ExecHarness | null = null;
@@ -70,7 +73,7 @@ export class MirrorStage {
 
   async stopWhole(run: Run): Promise<string> {
     const said = await this.stop(run);
-    expect(said).not.toContain('lost');
+    expect(lossesIn(said)).toEqual([]);
     return said;
   }
 
