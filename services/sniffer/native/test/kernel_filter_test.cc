@@ -1,8 +1,13 @@
 // The program in the kernel that will run it, one packet at a time (BPF_PROG_TEST_RUN): how much of each passes. Needs bpf(2).
 // A packet of a test run comes in over loopback, where both directions of a connection do.
+#include <bpf/libbpf.h>
+
 #include "both_filters.h"
 #include "packets.h"
 #include "tap.h"
+
+extern "C" const unsigned char mirrord_capture_program[];
+extern "C" const unsigned char mirrord_capture_program_end[];
 
 using namespace sniffer;
 using namespace packets;
@@ -34,6 +39,17 @@ capture_rule with(uint32_t flags)
 	capture_rule rule{};
 	rule.flags = flags;
 	return rule;
+}
+
+void verified()
+{
+	tap::test("the programs pass the verifier as they are for a processor that shows stores in another order", [] {
+		auto bytes = static_cast<size_t>(mirrord_capture_program_end - mirrord_capture_program);
+		bpf_object *object = bpf_object__open_mem(mirrord_capture_program, bytes, nullptr);
+		HOLDS(object != nullptr);
+		EQUAL(bpf_object__load(object), 0);
+		bpf_object__close(object);
+	});
 }
 
 void ports()
@@ -333,6 +349,7 @@ void muting()
 
 int main()
 {
+	verified();
 	ports();
 	rules();
 	muting();
