@@ -303,8 +303,7 @@ export class TargetCapture implements FlowEvents {
     for (const flow of flows) {
       const state = this.#flows.get(flow);
       if (state === undefined) continue;
-      state.port.ringLosses.loseEnd();
-      native.endFlow(this.#capture, flow);
+      if (native.endFlow(this.#capture, flow)) state.port.ringLosses.loseEnd();
     }
   }
 

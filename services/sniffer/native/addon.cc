@@ -271,10 +271,11 @@ void mute(Arguments info)
 	handle_at(info).capture->mute(info[1].As<Napi::Number>().Uint32Value());
 }
 
-// (capture, flow)
-void end_flow(Arguments info)
+// (capture, flow) -> whether nobody has seen its end
+Napi::Value end_flow(Arguments info)
 {
-	handle_at(info).capture->end_flow(info[1].As<Napi::Number>().Uint32Value());
+	bool was_unseen = handle_at(info).capture->end_flow(info[1].As<Napi::Number>().Uint32Value());
+	return Napi::Boolean::New(info.Env(), was_unseen);
 }
 
 // () -> whether the session is ours

@@ -283,10 +283,10 @@ Passed Capture::lost_of(uint8_t protocol, uint16_t port) const
 	return lost;
 }
 
-void Capture::end_flow(uint32_t flow)
+bool Capture::end_flow(uint32_t flow)
 {
 	std::lock_guard lock(mutex_);
-	tracker_->end_flow(flow, now_);
+	return tracker_->end_flow(flow, now_);
 }
 
 // As the kernel has counted it (bpf/capture.bpf.c).

@@ -84,8 +84,8 @@ class Capture {
 	void mark(uint64_t number);
 	// What the kernel let pass for this port and the ring had no room for, up to the last mark whose event was told.
 	Passed lost_of(uint8_t protocol, uint16_t port) const;
-	// It is over, but its end was lost.
-	void end_flow(uint32_t flow);
+	// It is over; true when its end was lost.
+	bool end_flow(uint32_t flow);
 
       private:
 	void run();

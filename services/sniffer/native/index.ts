@@ -120,8 +120,8 @@ interface Addon {
   mark(capture: NativeCapture, number: number): void;
   /** Nobody wants more of this flow: no event of it comes any more, and when it begins a request, it is opened anew. */
   mute(capture: NativeCapture, flow: number): void;
-  /** It has ended and nobody saw how: a gap of unknown size, and its end. */
-  endFlow(capture: NativeCapture, flow: number): void;
+  /** It has ended. True when nobody saw how: then a gap of unknown size, and its end; else only its holes are given up. */
+  endFlow(capture: NativeCapture, flow: number): boolean;
   /** True when this process leads its session, from now on if need be: its scheduling group is its own. */
   ownSession(): boolean;
   /** An errno when the thread has failed after its start. */

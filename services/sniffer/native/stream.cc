@@ -183,12 +183,11 @@ void Stream::skip_to(uint64_t offset, Now now, Loss reason, StreamSink &sink)
 
 void Stream::acknowledged(uint32_t sequence, Now now, StreamSink &sink)
 {
-	if (!has_hole() || !is_near(sequence))
+	if (!is_near(sequence))
 		return;
 	int64_t offset = static_cast<int64_t>(next_) + static_cast<int32_t>(sequence - this->sequence());
-	if (offset <= static_cast<int64_t>(next_))
-		return;
-	skip_to(std::min(static_cast<uint64_t>(offset), first_known()), now, reason_of_hole(now), sink);
+	while (has_hole() && offset > static_cast<int64_t>(next_))
+		skip_to(std::min(static_cast<uint64_t>(offset), first_known()), now, reason_of_hole(now), sink);
 }
 
 void Stream::check_hole(Now now, StreamSink &sink)

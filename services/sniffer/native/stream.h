@@ -57,6 +57,8 @@ class Stream {
 	void start(uint32_t sequence, Budget *budget, StreamCounters *counters);
 	bool has_started() const { return budget_ != nullptr; }
 	bool has_ended() const { return has_ended_; }
+	// Its last byte is known, though others may be missing.
+	bool has_seen_end() const { return has_ended_ || has_fin_; }
 	// A byte is missing and something behind it is known.
 	bool has_hole() const { return !has_ended_ && (!pieces_.empty() || has_fin_); }
 	uint64_t offset() const { return next_; }

@@ -85,8 +85,8 @@ class Tracker {
 	void tick(Now now);
 	// What connections that are not copied have carried since the last time.
 	void tell_older();
-	// Its end was not seen, but it has ended.
-	void end_flow(uint32_t id, Now now);
+	// It has ended, as others know. False where that was seen, and only holes were waited for.
+	bool end_flow(uint32_t id, Now now);
 	bool has_holes() const { return !waiting_.empty(); }
 
 	size_t flows() const { return flows_.size(); }

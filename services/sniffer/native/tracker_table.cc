@@ -164,16 +164,21 @@ void Tracker::tell_older()
 	}
 }
 
-void Tracker::end_flow(uint32_t id, Now now)
+bool Tracker::end_flow(uint32_t id, Now now)
 {
 	auto found = by_id_.find(id);
 	if (found == by_id_.end() || found->second->state != FlowState::OPEN)
-		return;
+		return false;
 	Flow &flow = *found->second;
+	if (flow.streams[0].has_seen_end() && (flow.has_answers ? flow.streams[1].has_seen_end() : flow.has_target_fin)) {
+		close(flow, End::CLOSED, now);
+		return false;
+	}
 	for (Direction direction : {Direction::TO_TARGET, Direction::FROM_TARGET})
 		if (direction == Direction::TO_TARGET || flow.has_answers)
 			sink_.on_gap(flow, direction, 0, Loss::RING_FULL);
 	end(flow, now);
+	return true;
 }
 
 void Tracker::tick(Now now)

@@ -72,11 +72,25 @@ int main()
 		Scene s;
 		s.shake_hands();
 		s.lines.take();
-		s.tracker.end_flow(1, s.now);
+		HOLDS(s.tracker.end_flow(1, s.now));
 		EQUAL(s.lines.take(), "1>[0:1] 1idle");
-		s.tracker.end_flow(1, s.now);
-		s.tracker.end_flow(2, s.now);
+		HOLDS(!s.tracker.end_flow(1, s.now));
+		HOLDS(!s.tracker.end_flow(2, s.now));
 		EQUAL(s.lines.take(), "");
+	});
+	tap::test("of one whose end was seen behind a hole the gap tells everything", [] {
+		Scene s;
+		s.shake_hands();
+		s.to(TCP_ACK | TCP_FIN, 1004, "def");
+		s.from(TCP_ACK | TCP_FIN, 5001, 1001);
+		s.lines.take();
+		HOLDS(!s.tracker.end_flow(1, s.now));
+		EQUAL(s.lines.take(), "1>[3:3] 1>def 1>fin 1closed");
+		s.to(TCP_SYN, 9000);
+		s.from(TCP_SYN | TCP_ACK, 9500, 9001);
+		s.to(TCP_ACK | TCP_FIN, 9004, "def");
+		s.lines.take();
+		HOLDS(s.tracker.end_flow(2, s.now));
 	});
 	return tap::done();
 }

@@ -119,6 +119,14 @@ void cases()
 		f.stream.acknowledged(1006, f.now, f.out);
 		EQUAL(f.out.text, "[3:3]def");
 	});
+	tap::test("one acknowledgement tells of every hole in front of it", [] {
+		Fixture f;
+		f.add(1003, "def");
+		f.add(1009, "jkl");
+		f.add(1015, "pqr");
+		f.stream.acknowledged(1014, f.now, f.out);
+		EQUAL(f.out.text, "[3:3]def[3:3]jkl[2:3]");
+	});
 	tap::test("an acknowledgement in the middle of a hole gives up its half of it", [] {
 		Fixture f;
 		f.add(1006, "ghi");
