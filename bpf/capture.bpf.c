@@ -295,6 +295,7 @@ static __always_inline __u32 judge_packet(struct __sk_buff *skb, struct packet *
 		return NOTHING;
 	count->passed_packets++;
 	if (is_request) {
+		packet->counted_as = watched_as;
 		count->passed_bytes += packet->bytes;
 		if (packet->protocol == IPPROTO_TCP && (packet->flags & (SYN | ACK)) == SYN)
 			count->passed_connections++;

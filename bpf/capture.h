@@ -141,7 +141,7 @@ struct capture_tokens {
 struct capture_counters {
 	__u64 passed_packets;	   /* into the ring, or to be lost there */
 	__u64 passed_connections;  /* their first packets */
-	__u64 passed_bytes;	   /* payload of those to the port, whether it was left out or not */
+	__u64 passed_bytes;	   /* payload of those to the port, whether it was left out or not; less repeats.h */
 	__u64 packets;		   /* to a watched port, with something in them */
 	__u64 bare_acknowledgements;
 	__u64 not_sampled_connections;

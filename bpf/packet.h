@@ -41,6 +41,7 @@ struct packet {
 	__u8 flags;
 	__u8 is_v6;
 	__u8 has_addresses;
+	__u8 counted_as; /* of a packet to a watched port: its byte in capture_watched */
 	__be32 source; /* of IPv4, as the next */
 	__be32 destination;
 	__u32 header;  /* offset of the transport header, or of what a fragment holds */

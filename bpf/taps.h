@@ -12,6 +12,7 @@
 
 #include "capture.h"
 #include "packet.h"
+#include "repeats.h"
 #include "shared-ring.h"
 
 /* TCX_NEXT: as if nobody had been here. */
@@ -69,7 +70,20 @@ static __always_inline __u64 time_of(const struct packet *packet, struct capture
 	return state->tick_ns;
 }
 
-static __always_inline void put(struct __sk_buff *skb, const struct packet *packet, __u32 network, __u32 captured,
+static __always_inline void lose(struct __sk_buff *skb, struct packet *packet, struct capture_taps *state)
+{
+	__u32 slot = packet->counted_as >> CAPTURE_SLOT_SHIFT;
+	struct capture_counters *count;
+
+	__sync_fetch_and_add(&state->lost, 1);
+	if (!packet->counted_as || packet->protocol != IPPROTO_TCP || packet->bytes == 0 || packet->flags & SYN)
+		return;
+	count = bpf_map_lookup_elem(&counters, &slot);
+	if (count)
+		count->passed_bytes -= (__u32)repeated_bytes(skb, packet);
+}
+
+static __always_inline void put(struct __sk_buff *skb, struct packet *packet, __u32 network, __u32 captured,
 				int is_outgoing)
 {
 	__u32 zero = 0;
@@ -87,7 +101,7 @@ static __always_inline void put(struct __sk_buff *skb, const struct packet *pack
 	size = ring_size_of(captured);
 	at = ring_reserve(state, size, constants.ring_bytes);
 	if (at == RING_HAS_NO_ROOM) {
-		__sync_fetch_and_add(&state->lost, 1);
+		lose(skb, packet, state);
 		return;
 	}
 	record = (struct capture_record *)(ring + (at & (constants.ring_bytes - 8)));

@@ -10,8 +10,9 @@ import { type Peer, startNetwork, type TargetNetwork } from '../fixtures/network
 import { Mirror, type RunningSniffer, type Seen, startSniffer } from '../integration/sniffer-harness.ts';
 import { type SnifferProcess, startSnifferProcess } from '../integration/sniffer-process.ts';
 import { type SteeredClient, startClient } from '../integration/steered-client.ts';
+import { buildWire, canWire, lay, tcpCount } from './wire.ts';
 
-const machine = [can.root, can.nats, canRun('h2load')].find(({ yes }) => !yes) ?? can.root;
+const machine = [canWire, can.nats, canRun('h2load')].find(({ yes }) => !yes) ?? canWire;
 const HTTP = 8080;
 const ECHO = 9000;
 const RING_FULL = 1;
@@ -27,6 +28,7 @@ describe.skipIf(!machine.yes)(`what a mirror loses ${machine.why}`, () => {
   let client: SteeredClient | null = null;
 
   beforeEach(async () => {
+    buildWire();
     network = await startNetwork();
     const program = path.join(import.meta.dirname, '../fixtures/hash-server.mjs');
     server = await network.serve(network.target, [process.execPath, program, `${HTTP}`, `${ECHO}`]);
@@ -111,6 +113,24 @@ describe.skipIf(!machine.yes)(`what a mirror loses ${machine.why}`, () => {
     const rest = await received(8);
     const sum = await mirror.unsubscribe(again.id);
     expect(Number(sum.bytes) + bytesOf(sum.losses)).toBe(rest);
+  });
+
+  test('what is sent again is lost once at most', async () => {
+    const stopped = await startSnifferProcess({ MIRRORD_SNIFFER_RING_BYTES: `${1 << 20}` });
+    sniffer = stopped;
+    mirror = await Mirror.open(stopped, network.identity);
+    const { id } = await mirror.subscribe({ port: HTTP });
+    // Where an answer gets lost, what it acknowledges is sent again.
+    await lay(network, { 'peer in': 'lose' });
+    await load(1_000, 8);
+    process.kill(stopped.pid, 'SIGSTOP');
+    for (let count = 0; count < 2; count += 1) await load(10_000, CONNECTIONS);
+    process.kill(stopped.pid, 'SIGCONT');
+    const sent = await received(8 + 2 * CONNECTIONS);
+    const { losses } = await mirror.unsubscribe(id);
+    expect(losses.map(({ reason }) => reason)).toEqual([RING_FULL]);
+    expect(arrivedOf(mirror) + bytesOf(losses)).toBe(sent);
+    expect(await tcpCount(network, network.target, 'TCPDSACKOldSent')).toBeGreaterThan(10);
   });
 
   test('of a sniffer that gets what others leave of one core every byte is delivered, or told to be lost', async () => {
