@@ -37,7 +37,7 @@ describe.skipIf(!can.root.yes)(`without root (${can.root.why})`, () => {
   const exec = (user: User, flags: readonly string[], script: string, pid = target.pid) =>
     whole.mirrord(['exec', '-t', `pid/${pid}`, '--progress', 'simple', ...flags, '--', 'sh', '-c', script], {
       user,
-      variables: { MIRRORD_AGENT_ADDRESS: '', XDG_RUNTIME_DIR: '' },
+      variables: { MIRRORD_AGENT_ADDRESS: '', MIRRORD_AGENT_KEY_FILE: '', XDG_RUNTIME_DIR: '' },
     });
 
   test.each(['nobody with FUSE', 'nobody without FUSE'] as const)(
