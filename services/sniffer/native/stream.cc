@@ -37,6 +37,12 @@ bool Stream::is_near(uint32_t sequence) const
 	return distance <= LARGEST_WINDOW && distance >= -LARGEST_WINDOW;
 }
 
+bool Stream::ends_at(uint32_t sequence) const
+{
+	uint64_t last = has_fin_ ? fin_ + 1 : pieces_.empty() ? next_ : pieces_.rbegin()->second.end;
+	return sequence == this->sequence() || sequence == first_sequence_ + static_cast<uint32_t>(last);
+}
+
 size_t Stream::cost_of(const Piece &piece)
 {
 	return piece.bytes.size() + PIECE_OVERHEAD;

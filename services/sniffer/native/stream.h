@@ -65,6 +65,8 @@ class Stream {
 	uint32_t sequence() const { return first_sequence_ + static_cast<uint32_t>(next_); }
 	// `end` is where a segment ends.
 	bool brings_new(uint32_t end) const { return !has_started() || static_cast<int32_t>(end - sequence()) > 0; }
+	// Where a receiver takes a reset: behind the last byte in order, or the last of all.
+	bool ends_at(uint32_t sequence) const;
 	// True for a segment of this stream, also for an old one.
 	bool is_near(uint32_t sequence) const;
 

@@ -283,16 +283,23 @@ void Tracker::carry(Flow &flow, const Segment &segment, Direction direction, Now
 	Stream &opposite = stream_of(flow, other(direction));
 	if (direction == Direction::TO_TARGET)
 		flow.note_answers(segment, segment.bytes > 0 && stream.brings_new(segment.sequence + segment.bytes));
-	if (segment.flags & TCP_RST) {
-		// One out of place is answered by the receiver and ends nothing (RFC 5961 section 3).
-		if (stream.has_started() && !stream.is_near(segment.sequence))
-			return;
-		close(flow, direction == Direction::TO_TARGET ? End::PEER_RESET : End::TARGET_RESET, now);
+	bool is_reset = (segment.flags & TCP_RST) != 0;
+	// One out of place is answered by the receiver and ends nothing (RFC 5961 section 3).
+	if (is_reset && stream.has_started() && !stream.is_near(segment.sequence))
 		return;
-	}
 	if (segment.flags & TCP_ACK && opposite.has_started()) {
 		Link link(*this, flow, other(direction), now);
 		opposite.acknowledged(segment.acknowledged, now, link);
+	}
+	if (is_reset) {
+		// What the receiver misses as well it will never have: no loss, unless it may be the ring's.
+		if (now.ring_losses == 0) {
+			opposite.abandon();
+			if (stream.ends_at(segment.sequence))
+				stream.abandon();
+		}
+		close(flow, direction == Direction::TO_TARGET ? End::PEER_RESET : End::TARGET_RESET, now);
+		return;
 	}
 	bytes(flow, segment, direction, first_byte(segment), now);
 	watch_hole(flow);

@@ -1,4 +1,4 @@
-// Connections that go on while nobody wants them any more, as a tracker sees them.
+// Connections that go on while nobody wants them any more, and ends with something missing, as a tracker sees them.
 #include "tracker.h"
 
 #include "scene.h"
@@ -91,6 +91,27 @@ int main()
 		s.to(TCP_ACK | TCP_FIN, 9004, "def");
 		s.lines.take();
 		HOLDS(s.tracker.end_flow(2, s.now));
+	});
+	tap::test("what a reset cuts off behind a hole the target has as little", [] {
+		struct Case {
+			uint64_t ring_losses;
+			uint32_t reset_at;
+			const char *lines;
+		};
+		for (Case one : {Case{0, 1007, "1open 1peer-reset"}, Case{0, 1001, "1open 1peer-reset"},
+				 Case{0, 1020, "1open 1>[3:3] 1>def 1peer-reset"}, Case{1, 1007, "1open 1>[3:1] 1>def 1peer-reset"}}) {
+			Scene s;
+			s.now.ring_losses = one.ring_losses;
+			s.shake_hands();
+			s.to(PUSH, 1004, "def");
+			s.to(TCP_RST, one.reset_at);
+			EQUAL(s.lines.take(), one.lines);
+		}
+		Scene s;
+		s.shake_hands();
+		s.to(PUSH, 1004, "def");
+		s.from(TCP_RST | TCP_ACK, 5001, 1007);
+		EQUAL(s.lines.take(), "1open 1>[3:3] 1>def 1target-reset");
 	});
 	return tap::done();
 }

@@ -221,13 +221,6 @@ void ends()
 		s.from(TCP_RST | TCP_ACK, 5001, 1001, "", 40001);
 		EQUAL(s.lines.take(), "1open 1peer-reset 2open 2target-reset");
 	});
-	tap::test("what is held is given out before a reset, with its gap", [] {
-		Scene s;
-		s.shake_hands();
-		s.to(PUSH, 1004, "def");
-		s.to(TCP_RST, 1007);
-		EQUAL(s.lines.take(), "1open 1>[3:3] 1>def 1peer-reset");
-	});
 	tap::test("a RST of another time ends nothing", [] {
 		Scene s;
 		s.shake_hands();
