@@ -372,7 +372,7 @@ void Capture::mute(uint32_t flow)
 {
 	std::lock_guard lock(mutex_);
 	FlowKey key;
-	if (tracker_->mute(flow, &key))
+	if (tracker_->mute(flow, &key, now_))
 		filter_->mute(key);
 }
 

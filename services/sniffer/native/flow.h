@@ -45,10 +45,13 @@ struct Flow {
 	bool has_target_fin = false;
 	bool is_muted = false;	       // an IGNORED one whose copies are over
 	bool has_peer_fin = false;     // of a muted one
+	bool was_reset = false;	       // a CLOSED one: what was on its way comes all the same
+	uint64_t muted_ms = 0;
 	bool has_asked = false;
 	bool is_unanswered = false;    // the peer has ended behind a request that the target has not answered
 	uint32_t acknowledged_when_asking = 0;
-	bool is_waiting = false;       // in the tracker's list of flows with a hole
+	bool is_waiting = false;       // in the tracker's list of flows with a hole, or with a reset out of place
+	uint64_t reset_ms = 0;	       // when that came
 	uint32_t first_sequence[2] = {0, 0}; // of the SYNs
 	uint32_t interface = 0;
 	uint64_t started_ns = 0;

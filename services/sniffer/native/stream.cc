@@ -37,10 +37,15 @@ bool Stream::is_near(uint32_t sequence) const
 	return distance <= LARGEST_WINDOW && distance >= -LARGEST_WINDOW;
 }
 
-bool Stream::ends_at(uint32_t sequence) const
+uint32_t Stream::last_sequence() const
 {
 	uint64_t last = has_fin_ ? fin_ + 1 : pieces_.empty() ? next_ : pieces_.rbegin()->second.end;
-	return sequence == this->sequence() || sequence == first_sequence_ + static_cast<uint32_t>(last);
+	return first_sequence_ + static_cast<uint32_t>(last);
+}
+
+bool Stream::ends_at(uint32_t sequence) const
+{
+	return static_cast<int32_t>(sequence - this->sequence()) <= 0 || sequence == last_sequence();
 }
 
 size_t Stream::cost_of(const Piece &piece)

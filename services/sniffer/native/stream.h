@@ -65,8 +65,10 @@ class Stream {
 	uint32_t sequence() const { return first_sequence_ + static_cast<uint32_t>(next_); }
 	// `end` is where a segment ends.
 	bool brings_new(uint32_t end) const { return !has_started() || static_cast<int32_t>(end - sequence()) > 0; }
-	// Where a receiver takes a reset: behind the last byte in order, or the last of all.
+	// Where a receiver takes a reset: behind the last byte in order, of which it may have fewer, or the last of all.
 	bool ends_at(uint32_t sequence) const;
+	// Behind everything that was seen: a receiver asks for another reset, and takes meanwhile what the first has overtaken.
+	bool is_beyond(uint32_t sequence) const { return static_cast<int32_t>(sequence - last_sequence()) > 0; }
 	// True for a segment of this stream, also for an old one.
 	bool is_near(uint32_t sequence) const;
 
@@ -99,6 +101,7 @@ class Stream {
 	void drain(Now now, StreamSink &sink);
 	void skip_to(uint64_t offset, Now now, Loss reason, StreamSink &sink);
 	uint64_t first_known() const;
+	uint32_t last_sequence() const;
 	Loss reason_of_hole(Now now) const;
 	void resync(uint32_t sequence, Now now, StreamSink &sink);
 	static size_t cost_of(const Piece &piece);

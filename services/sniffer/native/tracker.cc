@@ -1,5 +1,5 @@
-// The life of a connection as packets show it (RFC 9293 section 3.3.2, seen from the middle). Room, age and ports are in
-// tracker_table.cc.
+// The life of a connection as packets show it (RFC 9293 section 3.3.2, seen from the middle). How one ends is in
+// tracker_ends.cc; room, age and ports are in tracker_table.cc.
 #include <algorithm>
 
 #include "../../../bpf/capture.h"
@@ -22,16 +22,6 @@ bool begins_request(const Segment &segment)
 			return true;
 	}
 	return false;
-}
-
-Direction other(Direction direction)
-{
-	return direction == Direction::TO_TARGET ? Direction::FROM_TARGET : Direction::TO_TARGET;
-}
-
-Stream &stream_of(Flow &flow, Direction direction)
-{
-	return flow.streams[static_cast<int>(direction)];
 }
 
 // A SYN takes a number of its own, before the first byte (RFC 9293 section 3.4).
@@ -82,7 +72,8 @@ void Tracker::tcp(const Segment &segment, Direction direction, Now now)
 {
 	FlowKey key(segment, direction);
 	Flow *flow = find(key);
-	if (flow != nullptr)
+	// What still comes for one that was reset does not prolong how long it is remembered.
+	if (flow != nullptr && !flow->was_reset)
 		touch(*flow, now);
 	if (segment.flags & TCP_SYN) {
 		if (segment.flags & TCP_RST)
@@ -138,6 +129,13 @@ void Tracker::ignored(Flow &flow, const FlowKey &key, const Segment &segment, Di
 	if (!flow.is_muted)
 		return;
 	if (is_peer && begins_request(segment)) {
+		// A request that was copied before, and that the target did not get or does not acknowledge in time.
+		bool is_again = now.ms - flow.muted_ms < limits_.closed_ms && flow.streams[0].is_near(segment.sequence) &&
+				!flow.streams[0].brings_new(segment.sequence + segment.bytes);
+		if (is_again) {
+			counters_.late_segments++;
+			return;
+		}
 		unmute(flow);
 		unknown(key, segment, direction, now);
 		return;
@@ -147,20 +145,6 @@ void Tracker::ignored(Flow &flow, const FlowKey &key, const Segment &segment, Di
 	// What comes late the kernel leaves out.
 	if (flow.has_peer_fin && flow.has_target_fin)
 		remove(flow);
-}
-
-// Of a connection that is over: sent again, or the first that is seen of the next one with the same addresses.
-void Tracker::late(Flow &flow, const FlowKey &key, const Segment &segment, Direction direction, Now now)
-{
-	Stream &stream = stream_of(flow, direction);
-	bool is_old = !stream.has_started() || (stream.is_near(segment.sequence) &&
-						static_cast<int32_t>(segment.sequence - stream.sequence()) <= 0);
-	if (is_old || direction == Direction::FROM_TARGET || segment.bytes == 0) {
-		counters_.late_segments++;
-		return;
-	}
-	remove(flow);
-	unknown(key, segment, direction, now);
 }
 
 void Tracker::syn(Flow *flow, const FlowKey &key, const Segment &segment, Direction direction, Now now)
@@ -292,17 +276,11 @@ void Tracker::carry(Flow &flow, const Segment &segment, Direction direction, Now
 		opposite.acknowledged(segment.acknowledged, now, link);
 	}
 	if (is_reset) {
-		// What the receiver misses as well it will never have: no loss, unless it may be the ring's.
-		if (now.ring_losses == 0) {
-			opposite.abandon();
-			if (stream.ends_at(segment.sequence))
-				stream.abandon();
-		}
-		close(flow, direction == Direction::TO_TARGET ? End::PEER_RESET : End::TARGET_RESET, now);
+		reset(flow, segment, direction, now);
 		return;
 	}
 	bytes(flow, segment, direction, first_byte(segment), now);
-	watch_hole(flow);
+	watch(flow);
 	close_when_done(flow, now);
 }
 
@@ -374,24 +352,6 @@ void Tracker::begin_copy(Flow &flow, Now now)
 	become(flow, FlowState::OPEN);
 	touch(flow, now);
 	sink_.on_open(flow);
-}
-
-void Tracker::close(Flow &flow, End reason, Now now)
-{
-	for (Direction direction : {Direction::TO_TARGET, Direction::FROM_TARGET}) {
-		Link link(*this, flow, direction, now);
-		stream_of(flow, direction).finish(now, link);
-	}
-	sink_.on_close(flow, reason, now.ns);
-	become(flow, FlowState::CLOSED);
-}
-
-void Tracker::close_when_done(Flow &flow, Now now)
-{
-	if (flow.state != FlowState::OPEN || !flow.streams[0].has_ended())
-		return;
-	if (flow.has_answers ? flow.streams[1].has_ended() : flow.has_target_fin)
-		close(flow, End::CLOSED, now);
 }
 
 } // namespace sniffer

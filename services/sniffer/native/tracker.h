@@ -77,7 +77,7 @@ class Tracker {
 
 	// Nobody wants more of it, until it begins a request: then it is joined as one that began before. False for one that
 	// is not being copied. `take_unmuted` says whose the kernel has to let through again.
-	bool mute(uint32_t id, FlowKey *key);
+	bool mute(uint32_t id, FlowKey *key, Now now);
 	std::vector<FlowKey> take_unmuted() { return std::exchange(unmuted_, {}); }
 
 	void segment(const Segment &segment, Now now);
@@ -121,9 +121,11 @@ class Tracker {
 	void bytes(Flow &flow, const Segment &segment, Direction direction, uint32_t sequence, Now now);
 	bool is_ciphertext(Flow &flow, Now now);
 	void begin_copy(Flow &flow, Now now);
+	void reset(Flow &flow, const Segment &segment, Direction direction, Now now);
 	void close(Flow &flow, End reason, Now now);
 	void close_when_done(Flow &flow, Now now);
-	void watch_hole(Flow &flow);
+	void watch(Flow &flow);
+	static bool has_to_wait(const Flow &flow);
 	void expire(std::list<Flow *> &list, Now now);
 	bool evict(std::list<Flow *> &list, uint64_t silent_ms, Now now);
 

@@ -9,6 +9,18 @@ namespace sniffer {
 constexpr uint32_t LOOPBACK = 1;
 // A flow of datagrams may change its interface after this silence.
 constexpr uint64_t DATAGRAM_MOVES_MS = 1'000;
+// A peer that is asked for another reset, because the first was out of place, has been asked and has sent it.
+constexpr uint64_t RESET_MS = 1'000;
+
+inline Direction other(Direction direction)
+{
+	return direction == Direction::TO_TARGET ? Direction::FROM_TARGET : Direction::TO_TARGET;
+}
+
+inline Stream &stream_of(Flow &flow, Direction direction)
+{
+	return flow.streams[static_cast<int>(direction)];
+}
 
 struct Tracker::Link final : StreamSink {
 	Link(Tracker &tracker, Flow &flow, Direction direction, Now now)

@@ -22,7 +22,7 @@ void Tracker::set_port(uint8_t protocol, uint16_t port, uint8_t wishes)
 	}
 }
 
-bool Tracker::mute(uint32_t id, FlowKey *key)
+bool Tracker::mute(uint32_t id, FlowKey *key, Now now)
 {
 	auto found = by_id_.find(id);
 	if (found == by_id_.end() || found->second->state != FlowState::OPEN || found->second->key.protocol != PROTOCOL_TCP)
@@ -31,6 +31,7 @@ bool Tracker::mute(uint32_t id, FlowKey *key)
 	*key = flow.key;
 	counters_.muted++;
 	flow.is_muted = true;
+	flow.muted_ms = now.ms;
 	flow.has_peer_fin = flow.streams[0].has_ended();
 	flow.has_target_fin = flow.has_target_fin || flow.streams[1].has_ended();
 	for (Stream &stream : flow.streams)
@@ -145,15 +146,6 @@ void Tracker::remove(Flow &flow)
 	flows_.erase(FlowKey(flow.key));
 }
 
-void Tracker::watch_hole(Flow &flow)
-{
-	bool has_hole = flow.streams[0].has_hole() || flow.streams[1].has_hole();
-	if (!has_hole || flow.is_waiting)
-		return;
-	flow.is_waiting = true;
-	waiting_.push_back(&flow);
-}
-
 void Tracker::tell_older()
 {
 	for (Flow *flow : lasting_) {
@@ -162,23 +154,6 @@ void Tracker::tell_older()
 		sink_.on_older_bytes(*flow);
 		flow->lost_bytes = 0;
 	}
-}
-
-bool Tracker::end_flow(uint32_t id, Now now)
-{
-	auto found = by_id_.find(id);
-	if (found == by_id_.end() || found->second->state != FlowState::OPEN)
-		return false;
-	Flow &flow = *found->second;
-	if (flow.streams[0].has_seen_end() && (flow.has_answers ? flow.streams[1].has_seen_end() : flow.has_target_fin)) {
-		close(flow, End::CLOSED, now);
-		return false;
-	}
-	for (Direction direction : {Direction::TO_TARGET, Direction::FROM_TARGET})
-		if (direction == Direction::TO_TARGET || flow.has_answers)
-			sink_.on_gap(flow, direction, 0, Loss::RING_FULL);
-	end(flow, now);
-	return true;
 }
 
 void Tracker::tick(Now now)
@@ -192,10 +167,10 @@ void Tracker::tick(Now now)
 				flow.streams[static_cast<int>(direction)].check_hole(now, link);
 			}
 			close_when_done(flow, now);
+			if (flow.state == FlowState::OPEN && flow.reset_ms != 0 && now.ms - flow.reset_ms >= RESET_MS)
+				close(flow, End::PEER_RESET, now);
 		}
-		bool has_hole = flow.state == FlowState::OPEN &&
-				(flow.streams[0].has_hole() || flow.streams[1].has_hole());
-		if (has_hole) {
+		if (has_to_wait(flow)) {
 			at++;
 			continue;
 		}

@@ -78,7 +78,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			tracker->tick(now);
 		FlowKey key;
 		if (how % 7 == 0)
-			tracker->mute(how, &key);
+			tracker->mute(how, &key, now);
 		require(tracker->flows() <= limits.most_flows);
 		require(tracker->held_bytes() <= budget.most_bytes + 4096);
 	}

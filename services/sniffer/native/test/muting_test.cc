@@ -18,7 +18,7 @@ void muting()
 		Scene s;
 		s.shake_hands();
 		s.to(PUSH, 1001, "GET /1");
-		HOLDS(s.tracker.mute(1, &key));
+		HOLDS(s.tracker.mute(1, &key, s.now));
 		EQUAL(key.peer_port, uint16_t{40000});
 		s.to(PUSH, 1007, "no request");
 		s.to(PUSH, 9000, "behind what the kernel has left out");
@@ -35,7 +35,7 @@ void muting()
 		for (uint16_t port : {1, 2}) {
 			s.shake_hands(port);
 			s.to(PUSH, 1004, "held", port);
-			HOLDS(s.tracker.mute(port, &key));
+			HOLDS(s.tracker.mute(port, &key, s.now));
 		}
 		EQUAL(s.tracker.held_bytes(), size_t{0});
 		s.pass(1);
@@ -50,16 +50,28 @@ void muting()
 	tap::test("who subscribes to its port may have a muted connection, as an older one", [&] {
 		Scene s;
 		s.shake_hands();
-		HOLDS(s.tracker.mute(1, &key));
+		HOLDS(s.tracker.mute(1, &key, s.now));
 		s.tracker.set_port(PROTOCOL_TCP, 80, Tracker::WATCHED | Tracker::FROM_ANYWHERE);
 		s.to(PUSH, 1001, "anything");
 		EQUAL(s.lines.take(), "1open 2middle 2>[0:7] 2>anything");
 	});
+	tap::test("a request that comes again behind the end of its copy is not copied again", [&] {
+		Scene s;
+		s.shake_hands();
+		s.to(PUSH, 1001, "GET /1");
+		HOLDS(s.tracker.mute(1, &key, s.now));
+		s.pass(1'500);
+		s.to(PUSH, 1001, "GET /1");
+		EQUAL(s.lines.take(), "1open 1>GET /1");
+		EQUAL(s.tracker.take_unmuted().size(), size_t{0});
+		s.to(PUSH, 1007, "GET /2");
+		EQUAL(s.lines.take(), "2middle 2>GET /2");
+	});
 	tap::test("what is not being copied cannot be muted", [&] {
 		Scene s;
 		s.datagram("one");
-		HOLDS(!s.tracker.mute(1, &key));
-		HOLDS(!s.tracker.mute(7, &key));
+		HOLDS(!s.tracker.mute(1, &key, s.now));
+		HOLDS(!s.tracker.mute(7, &key, s.now));
 	});
 }
 
@@ -99,12 +111,13 @@ int main()
 			const char *lines;
 		};
 		for (Case one : {Case{0, 1007, "1open 1peer-reset"}, Case{0, 1001, "1open 1peer-reset"},
-				 Case{0, 1020, "1open 1>[3:3] 1>def 1peer-reset"}, Case{1, 1007, "1open 1>[3:1] 1>def 1peer-reset"}}) {
+				 Case{0, 1020, "1open 1>[3:3] 1>def 1peer-reset"}, Case{0, 1000, "1open 1peer-reset"}, Case{1, 1007, "1open 1>[3:1] 1>def 1peer-reset"}}) {
 			Scene s;
 			s.now.ring_losses = one.ring_losses;
 			s.shake_hands();
 			s.to(PUSH, 1004, "def");
 			s.to(TCP_RST, one.reset_at);
+			s.pass(1'000);
 			EQUAL(s.lines.take(), one.lines);
 		}
 		Scene s;
@@ -112,6 +125,33 @@ int main()
 		s.to(PUSH, 1004, "def");
 		s.from(TCP_RST | TCP_ACK, 5001, 1007);
 		EQUAL(s.lines.take(), "1open 1>[3:3] 1>def 1target-reset");
+	});
+	tap::test("a reset that has overtaken what is before it ends nothing, until the one comes that the target takes", [] {
+		Scene s;
+		s.shake_hands();
+		s.to(TCP_RST, 1007);
+		s.pass(20);
+		s.to(PUSH, 1001, "abcdef");
+		EQUAL(s.lines.take(), "1open 1>abcdef");
+		s.to(TCP_RST, 1007);
+		EQUAL(s.lines.take(), "1peer-reset");
+		HOLDS(s.tracker.has_holes());
+		s.pass(1'000);
+		EQUAL(s.lines.take(), "");
+		HOLDS(!s.tracker.has_holes());
+	});
+	tap::test("what was on its way while its connection was reset is no other connection", [] {
+		Scene s;
+		s.shake_hands();
+		s.from(TCP_RST | TCP_ACK, 5001, 1001);
+		s.to(PUSH, 1001, "abc");
+		s.pass(6'000);
+		s.to(PUSH, 1004, "def");
+		EQUAL(s.lines.take(), "1open 1target-reset");
+		// Who goes on for longer is counted.
+		s.pass(6'000);
+		s.to(PUSH, 1007, "ghi");
+		EQUAL(s.lines.take(), "2older:7");
 	});
 	return tap::done();
 }
