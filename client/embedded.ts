@@ -7,14 +7,16 @@ import { open, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { AppError, type AppErrorCode, ERRORS } from '#proto/errors.ts';
+import { agentLogLevel } from './agent-pod/log-level.ts';
+import { settingsTaken } from './agent-variables.ts';
 import type { Log } from './log.ts';
 import { makeRuntimeFolder, removeRuntimeFolder } from './runtime-folder.ts';
 
 export interface EmbeddedOptions {
   /** dist/agent.js. */
   agentFile: string;
-  /** Where its endpoint for Prometheus listens. */
-  metrics?: string | null;
+  /** Of the configuration: where its endpoint for Prometheus listens, and how much it writes into its log. */
+  agent: Readonly<{ metrics: string | null; log_level: string }>;
   key: Uint8Array;
   env: NodeJS.ProcessEnv;
   log: Log;
@@ -35,11 +37,6 @@ const READY_DEADLINE_MS = 10_000;
 const END_DEADLINE_MS = 5_000;
 /** The end of a log; what failed stands there. */
 const LOG_TAIL_BYTES = 64 * 1024;
-/** Setting of the agent: what sessions may reach although agents refuse it. */
-const ALLOW = 'MIRRORD_OUTGOING_ALLOW';
-/** How stolen connections are redirected: for those who must not take what the stealer finds out. */
-const STEALER_REDIRECT = 'MIRRORD_STEALER_REDIRECT';
-
 /**
  * Around the agent. Writes no core files, which would hold the target's variables; removes the folder when the client, which
  * would do it, is not there any more, or dead and not yet waited for; and takes with it what a killed agent had just
@@ -80,11 +77,12 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<EmbeddedA
 }
 
 async function spawnAgent(
-  { agentFile, metrics = null, env }: EmbeddedOptions,
+  { agentFile, agent: { metrics, log_level }, env }: EmbeddedOptions,
   folder: string,
   keyFile: string,
   logFile: string,
 ): Promise<ChildProcess> {
+  const logLevel = agentLogLevel(log_level);
   const log = await open(logFile, 'a', 0o600);
   try {
     const keeper = ['-c', KEEPER, 'mirrord-agent', folder, String(process.pid)];
@@ -102,8 +100,8 @@ async function spawnAgent(
         MIRRORD_SERVICES_WHEN_WANTED: 'sniffer,stealer',
         MIRRORD_EXIT_WITH_PARENT: '1',
         ...(metrics === null ? {} : { MIRRORD_METRICS_LISTEN: metrics }),
-        // On this machine the user owns the agent as well, and grants himself what agents refuse by default.
-        ...Object.fromEntries([ALLOW, STEALER_REDIRECT].flatMap((name) => (env[name] ? [[name, env[name]]] : []))),
+        MIRRORD_LOG_LEVEL: logLevel,
+        ...settingsTaken(env),
       },
     });
   } finally {

@@ -3,6 +3,7 @@
 import { AppError } from '#proto/errors.ts';
 import { VERSION } from '#proto/version.ts';
 import type { Config } from '../config/schema/root.ts';
+import { agentLogLevel } from './log-level.ts';
 
 type Json = Readonly<Record<string, unknown>>;
 
@@ -38,7 +39,6 @@ export interface AgentSettings {
 
 const DEFAULT_REGISTRY = 'mirrord/agent';
 const DEFAULT_FIRST_SESSION_S = 30;
-const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'silent'];
 
 /** Throws CONFIG_INVALID that names the key. */
 export function agentSettings({ agent }: Config, env: NodeJS.ProcessEnv): AgentSettings {
@@ -50,7 +50,7 @@ export function agentSettings({ agent }: Config, env: NodeJS.ProcessEnv): AgentS
     ttlS: agent.ttl,
     startupS: agent.startup_timeout,
     firstSessionS: agent.communication_timeout ?? DEFAULT_FIRST_SESSION_S,
-    logLevel: logLevelOf(agent.log_level),
+    logLevel: agentLogLevel(agent.log_level),
     disabledCapabilities: agent.disabled_capabilities,
     isPrivileged: agent.privileged,
     tolerations: agent.tolerations as Json[] | null,
@@ -78,12 +78,6 @@ function imageOf(image: unknown, env: NodeJS.ProcessEnv): string {
   };
   const repository = part(registry, 'MIRRORD_AGENT_IMAGE_REGISTRY', DEFAULT_REGISTRY);
   return `${repository}:${part(tag, 'MIRRORD_AGENT_IMAGE_TAG', VERSION)}`;
-}
-
-/** The first word of what may be a list of levels by module. */
-function logLevelOf(text: string): string {
-  const [word = ''] = text.toLowerCase().split(/[,=]/);
-  return LOG_LEVELS.includes(word) ? word : 'info';
 }
 
 function securityContextOf(given: Json | null): Json {

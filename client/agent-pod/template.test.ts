@@ -166,6 +166,23 @@ test.each([
   expect(await jobOf({ agent })).toEqual(await jobOf());
 });
 
+test.each([
+  ['warn', 'warn'],
+  ['ERROR', 'error'],
+  ['off', 'silent'],
+  ['mirrord=debug,warn', 'warn'],
+  ['mirrord_agent=trace', 'trace'],
+])('a log level of %s is %s', async (text, level) => {
+  const { containers } = await podOf({ agent: { log_level: text } });
+  for (const { env } of containers) expect(env).toContainEqual({ name: 'MIRRORD_LOG_LEVEL', value: level });
+});
+
+test('a log level that nobody knows is refused, with those that are known', async () => {
+  await expect(podOf({ agent: { log_level: 'bad' } })).rejects.toThrow(
+    'agent.log_level: "bad" is not one of trace, debug, info, warn, error, silent, off',
+  );
+});
+
 test('an image is named whole, or in parts by file or variables', async () => {
   const imageOf = async (image: unknown, env: NodeJS.ProcessEnv = {}) =>
     (await podOf({ agent: image === null ? {} : { image }, env })).containers[0]?.image;

@@ -84,7 +84,11 @@ async function reach(config: Config, terminal: Terminal, log: Log, signal: Abort
   const common = { env: terminal.env, log, signal };
   if (isLocal(target)) {
     const { reachBackend } = await import('../backend.ts');
-    return reachBackend({ ...common, target, embedded: { agentFile: agentFile() } });
+    return reachBackend({
+      ...common,
+      target,
+      embedded: { agentFile: agentFile(), agent: { ...config.agent, metrics: null } },
+    });
   }
   const { reachCluster } = await import('../cluster-backend.ts');
   const progress = new Progress({ mode: 'simple', isTty: false, write: (text) => terminal.err(text) });

@@ -5,6 +5,7 @@ import { readFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { AppError } from '#proto/errors.ts';
 import { WireFeature, WireTransport } from '#proto/wire.ts';
+import { warnOfUnheard } from '../agent-variables.ts';
 import type { ParsedArguments } from '../arguments.ts';
 import type { Backend } from '../backend.ts';
 import type { Config } from '../config/schema/root.ts';
@@ -237,11 +238,12 @@ async function reach(
 ): Promise<Backend> {
   const { progress, log, signals, terminal, target, config } = run;
   const common = { env: terminal.env, log, signal: again?.signal ?? signals.abortSignal };
+  if (again === null) warnOfUnheard(terminal.env, isLocal(target), progress);
   if (isLocal(target)) {
     const { reachBackend } = await import('../backend.ts');
     return progress.step(
       terminal.env['MIRRORD_AGENT_ADDRESS'] ? 'looking for the agent' : 'starting the agent',
-      () => reachBackend({ ...common, target, embedded: { agentFile: agentFile(), metrics: config.agent.metrics } }),
+      () => reachBackend({ ...common, target, embedded: { agentFile: agentFile(), agent: config.agent } }),
       ({ isEmbedded }) => (isEmbedded ? 'agent started' : 'agent known'),
     );
   }

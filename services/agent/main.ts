@@ -13,6 +13,7 @@ import type { ServiceName } from '#proto/subjects.ts';
 import { SESSION_KEY_BYTES } from '#proto/token.ts';
 import { VERSION } from '#proto/version.ts';
 import { Bus } from '#runtime/bus.ts';
+import { CAPTURE_SETTINGS } from '#runtime/capture-settings.ts';
 import { askStats, lookupService } from '#runtime/discovery.ts';
 import { EarlyDoor } from '#runtime/early-door.ts';
 import { createLogger, LOG_LEVELS } from '#runtime/logger.ts';
@@ -72,7 +73,8 @@ const SETTINGS = {
   nodeName: text('MIRRORD_NODE_NAME', hostname()),
   logLevel: oneOf('MIRRORD_LOG_LEVEL', LOG_LEVELS, 'info'),
   logFile: optionalText('MIRRORD_LOG_FILE'),
-  /** The stealer's, as it is started only when it is wanted. */
+  /** The sniffer's and the stealer's, as they are started only when they are wanted. */
+  ...CAPTURE_SETTINGS,
   redirect: oneOf('MIRRORD_STEALER_REDIRECT', WAYS, 'auto'),
   /** We are in the target's pod and share its processes, so that the first of them is the target and not we. */
   isBesideTarget: flag('MIRRORD_BESIDE_TARGET'),

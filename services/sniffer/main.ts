@@ -6,6 +6,7 @@ import type { Logger } from 'pino';
 import { AppError, ERRORS } from '#proto/errors.ts';
 import { VERSION } from '#proto/version.ts';
 import { Bus } from '#runtime/bus.ts';
+import { CAPTURE_SETTINGS } from '#runtime/capture-settings.ts';
 import { announceService } from '#runtime/discovery.ts';
 import { createLogger, LOG_LEVELS } from '#runtime/logger.ts';
 import {
@@ -22,7 +23,6 @@ import {
 import { Shutdown } from '#runtime/shutdown.ts';
 import { openSniffer } from './server.ts';
 import { stepBack } from './stepping-back.ts';
-import { CAPTURE_METHODS } from './target-capture.ts';
 
 const SETTINGS = {
   /** Path of a unix socket; by default `sniffer.sock` in the agent's MIRRORD_RUNTIME_DIR. */
@@ -34,16 +34,7 @@ const SETTINGS = {
   logFile: optionalText('MIRRORD_LOG_FILE'),
   exitWithParent: flag('MIRRORD_EXIT_WITH_PARENT'),
   maxSessions: integer('MIRRORD_MAX_SESSIONS', { min: 1, max: 10_000, fallback: 64 }),
-  /** Of each target: packets that wait for us, connections that are followed, bytes out of order that are held. */
-  ringBytes: integer('MIRRORD_SNIFFER_RING_BYTES', { min: 1 << 20, max: 1 << 29, fallback: 16 << 20 }),
-  flows: integer('MIRRORD_SNIFFER_FLOWS', { min: 16, max: 1_000_000, fallback: 65_536 }),
-  heldBytes: integer('MIRRORD_SNIFFER_HELD_BYTES', { min: 1 << 20, max: 1 << 30, fallback: 64 << 20 }),
-  /** Of each target, by packets that are full of payload: what copying may take from it. More than a gigabit's way has. 0: all. */
-  bulkBytesPerSecond: integer('MIRRORD_SNIFFER_BYTES_PER_SECOND', { min: 0, max: 2 ** 40, fallback: 128 << 20 }),
-  /** The next one where the kernel has no such. */
-  filter: oneOf('MIRRORD_SNIFFER_FILTER', CAPTURE_METHODS, 'tcx'),
-  /** Where there is not CPU enough for both, the copy is late or lost, not the target slow. */
-  nice: integer('MIRRORD_SNIFFER_NICE', { min: 0, max: 19, fallback: 10 }),
+  ...CAPTURE_SETTINGS,
 };
 
 type Settings = SettingsOf<typeof SETTINGS>;

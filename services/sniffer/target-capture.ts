@@ -4,6 +4,7 @@
 import { errnoName } from '#proto/errno.ts';
 import { AppError } from '#proto/errors.ts';
 import { type EndReason, LossReason } from '#proto/gen/v1/incoming.ts';
+import type { CaptureMethod } from '#runtime/capture-settings.ts';
 import { type FlowAddresses, type FlowEvents, readEvents } from './events.ts';
 import { Joining } from './joining.ts';
 import { endedFlows, LostEnds } from './lost-ends.ts';
@@ -12,10 +13,6 @@ import { requestPrefixes } from './prefilter.ts';
 import { type LostInRing, RingLosses } from './ring-losses.ts';
 import { type Selection, select } from './selection.ts';
 import { type Subscription, UDP } from './subscription.ts';
-
-/** The best first: programs at the interfaces, one at a packet socket, and where the kernel refuses bpf(2). */
-export const CAPTURE_METHODS = ['tcx', 'ebpf', 'classic'] as const;
-export type CaptureMethod = (typeof CAPTURE_METHODS)[number];
 
 export interface CaptureLimits {
   readonly ringBytes: number;

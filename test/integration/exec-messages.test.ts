@@ -127,6 +127,27 @@ describe.skipIf(!can.root.yes)(`messages of a run (${can.root.why})`, () => {
       2,
       /MIRRORD_STEALER_REDIRECT is "ipvs", not one of auto, sk_lookup/,
     ],
+    [
+      'a level of logs that nobody knows',
+      [...ON, '--', 'true'],
+      { MIRRORD_LOG_LEVEL: 'bad' },
+      2,
+      /MIRRORD_LOG_LEVEL is "bad", not one of trace, debug, info, warn, error, silent/,
+    ],
+    [
+      'a configured level that nobody knows',
+      [...ON, '-l', 'mirrord=bad', '--', 'true'],
+      {},
+      2,
+      /agent\.log_level: "mirrord=bad" is not one of trace, debug, info, warn, error, silent, off/,
+    ],
+    [
+      'a ring of the sniffer that is none',
+      [...ON, '--', 'true'],
+      { MIRRORD_SNIFFER_RING_BYTES: '12' },
+      2,
+      /MIRRORD_SNIFFER_RING_BYTES is "12", not a whole number from 1048576 to 536870912/,
+    ],
     ['a lost key', [...ON, '--', 'true'], agent('unix:/no/one', 'gone'), 2, /KEY_FILE: gone: there is no such file/],
     [
       'an open key',
