@@ -12,62 +12,18 @@
 
 #include "capture.h"
 #include "packet.h"
+#include "plain.h"
+#include "records.h"
 #include "repeats.h"
-#include "shared-ring.h"
 
 /* TCX_NEXT: as if nobody had been here. */
 #define GO_ON (-1)
 #define ETHERNET_BYTES 14
 
-const volatile struct capture_constants constants = {.ring_bytes = 1 << 24};
-
-/* The ring (shared-ring.h). Its size is the loader's to say. */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, 1);
-	__uint(key_size, sizeof(__u32));
-	__uint(value_size, (1 << 24) + CAPTURE_MOST_BYTES + sizeof(struct capture_record));
-} tapped SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct capture_taps);
-} taps SEC(".maps");
-
-/* Readable once somebody has rung. */
-struct {
-	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, 4096);
-} bell SEC(".maps");
-
-static __always_inline void wake(struct capture_taps *state)
-{
-	__u64 nothing = 0;
-
-	if (!*(volatile __u32 *)&state->is_dozing)
-		return;
-	state->is_dozing = 0;
-	/* Where it is full it has been rung. */
-	bpf_ringbuf_output(&bell, &nothing, sizeof(nothing), BPF_RB_FORCE_WAKEUP);
-}
-
-/* Of beginnings and ends exactly; else that of the tick, which is asked for once. */
+/* Of beginnings and ends exactly; else that of the tick. */
 static __always_inline __u64 time_of(const struct packet *packet, struct capture_taps *state)
 {
-	__u64 tick;
-
-	if (packet->flags & (SYN | FIN | RST))
-		return bpf_ktime_get_ns();
-	tick = bpf_jiffies64();
-	if (tick != state->tick) {
-		state->tick_ns = bpf_ktime_get_coarse_ns();
-		state->tick = tick;
-	}
-	return state->tick_ns;
+	return packet->flags & (SYN | FIN | RST) ? bpf_ktime_get_ns() : tick_time(state);
 }
 
 static __always_inline void lose(struct __sk_buff *skb, struct packet *packet, struct capture_taps *state)
@@ -104,12 +60,8 @@ static __always_inline void put(struct __sk_buff *skb, struct packet *packet, __
 		lose(skb, packet, state);
 		return;
 	}
-	record = (struct capture_record *)(ring + (at & (constants.ring_bytes - 8)));
-	record->monotonic_ns = time_of(packet, state);
-	record->bytes = skb->len - network;
-	record->size = size;
-	record->interface = skb->ifindex;
-	record->ethertype = skb->protocol;
+	record = record_at(ring, at);
+	fill_record(record, skb, network, size, time_of(packet, state));
 	record->is_outgoing = is_outgoing;
 	record->has_valid_checksum = bpf_csum_level(skb, BPF_CSUM_LEVEL_QUERY) >= 0;
 	/* What the verifier has to see: from 1 to the most. */
@@ -156,7 +108,7 @@ static __always_inline void tap(struct __sk_buff *skb, __u32 network, int is_out
 	__u32 bytes;
 	__u32 captured;
 
-	if (is_outgoing && is_dull(skb, network))
+	if (is_outgoing ? is_dull(skb, network) : put_plain(skb, network))
 		return;
 	kept = judge(skb, &packet, is_outgoing, 1);
 	bytes = skb->len - network;

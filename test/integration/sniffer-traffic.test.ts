@@ -188,6 +188,29 @@ describe('at interfaces', () => {
   );
 });
 
+describe('small requests at an interface', () => {
+  beforeEach(() => begin(), DEADLINE_MS);
+  afterEach(end, DEADLINE_MS);
+
+  test(
+    'come whole, of every size, with timestamps and without, in pieces with their sums to be made and in one with sums made',
+    async () => {
+      expect(mirror.facts.method).toBe(best);
+      const { id } = await mirror.subscribe({ port: ECHO });
+      const fixture = `${import.meta.dirname}/../fixtures/every_size.py`;
+      for (const isOffloaded of [1, 0]) {
+        for (const timestamps of [1, 0]) {
+          await network.run(network.beyond, `sysctl -qw net.ipv4.tcp_timestamps=${timestamps}`);
+          await network.run(network.beyond, `python3 ${fixture} back ${isOffloaded} 10.99.0.1 ${ECHO}`);
+          await compare(1);
+        }
+      }
+      expect(await mirror.unsubscribe(id)).toMatchObject({ connections: 4n, losses: [] });
+    },
+    DEADLINE_MS,
+  );
+});
+
 describe('much at once', () => {
   beforeEach(() => begin(), DEADLINE_MS);
   afterEach(end, DEADLINE_MS);

@@ -26,7 +26,10 @@ class TapRing {
 	// The next record, or null where it is not finished yet; its packet is behind it. It stays until `release`.
 	const capture_record *next()
 	{
-		if (position_ == end())
+		// Asked for once for all that is there: each look takes the line from who writes.
+		if (position_ == seen_end_)
+			seen_end_ = end();
+		if (position_ == seen_end_)
 			return nullptr;
 		auto *record = reinterpret_cast<const capture_record *>(memory_ + (position_ & (ring_bytes_ - 1)));
 		if (__atomic_load_n(&record->seal, __ATOMIC_ACQUIRE) != ring_seal(position_, secret_))
@@ -47,6 +50,7 @@ class TapRing {
 	uint64_t ring_bytes_ = 0;
 	uint64_t secret_ = 0;
 	uint64_t position_ = 0;
+	uint64_t seen_end_ = 0;
 };
 
 } // namespace sniffer
