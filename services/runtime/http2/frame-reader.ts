@@ -2,7 +2,7 @@
 // else comes whole. The pieces, one after the other, are exactly the bytes that came.
 
 import { PushedBytes } from '#runtime/http/pushed-bytes.ts';
-import { FRAME_HEAD_BYTES, type FrameHead, FrameType } from './frame.ts';
+import { ErrorCode, Flag, FRAME_HEAD_BYTES, type FrameHead, FrameType } from './frame.ts';
 
 /** The largest frame that is put together; larger ones are no frames that we read. */
 const MAX_WHOLE_FRAME_BYTES = 64 * 1024;
@@ -21,6 +21,8 @@ export class FrameReader {
   #head: FrameHead | undefined;
   /** Of the frame that has begun. */
   #missing = 0;
+  /** Why `next` said 'doubtful', as a GOAWAY has it. */
+  fault: number = ErrorCode.noError;
 
   /** @param isWhole whether frames of a type come in one piece */
   constructor(isWhole: (type: number) => boolean) {
@@ -85,10 +87,14 @@ export class FrameReader {
       flags: bytes[start + 4] as number,
       streamId: bytes.readUInt32BE(start + 5) & 0x7fffffff,
     };
-    if (!hasItsForm(head)) return 'doubtful';
+    this.fault = faultOf(head);
+    if (this.fault !== ErrorCode.noError) return 'doubtful';
     const whole = start + FRAME_HEAD_BYTES + head.length;
     if (this.#isWhole(head.type)) {
-      if (head.length > MAX_WHOLE_FRAME_BYTES) return 'doubtful';
+      if (head.length > MAX_WHOLE_FRAME_BYTES) {
+        this.fault = ErrorCode.frameSizeError;
+        return 'doubtful';
+      }
       if (whole > end) return undefined;
     }
     const to = Math.min(whole, end);
@@ -104,28 +110,45 @@ export class FrameReader {
   }
 }
 
-/** Lengths and streams as RFC 9113 section 6 has them. */
-function hasItsForm({ type, flags, length, streamId }: FrameHead): boolean {
-  const isOfStream = streamId !== 0;
+/** Streams and lengths as RFC 9113 section 6 has them. */
+function faultOf(head: FrameHead): number {
+  if (!hasItsStream(head)) return ErrorCode.protocolError;
+  return hasItsLength(head) ? ErrorCode.noError : ErrorCode.frameSizeError;
+}
+
+function hasItsStream({ type, streamId }: FrameHead): boolean {
   switch (type) {
     case FrameType.data:
     case FrameType.continuation:
     case FrameType.headers:
-      return isOfStream;
     case FrameType.pushPromise:
-      return isOfStream && length >= 4;
     case FrameType.priority:
-      return isOfStream && length === 5;
     case FrameType.rstStream:
-      return isOfStream && length === 4;
+      return streamId !== 0;
     case FrameType.settings:
-      return !isOfStream && ((flags & 1) !== 0 ? length === 0 : length % 6 === 0);
     case FrameType.ping:
-      return !isOfStream && length === 8;
     case FrameType.goaway:
-      return !isOfStream && length >= 8;
+      return streamId === 0;
+    default:
+      return true;
+  }
+}
+
+function hasItsLength({ type, flags, length }: FrameHead): boolean {
+  switch (type) {
+    case FrameType.pushPromise:
+      return length >= 4;
+    case FrameType.priority:
+      return length === 5;
+    case FrameType.rstStream:
     case FrameType.windowUpdate:
       return length === 4;
+    case FrameType.settings:
+      return (flags & Flag.ack) !== 0 ? length === 0 : length % 6 === 0;
+    case FrameType.ping:
+      return length === 8;
+    case FrameType.goaway:
+      return length >= 8;
     default:
       return true;
   }

@@ -23,13 +23,20 @@ export const FrameType = {
 
 export const Flag = { endStream: 1, ack: 1, endHeaders: 4, padded: 8, priority: 0x20 } as const;
 
-export const Setting = { headerTableSize: 1, enablePush: 2, maxConcurrentStreams: 3, initialWindowSize: 4 } as const;
+export const Setting = {
+  headerTableSize: 1,
+  enablePush: 2,
+  maxConcurrentStreams: 3,
+  initialWindowSize: 4,
+  maxFrameSize: 5,
+} as const;
 
 export const ErrorCode = {
   noError: 0,
   protocolError: 1,
   internalError: 2,
   flowControlError: 3,
+  frameSizeError: 6,
   refusedStream: 7,
   cancel: 8,
   compressionError: 9,

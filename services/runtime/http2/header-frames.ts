@@ -27,7 +27,7 @@ export class HeaderFramesReader {
     return this.#frames.length > 0;
   }
 
-  /** The frames of a block that has not ended, as they came. */
+  /** The frames of a block that has not ended, and what made them doubtful, as they came. */
   rest(): Buffer {
     return Buffer.concat(this.#frames.map(({ bytes }) => bytes));
   }
@@ -39,10 +39,10 @@ export class HeaderFramesReader {
       first === undefined
         ? piece.head.type === FrameType.headers
         : piece.head.type === FrameType.continuation && piece.head.streamId === first.head.streamId;
-    if (!isNext) return 'doubtful';
     const isEnd = (piece.head.flags & Flag.endHeaders) !== 0;
     // What is kept must not be the chunk of somebody else.
     this.#frames.push(isEnd ? piece : { ...piece, bytes: Buffer.from(piece.bytes) });
+    if (!isNext) return 'doubtful';
     this.#bytes += piece.bytes.length;
     if (this.#bytes > MAX_BLOCK_BYTES || this.#frames.length > MAX_BLOCK_FRAMES) return 'doubtful';
     if (!isEnd) return undefined;

@@ -1,7 +1,7 @@
 // The header blocks of a client: put together, read along with the target's header table, and known again. Where nobody wants one
 // request after the other they are read natively (native/request_head.h), and the table goes there and comes back.
 
-import { ErrorCode } from '#runtime/http2/frame.ts';
+import { ErrorCode, FrameType, SAFE_FRAME_BYTES, Setting } from '#runtime/http2/frame.ts';
 import type { FramePiece } from '#runtime/http2/frame-reader.ts';
 import { HeaderFramesReader } from '#runtime/http2/header-frames.ts';
 import { type HeaderBlock, HpackDecoder } from '#runtime/http2/hpack-decoder.ts';
@@ -26,6 +26,8 @@ export class ClientBlocks {
   /** Requests in a row that nobody wanted, and of how many more of them are expected. */
   #unwanted = 0;
   #expectedFrom = 1;
+  /** Of what the target has ever allowed. */
+  #maxFrameBytes = SAFE_FRAME_BYTES;
   /** The highest stream that the client has begun. */
   highestId = 0;
 
@@ -36,6 +38,12 @@ export class ClientBlocks {
   /** True while only CONTINUATION may come. */
   get isOpen(): boolean {
     return this.#frames.isOpen;
+  }
+
+  /** A promise is a fault of a client's (RFC 9113 section 8.4), so it is here as well. */
+  isTheirs({ head: { type } }: FramePiece): boolean {
+    const hasBlock = type === FrameType.headers || type === FrameType.continuation || type === FrameType.pushPromise;
+    return hasBlock || this.isOpen;
   }
 
   /** Nobody is expected to want the next ones. */
@@ -59,13 +67,18 @@ export class ClientBlocks {
     this.#known.forget();
   }
 
-  allowTable(bytes: number): void {
-    this.#hpack.allowTable(bytes);
+  /** The target's SETTINGS. */
+  onSettings(values: ReadonlyMap<number, number>): void {
+    this.#hpack.allowTable(values.get(Setting.headerTableSize) ?? 0);
+    this.#maxFrameBytes = Math.max(this.#maxFrameBytes, values.get(Setting.maxFrameSize) ?? 0);
   }
 
   /** @param mayBeKnown what nobody wanted before goes to the target as it came. @returns undefined when more frames belong to it */
   add(piece: FramePiece, mayBeKnown: boolean): ReadBlock | BlockFault | undefined {
     const whole = this.#frames.add(piece);
+    if (piece.head.length > this.#maxFrameBytes) {
+      return { code: ErrorCode.frameSizeError, unread: whole instanceof Object ? whole.bytes : this.#frames.rest() };
+    }
     if (whole === undefined) return undefined;
     if (whole === 'doubtful') return { code: ErrorCode.protocolError, unread: this.#frames.rest() };
     const isRequest = whole.streamId > this.highestId && whole.streamId % 2 === 1;

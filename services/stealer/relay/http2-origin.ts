@@ -108,9 +108,9 @@ export class Origin {
     return this.#asked;
   }
 
-  /** Of a stream that it has never heard of: the frame would be an error to it. */
-  isUnheard({ head }: FramePiece): boolean {
-    return head.streamId > this.highestStreamId && head.type !== FrameType.priority;
+  /** Of a stream that it has never heard of, but ought to have by those that came later: the frame would be an error to it. */
+  isUnheard({ head: { type, streamId } }: FramePiece, latest: number): boolean {
+    return streamId > this.highestStreamId && streamId <= latest && type !== FrameType.priority;
   }
 
   /** @returns false when the client should wait */

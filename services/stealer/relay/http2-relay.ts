@@ -88,7 +88,7 @@ export class Http2Relay implements JoinEvents {
       room: () => this.#client.window,
       onData: (bytes) => this.#client.use(bytes),
       onSettings: (values, narrowed) => {
-        this.#blocks.allowTable(values.get(Setting.headerTableSize) ?? 0);
+        this.#blocks.onSettings(values);
         if (narrowed > 0) this.#taken.widen(narrowed);
       },
       onSettingsAck: () => this.#onAcknowledged(),
@@ -152,7 +152,7 @@ export class Http2Relay implements JoinEvents {
     while (!this.#isTunnel && !this.#isFinishing && !this.#isClosed) {
       const piece = this.#reader.next();
       if (piece === undefined) break;
-      if (piece === 'doubtful') this.#doubt(ErrorCode.protocolError);
+      if (piece === 'doubtful') this.#doubt(this.#reader.fault);
       else {
         this.#cutStream = piece.isLast ? undefined : piece.head.streamId;
         this.#onPiece(piece);
@@ -202,15 +202,16 @@ export class Http2Relay implements JoinEvents {
 
   #onPiece(piece: FramePiece): void {
     const { type, streamId } = piece.head;
-    if (this.#blocks.isOpen || type === FrameType.headers || type === FrameType.continuation) {
+    if (this.#blocks.isTheirs(piece)) {
       this.#onHeaderFrame(piece);
       return;
     }
+    const isHidden = this.#taken.isDirty && this.#origin.isUnheard(piece, this.#blocks.highestId);
     if (streamId === 0) {
       this.#onConnectionFrame(piece);
     } else if (this.#held.has(streamId) && type !== FrameType.priority) {
       this.#held.add(streamId, piece);
-    } else if (this.#taken.has(streamId) || (this.#taken.isDirty && this.#origin.isUnheard(piece))) {
+    } else if (this.#taken.has(streamId) || isHidden) {
       if (!this.#taken.onFrame(piece)) this.#doubt(ErrorCode.protocolError);
     } else {
       if (type === FrameType.rstStream) this.#origin.onClientReset(streamId);

@@ -2,11 +2,13 @@ import { once } from 'node:events';
 import type { ServerHttp2Stream } from 'node:http2';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { FrameType, frame } from '#runtime/http2/frame.ts';
 import { type Answer, ask, connectTo, open } from '../testing/http2-client.ts';
 import { by, echo as echoStream, Http2World } from '../testing/http2-world.ts';
 import { collect, until } from '../testing/relay-world.ts';
 import type { EndpointEvents } from './endpoint.ts';
 import { MarkedAnswers } from './marked-answers.ts';
+import { MarkedFrames } from './marked-frames.ts';
 
 const BOTH = { namesOrigin: true, forbidsCaching: true };
 const MARKS = {
@@ -128,6 +130,15 @@ test('an answer that is cut short is passed on to where it was cut', () => {
   inner?.onEnd();
   inner?.onClosed(undefined);
   expect(heard).toEqual(['HTTP/1.1 200 OK\r\nX-', 'end', 'closed']);
+});
+
+test('a server that puts other frames into a block of headers is passed on as it is', () => {
+  const frames = new MarkedFrames(BOTH, 'target');
+  const begun = frame(FrameType.headers, 0, 1, Buffer.from([0x88]));
+  const between = frame(FrameType.data, 0, 1, Buffer.from('between'));
+  const rest = frame(FrameType.continuation, 4, 1, Buffer.alloc(0));
+  const passed = [begun, between, rest].map((bytes) => frames.mark(Buffer.from(bytes)));
+  expect(Buffer.concat(passed).equals(Buffer.concat([begun, between, rest]))).toBe(true);
 });
 
 describe('answers of HTTP/2', SOON, () => {

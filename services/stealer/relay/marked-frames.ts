@@ -56,7 +56,8 @@ export class MarkedFrames {
   #markPiece(piece: FramePiece): Buffer {
     const { type } = piece.head;
     if (type === FrameType.pushPromise || this.#promise.length > 0) return this.#markPromise(piece);
-    if (type !== FrameType.headers && type !== FrameType.continuation) return piece.bytes;
+    const isOfBlock = this.#headers.isOpen || type === FrameType.headers || type === FrameType.continuation;
+    if (!isOfBlock) return piece.bytes;
     const before = this.#headers.rest();
     const whole = this.#headers.add(piece);
     if (whole === undefined) return Buffer.alloc(0);
