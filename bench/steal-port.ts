@@ -2,7 +2,8 @@
 // it, and new connections, by each way of redirecting them and by none, beside haproxy and nginx with the same rule. CPU and
 // rates at full load, in turns; what is added to a request far below it, as differences of pairs (paired-client.mjs).
 //
-// node bench/run.mjs steal-port [ROUNDS] [SECONDS] [filters|kinds|heads|new|added]; needs root, nginx, haproxy and wrk. The stealer is this very process.
+// node bench/run.mjs steal-port [ROUNDS] [SECONDS] [filters|kinds|heads|new|added] [ROW,...]; needs root, nginx, haproxy and wrk. The
+// stealer is this very process. A row is a part of its name; who is compared with runs always.
 
 import { execFileSync } from 'node:child_process';
 import path from 'node:path';
@@ -14,6 +15,7 @@ import { median, printTable } from './table.ts';
 const rounds = Number(process.argv[2] ?? 3);
 const seconds = Number(process.argv[3] ?? 2);
 const part = process.argv[4] ?? '';
+const wanted = (process.argv[5] ?? '').split(',');
 const PORT = 8080;
 /** The same server, of which nobody steals. */
 const ORIGIN = 8084;
@@ -50,8 +52,11 @@ async function withFilters<T>(all: readonly Condition[], redirect: Redirection, 
   }
 }
 
-/** Rounds in which all take turns, after one that does not count. */
-async function inTurns(each: Record<string, () => Promise<Sample>>): Promise<Record<string, Sample[]>> {
+/** Rounds in which all take turns, the wanted and the first, after one that does not count. */
+async function inTurns(all: Record<string, () => Promise<Sample>>): Promise<Record<string, Sample[]>> {
+  const isIn = ([name]: readonly [string, unknown], nth: number) =>
+    nth === 0 || wanted.some((one) => name.includes(one));
+  const each = Object.fromEntries(Object.entries(all).filter(isIn));
   const samples: Record<string, Sample[]> = Object.fromEntries(Object.keys(each).map((name) => [name, []]));
   for (let round = 0; round <= rounds; round++) {
     for (const [name, measure] of Object.entries(each)) {

@@ -7,7 +7,7 @@ import type { RequestBody } from '#http-filter/request-body.ts';
 import { AppError } from '#proto/errors.ts';
 import type { TlsFacts } from '#proto/gen/v1/incoming.ts';
 import type { OlderConnection } from '#runtime/older-connections.ts';
-import { decideOnce, firstHeadMsOf, markedFor, marksOf } from './http-handling.ts';
+import { decideOnce, firstHeadMsOf, looksOf, markedFor, marksOf } from './http-handling.ts';
 import type { ClaimedPort, TargetLeases } from './leases/leases.ts';
 import type { NativeArrival } from './native/index.ts';
 import type { Accepted, Redirect } from './redirect.ts';
@@ -47,7 +47,7 @@ export class StolenPort implements ClaimedPort {
   #older: readonly OlderConnection[] = [];
   readonly #onConnectionClosed: () => void;
   /** Looks through plain requests for whatever a filter in force must have. */
-  readonly #screen = socketPool().openScreen();
+  readonly #screen = socketPool().screens.open();
 
   constructor(port: number, redirect: Redirect, leases: TargetLeases, onConnectionClosed: () => void) {
     this.port = port;
@@ -160,7 +160,7 @@ export class StolenPort implements ClaimedPort {
 
   /** None of its connections is left, and none will come. */
   release(): void {
-    socketPool().closeScreen(this.#screen);
+    socketPool().screens.close(this.#screen);
   }
 
   #stands(): void {
@@ -170,16 +170,16 @@ export class StolenPort implements ClaimedPort {
   }
 
   #setScreen(): void {
-    const texts = this.#standings.inForce.map(({ filter }) => filter?.texts ?? null);
-    const isKnown = texts.every((some) => some !== null);
-    socketPool().setScreen(this.#screen, isKnown ? [...new Set(texts.flat())] : null);
-    const isPassedBy = isKnown && !this.isIdle && !this.#hasIdentities && !isMarked(marksOf(this.#standings.inForce));
+    const { inForce } = this.#standings;
+    const { texts, judge } = looksOf(inForce);
+    socketPool().screens.set(this.#screen, texts, judge);
+    const isPassedBy = judge !== undefined && !this.isIdle && !this.#hasIdentities && !isMarked(marksOf(inForce));
     this.#redirect.passBy(this.port, isPassedBy ? this.#screen : null);
   }
 
   /** What passed without being shown to the filters was wanted by none of those in force. */
   countPassed(): void {
-    const count = socketPool().takeCount(this.#screen);
+    const count = socketPool().screens.takeCount(this.#screen);
     requestTotals.passed += count;
     const passed = BigInt(count);
     for (const { counters } of this.#standings.inForce) counters.notMatched += passed;

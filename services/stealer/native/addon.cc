@@ -1,6 +1,7 @@
 /* The door of stealer.node: a redirect in one namespace with its listener, and the sockets of the relay. A failed system call throws an Error
  * with `errno` (a number) and `syscall`. */
 #include "addon.h"
+#include "judge_addon.h"
 #include "tls_addon.h"
 #include "plain_message.h"
 #include "stealer.h"
@@ -339,6 +340,7 @@ static Napi::Object init(Napi::Env env, Napi::Object exports)
 	exports.Set("TlsContext", define_tls(env));
 	define_looks(env, exports);
 	define_heads(env, exports);
+	define_judge(env, exports);
 	define_nat(env, exports);
 	exports.Set("isPlainRequest", Napi::Function::New(env, is_plain_request));
 	exports.Set("isPlainResponse", Napi::Function::New(env, is_plain_response));

@@ -8,13 +8,14 @@
 /* Reads that fill the memory, of one socket, before it is another's turn. */
 static constexpr int READS_OF_ONE = 8;
 
-void Exchanges::set_screen(uint32_t screen, const std::optional<std::vector<std::string>> &texts)
+void Exchanges::set_screen(uint32_t screen, const std::optional<std::vector<std::string>> &texts, bool is_judged)
 {
 	if (screen >= MAX_SCREENS)
 		return;
 	if (screen >= screens_.size())
 		screens_.resize(screen + 1);
 	screens_[screen].screen = texts ? Screen(*texts) : Screen();
+	screens_[screen].is_judged = is_judged;
 	screens_[screen].heads = KnownHeads();
 	screens_[screen].changes++;
 }
@@ -102,8 +103,21 @@ uint64_t Exchanges::take_left(int client)
 	return left;
 }
 
+/* As the screen, or what is known, or its judge has it. */
+bool Exchanges::is_unwanted(uint32_t screen, const uint8_t *head, size_t size, bool has_body)
+{
+	struct one_screen &one = screens_[screen];
+
+	if (!one.screen.stops(head, size) || one.heads.has(head, size))
+		return true;
+	if (!one.is_judged || judge_ == nullptr || !judge_->lines.take(head, size) || !judge_->is_unwanted(screen, has_body))
+		return false;
+	one.heads.learn(head, size);
+	return true;
+}
+
 /* A request, or the beginning of one, that no filter can want, or what follows of its body. */
-bool Exchanges::may_pass(const struct one_side &client, const uint8_t *bytes, size_t count, struct on_its_way *after) const
+bool Exchanges::may_pass(const struct one_side &client, const uint8_t *bytes, size_t count, struct on_its_way *after)
 {
 	struct plain_message message;
 
@@ -113,9 +127,7 @@ bool Exchanges::may_pass(const struct one_side &client, const uint8_t *bytes, si
 	}
 	if (client.is_last || !read_plain_beginning(bytes, count, &message))
 		return false;
-	const struct one_screen &screen = screens_[client.screen];
-
-	if (screen.screen.stops(bytes, message.head_end) && !screen.heads.has(bytes, message.head_end))
+	if (!is_unwanted(client.screen, bytes, message.head_end, message.left > 0 || message.head_end < count))
 		return false;
 	*after = {message.is_head ? PAIR_ASKED | PAIR_ASKED_HEAD : PAIR_ASKED, message.left, message.closes};
 	return true;
@@ -171,7 +183,9 @@ bool Exchanges::may_pass_frames(int fd, const struct one_side &client, const uin
 	if (!sides_[static_cast<size_t>(fd)].is_client)
 		return client.streams->answer(bytes, count);
 	/* What was known of requests is so no more. */
-	if (screen.changes != client.changes || !client.streams->ask(bytes, count, screen.screen, &requests))
+	if (screen.changes != client.changes)
+		return false;
+	if (!client.streams->ask(bytes, count, {screen.screen, screen.is_judged ? judge_ : nullptr, client.screen}, &requests))
 		return false;
 	screen.count += requests;
 	return true;

@@ -14,7 +14,7 @@
 #include <vector>
 
 #include "known_heads.h"
-#include "screen.h"
+#include "sieve.h"
 #include "sockets.h"
 #include "streams_pair.h"
 #include "tls.h"
@@ -64,8 +64,15 @@ class Exchanges
 	/* Whose sockets they are; outlives this. */
 	explicit Exchanges(const Streams &streams) : streams_(streams) {}
 
-	/* What is looked for in the requests of a port; nothing passes before it is said. */
-	void set_screen(uint32_t screen, const std::optional<std::vector<std::string>> &texts);
+	/* Outlives this. */
+	void set_judge(HeadJudge *judge) { judge_ = judge; }
+	/*
+	 * What is looked for in the requests of a port; nothing passes before it is said.
+	 *
+	 * @param texts nothing: all are stopped
+	 * @param is_judged those that are stopped are shown to the judge
+	 */
+	void set_screen(uint32_t screen, const std::optional<std::vector<std::string>> &texts, bool is_judged = false);
 	/* Whether something was said of it. */
 	bool has_screen(uint32_t screen) const { return screen < screens_.size(); }
 	/* Nobody wants a request with this head, as long as nothing else is said of the screen. */
@@ -112,6 +119,7 @@ class Exchanges
 	};
 	struct one_screen {
 		Screen screen;
+		bool is_judged = false;
 		KnownHeads heads = {};
 		uint64_t count = 0;
 		/* How often something else was said of it. */
@@ -126,12 +134,14 @@ class Exchanges
 	};
 
 	struct passed forward(int fd, uint32_t asked, const uint8_t *bytes, size_t count, bool is_final);
-	bool may_pass(const struct one_side &client, const uint8_t *bytes, size_t count, struct on_its_way *after) const;
+	bool may_pass(const struct one_side &client, const uint8_t *bytes, size_t count, struct on_its_way *after);
+	bool is_unwanted(uint32_t screen, const uint8_t *head, size_t size, bool has_body);
 	struct passed pass_request(int fd, uint8_t *bytes, size_t size);
 	bool may_pass_frames(int fd, const struct one_side &client, const uint8_t *bytes, size_t count);
 	struct passed pass_frames(int fd, uint8_t *bytes, size_t size);
 
 	const Streams &streams_;
+	HeadJudge *judge_ = nullptr;
 	/* By descriptor. */
 	std::vector<one_side> sides_;
 	std::vector<one_screen> screens_;

@@ -52,6 +52,10 @@ export const FIRST_ARRIVAL_ID = 2 ** 31;
 export const TOLD_MORE = 1 << 16;
 /** Sockets that are told of at once. */
 export const SOCKETS_PER_WAIT = 256;
+/** What the head of a request comes to in `lines`: method, target and each `name: value`, a line feed between each two. */
+export const HEAD_LINES_BYTES = 128 * 1024;
+/** Of such a head: its screen, whether a body follows (0 or 1), and where method, target and lines end. */
+export const HEAD_FACTS = 5;
 /** Words for each of them in `told`: id, sum, and where in the memory what lies there begins, and its count (signed). */
 export const WORDS_PER_SOCKET = 4;
 
@@ -135,8 +139,11 @@ export interface NativeSockets {
   ): boolean;
   /** After it was parted, once: where the two are. */
   takeStreams(clientFd: number): NativeStreams | null;
-  /** Texts in lower case; null stops every request. */
-  setScreen(screen: number, texts: readonly string[] | null): void;
+  /**
+   * @param texts in lower case; null stops every request
+   * @param isJudged `onHead` is asked of those that are stopped, before anybody is told
+   */
+  setScreen(screen: number, texts: readonly string[] | null, isJudged: boolean): void;
   /** Nobody wants a request with the head that lies there, as long as nothing else is said of the screen. */
   learnHead(screen: number, bytes: Uint8Array, start: number, end: number): void;
   /** Requests that the screen let pass since the last call. */
@@ -220,11 +227,18 @@ export interface StealerAddon {
     namespaceFd: number,
     listenerFd: number,
   ) => NativeRedirect;
-  /** @param told filled, for so many sockets and perhaps TOLD_MORE, before `onTold` is called */
+  /**
+   * @param told filled, for so many sockets and perhaps TOLD_MORE, before `onTold` is called
+   * @param onHead whether nobody wants the request whose head lies in `lines`, as `facts` have it. Called in the middle of a read: nothing of
+   *   a socket may be changed, and of what it throws nobody hears
+   */
   Sockets: new (
     bytes: Uint8Array,
     told: Uint32Array,
     onTold: (count: number) => void,
+    lines: Uint8Array,
+    facts: Uint32Array,
+    onHead: () => boolean,
   ) => NativeSockets;
   /** PEM, which it copies; empty for what there is none of. Throws an Error that says why. */
   TlsContext: new (
@@ -237,6 +251,8 @@ export interface StealerAddon {
   /** What sockets that are joined pass on: for the test that holds it against the readers of services/runtime/http. */
   isPlainRequest(bytes: Uint8Array): 'kept' | 'last' | null;
   isPlainResponse(bytes: Uint8Array, isToHead: boolean): 'kept' | 'last' | null;
+  /** Whether the head of a plain request of HTTP/1 is in `lines` now, as filters see it: for the test that holds it against them. */
+  takeHead(request: Uint8Array, lines: Uint8Array, facts: Uint32Array): boolean;
   /**
    * A client's header block as joined connections of HTTP/2 read it: for the test that holds it against services/runtime/http2.
    *
@@ -248,7 +264,15 @@ export interface StealerAddon {
     block: Uint8Array,
     texts: readonly string[],
     hasBody: boolean,
-  ): Readonly<{ fields: ReadonlyArray<readonly [Buffer, Buffer]>; table: Buffer; passes: boolean }> | null;
+    lines: Uint8Array,
+    facts: Uint32Array,
+  ): Readonly<{
+    fields: ReadonlyArray<readonly [Buffer, Buffer]>;
+    table: Buffer;
+    passes: boolean;
+    /** `lines` have it as filters see it. */
+    isTaken: boolean;
+  }> | null;
   /** What a socket has to be read, up to the length of `bytes`, and keeps: as `NativeSockets.read`. */
   peek(fd: number, bytes: Uint8Array): number;
   /** The socket is readable with so many bytes, or at its peer's end. 0 or -errno. */

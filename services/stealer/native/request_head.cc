@@ -157,14 +157,18 @@ HeadReader::step HeadReader::next(struct header_field *field)
 	return ++fields_ > MAX_UNPACKED_FIELDS || bytes_ > MAX_UNPACKED_BYTES ? step::STRANGE : step::FIELD;
 }
 
-bool is_unwanted(HeaderTable *table, const uint8_t *block, size_t size, bool has_body, const Screen &screen, size_t *budget)
+bool is_unwanted(HeaderTable *table, const uint8_t *block, size_t size, bool has_body, const struct sieve &sieve, size_t *budget)
 {
 	HeadReader reader(table, block, size);
-	Lines lines(screen);
+	Lines lines(sieve.screen);
 	struct header_field field;
+	HeadLines *judged = sieve.judge == nullptr ? nullptr : &sieve.judge->lines;
+	bool is_stopped = sieve.screen.stops_all() || (has_body && sieve.screen.looks_at_bodies());
 
-	if (screen.stops_all() || (has_body && screen.looks_at_bodies()))
+	if (is_stopped && judged == nullptr)
 		return false;
+	if (judged != nullptr)
+		judged->begin();
 	for (;;) {
 		HeadReader::step step = reader.next(&field);
 
@@ -172,9 +176,12 @@ bool is_unwanted(HeaderTable *table, const uint8_t *block, size_t size, bool has
 			return false;
 		if (step == HeadReader::step::END)
 			break;
-		if (may_be_wanted(&lines, field))
+		is_stopped = is_stopped || may_be_wanted(&lines, field);
+		if (judged == nullptr ? is_stopped : !judged->add(field))
 			return false;
 	}
+	if (is_stopped && !(judged->finish() && sieve.judges_unwanted(has_body)))
+		return false;
 	*budget -= reader.bytes();
 	return true;
 }

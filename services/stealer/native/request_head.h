@@ -6,7 +6,7 @@
 #define MIRRORD_STEALER_REQUEST_HEAD_H
 
 #include "header_table.h"
-#include "screen.h"
+#include "sieve.h"
 
 /* Of one block, unpacked: a byte of an index may be thousands of them. */
 static constexpr size_t MAX_UNPACKED_BYTES = 64 * 1024;
@@ -38,11 +38,11 @@ class HeadReader
 };
 
 /*
- * Whether a request with this head is wanted by nobody, whose filters the screen is of: the lines are those of
+ * Whether a request with this head is wanted by nobody, whose filters the sieve is of: the lines are those of
  * services/runtime/http2/http2-request.ts. The table is as it is after the block if so, and on trial.
  *
  * @param budget bytes that may be unpacked; less afterwards
  */
-bool is_unwanted(HeaderTable *table, const uint8_t *block, size_t size, bool has_body, const Screen &screen, size_t *budget);
+bool is_unwanted(HeaderTable *table, const uint8_t *block, size_t size, bool has_body, const struct sieve &sieve, size_t *budget);
 
 #endif

@@ -13,15 +13,18 @@ constexpr uint32_t TOLD_MORE = 1U << 16;
 
 static_assert(sizeof(struct told_socket) == 4 * sizeof(uint32_t), "four words for each");
 
-/* (bytes: Uint8Array, told: Uint32Array, onTold: (count) => void) */
+/* (bytes: Uint8Array, told: Uint32Array, onTold: (count) => void, lines: Uint8Array, facts: Uint32Array, onHead: () => boolean) */
 Sockets::Sockets(const Napi::CallbackInfo &info) : Napi::ObjectWrap<Sockets>(info)
 {
 	Napi::Uint8Array bytes = info[0].As<Napi::Uint8Array>();
 	Napi::Uint32Array told = info[1].As<Napi::Uint32Array>();
+	Napi::Uint8Array lines = info[3].As<Napi::Uint8Array>();
+	Napi::Uint32Array facts = info[4].As<Napi::Uint32Array>();
 	struct uv_loop_s *loop = nullptr;
 	int error;
 
-	if (told.ElementLength() < SOCKETS_PER_WAIT * 4 || bytes.ByteLength() > INT32_MAX) {
+	if (told.ElementLength() < SOCKETS_PER_WAIT * 4 || bytes.ByteLength() > INT32_MAX || lines.ByteLength() < HEAD_LINES_BYTES ||
+	    facts.ElementLength() < HEAD_FACTS) {
 		fail(info.Env(), -EINVAL, "epoll_wait");
 		return;
 	}
@@ -41,6 +44,8 @@ Sockets::Sockets(const Napi::CallbackInfo &info) : Napi::ObjectWrap<Sockets>(inf
 	}
 	napi_add_env_cleanup_hook(info.Env(), on_environment_end, this);
 	callback_ = Napi::Persistent(info[2].As<Napi::Function>());
+	judge_ = std::make_unique<FilterJudge>(lines, facts, info[5].As<Napi::Function>());
+	exchanges_.set_judge(judge_.get());
 	bytes_object_ = Napi::Persistent(bytes.As<Napi::Object>());
 	told_object_ = Napi::Persistent(told.As<Napi::Object>());
 	bytes_ = bytes.Data();
@@ -56,6 +61,7 @@ void Sockets::release()
 	watch_->close();
 	watch_ = nullptr;
 	callback_.Reset();
+	judge_->close();
 	arrivals_.reset();
 	socket_close(epoll_fd_, false);
 }
@@ -150,21 +156,22 @@ Napi::Value Sockets::more(const Napi::CallbackInfo &info)
 	return to_value(info, turn());
 }
 
-/* (screen, texts: string[] | null): null stops every request. */
+/* (screen, texts: string[] | null, isJudged): null stops every request. */
 Napi::Value Sockets::set_screen(const Napi::CallbackInfo &info)
 {
 	uint32_t screen = info[0].As<Napi::Number>().Uint32Value();
+	bool is_judged = info[2].ToBoolean();
 	std::vector<std::string> texts;
 
 	if (!info[1].IsArray()) {
-		exchanges_.set_screen(screen, std::nullopt);
+		exchanges_.set_screen(screen, std::nullopt, is_judged);
 		return info.Env().Undefined();
 	}
 	Napi::Array list = info[1].As<Napi::Array>();
 
 	for (uint32_t at = 0; at < list.Length(); at++)
 		texts.push_back(list.Get(at).ToString().Utf8Value());
-	exchanges_.set_screen(screen, texts);
+	exchanges_.set_screen(screen, texts, is_judged);
 	return info.Env().Undefined();
 }
 

@@ -7,6 +7,7 @@
 #include "addon.h"
 #include "arrivals.h"
 #include "exchanges.h"
+#include "judge_addon.h"
 #include "sockets.h"
 #include "tls.h"
 #include "loop_watch.h"
@@ -73,6 +74,7 @@ private:
 	size_t next_ = 0;
 	Streams streams_;
 	Exchanges exchanges_{streams_};
+	std::unique_ptr<FilterJudge> judge_;
 	std::unique_ptr<Arrivals> arrivals_;
 };
 

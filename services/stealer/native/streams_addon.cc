@@ -1,5 +1,6 @@
 /* The class Sockets, as far as it is about joined connections of HTTP/2. */
 #include "addon.h"
+#include "judge_addon.h"
 #include "request_head.h"
 #include "sockets_addon.h"
 
@@ -78,29 +79,35 @@ static Napi::Value to_field(Napi::Env env, const struct header_field &field)
 	return pair;
 }
 
-/* (tableBytes, table, block, texts: string[], hasBody): as index.ts has it; null when it is not read. */
+/* (tableBytes, table, block, texts: string[], hasBody, lines: Uint8Array, facts): as index.ts has it; null when it is not read. */
 static Napi::Value read_head(const Napi::CallbackInfo &info)
 {
 	Napi::Env env = info.Env();
 	Napi::Uint8Array packed = info[1].As<Napi::Uint8Array>();
 	Napi::Uint8Array block = info[2].As<Napi::Uint8Array>();
 	Napi::Array words = info[3].As<Napi::Array>();
+	Napi::Uint8Array memory = info[5].As<Napi::Uint8Array>();
+	Napi::Uint32Array facts = info[6].As<Napi::Uint32Array>();
 	HeaderTable table(info[0].As<Napi::Number>().Uint32Value());
 	std::vector<std::string> texts;
 	size_t budget = MAX_READ_HEADS_BYTES;
 
 	for (uint32_t at = 0; at < words.Length(); at++)
 		texts.push_back(words.Get(at).As<Napi::String>());
-	if (!table.unpack(packed.Data(), packed.ByteLength()))
+	if (memory.ByteLength() < HEAD_LINES_BYTES || facts.ElementLength() < HEAD_FACTS || !table.unpack(packed.Data(), packed.ByteLength()))
 		return env.Null();
-	bool passes = is_unwanted(&table, block.Data(), block.ByteLength(), info[4].ToBoolean(), Screen(texts), &budget);
+	const Screen screen(texts);
+	bool passes = is_unwanted(&table, block.Data(), block.ByteLength(), info[4].ToBoolean(), {screen}, &budget);
 
 	table.undo();
 	HeadReader reader(&table, block.Data(), block.ByteLength());
 	Napi::Object result = Napi::Object::New(env);
 	Napi::Array fields = Napi::Array::New(env);
+	HeadLines lines(memory.Data());
+	bool is_taken = true;
 	struct header_field field;
 
+	lines.begin();
 	for (;;) {
 		HeadReader::step step = reader.next(&field);
 
@@ -109,13 +116,17 @@ static Napi::Value read_head(const Napi::CallbackInfo &info)
 		if (step == HeadReader::step::END)
 			break;
 		fields.Set(fields.Length(), to_field(env, field));
+		is_taken = is_taken && lines.add(field);
 	}
+	is_taken = is_taken && lines.finish();
+	write_facts(facts.Data(), lines, 0, info[4].ToBoolean());
 	table.keep();
 	std::string after = table.pack();
 
 	result.Set("fields", fields);
 	result.Set("table", Napi::Buffer<char>::Copy(env, after.data(), after.size()));
 	result.Set("passes", Napi::Boolean::New(env, passes));
+	result.Set("isTaken", Napi::Boolean::New(env, is_taken));
 	return result;
 }
 

@@ -17,27 +17,42 @@ static uint32_t number_at(const uint8_t *bytes)
 	return static_cast<uint32_t>(bytes[0]) << 24 | static_cast<uint32_t>(bytes[1]) << 16 | static_cast<uint32_t>(bytes[2]) << 8 | bytes[3];
 }
 
-bool StreamsPair::is_known(const uint8_t *block, size_t size) const
+bool StreamsPair::is_known(const uint8_t *block, size_t size, bool has_body) const
 {
-	for (const std::string &one : blocks_)
-		if (one.size() == size && memcmp(one.data(), block, size) == 0)
-			return true;
-	return false;
+	auto is_same = [block, size](const std::string &one) { return one.size() == size && memcmp(one.data(), block, size) == 0; };
+
+	return std::any_of(blocks_.begin(), blocks_.end(), is_same) ||
+	       std::any_of(judged_.begin(), judged_.end(), [=](const judged_block &one) { return one.has_body == has_body && is_same(one.block); });
 }
 
-bool StreamsPair::may_begin(const struct frame_head &head, const uint8_t *block, size_t size, const Screen &screen)
+/* What leaves the table as it is is judged once. */
+void StreamsPair::learn(const uint8_t *block, size_t size, bool has_body)
 {
+	if (size > MAX_JUDGED_BLOCK_BYTES)
+		return;
+	if (judged_.size() == MAX_JUDGED_BLOCKS)
+		judged_.erase(judged_.begin());
+	judged_.push_back({std::string(reinterpret_cast<const char *>(block), size), has_body});
+}
+
+bool StreamsPair::may_begin(const struct frame_head &head, const uint8_t *block, size_t size, const struct sieve &sieve)
+{
+	bool has_body = (head.flags & END_STREAM) == 0;
+
 	/* What is known means what it did as long as the table is the same. */
-	if (!(is_known(block, size) && !table_.is_on_trial()) &&
-	    !is_unwanted(&table_, block, size, (head.flags & END_STREAM) == 0, screen, &change_.budget))
-		return false;
+	if (table_.is_on_trial() || !is_known(block, size, has_body)) {
+		if (!is_unwanted(&table_, block, size, has_body, sieve, &change_.budget))
+			return false;
+		if (sieve.judge != nullptr && !table_.is_on_trial())
+			learn(block, size, has_body);
+	}
 	change_.highest = head.stream;
 	change_.begun.push_back(head.stream);
 	return true;
 }
 
 /* @param count what there is of the payload, at most all of it */
-bool StreamsPair::may_ask(const struct frame_head &head, const uint8_t *payload, size_t count, const Screen &screen)
+bool StreamsPair::may_ask(const struct frame_head &head, const uint8_t *payload, size_t count, const struct sieve &sieve)
 {
 	size_t start = (head.flags & HAS_PRIORITY) != 0 ? PRIORITY_BYTES : 0;
 
@@ -48,7 +63,7 @@ bool StreamsPair::may_ask(const struct frame_head &head, const uint8_t *payload,
 	switch (head.type) {
 	case HEADERS:
 		return head.stream % 2 == 1 && head.stream > change_.highest && (head.flags & (END_HEADERS | PADDED)) == END_HEADERS &&
-		       count >= start && may_begin(head, payload + start, count - start, screen);
+		       count >= start && may_begin(head, payload + start, count - start, sieve);
 	case PRIORITY:
 		return head.stream != 0 && head.length == PRIORITY_BYTES;
 	case RST_STREAM:
@@ -92,12 +107,12 @@ void StreamsPair::note_end(const struct frame_head &head)
 		change_.ended.push_back(head.stream);
 }
 
-/* @param cut what was before, and then what is after. @param screen null: of the target's */
-bool StreamsPair::look(struct cut_frame *cut, const uint8_t *bytes, size_t count, const Screen *screen)
+/* @param cut what was before, and then what is after. @param sieve null: of the target's */
+bool StreamsPair::look(struct cut_frame *cut, const uint8_t *bytes, size_t count, const struct sieve *sieve)
 {
 	size_t at = std::min<size_t>(cut->left, count);
 	bool was_cut = cut->left > 0;
-	bool is_client = screen != nullptr;
+	bool is_client = sieve != nullptr;
 
 	change_.budget = MAX_READ_HEADS_BYTES;
 	change_.highest = highest_;
@@ -117,7 +132,7 @@ bool StreamsPair::look(struct cut_frame *cut, const uint8_t *bytes, size_t count
 		at += HEAD_BYTES;
 		size_t there = std::min<size_t>(now.length, count - at);
 
-		if (!(is_client ? may_ask(now, bytes + at, there, *screen) : may_answer(now, there == now.length)))
+		if (!(is_client ? may_ask(now, bytes + at, there, *sieve) : may_answer(now, there == now.length)))
 			return false;
 		*cut = {now, static_cast<uint32_t>(now.length - there)};
 		if (cut->left == 0 && !is_client)
@@ -144,17 +159,18 @@ bool StreamsPair::apply(const struct cut_frame &cut, struct cut_frame *kept)
 	return true;
 }
 
-bool StreamsPair::ask(const uint8_t *bytes, size_t count, const Screen &screen, uint64_t *requests)
+bool StreamsPair::ask(const uint8_t *bytes, size_t count, const struct sieve &sieve, uint64_t *requests)
 {
 	struct cut_frame cut = asking_;
 
-	if (!look(&cut, bytes, count, &screen) || !apply(cut, &asking_)) {
+	if (!look(&cut, bytes, count, &sieve) || !apply(cut, &asking_)) {
 		table_.undo();
 		return false;
 	}
 	if (table_.is_on_trial()) {
 		has_new_table_ = true;
 		blocks_.clear();
+		judged_.clear();
 		table_.keep();
 	}
 	*requests = change_.begun.size();

@@ -13,10 +13,13 @@
 #include <vector>
 
 #include "header_table.h"
-#include "screen.h"
+#include "sieve.h"
 
 /* Streams that the target has not ended; with more of them somebody looks. */
 static constexpr size_t MAX_OPEN_STREAMS = 1024;
+/* Header blocks that were judged, and the bytes of each; the eldest go. */
+static constexpr size_t MAX_JUDGED_BLOCKS = 16;
+static constexpr size_t MAX_JUDGED_BLOCK_BYTES = 512;
 /* Heads of requests of one read, unpacked; of more of them somebody looks at all. */
 static constexpr size_t MAX_READ_HEADS_BYTES = 1024 * 1024;
 
@@ -43,7 +46,7 @@ class StreamsPair
 	}
 
 	/* Whether all of it may pass; if not it is as if nothing had been asked. `*requests`: those that began in it. */
-	bool ask(const uint8_t *bytes, size_t count, const Screen &screen, uint64_t *requests);
+	bool ask(const uint8_t *bytes, size_t count, const struct sieve &sieve, uint64_t *requests);
 	bool answer(const uint8_t *bytes, size_t count);
 
 	/* The highest stream that the client has begun. */
@@ -68,11 +71,18 @@ class StreamsPair
 		std::vector<uint32_t> ended;
 	};
 
-	bool look(struct cut_frame *cut, const uint8_t *bytes, size_t count, const Screen *screen);
-	bool may_ask(const struct frame_head &head, const uint8_t *payload, size_t count, const Screen &screen);
-	bool may_begin(const struct frame_head &head, const uint8_t *block, size_t size, const Screen &screen);
+	/* Of one with a body, or without: it may matter to its judge. */
+	struct judged_block {
+		std::string block;
+		bool has_body;
+	};
+
+	bool look(struct cut_frame *cut, const uint8_t *bytes, size_t count, const struct sieve *sieve);
+	bool may_ask(const struct frame_head &head, const uint8_t *payload, size_t count, const struct sieve &sieve);
+	bool may_begin(const struct frame_head &head, const uint8_t *block, size_t size, const struct sieve &sieve);
 	bool may_answer(const struct frame_head &head, bool is_whole);
-	bool is_known(const uint8_t *block, size_t size) const;
+	bool is_known(const uint8_t *block, size_t size, bool has_body) const;
+	void learn(const uint8_t *block, size_t size, bool has_body);
 	void note_end(const struct frame_head &head);
 	bool apply(const struct cut_frame &cut, struct cut_frame *kept);
 
@@ -80,6 +90,7 @@ class StreamsPair
 	int64_t window_ = 0;
 	std::vector<uint32_t> open_;
 	std::vector<std::string> blocks_;
+	std::vector<judged_block> judged_;
 	HeaderTable table_;
 	bool has_new_table_ = false;
 	struct cut_frame asking_ = {};

@@ -25,7 +25,7 @@ test('requests that come again pass without us and are counted; others on the sa
   await world.openEchoes();
   using client = connectTo(world.port);
   expect(new Set(by(await repeat(client, 20)))).toEqual(new Set(['target']));
-  const passed = world.pool.takeCount(world.screen);
+  const passed = world.pool.screens.takeCount(world.screen);
   expect(passed).toBeGreaterThan(10);
   // The first of them was decided, by what it has.
   expect(passed + world.known).toBeLessThan(20);
@@ -33,11 +33,11 @@ test('requests that come again pass without us and are counted; others on the sa
   expect((await ask(client, { body })).headers['sum']).toBe(sha(body));
   expect((await ask(client, { path: '/other' })).headers['path']).toBe('/other');
   expect(new Set(by(await repeat(client, 10)))).toEqual(new Set(['target']));
-  expect(world.pool.takeCount(world.screen)).toBeGreaterThan(3);
+  expect(world.pool.screens.takeCount(world.screen)).toBeGreaterThan(3);
   expect(by(await repeat(client, 2, { take: true }))).toEqual(['local', 'local']);
   expect(new Set(by(await repeat(client, 8)))).toEqual(new Set(['target']));
   // The target has not seen what was taken: nothing is as it came any more.
-  expect(world.pool.takeCount(world.screen)).toBe(0);
+  expect(world.pool.screens.takeCount(world.screen)).toBe(0);
 });
 
 test.each([[4_096], [0], [100], [65_536]])(
@@ -59,7 +59,7 @@ test.each([[4_096], [0], [100], [65_536]])(
       sha(body ?? Buffer.alloc(0)),
     ];
     for (const one of asked) expect(told(await ask(client, one))).toEqual(expected('target', one));
-    expect(world.pool.takeCount(world.screen)).toBeGreaterThan(40);
+    expect(world.pool.screens.takeCount(world.screen)).toBeGreaterThan(40);
     const many = await Promise.all(asked.map((one) => ask(client, one)));
     expect(many.map(told)).toEqual(asked.map((one) => expected('target', one)));
     for (const one of asked.slice(-5))
@@ -96,7 +96,7 @@ test('what does not pass comes between what does, and each is what it was', { ti
       expect(answers.map(({ headers }) => headers['note'])).toEqual(notes);
     }
   }
-  expect(world.pool.takeCount(world.screen)).toBeGreaterThan(60);
+  expect(world.pool.screens.takeCount(world.screen)).toBeGreaterThan(60);
   const last = await ask(client, { take: true, path: '/last', headers: { 'x-note': '119' } });
   expect([last.headers['by'], last.headers['path'], last.headers['note']]).toEqual(['local', '/last', '119']);
 });
@@ -106,10 +106,10 @@ test('who steals from then on gets the next request of a connection that was joi
   world.isTaking = false;
   using client = connectTo(world.port);
   await repeat(client, 12, { take: true });
-  expect(world.pool.takeCount(world.screen)).toBeGreaterThan(3);
+  expect(world.pool.screens.takeCount(world.screen)).toBeGreaterThan(3);
   world.isTaking = true;
   world.standing++;
-  world.pool.setScreen(world.screen, ['x-take']);
+  world.pool.screens.set(world.screen, ['x-take']);
   expect(by(await repeat(client, 3, { take: true }))).toEqual(['local', 'local', 'local']);
 });
 
@@ -120,7 +120,7 @@ test('who steals from then on gets it also when something else of the connection
   await repeat(client, 12, { take: true });
   world.isTaking = true;
   world.standing++;
-  world.pool.setScreen(world.screen, ['x-take']);
+  world.pool.screens.set(world.screen, ['x-take']);
   await new Promise((resolve) => client.ping(resolve));
   expect(by(await repeat(client, 3, { take: true }))).toEqual(['local', 'local', 'local']);
 });
@@ -134,7 +134,7 @@ test('windows are counted along: what a session answers later fits them', { time
   await world.open(await world.serveStreams(large('target')), await world.serveStreams(large('local')));
   using client = connectTo(world.port);
   const answers = [...(await repeat(client, 12)), ...(await repeat(client, 4, { take: true }))];
-  expect(world.pool.takeCount(world.screen)).toBeGreaterThan(3);
+  expect(world.pool.screens.takeCount(world.screen)).toBeGreaterThan(3);
   expect(by(answers)).toEqual([...Array(12).fill('target'), ...Array(4).fill('local')]);
   for (const { body } of answers) expect(sha(body)).toBe(sha(answer));
 });
@@ -178,7 +178,7 @@ test('a client that reads nothing stalls the target, and has every byte later', 
   await once(client, 'remoteSettings');
   client.setLocalWindowSize(2 ** 30);
   await repeat(client, 8);
-  expect(world.pool.takeCount(world.screen)).toBeGreaterThan(1);
+  expect(world.pool.screens.takeCount(world.screen)).toBeGreaterThan(1);
   relay?.pause();
   const answer = ask(client, {});
   await expect.poll(() => world.pool.waitingBytes, SOON).toBeGreaterThan(0);
@@ -193,9 +193,9 @@ test('what was passed on and is not answered keeps the connection, and then it r
   const closed = once(client, 'close');
   await repeat(client, 8, { method: 'POST', body: Buffer.from('x') });
   const [relay] = world.relays;
-  world.pool.takeCount(world.screen);
+  world.pool.screens.takeCount(world.screen);
   const stream = open(client, { body: Buffer.from('x') });
-  await expect.poll(() => world.pool.takeCount(world.screen), SOON).toBe(1);
+  await expect.poll(() => world.pool.screens.takeCount(world.screen), SOON).toBe(1);
   expect(relay?.retire()).toBe(true);
   expect(client.closed).toBe(false);
   stream.end('rest');

@@ -30,7 +30,7 @@ test('plain requests are not shown to the filters from the first on, and are cou
   const body = 'PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nx-take: 1';
   expect(await exchange(socket, body, sha('x-take: 1'))).toContain('"by":"target"');
   expect(world.decisions).toBe(0);
-  expect(world.pool.takeCount(world.screen)).toBe(21);
+  expect(world.pool.screens.takeCount(world.screen)).toBe(21);
 });
 
 test('whatever comes between plain requests, each is answered by whom it should be', async () => {
@@ -52,7 +52,7 @@ test('whatever comes between plain requests, each is answered by whom it should 
       expect(await exchange(socket, get('/half').slice(20), 'GET /half"')).toContain('"by":"target"');
     }
   }
-  expect(world.pool.takeCount(world.screen)).toBeGreaterThan(10);
+  expect(world.pool.screens.takeCount(world.screen)).toBeGreaterThan(10);
 });
 
 test('a filter that comes later sees the next request of connections that were joined before', async () => {
@@ -61,16 +61,16 @@ test('a filter that comes later sees the next request of connections that were j
   await exchange(socket, get('/1'), 'GET /1"');
   await exchange(socket, get('/2'), 'GET /2"');
   expect(world.decisions).toBe(0);
-  world.pool.setScreen(world.screen, ['x-other']);
+  world.pool.screens.set(world.screen, ['x-other']);
   await exchange(socket, get('/3', 'X-Other: 1\r\n'), 'GET /3"');
-  world.pool.setScreen(world.screen, null);
+  world.pool.screens.set(world.screen, null);
   await exchange(socket, get('/4'), 'GET /4"');
   expect(world.decisions).toBe(2);
 });
 
 test('where every head has to be seen, one that nobody wanted is seen once, until the filters change', async () => {
   await world.open(await world.serve(echo('target')), await world.serve(echo('local')));
-  world.pool.setScreen(world.screen, null);
+  world.pool.screens.set(world.screen, null);
   const [one, other] = [world.connect(), world.connect()];
   for (let nth = 0; nth < 6; nth++) {
     expect(await exchange(nth % 2 === 0 ? one : other, get('/same'), 'GET /same"')).toContain('"by":"target"');
@@ -79,7 +79,7 @@ test('where every head has to be seen, one that nobody wanted is seen once, unti
   expect(await exchange(one, get('/same', TAKE), 'GET /same"')).toContain('"by":"local"');
   expect(await exchange(one, get('/same', TAKE), 'GET /same"')).toContain('"by":"local"');
   expect(world.decisions).toBe(3);
-  world.pool.setScreen(world.screen, null);
+  world.pool.screens.set(world.screen, null);
   expect(await exchange(other, get('/same'), 'GET /same"')).toContain('"by":"target"');
   expect(world.decisions).toBe(4);
 });

@@ -27,6 +27,7 @@ import {
 import { type Door, type DoorOptions, Doors } from './doors.ts';
 import type { JoinEvents, RestingStreams } from './endpoint.ts';
 import type { Adopted, Membership, PoolMember, Secure } from './pool-member.ts';
+import { Screens } from './screens.ts';
 
 /** Bytes of one read. */
 const READ_BYTES = 256 * 1024;
@@ -49,12 +50,11 @@ export class SocketPool {
   readonly #native: NativeSockets;
   readonly #memory = Buffer.from(new ArrayBuffer(READ_BYTES));
   readonly #told = new Uint32Array(SOCKETS_PER_WAIT * WORDS_PER_SOCKET);
+  readonly screens = new Screens(() => this.#native);
   readonly #members = new Map<number, Membership>();
   readonly #doors: Doors;
   readonly #isMemoryWiped: boolean;
   #lastId = 0;
-  readonly #freeScreens: number[] = [];
-  #screens = 0;
   /** Those that can go on without being told by the kernel. */
   #turns: Membership[] = [];
   #isTurnDue = false;
@@ -67,7 +67,11 @@ export class SocketPool {
   /** @param isMemoryWiped what was read is overwritten right after its use: who kept it is found out */
   constructor({ isMemoryWiped = false } = {}) {
     this.#isMemoryWiped = isMemoryWiped;
-    this.#native = new (stealerAddon().Sockets)(this.#memory, this.#told, (count) => this.#onTold(count));
+    const { screens } = this;
+    const onTold = (count: number) => this.#onTold(count);
+    const onHead = () => screens.isUnwanted();
+    const { lines, facts } = screens.head;
+    this.#native = new (stealerAddon().Sockets)(this.#memory, this.#told, onTold, lines, facts, onHead);
     this.#doors = new Doors(this.#native, (count) => this.#onTold(count));
   }
 
@@ -150,33 +154,6 @@ export class SocketPool {
 
   end({ fd }: Membership, isTorn: boolean): number {
     return this.#native.end(fd, isTorn);
-  }
-
-  /** What the requests of one port are looked through for; `closeScreen` when none of its connections is left. */
-  openScreen(): number {
-    const screen = this.#freeScreens.pop() ?? this.#screens++;
-    this.#native.setScreen(screen, null);
-    return screen;
-  }
-
-  /** @param texts in lower case: a request with one of them is not passed on; null stops all */
-  setScreen(screen: number, texts: readonly string[] | null): void {
-    this.#native.setScreen(screen, texts);
-  }
-
-  /** Nobody wanted a request with the head that lies there: with the same it is passed on, until the screen is set anew. */
-  learnHead(screen: number, bytes: Buffer, start: number, end: number): void {
-    this.#native.learnHead(screen, bytes, start, end);
-  }
-
-  /** Requests that were passed on since the last call. */
-  takeCount(screen: number): number {
-    return this.#native.takeCount(screen);
-  }
-
-  closeScreen(screen: number): void {
-    this.#native.setScreen(screen, null);
-    this.#freeScreens.push(screen);
   }
 
   /** Both are read out, and all has been written. */

@@ -50,13 +50,15 @@ export class RelayWorld {
   readonly #sockets = new Set<Socket>();
   readonly pool = new SocketPool({ isMemoryWiped: true });
   /** What plain requests are looked through for. */
-  readonly screen = this.pool.openScreen();
+  readonly screen = this.pool.screens.open();
   /** What decisions depend on. */
   standing = 0;
   /** Requests of HTTP/2 that were decided as others before them. */
   known = 0;
   /** Requests of HTTP/1 that were shown to the filter. */
   decisions = 0;
+  /** The same, of joined connections before anybody was told. */
+  judged = 0;
   #listener: FdPoll | undefined;
   #door: Door | undefined;
   #listenerFd: number | undefined;
@@ -135,11 +137,24 @@ export class RelayWorld {
     return await listening(server);
   }
 
+  /** The filter is asked of each request of joined connections; that of bodies says only when there is none. */
+  judge(isFailing = false): void {
+    this.pool.screens.set(this.screen, null, (request, hasBody) => {
+      this.judged += 1;
+      if (isFailing) throw new Error('a filter that fails');
+      return this.bodyLimits === undefined ? !this.#isWanted(request) : !hasBody;
+    });
+  }
+
+  #isWanted({ headerLines }: FilteredRequest): boolean {
+    return this.isTaking && headerLines.some((line) => line.startsWith('x-take:'));
+  }
+
   async open(origin: number, taker: number): Promise<void> {
     this.originPort = origin;
     this.takerPort = taker;
     const { screen } = this;
-    this.pool.setScreen(screen, this.bodyLimits === undefined ? ['x-take'] : null);
+    this.pool.screens.set(screen, this.bodyLimits === undefined ? ['x-take'] : null);
     this.#listen((client, first, arrived) => {
       let fresh = first;
       const connectOrigin = (): Endpoint => {
@@ -147,11 +162,11 @@ export class RelayWorld {
         fresh = undefined;
         return origin;
       };
-      const decide = ({ headerLines }: FilteredRequest): Decision => {
+      const decide = (request: FilteredRequest): Decision => {
         if (this.bodyLimits !== undefined) {
           return new Undecided(this.bodyLimits, (body) => (isTakenBy(body) ? this.taker : undefined));
         }
-        return this.isTaking && headerLines.some((line) => line.startsWith('x-take:')) ? this.taker : undefined;
+        return this.#isWanted(request) ? this.taker : undefined;
       };
       let relay: Http1Relay | Http2Relay = new Http1Relay({
         client,

@@ -1,8 +1,8 @@
 /* What is plain, what a screen finds and what is passed on between two sockets, under ASAN and UBSAN. TAP. */
 #include "arrivals.h"
 #include "exchanges.h"
+#include "pair_world.h"
 #include "plain_message.h"
-#include "tap.h"
 
 #include <algorithm>
 #include <cerrno>
@@ -40,9 +40,7 @@ static bool is_response(const std::string &text, bool is_to_head = false)
 	});
 }
 
-static const std::string GET = "GET /a?b HTTP/1.1\r\nHost: shop\r\nX-User: bob\r\n\r\n";
 static const std::string POST = "POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: 3\r\n\r\nabc";
-static const std::string ANSWER = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: keep-alive\r\n\r\nok";
 static const std::string CHUNKED =
     "HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\n\r\n00a\r\n0123456789\r\nB\r\n0123456789\n\r\n0\r\n\r\n";
 static const std::string EMPTY = "HTTP/1.1 204 No Content\r\nDate: today\r\n\r\n";
@@ -156,57 +154,6 @@ static void screens()
 		many.push_back(std::to_string(next()) + std::to_string(next()) + text_of(16));
 	CHECK(stops(Screen(many), ""));
 }
-
-/* Two connections, joined, and their far ends. */
-struct world {
-	Streams streams;
-	Exchanges exchanges{streams};
-	Arrivals arrivals{-1, streams, exchanges};
-	uint8_t memory[65536];
-	int client = -1;
-	int origin = -1;
-	int near_client = -1;
-	int near_origin = -1;
-
-	world()
-	{
-		int ends[2];
-
-		CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends) == 0);
-		client = ends[0];
-		near_client = ends[1];
-		CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends) == 0);
-		origin = ends[0];
-		near_origin = ends[1];
-		exchanges.set_screen(3, std::vector<std::string>{"alice"});
-		CHECK(join());
-	}
-	~world()
-	{
-		for (int end : {client, origin, near_client, near_origin})
-			close(end);
-	}
-	bool join() { return exchanges.join(near_client, 1, near_origin, 2, 3); }
-	/* What is told after a far end has sent this; 0 when it was passed on. */
-	struct told_socket sent(int from, const std::string &text)
-	{
-		struct ready_socket ready = {from == client ? near_client : near_origin, from == client ? 1U : 2U, SOCKET_READABLE};
-		struct told_socket told[2] = {};
-		size_t next = 0;
-
-		CHECK(write(from, text.data(), text.size()) == static_cast<ssize_t>(text.size()));
-		size_t count = arrivals.turn(&ready, 1, &next, memory, sizeof memory, told, 2);
-		CHECK(count == (told[0].mask != 0 ? 1 : 0) && next == 1);
-		return told[0];
-	}
-	static std::string got(int end)
-	{
-		char bytes[65536];
-		ssize_t count = read(end, bytes, sizeof bytes);
-
-		return std::string(bytes, count > 0 ? static_cast<size_t>(count) : 0);
-	}
-};
 
 static void passes_on()
 {
@@ -363,34 +310,12 @@ static void rests()
 	CHECK(passed.told == (PAIR_PARTED | PAIR_READ) && passed.count <= 0);
 }
 
-static void known_heads()
-{
-	KnownHeads known;
-	const std::string head = "GET / HTTP/1.1\r\n\r\n";
-	auto has = [&known](const std::string &text) { return known.has(reinterpret_cast<const uint8_t *>(text.data()), text.size()); };
-	auto learn = [&known](const std::string &text) { known.learn(reinterpret_cast<const uint8_t *>(text.data()), text.size()); };
-
-	CHECK(!has(head) && !has(""));
-	learn(head);
-	learn(std::string(MAX_KNOWN_HEAD_BYTES + 1, 'x'));
-	CHECK(has(head) && !has(head + "x") && !has(head.substr(1)) && !has("") && !has(std::string(MAX_KNOWN_HEAD_BYTES + 1, 'x')));
-	for (int nth = 0; nth < 10000; nth++) {
-		std::string other = "GET /" + std::to_string(nth) + " HTTP/1.1\r\n\r\n";
-
-		CHECK(!has(other));
-		learn(other);
-		CHECK(has(other));
-	}
-	CHECK(!has(head));
-}
-
 int main()
 {
 	test("whole requests and answers that everybody reads the same are plain", plain_ones);
 	test("whatever has to be thought about is not, and no part of a message is", not_plain_ones);
 	test("60,000 damaged messages make nothing be read that is not there", damaged_ones);
 	test("a screen finds its texts in any case wherever they are, and nothing else", screens);
-	test("a head that was learnt is known byte for byte, and not for ever", known_heads);
 	test("requests and answers pass between two that are joined, and are counted", passes_on);
 	test("what is not plain or may be wanted parts them and is told, with what is on its way", parts);
 	test("a body passes read by read, and who is parted within it knows what is left", bodies);

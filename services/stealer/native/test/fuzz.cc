@@ -61,6 +61,40 @@ void try_beginning(const std::string &bytes)
 	require(!is_plain(whole, whole.size() - 1, 0, &other));
 }
 
+/* Wants nothing; what it was shown last. */
+class Listener : public HeadJudge
+{
+      public:
+	Listener() : HeadJudge(memory_) {}
+	bool is_unwanted(uint32_t, bool) override
+	{
+		seen = std::string(reinterpret_cast<char *>(memory_), lines.end());
+		return true;
+	}
+
+	std::string seen;
+
+      private:
+	uint8_t memory_[HEAD_LINES_BYTES];
+};
+
+/* A plain head comes to its method, its target and as many lines as it has that are visible, and has no other line feed. */
+void try_lines(const std::string &bytes, size_t head_end)
+{
+	static Listener listener;
+	std::unique_ptr<uint8_t[]> exact(new uint8_t[head_end]);
+	size_t feeds = 1;
+
+	memcpy(exact.get(), bytes.data(), head_end);
+	require(listener.lines.take(exact.get(), head_end) && listener.is_unwanted(0, false));
+	size_t method_end = listener.lines.method_end(), target_end = listener.lines.target_end();
+	require(bytes.compare(0, target_end, listener.seen.substr(0, method_end) + " " + listener.seen.substr(method_end + 1, target_end - method_end - 1)) == 0);
+	for (size_t at = bytes.find("\r\n") + 2, end; (end = bytes.find("\r\n", at)) != at; at = end + 2)
+		feeds += std::all_of(bytes.begin() + static_cast<ssize_t>(bytes.find(':', at)), bytes.begin() + static_cast<ssize_t>(end),
+		                     [](char octet) { return octet == '\t' || (octet >= 0x20 && octet <= 0x7e); });
+	require(static_cast<size_t>(std::count(listener.seen.begin(), listener.seen.end(), '\n')) == feeds);
+}
+
 void try_message(const std::string &bytes, unsigned kind)
 {
 	struct plain_message message = {};
@@ -72,6 +106,8 @@ void try_message(const std::string &bytes, unsigned kind)
 		return;
 	require(message.head_end <= bytes.size());
 	require(bytes.find("\r\n\r\n") + 4 == message.head_end);
+	if (kind == 0)
+		try_lines(bytes, message.head_end);
 	for (size_t at = 0; at < message.head_end; at++) {
 		require(bytes[at] != '\0');
 		require(bytes[at] != '\n' || (at > 0 && bytes[at - 1] == '\r'));
@@ -132,7 +168,7 @@ void try_frames(const std::string &bytes, bool is_client)
 		uint64_t requests = 0;
 
 		memcpy(exact.get(), bytes.data() + from, to - from);
-		return is_client ? pair.ask(exact.get(), to - from, screen, &requests) : pair.answer(exact.get(), to - from);
+		return is_client ? pair.ask(exact.get(), to - from, {screen}, &requests) : pair.answer(exact.get(), to - from);
 	};
 	StreamsPair whole = fresh;
 	bool passes_whole = passes(whole, 0, bytes.size());
@@ -180,6 +216,30 @@ bool read_lines(HeaderTable *table, const uint8_t *block, size_t size, std::vect
 	return true;
 }
 
+/* What is judged has each of its lines, but for those that are not visible, and leaves the table as it is for who reads it without. */
+void try_judged(const std::string &before, size_t table_bytes, const uint8_t *block, size_t size, const std::vector<std::string> &lines)
+{
+	static Listener listener;
+	HeaderTable table(table_bytes);
+	HeaderTable other(table_bytes);
+	size_t budget = MAX_READ_HEADS_BYTES;
+	std::vector<std::string> none;
+
+	require(table.unpack(reinterpret_cast<const uint8_t *>(before.data()), before.size()));
+	require(other.unpack(reinterpret_cast<const uint8_t *>(before.data()), before.size()));
+	if (!is_unwanted(&table, block, size, false, {Screen(), &listener}, &budget))
+		return;
+	require(read_lines(&other, block, size, &none) && table.pack() == other.pack());
+	std::string seen = listener.seen;
+
+	std::transform(seen.begin(), seen.end(), seen.begin(), lower);
+	for (const std::string &line : lines) {
+		bool is_visible = std::all_of(line.begin(), line.end(), [](char octet) { return octet == '\t' || (octet >= 0x20 && octet <= 0x7e); });
+
+		require(!is_visible || line.compare(0, 6, "host: ") == 0 || line.compare(0, 8, "cookie: ") == 0 || seen.find(line) != std::string::npos);
+	}
+}
+
 /* Each block behind its length; what a table of this size makes of them. */
 void try_heads(const std::string &bytes, size_t table_bytes)
 {
@@ -200,7 +260,7 @@ void try_heads(const std::string &bytes, size_t table_bytes)
 		memcpy(exact.get(), bytes.data() + at, size);
 		require(other.unpack(reinterpret_cast<const uint8_t *>(before.data()), before.size()) && other.pack() == before);
 		bool is_read = read_lines(&other, exact.get(), size, &lines);
-		bool passes = is_unwanted(&table, exact.get(), size, false, screen, &budget);
+		bool passes = is_unwanted(&table, exact.get(), size, false, {screen}, &budget);
 		bool is_there = false;
 		bool is_visible = true;
 
@@ -217,6 +277,7 @@ void try_heads(const std::string &bytes, size_t table_bytes)
 		else
 			table.undo();
 		require(passes || table.pack() == before);
+		try_judged(before, table_bytes, exact.get(), size, lines);
 	}
 }
 

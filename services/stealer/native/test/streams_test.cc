@@ -4,6 +4,8 @@
 
 #include "tap.h"
 
+#include <memory>
+
 namespace
 {
 
@@ -30,7 +32,7 @@ bool ask(StreamsPair &pair, const std::string &bytes, uint64_t *requests = nullp
 {
 	std::vector<uint8_t> some = exact(bytes);
 	uint64_t count = 0;
-	bool may_pass = pair.ask(some.data(), some.size(), screen, &count);
+	bool may_pass = pair.ask(some.data(), some.size(), {screen}, &count);
 
 	if (requests != nullptr)
 		*requests = count;
@@ -183,6 +185,56 @@ void new_blocks_pass_by_their_texts()
 	CHECK(!ask(pair, frame(1, 5, 5, std::string(MAX_UNPACKED_FIELDS + 1, '\x82')), nullptr, bodies));
 }
 
+/* Wants what says so. */
+class WordJudge : public HeadJudge
+{
+      public:
+	WordJudge() : HeadJudge(memory_) {}
+	bool is_unwanted(uint32_t, bool) override
+	{
+		seen = std::string(reinterpret_cast<char *>(memory_), lines.end());
+		count++;
+		return seen.find("x-wanted: yes") == std::string::npos;
+	}
+
+	std::string seen;
+	int count = 0;
+
+      private:
+	uint8_t memory_[HEAD_LINES_BYTES];
+};
+
+void what_is_stopped_is_judged()
+{
+	const Screen all, alice({"alice"});
+	auto judge = std::make_unique<WordJudge>();
+	uint64_t requests = 0;
+	uint32_t stream = 1;
+	StreamsPair pair(1, {}, {}, HeaderTable(TABLE_BYTES));
+	auto asks = [&](const std::string &block, const Screen &screen, uint8_t flags = 5) {
+		std::vector<uint8_t> some = exact(frame(1, flags, stream += 2, block));
+
+		return pair.ask(some.data(), some.size(), {screen, judge.get(), 0}, &requests);
+	};
+	const std::string first = literal(0, ":method", "PUT") + literal(0, ":path", "/a") + literal(0, ":authority", "shop");
+
+	CHECK(asks(first + literal(0, "cookie", "a=1") + literal(0, "x-A", "\tb") + literal(0, "cookie", "b"), all) && requests == 1);
+	CHECK(judge->seen == "PUT\n/a\nx-A: \tb\ncookie: a=1; b\nhost: shop");
+	CHECK(asks(first + literal(0, "host", "h") + literal(0, "x", "\x80"), all) && judge->seen == "PUT\n/a\nhost: h");
+	CHECK(asks(first, all) && judge->seen == "PUT\n/a\nhost: shop" && judge->count == 3);
+	/* Once for each block that leaves the table as it is, with a body and without. */
+	CHECK(asks(first, all) && judge->count == 3 && asks(first, all, 4) && judge->count == 4 && asks(first, all, 4) && judge->count == 4);
+	CHECK(asks(first + added("x", "1"), all) && judge->count == 5 && pair.has_new_table());
+	CHECK(asks(first + literal(0, "y", "1"), alice) && judge->count == 5 && asks(first + literal(0, "y", "alice"), alice) && judge->count == 6);
+	CHECK(!asks(first + added("x-wanted", "yes"), all) && judge->count == 7 && pair.table().pack() == packed({{"x", "1"}}));
+	/* What would be read in two ways is not judged. */
+	for (const std::string &bad : {first + first, literal(0, "x", "1") + first, literal(0, ":path", "/\n"), literal(0, "x\n", "1")})
+		CHECK(!asks(bad, all) && judge->count == 7);
+	for (int nth = 0; nth < 40; nth++)
+		CHECK(asks(literal(0, "n", std::to_string(nth)), all));
+	CHECK(judge->count == 47 && asks(literal(0, "n", "39"), all) && judge->count == 47 && asks(literal(0, "n", "1"), all) && judge->count == 48);
+}
+
 void the_table_goes_along()
 {
 	const Screen screen({"alice"});
@@ -238,6 +290,7 @@ int main()
 	test("bodies may be cut anywhere, heads of frames and requests may not", bodies_may_be_cut_anywhere);
 	test("with too many streams somebody looks", keeps_a_limit);
 	test("new blocks pass unless they have a text that a filter must have", new_blocks_pass_by_their_texts);
+	test("what is stopped is judged by its lines, once for each block that leaves the table as it is", what_is_stopped_is_judged);
 	test("the header table goes along, and only with what passes", the_table_goes_along);
 	test("what is unpacked of a read has limits", what_is_unpacked_keeps_limits);
 	return report();
