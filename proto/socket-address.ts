@@ -73,6 +73,13 @@ export function isUnspecified(ip: Uint8Array): boolean {
   return ip.every((byte) => byte === 0);
 }
 
+/** Where connect(2) leads: no address is the machine itself. */
+export function reachedAt(address: InternetAddress): InternetAddress {
+  if (!isUnspecified(address.ip)) return address;
+  const ip = address.ip.length === 4 ? [127, 0, 0, 1] : [...Array<number>(15).fill(0), 1];
+  return internet(Uint8Array.from(ip), address.port, address.scopeId);
+}
+
 /** null for an absent address. Throws PROTOCOL_VIOLATION for one that no kernel could have. */
 export function fromSocketAddress(address: SocketAddress | undefined): Address | null {
   const one = address?.address;

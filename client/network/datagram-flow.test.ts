@@ -1,7 +1,7 @@
 import { afterEach, describe, expect, test } from 'vitest';
 import { ERRNO } from '#proto/errno.ts';
 import { AppError } from '#proto/errors.ts';
-import type { Address } from '#proto/socket-address.ts';
+import { type Address, fromSocketAddress } from '#proto/socket-address.ts';
 import { WIRE_LOCAL, WireError, WireKind, WireTransport } from '#proto/wire.ts';
 import { decodeNetRequest, readDatagram } from '#proto/wire-net.ts';
 import { at, dataOf, kindsOf, LOCAL, peerOf, ScriptedNetwork } from '../testing/scripted-network.ts';
@@ -44,6 +44,18 @@ describe('a connected datagram socket', () => {
       expect((await scripted.reply(id)).result).toBe(-ERRNO.ENETUNREACH);
     }
     expect(scripted.ends).toHaveLength(1);
+  });
+
+  test.each([
+    ['0.0.0.0', '127.0.0.1'],
+    ['::', '::1'],
+  ])('of %s is one of the target itself, at %s', async (asked, reached) => {
+    const scripted = await open();
+    scripted.connect(1n, at(asked, 80), WireTransport.UDP);
+    const end = await scripted.end(0);
+    expect(fromSocketAddress(end.connect.peer)).toEqual(at(reached, 80));
+    scripted.connected(end);
+    expect((await scripted.reply(1n)).addresses[1]).toEqual(at(reached, 80));
   });
 
   test('costs nothing later until something is sent, whatever is asked of its address', async () => {

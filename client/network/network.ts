@@ -4,7 +4,7 @@
 import { CreditRoom } from '#proto/credits.ts';
 import { ERRNO } from '#proto/errno.ts';
 import { AppError } from '#proto/errors.ts';
-import { type Address, addressText, type InternetAddress } from '#proto/socket-address.ts';
+import { type Address, addressText, type InternetAddress, reachedAt } from '#proto/socket-address.ts';
 import { type Descriptor, StreamSocket } from '#proto/sockets/stream-socket.ts';
 import { WireError, type WireFrame, WireKind, WireTransport } from '#proto/wire.ts';
 import { replyResult } from '#proto/wire-client.ts';
@@ -293,17 +293,18 @@ export class Network implements FlowHost {
   }
 
   /** Answered at once where the target has reached such a peer before; else when its kernel has said yes or no. */
-  #connectDatagram(id: bigint, peer: Address): void {
-    if (peer.kind !== 'internet') {
+  #connectDatagram(id: bigint, asked: Address): void {
+    if (asked.kind !== 'internet') {
       this.link.send(replyResult(id, -ERRNO.EAFNOSUPPORT));
       return;
     }
-    const errno = this.#sources.unreachable(peer);
+    const peer = reachedAt(asked);
+    const isNameServer = this.#options.resolver?.serves(peer) === true;
+    const errno = isNameServer ? 0 : this.#sources.unreachable(peer);
     if (errno !== 0) {
       this.link.send(replyResult(id, -errno));
       return;
     }
-    const isNameServer = this.#options.resolver?.serves(peer) === true;
     const guess = this.#sources.guess(peer, id);
     const isProbed = isNameServer || guess !== null;
     const flow = new DatagramFlow(id, this, {

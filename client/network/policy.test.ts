@@ -139,6 +139,39 @@ describe('sources', () => {
     expect(book.guess(at('fd00::1', 1), 5n)).toBeNull();
   });
 
+  test('of one network are not those of another, nor of what is not reached by any', () => {
+    const book = new SourceBook();
+    book.learn(at('10.99.0.1', 4000), at('10.99.0.2', 1));
+    expect(book.guess(at('10.99.3.1', 1), 0n)).not.toBeNull();
+    expect(book.guess(at('192.168.7.1', 1), 0n)).toBeNull();
+    expect(book.guess(at('240.0.0.1', 1), 0n)).toBeNull();
+    book.learn(at('10.99.0.1', 4000), at('198.51.100.1', 1));
+    expect(book.guess(at('203.0.113.9', 1), 0n)).not.toBeNull();
+  });
+
+  test('are not learned of what is nowhere, which is loopback', () => {
+    const book = new SourceBook();
+    book.learn(at('127.0.0.1', 4000), at('0.0.0.0', 1));
+    expect(book.guess(at('0.0.0.0', 1), 0n)).toBeNull();
+  });
+
+  test.each([
+    ['2001:db8::9', 'fd77::2', '2001:db9::1'],
+    ['203.0.113.9', '10.77.0.2', '198.51.100.1'],
+    ['10.77.1.9', '10.77.0.2', '10.77.1.10'],
+  ])('that are none for %s do not keep anybody from %s, but from %s', (lost, other, like) => {
+    const book = new SourceBook();
+    book.learnUnreachable(at(lost, 1), ERRNO.ENETUNREACH);
+    expect(book.unreachable(at(other, 1))).toBe(0);
+    expect(book.unreachable(at(like, 1))).toBe(ERRNO.ENETUNREACH);
+    // Where others like it are reached it is alone.
+    book.learn(at(other, 4000), at(like, 1));
+    expect(book.unreachable(at(like, 1))).toBe(0);
+    book.learnUnreachable(at(lost, 1), ERRNO.ENETUNREACH);
+    expect(book.unreachable(at(lost, 1))).toBe(ERRNO.ENETUNREACH);
+    expect(book.unreachable(at(like, 1))).toBe(0);
+  });
+
   test('know for a while what has no route', () => {
     let nowMs = 0;
     const book = new SourceBook(() => nowMs);
