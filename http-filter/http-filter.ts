@@ -5,10 +5,10 @@ import { AppError } from '#proto/errors.ts';
 import type { HttpCondition, HttpFilter, JsonBody } from '#proto/gen/v1/incoming.ts';
 import { compileJq } from './jq.ts';
 import { compileJsonPath } from './json-path.ts';
-import type { Json } from './json-value.ts';
 import { MAX_CONDITIONS } from './limits.ts';
 import { readMethod } from './method.ts';
 import { compilePattern } from './pattern.ts';
+import { parametersOf } from './query-parameters.ts';
 import type { RequestBody } from './request-body.ts';
 import { WorkLimit, WorkLimitReached } from './work-limit.ts';
 
@@ -101,19 +101,6 @@ function queryJqCondition(source: string): Condition {
   // Programs say the same of the same: most want no request without a query.
   const isForAll = attempt(() => program.firstBoolean({}, new WorkLimit()) === true);
   return { holds, texts: isForAll ? [] : ['?'] };
-}
-
-/** Texts by their names; a name that comes again has a list. */
-function parametersOf(target: string): Json {
-  const query = target.indexOf('?');
-  const parameters = new Map<string, string | string[]>();
-  if (query !== -1) {
-    for (const [name, value] of new URLSearchParams(target.slice(query + 1))) {
-      const before = parameters.get(name);
-      parameters.set(name, before === undefined ? value : [before, value].flat());
-    }
-  }
-  return Object.fromEntries(parameters);
 }
 
 function bodyCondition({ query, matches }: JsonBody): Condition {

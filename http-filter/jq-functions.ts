@@ -3,7 +3,7 @@
 
 import { RE2JS, RE2JSException } from 're2js';
 import type { JqFilter, Scope } from './jq.ts';
-import { literals } from './jq-syntax.ts';
+import { literals, ofSingle, singleOf } from './jq-syntax.ts';
 import { fromEntries, MANY, ONES, ofOne, refuse, TWOS, toEntries } from './jq-tables.ts';
 import { isTruthy, iterate, JqError } from './jq-value.ts';
 import type { Json } from './json-value.ts';
@@ -95,6 +95,14 @@ export function callFunction(text: QueryText, name: string, args: readonly JqFil
   if (form !== undefined && (args.length === 1 || name === 'any' || name === 'all')) return form;
   const two = own(TWOS);
   if (two !== undefined && argument !== undefined && args.length === 1) {
+    const single = singleOf(argument);
+    if (single !== undefined) {
+      return ofSingle((input, scope) => {
+        const value = single(input, scope);
+        scope.work.spend(1);
+        return two(input, value, scope.work);
+      });
+    }
     return function* (input, scope) {
       for (const value of argument(input, scope)) {
         scope.work.spend(1);

@@ -1,7 +1,7 @@
 // jq's operators, from what binds least to what binds most; each part becomes a function right away.
 
 import type { JqFilter } from './jq.ts';
-import { binary, type Names, type Operate, skip, takeSymbol, takeWord } from './jq-syntax.ts';
+import { binary, type Names, type Operate, ofSingle, singleOf, skip, takeSymbol, takeWord } from './jq-syntax.ts';
 import { parsePostfix } from './jq-terms.ts';
 import { add, compare, divide, isTruthy, JqError, multiply, remainder, subtract } from './jq-value.ts';
 import { isEqual } from './json-value.ts';
@@ -16,6 +16,8 @@ export function parsePipe(text: QueryText, names: Names, hasComma = true): JqFil
       return first;
     }
     const second = parsePipe(text, names, hasComma);
+    const [one, other] = [singleOf(first), singleOf(second)];
+    if (one !== undefined && other !== undefined) return ofSingle((input, scope) => other(one(input, scope), scope));
     return function* (input, scope) {
       for (const one of first(input, scope)) yield* second(one, scope);
     };
@@ -72,6 +74,12 @@ function parseAnd(text: QueryText, names: Names): JqFilter {
 
 /** @param decisive the value of the left side with which the right is not asked */
 function logical(left: JqFilter, right: JqFilter, decisive: boolean): JqFilter {
+  const [one, other] = [singleOf(left), singleOf(right)];
+  if (one !== undefined && other !== undefined) {
+    return ofSingle((input, scope) =>
+      isTruthy(one(input, scope)) === decisive ? decisive : isTruthy(other(input, scope)),
+    );
+  }
   return function* (input, scope) {
     for (const one of left(input, scope)) {
       if (isTruthy(one) === decisive) yield decisive;

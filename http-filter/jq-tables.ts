@@ -1,6 +1,7 @@
 // The functions of jq that look at a value and make another of it.
 
 import type { JqFilter } from './jq.ts';
+import { ofSingle } from './jq-syntax.ts';
 import {
   add,
   compare,
@@ -262,12 +263,11 @@ export const TWOS: Readonly<Record<string, Two>> = {
   rindex: (input, part, work) => (input === null ? null : (indexesOf(input, part, work).at(-1) ?? null)),
 };
 
-export const ofOne =
-  (make: One): JqFilter =>
-  (input, { work }) => {
+export const ofOne = (make: One): JqFilter =>
+  ofSingle((input, { work }) => {
     work.spend(1);
-    return [make(input, work)];
-  };
+    return make(input, work);
+  });
 
 /** `@base64` and the like, as functions. */
 export const FORMATS: ReadonlyMap<string, JqFilter> = new Map([

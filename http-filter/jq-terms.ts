@@ -10,7 +10,9 @@ import {
   identity,
   indexed,
   type Names,
+  ofSingle,
   orNothing,
+  singleOf,
   skip,
   takeSymbol,
   takeWord,
@@ -114,6 +116,10 @@ function parseIf(text: QueryText, names: Names): JqFilter {
     else {
       if (takeWord(text, 'else')) no = parsePipe(text, names);
       if (!takeWord(text, 'end')) text.fail('end is missing');
+    }
+    const [asked, first, second] = [singleOf(condition), singleOf(yes), singleOf(no)];
+    if (asked !== undefined && first !== undefined && second !== undefined) {
+      return ofSingle((input, scope) => (isTruthy(asked(input, scope)) ? first : second)(input, scope));
     }
     return function* (input, scope) {
       for (const one of condition(input, scope)) yield* (isTruthy(one) ? yes : no)(input, scope);

@@ -2,6 +2,7 @@
 // functions, loops without an end, changes its input or reads anything but it. What is left out is refused by name.
 
 import { parsePipe } from './jq-parser.ts';
+import { singleOf } from './jq-syntax.ts';
 import { JqError } from './jq-value.ts';
 import type { Json } from './json-value.ts';
 import { QueryText } from './query-text.ts';
@@ -29,10 +30,15 @@ export function compileJq(source: string, where: string): JqProgram {
   const text = new QueryText(source, where);
   const filter = parsePipe(text, { variables: new Set() });
   if (!text.isAtEnd) text.fail(`${JSON.stringify(text.peek())} is not expected here`);
+  const single = singleOf(filter);
   const scope = (work: WorkLimit): Scope => ({ work, variables: NO_VARIABLES });
   return {
     firstBoolean: (input, work) => {
       try {
+        if (single !== undefined) {
+          const only = single(input, scope(work));
+          return typeof only === 'boolean' ? only : undefined;
+        }
         for (const output of filter(input, scope(work))) if (typeof output === 'boolean') return output;
       } catch (error) {
         if (!(error instanceof JqError)) throw error;
