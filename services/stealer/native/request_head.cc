@@ -162,13 +162,13 @@ bool is_unwanted(HeaderTable *table, const uint8_t *block, size_t size, bool has
 	HeadReader reader(table, block, size);
 	Lines lines(sieve.screen);
 	struct header_field field;
-	HeadLines *judged = sieve.judge == nullptr ? nullptr : &sieve.judge->lines;
-	bool is_stopped = sieve.screen.stops_all() || (has_body && sieve.screen.looks_at_bodies());
+	/* Lines are written only where each head is judged: the others need not pay for those that have a text. */
+	HeadLines *judged = sieve.judge != nullptr && sieve.screen.stops_all() ? &sieve.judge->lines : nullptr;
 
-	if (is_stopped && judged == nullptr)
-		return false;
 	if (judged != nullptr)
 		judged->begin();
+	else if (sieve.screen.stops_all() || (has_body && sieve.screen.looks_at_bodies()))
+		return false;
 	for (;;) {
 		HeadReader::step step = reader.next(&field);
 
@@ -176,11 +176,10 @@ bool is_unwanted(HeaderTable *table, const uint8_t *block, size_t size, bool has
 			return false;
 		if (step == HeadReader::step::END)
 			break;
-		is_stopped = is_stopped || may_be_wanted(&lines, field);
-		if (judged == nullptr ? is_stopped : !judged->add(field))
+		if (judged == nullptr ? may_be_wanted(&lines, field) : !judged->add(field))
 			return false;
 	}
-	if (is_stopped && !(judged->finish() && sieve.judges_unwanted(has_body)))
+	if (judged != nullptr && !(judged->finish() && sieve.judges_unwanted(has_body)))
 		return false;
 	*budget -= reader.bytes();
 	return true;

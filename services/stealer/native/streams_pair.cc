@@ -43,7 +43,7 @@ bool StreamsPair::may_begin(const struct frame_head &head, const uint8_t *block,
 	if (table_.is_on_trial() || !is_known(block, size, has_body)) {
 		if (!is_unwanted(&table_, block, size, has_body, sieve, &change_.budget))
 			return false;
-		if (sieve.judge != nullptr && !table_.is_on_trial())
+		if (sieve.judge != nullptr && sieve.screen.stops_all() && !table_.is_on_trial())
 			learn(block, size, has_body);
 	}
 	change_.highest = head.stream;
