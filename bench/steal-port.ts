@@ -30,7 +30,9 @@ const KINDS: Record<string, Condition> = {
   'header without': [header('^x-.*: [a-e]{9}$')],
   'JSON body': [{ $case: 'jsonBody', value: isAlice }],
   'jq of the query': [{ $case: 'queryJq', value: '.user == "alice"' }],
+  'jq of the query, no text': [{ $case: 'queryJq', value: '.user | type == "string" and length > 5' }],
   'jq of headers': [{ $case: 'headerJq', value: 'startswith("x-user: alice")' }],
+  'jq of headers, no text': [{ $case: 'headerJq', value: 'split(": ") | .[0] == "x-user" and .[1] == "alice"' }],
 };
 
 const stage = await StealStage.open();

@@ -17,13 +17,14 @@ test('a request whose head has none of the texts of a filter is one that it cann
   expect(textsOf([header('^X-User: Alice$')])).toEqual(['alice']);
   expect(textsOf([path('^/api/orders')])).toEqual(['/api/orders']);
   expect(textsOf([method('Delete')])).toEqual(['delete']);
+  expect(textsOf([{ $case: 'headerJq', value: 'startswith("X-User: ") and endswith(": Alice")' }])).toEqual(['alice']);
   // One that does not hold is enough, so the rarest is looked for; of those of which any may hold, all.
   expect(textsOf([method('POST'), path('^/api/orders'), body])).toEqual(['/api/orders']);
   expect(textsOf([method('POST'), path('^/api/orders')], true)).toEqual(['post', '/api/orders']);
 });
 
 test('where nothing is sure to be there, any request may be wanted', () => {
-  const headerJq: Condition = { $case: 'headerJq', value: 'startswith("x-user: a")' };
+  const headerJq: Condition = { $case: 'headerJq', value: 'startswith("x-user: a") | not' };
   for (const condition of [header('^x-.*: [a-e]'), header('alice|bob'), path('.*'), headerJq, query('length == 0')]) {
     expect(textsOf([condition])).toBeNull();
     expect(textsOf([condition, method('GET')], true)).toBeNull();
@@ -33,10 +34,13 @@ test('where nothing is sure to be there, any request may be wanted', () => {
 test('what is decided by a body or a query wants no request that can have none', () => {
   const fields = ['content-length', 'transfer-encoding'];
   expect(textsOf([body])).toEqual(fields);
-  expect(textsOf([query('.user == "alice"')])).toEqual(['?']);
+  expect(textsOf([query('.user | length > 5')])).toEqual(['?']);
+  // Where any character may be written by its number, and a space as a plus.
+  expect(textsOf([query('.user == "Alice in wonderland"')])).toEqual(['wonderland', '%']);
+  expect(textsOf([query('.user == "al"')])).toEqual(['?']);
   // A query that is none.
   expect(textsOf([query('.user != "bob"')])).toBeNull();
-  expect(textsOf([body, query('.user == "alice"'), method('POST')], true)).toEqual([...fields, '?', 'post']);
+  expect(textsOf([body, query('.user != null'), method('POST')], true)).toEqual([...fields, '?', 'post']);
   expect(textsOf([body, method('GET')])).toEqual(['get']);
-  expect(textsOf([body, query('.user == "alice"')])).toEqual(['?']);
+  expect(textsOf([body, query('.user != null')])).toEqual(['?']);
 });

@@ -90,8 +90,12 @@ function methodCondition(name: string): Condition {
 
 function headerJqCondition(source: string): Condition {
   const program = compileJq(source, 'http_filter header_filter_jq');
+  const { demanded } = program;
   return {
-    holds: ({ headerLines }, _body, work) => headerLines.some((line) => program.firstBoolean(line, work) === true),
+    texts: demanded.slice(-1),
+    holds: ({ headerLines, lowerText }, _body, work) =>
+      demanded.every((text) => lowerText.includes(text)) &&
+      headerLines.some((line) => program.firstBoolean(line, work) === true),
   };
 }
 
@@ -100,7 +104,10 @@ function queryJqCondition(source: string): Condition {
   const holds: Holds = ({ target }, _body, work) => program.firstBoolean(parametersOf(target), work) === true;
   // Programs say the same of the same: most want no request without a query.
   const isForAll = attempt(() => program.firstBoolean({}, new WorkLimit()) === true);
-  return { holds, texts: isForAll ? [] : ['?'] };
+  // A space may be written as a plus, and any character by its number.
+  const [longest] = program.demanded.flatMap((text) => text.split(/[ +]/)).sort((a, b) => b.length - a.length);
+  const texts = longest === undefined || longest.length < 3 ? ['?'] : [longest, '%'];
+  return { holds, texts: isForAll ? [] : texts };
 }
 
 function bodyCondition({ query, matches }: JsonBody): Condition {

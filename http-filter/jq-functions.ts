@@ -3,6 +3,7 @@
 
 import { RE2JS, RE2JSException } from 're2js';
 import type { JqFilter, Scope } from './jq.ts';
+import { demandOfFunction, demandOfTest } from './jq-demands.ts';
 import { literals, ofSingle, singleOf } from './jq-syntax.ts';
 import { fromEntries, MANY, ONES, ofOne, refuse, TWOS, toEntries } from './jq-tables.ts';
 import { isTruthy, iterate, JqError } from './jq-value.ts';
@@ -97,11 +98,12 @@ export function callFunction(text: QueryText, name: string, args: readonly JqFil
   if (two !== undefined && argument !== undefined && args.length === 1) {
     const single = singleOf(argument);
     if (single !== undefined) {
-      return ofSingle((input, scope) => {
+      const asked = ofSingle((input, scope) => {
         const value = single(input, scope);
         scope.work.spend(1);
         return two(input, value, scope.work);
       });
+      return demandOfFunction(asked, name, literals.get(argument));
     }
     return function* (input, scope) {
       for (const value of argument(input, scope)) {
@@ -130,11 +132,12 @@ function testFunction(text: QueryText, args: readonly JqFilter[], start: number)
   const options = `${flags.includes('i') ? 'i' : ''}${flags.includes('s') ? 's' : ''}`;
   const pattern = compileRegex(text, options, source, start);
   const factor = 1 + (source.length >> 4);
-  return ofOne((input, work) => {
+  const asked = ofOne((input, work) => {
     if (typeof input !== 'string') throw refuse('cannot be matched', input);
     work.spendOnText(input.length * factor);
     return pattern.test(input);
   });
+  return demandOfTest(asked, source);
 }
 
 function compileRegex(text: QueryText, options: string, source: string, start: number): RE2JS {

@@ -1,7 +1,19 @@
 // jq's operators, from what binds least to what binds most; each part becomes a function right away.
 
 import type { JqFilter } from './jq.ts';
-import { binary, type Names, type Operate, ofSingle, singleOf, skip, takeSymbol, takeWord } from './jq-syntax.ts';
+import { demandOfBoth, demandOfEqual, demandOfPipe } from './jq-demands.ts';
+import {
+  binary,
+  identity,
+  literals,
+  type Names,
+  type Operate,
+  ofSingle,
+  singleOf,
+  skip,
+  takeSymbol,
+  takeWord,
+} from './jq-syntax.ts';
 import { parsePostfix } from './jq-terms.ts';
 import { add, compare, divide, isTruthy, JqError, multiply, remainder, subtract } from './jq-value.ts';
 import { isEqual } from './json-value.ts';
@@ -17,7 +29,13 @@ export function parsePipe(text: QueryText, names: Names, hasComma = true): JqFil
     }
     const second = parsePipe(text, names, hasComma);
     const [one, other] = [singleOf(first), singleOf(second)];
-    if (one !== undefined && other !== undefined) return ofSingle((input, scope) => other(one(input, scope), scope));
+    if (one !== undefined && other !== undefined) {
+      return demandOfPipe(
+        ofSingle((input, scope) => other(one(input, scope), scope)),
+        first,
+        second,
+      );
+    }
     return function* (input, scope) {
       for (const one of first(input, scope)) yield* second(one, scope);
     };
@@ -76,9 +94,10 @@ function parseAnd(text: QueryText, names: Names): JqFilter {
 function logical(left: JqFilter, right: JqFilter, decisive: boolean): JqFilter {
   const [one, other] = [singleOf(left), singleOf(right)];
   if (one !== undefined && other !== undefined) {
-    return ofSingle((input, scope) =>
+    const both = ofSingle((input, scope) =>
       isTruthy(one(input, scope)) === decisive ? decisive : isTruthy(other(input, scope)),
     );
+    return decisive ? both : demandOfBoth(both, left, right);
   }
   return function* (input, scope) {
     for (const one of left(input, scope)) {
@@ -88,8 +107,9 @@ function logical(left: JqFilter, right: JqFilter, decisive: boolean): JqFilter {
   };
 }
 
+const EQUAL: Operate = (a, b, { work }) => isEqual(a, b, work);
 const COMPARISONS: ReadonlyArray<readonly [string, Operate]> = [
-  ['==', (a, b, { work }) => isEqual(a, b, work)],
+  ['==', EQUAL],
   ['!=', (a, b, { work }) => !isEqual(a, b, work)],
   ['<=', (a, b, { work }) => compare(a, b, work) <= 0],
   ['>=', (a, b, { work }) => compare(a, b, work) >= 0],
@@ -113,7 +133,10 @@ function takeOperator(text: QueryText, operators: ReadonlyArray<readonly [string
 function parseComparison(text: QueryText, names: Names): JqFilter {
   const left = parseSum(text, names);
   const operate = takeOperator(text, COMPARISONS);
-  return operate === undefined ? left : binary(left, parseSum(text, names), operate);
+  if (operate === undefined) return left;
+  const right = parseSum(text, names);
+  const compared = binary(left, right, operate);
+  return operate === EQUAL ? demandOfEqual(compared, left, left === identity, literals.get(right)) : compared;
 }
 
 function parseSum(text: QueryText, names: Names): JqFilter {

@@ -1,6 +1,7 @@
 // What the parts of jq's grammar have in common: reading words and symbols, and the functions that everything is made of.
 
 import type { JqFilter, Scope } from './jq.ts';
+import { asMember } from './jq-demands.ts';
 import { index, JqError } from './jq-value.ts';
 import type { Json } from './json-value.ts';
 import type { QueryText } from './query-text.ts';
@@ -85,12 +86,13 @@ export function constant(value: Json): JqFilter {
 export function indexed(term: JqFilter, key: JqFilter, isOptional = false): JqFilter {
   const [one, name] = [singleOf(term), singleOf(key)];
   if (one !== undefined && name !== undefined && !isOptional) {
-    return ofSingle((input, scope) => {
+    const filter = ofSingle((input, scope) => {
       const value = one(input, scope);
       const at = name(input, scope);
       scope.work.spend(1);
       return index(value, at);
     });
+    return term === identity && literals.has(key) ? asMember(filter) : filter;
   }
   return function* (input, scope) {
     for (const one of term(input, scope)) {

@@ -1,6 +1,7 @@
 // jq programs, compiled once and run on texts of each request within a limit of work: the language without what defines
 // functions, loops without an end, changes its input or reads anything but it. What is left out is refused by name.
 
+import { demandedTexts } from './jq-demands.ts';
 import { parsePipe } from './jq-parser.ts';
 import { singleOf } from './jq-syntax.ts';
 import { JqError } from './jq-value.ts';
@@ -16,6 +17,8 @@ export type JqFilter = (input: Json, scope: Scope) => Iterable<Json>;
 export type JqProgram = Readonly<{
   /** The first output that is true or false; undefined when there is none before the outputs or an error end it. */
   firstBoolean: (input: Json, work: WorkLimit) => boolean | undefined;
+  /** In lower case: all are in a text, or in names and members of an object, of which `firstBoolean` is true. */
+  demanded: readonly string[];
   /** All outputs, for tests against jq itself. */
   outputs: (input: Json, work: WorkLimit) => Json[];
 }>;
@@ -45,6 +48,7 @@ export function compileJq(source: string, where: string): JqProgram {
       }
       return undefined;
     },
+    demanded: demandedTexts(filter),
     outputs: (input, work) => [...filter(input, scope(work))],
   };
 }

@@ -92,10 +92,15 @@ const MIN_LENGTH = 3;
  *   head may have other space there than the line that the expression is matched on; ASCII only, where folding is certain.
  */
 export function requiredTexts(source: string): string[] {
-  return (plainRuns(source) ?? [])
-    .flatMap((run) => run.split(/[ \t]*:[ \t]*|[^\x20-\x7e]+/))
-    .map((text) => text.trim().toLowerCase())
-    .filter((text) => text.length >= MIN_LENGTH);
+  return (plainRuns(source) ?? []).flatMap(lookedTexts);
+}
+
+/** @returns what of a text that is in a line is looked for, cut in the same way */
+export function lookedTexts(text: string): string[] {
+  return text
+    .split(/[ \t]*:[ \t]*|[^\x20-\x7e]+/)
+    .map((part) => part.trim().toLowerCase())
+    .filter((part) => part.length >= MIN_LENGTH);
 }
 
 /**
