@@ -28,6 +28,8 @@ export class HpackDecoder {
   #bytes: Buffer = Buffer.alloc(0);
   #at = 0;
   #hasChanged = false;
+  /** Of the last block's fields, unpacked; of a broken one as far as it was read. */
+  fieldBytes = 0;
 
   /** The last block has changed the table: a block with the same bytes may mean something else from here on. */
   get hasChanged(): boolean {
@@ -54,9 +56,9 @@ export class HpackDecoder {
     this.#bytes = block;
     this.#at = 0;
     this.#hasChanged = false;
+    this.fieldBytes = 0;
     const fields: HeaderField[] = [];
     const tableSizes: number[] = [];
-    let sum = 0;
     while (this.#at < block.length) {
       const first = block[this.#at] as number;
       if ((first & 0xe0) === 0x20) {
@@ -72,8 +74,8 @@ export class HpackDecoder {
       }
       const field = (first & 0x80) !== 0 ? this.#indexed() : this.#literal(first);
       if (field === undefined) return undefined;
-      sum += fieldSize(field);
-      if (sum > MAX_FIELDS_BYTES || fields.push(field) > MAX_FIELDS) return undefined;
+      this.fieldBytes += fieldSize(field);
+      if (this.fieldBytes > MAX_FIELDS_BYTES || fields.push(field) > MAX_FIELDS) return undefined;
     }
     return { fields, tableSizes };
   }

@@ -14,6 +14,9 @@ import { KnownBlocks, REPEATED } from './http2-known.ts';
 const UNREAD: HeaderBlock = { fields: [], tableSizes: [] };
 /** Requests in a row that nobody wants, from which on it is tried to have them read natively, however little that brought. */
 const MOST_UNWANTED = 256;
+/** What one turn of the event loop may read of blocks before it is another connection's: unpacked, and for each of them so much more. */
+const MAX_TURN_BYTES = 1024 * 1024;
+const BLOCK_COST_BYTES = 4 * 1024;
 
 export type ReadBlock = Headers & Readonly<{ isKnown: boolean }>;
 /** What makes it no HTTP/2, and its bytes. */
@@ -23,6 +26,8 @@ export class ClientBlocks {
   readonly #frames = new HeaderFramesReader();
   readonly #hpack = new HpackDecoder();
   readonly #known: KnownBlocks;
+  #turnBytes = 0;
+  #nextTurn: NodeJS.Immediate | undefined;
   /** Requests in a row that nobody wanted, and of how many more of them are expected. */
   #unwanted = 0;
   #expectedFrom = 1;
@@ -44,6 +49,26 @@ export class ClientBlocks {
   isTheirs({ head: { type } }: FramePiece): boolean {
     const hasBlock = type === FrameType.headers || type === FrameType.continuation || type === FrameType.pushPromise;
     return hasBlock || this.isOpen;
+  }
+
+  /** This turn has had its share. */
+  get isTurnOver(): boolean {
+    return this.#turnBytes > MAX_TURN_BYTES;
+  }
+
+  /** @param goOn when the others have had their turn */
+  endTurn(goOn: () => void): void {
+    if (!this.isTurnOver) this.#turnBytes = 0;
+    else
+      this.#nextTurn ??= setImmediate(() => {
+        this.#nextTurn = undefined;
+        this.#turnBytes = 0;
+        goOn();
+      });
+  }
+
+  close(): void {
+    clearImmediate(this.#nextTurn);
   }
 
   /** Nobody is expected to want the next ones. */
@@ -84,6 +109,7 @@ export class ClientBlocks {
     const isRequest = whole.streamId > this.highestId && whole.streamId % 2 === 1;
     if (mayBeKnown && isRequest && this.#known.has(whole.block)) return { whole, decoded: UNREAD, isKnown: true };
     const decoded = this.#hpack.decode(whole.block);
+    this.#turnBytes += BLOCK_COST_BYTES + this.#hpack.fieldBytes;
     if (this.#hpack.hasChanged) this.#known.forget();
     if (decoded === undefined) return { code: ErrorCode.compressionError, unread: whole.bytes };
     if (whole.streamId % 2 === 0) return { code: ErrorCode.protocolError, unread: whole.bytes };

@@ -76,6 +76,28 @@ describe('heads that the header table makes large', { timeout: 60_000 }, () => {
     await expect.poll(() => heard.codes, SOON).toEqual([ErrorCode.protocolError]);
   });
 
+  test('are read a few in each turn of the event loop, so that the other connections have theirs', async () => {
+    const target = await world.serveStreams((stream) => stream.respond({}, { endStream: true }));
+    await world.open(target, await world.serveStreams((stream) => stream.respond({}, { endStream: true })));
+    const decided: number[] = [0];
+    const isTaking = () => {
+      decided.push((decided.pop() as number) + 1);
+      return true;
+    };
+    Object.defineProperty(world, 'isTaking', { get: isTaking });
+    const count = 200;
+    const socket = world.connect();
+    socket.resume();
+    socket.write(Buffer.concat([PREFACE, settings([]), headers(1, opening('x-take')), bombs(count)]));
+    const sum = () => decided.reduce((all, one) => all + one, 0);
+    for (const end = Date.now() + SOON.timeout; sum() <= count && Date.now() < end; decided.push(0)) {
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    expect(sum()).toBe(count + 1);
+    // A mebibyte of them, one beyond it, and once more: who reads may have done so in this turn, too.
+    expect(Math.max(...decided)).toBeLessThanOrEqual(2 * (2 ** 20 / (VALUE_BYTES * REPEATS) + 1));
+  });
+
   test('a connection whose few bytes would be tens of megabytes to the target is ended', async () => {
     const target = await world.serveRaw((socket) => socket.pause().write(settings([])));
     await world.open(target, await world.serveStreams((stream) => stream.respond({}, { endStream: true })));

@@ -2,7 +2,7 @@
 // be told.
 
 import type { FilteredRequest } from '#http-filter/http-filter.ts';
-import { FrameType, PREFACE } from '#runtime/http2/frame.ts';
+import { FrameType, PREFACE, readSettings, Setting } from '#runtime/http2/frame.ts';
 import type { Decision } from './decision.ts';
 import type { Endpoint } from './endpoint.ts';
 
@@ -49,5 +49,41 @@ export class TableSizes {
     const sizes = this.#sizes;
     if (sizes.length > 0) this.#sizes = [];
     return sizes;
+  }
+}
+
+/** More of them without an acknowledgement is no client that waits for any. */
+const MAX_UNACKNOWLEDGED = 100;
+
+/** SETTINGS of a client that have not been acknowledged: what they say of windows holds from then on. */
+export class ClientSettings {
+  readonly #onWindow: (bytes: number) => void;
+  readonly #windows: Array<number | undefined> = [];
+
+  constructor(onWindow: (bytes: number) => void) {
+    this.#onWindow = onWindow;
+  }
+
+  get isFlooded(): boolean {
+    return this.#windows.length > MAX_UNACKNOWLEDGED;
+  }
+
+  /** @param bytes a whole SETTINGS frame */
+  add(bytes: Buffer): void {
+    this.#windows.push(readSettings(bytes).get(Setting.initialWindowSize));
+  }
+
+  /** The eldest were. */
+  onAcknowledged(): void {
+    const window = this.#windows.shift();
+    if (window !== undefined) this.#onWindow(window);
+  }
+
+  /** @param send sends one acknowledgement */
+  acknowledge(send: () => void): void {
+    while (this.#windows.length > 0) {
+      send();
+      this.onAcknowledged();
+    }
   }
 }

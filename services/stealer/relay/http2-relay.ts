@@ -14,10 +14,8 @@ import {
   frame,
   headersFrames,
   MAX_WINDOW_BYTES,
-  readSettings,
   rstStream,
   SETTINGS_ACK,
-  Setting,
   settings,
   windowUpdate,
 } from '#runtime/http2/frame.ts';
@@ -33,7 +31,7 @@ import type { Endpoint, JoinEvents } from './endpoint.ts';
 import { ClientBlocks, type ReadBlock } from './http2-blocks.ts';
 import { ClientSide } from './http2-client.ts';
 import { type Headers, HeldStreams } from './http2-held.ts';
-import { type Http2RelayOptions, isWhole, PrefaceReader, TableSizes } from './http2-opening.ts';
+import { ClientSettings, type Http2RelayOptions, isWhole, PrefaceReader, TableSizes } from './http2-opening.ts';
 import { Origin } from './http2-origin.ts';
 import { Batch } from './http2-sender.ts';
 import { TakenStreams } from './http2-streams.ts';
@@ -62,8 +60,7 @@ export class Http2Relay implements JoinEvents {
   #hasClientEnded = false;
   #isFinishing = false;
   #isClosed = false;
-  /** INITIAL_WINDOW_SIZE of the client's SETTINGS that have not been acknowledged. */
-  readonly #unacknowledged: Array<number | undefined> = [];
+  readonly #settings = new ClientSettings((window) => this.#taken.onClientWindow(window));
   readonly #deadline = new Deadline();
 
   constructor(options: Http2RelayOptions) {
@@ -91,7 +88,7 @@ export class Http2Relay implements JoinEvents {
         this.#blocks.onSettings(values);
         if (narrowed > 0) this.#taken.widen(narrowed);
       },
-      onSettingsAck: () => this.#onAcknowledged(),
+      onSettingsAck: () => this.#settings.onAcknowledged(),
       onBoundary: () => this.#client.pump(),
       onDrain: () => {
         this.#isOriginFull = false;
@@ -126,7 +123,8 @@ export class Http2Relay implements JoinEvents {
   retire(): boolean {
     this.#isRetiring = true;
     this.#endpoint.part?.();
-    const isAtRest = this.#origin.openStreams.size === 0 && this.#taken.isIdle && this.#held.isEmpty;
+    const isBusy = this.#origin.openStreams.size > 0 || this.#blocks.isTurnOver;
+    const isAtRest = !isBusy && this.#taken.isIdle && this.#held.isEmpty;
     if (!this.#isTunnel && isAtRest) this.#finish(LINGER_MS);
     return !this.#isTunnel && !this.#isClosed;
   }
@@ -149,7 +147,13 @@ export class Http2Relay implements JoinEvents {
     const behind = chunk.subarray(preface.bytes.length);
     if (this.#isTunnel) this.#toOrigin.add(behind);
     else this.#reader.push(behind);
+    this.#readOn();
+  }
+
+  #readOn(): void {
     while (!this.#isTunnel && !this.#isFinishing && !this.#isClosed) {
+      // Its client's end comes but once: then there is no other turn.
+      if (this.#blocks.isTurnOver && !this.#hasClientEnded) break;
       const piece = this.#reader.next();
       if (piece === undefined) break;
       if (piece === 'doubtful') this.#doubt(this.#reader.fault);
@@ -159,12 +163,13 @@ export class Http2Relay implements JoinEvents {
         if (!this.#held.isEmpty) this.#held.release();
       }
     }
+    this.#blocks.endTurn(() => this.#readOn());
     this.#afterTurn();
   }
 
   #afterTurn(): void {
     if (!this.#held.isEmpty) this.#held.release();
-    this.#toOrigin.endTurn();
+    this.#toOrigin.endTurn(!this.#blocks.isTurnOver);
     this.#reader.keep();
     this.#taken.flush();
     this.#client.pump();
@@ -229,13 +234,13 @@ export class Http2Relay implements JoinEvents {
       return;
     }
     if (type === FrameType.settings && (flags & Flag.ack) === 0) {
-      this.#unacknowledged.push(readSettings(piece.bytes).get(Setting.initialWindowSize));
+      this.#settings.add(piece.bytes);
       if (this.#origin.isOver) this.#acknowledge();
     } else if (type === FrameType.ping && (flags & Flag.ack) === 0 && this.#origin.isOver) {
       this.#client.send(frame(type, Flag.ack, 0, piece.bytes.subarray(FRAME_HEAD_BYTES)));
     }
     this.#toOrigin.add(piece.bytes);
-    if (this.#unacknowledged.length > 100) this.#doubt(ErrorCode.protocolError);
+    if (this.#settings.isFlooded) this.#doubt(ErrorCode.protocolError);
   }
 
   #onHeaderFrame(piece: FramePiece): void {
@@ -295,20 +300,13 @@ export class Http2Relay implements JoinEvents {
     if (this.#toOrigin.isFlooded) this.#doubt(ErrorCode.enhanceYourCalm);
   }
 
-  #onAcknowledged(): void {
-    const window = this.#unacknowledged.shift();
-    if (window !== undefined) this.#taken.onClientWindow(window);
-  }
-
   #acknowledge(): void {
-    while (this.#unacknowledged.length > 0) {
-      this.#client.send(SETTINGS_ACK);
-      this.#onAcknowledged();
-    }
+    this.#settings.acknowledge(() => this.#client.send(SETTINGS_ACK));
   }
 
   #pauseClient(): void {
-    const mustPause = !this.#isClosed && !this.#isFinishing && (this.#isOriginFull || this.#taken.isFull);
+    const mustPause =
+      !this.#isClosed && !this.#isFinishing && (this.#isOriginFull || this.#taken.isFull || this.#blocks.isTurnOver);
     if (mustPause === this.#isPaused) return;
     this.#isPaused = mustPause;
     if (mustPause) this.#endpoint.pause();
@@ -317,6 +315,7 @@ export class Http2Relay implements JoinEvents {
 
   #onClientEnd(): void {
     this.#hasClientEnded = true;
+    this.#readOn();
     this.#held.end();
     this.#afterTurn();
     this.#origin.end();
@@ -390,6 +389,7 @@ export class Http2Relay implements JoinEvents {
     if (this.#isClosed) return;
     this.#isClosed = true;
     this.#deadline.stop();
+    this.#blocks.close();
     this.#client.close();
     this.#held.close();
     if (isFailure) this.#origin.destroy();

@@ -35,10 +35,10 @@ export class Batch {
     if (this.#bytes >= BATCH_BYTES) this.flush();
   }
 
-  /** All that one read has brought was added. */
-  endTurn(): void {
+  /** @param isWhole all that one read has brought was added */
+  endTurn(isWhole: boolean): void {
     this.flush();
-    this.#turnBytes = 0;
+    if (isWhole) this.#turnBytes = 0;
   }
 
   flush(): void {
