@@ -41,6 +41,8 @@ static int listen_at(struct net_addr *at, int type, bool is_shared, int backlog)
 		return -errno;
 	if (is_shared)
 		(void)setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof(one));
+	/* Of those that it accepts, too. */
+	net_socket_unpace(fd);
 	if (bind(fd, &at->sa, at->len) != 0 || listen(fd, backlog) != 0) {
 		int failed = -errno;
 
@@ -176,6 +178,7 @@ static int connect_app(struct flow *flow, const struct net_addr *to)
 		/* A connect that is put off until the first write would never reach us. */
 		(void)setsockopt(flow->app_fd, IPPROTO_TCP, 30 /* TCP_FASTOPEN_CONNECT */, &zero,
 				 sizeof(zero));
+		net_socket_unpace(flow->app_fd);
 	}
 	return connect(flow->app_fd, &at.sa, at.len) == 0 ? 0 : -errno;
 }
@@ -222,6 +225,7 @@ int net_gate_meet(struct flow *flow)
 	if (fd < 0)
 		return -errno;
 	(void)setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof(one));
+	net_socket_unpace(fd);
 	if (bind(fd, &gate->silent_at.sa, gate->silent_at.len) != 0 ||
 	    (connect(fd, &app.sa, app.len) != 0 && errno != EINPROGRESS)) {
 		int failed = -errno;

@@ -54,6 +54,24 @@ for port in 1001, 1002, 1003, 1004, 1005:
     expect(ended.stdout).toBe('ECONNREFUSED\nETIMEDOUT\nEHOSTUNREACH\nENETUNREACH\nEACCES\n');
   });
 
+  it('is not paced by BBR on its way over loopback, and has whatever else was chosen', async () => {
+    const ended = await shop.python(`${PRELUDE}
+def name(s): return s.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16).rstrip(b'\\0').decode()
+def chosen(s, wanted):
+    try: s.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, wanted)
+    except OSError: pass
+    return name(s)
+def after(wanted, how):
+    s = socket.socket()
+    was = chosen(s, wanted)
+    if how == 'held': s.connect(('10.9.9.9', 7))
+    else:
+        s.setblocking(False); s.connect_ex(('10.9.9.9', 7)); outcome(s)
+    return name(s) == ('reno' if was == 'bbr' else was)
+print([after(wanted, how) for wanted in (b'bbr', b'reno', b'cubic') for how in ('held', 'begun')])`);
+    expect(ended.stdout).toBe('[True, True, True, True, True, True]\n');
+  });
+
   it('is dialled once, however often a signal interrupts it', async () => {
     const binary = shop.compile(
       'interrupted',
