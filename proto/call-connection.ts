@@ -6,9 +6,10 @@
 // claimed yet is within the window, because none of it is granted again before.
 
 import type { Duplex } from 'node:stream';
+import { type CallState, newCall, type OnPayload, stepOf } from './call-state.ts';
 import { ControlDuplex } from './control-duplex.ts';
 import type { DataWay } from './grpc-message.ts';
-import { GROWN_STEP_BYTES, grownWindowBytes, MAX_HTTP2_FRAME_BYTES, windowBytes } from './grpc-tuning.ts';
+import { grownWindowBytes, MAX_HTTP2_FRAME_BYTES, windowBytes } from './grpc-tuning.ts';
 import {
   ACK,
   END_STREAM,
@@ -28,8 +29,8 @@ import {
   windowUpdate,
 } from './http2-frames.ts';
 import { type RawSocket, rawSocket } from './raw-socket.ts';
-import type { ReceiveBlock } from './receive-blocks.ts';
 import { ReceivedBytes } from './received-bytes.ts';
+import type { BulkDelivery, BulkTaker } from './sockets/bulk-delivery.ts';
 import { type BulkOrder, MOST_FRAME_BYTES } from './sockets/bulk-order.ts';
 
 /** Of HTTP/2, before anybody has said anything. */
@@ -40,25 +41,6 @@ const MAX_WINDOW_BYTES = 2 ** 31 - 1;
 const MAX_CALLS = 16;
 /** More than DATA is ever left waiting: answers to a peer that asks and does not read. */
 const MAX_WAITING_BYTES = 1280 * 1024;
-
-/** Takes what lies in `payload`, a part of `block`; true: nothing of it is held on to but by a hold of the block. */
-export type OnPayload = (payload: Buffer, block?: ReceiveBlock) => boolean;
-
-interface CallState {
-  readonly id: number;
-  onPayload: OnPayload | null;
-  /** Came before anybody claimed it. */
-  held: Buffer[];
-  hasEnd: boolean;
-  /** The head of our direction has been written. */
-  isOpen: boolean;
-  sendBytes: number;
-  ungrantedBytes: number;
-  /** Of what has come since it was claimed, until the window grows. */
-  claimedBytes: number;
-  windowBytes: number;
-  writer: (() => void) | null;
-}
 
 export class CallConnection implements DataWay {
   /** What node:http2 has for a socket. */
@@ -79,6 +61,8 @@ export class CallConnection implements DataWay {
   #isStalled = false;
   #isParsing = false;
   #isClosed = false;
+  /** The one whose DATA is offered before it is read. */
+  #offered: CallState | null = null;
   #sendBytes = DEFAULT_WINDOW_BYTES;
   #initialSendBytes = DEFAULT_WINDOW_BYTES;
   #maxFrameBytes = DEFAULT_FRAME_BYTES;
@@ -115,11 +99,13 @@ export class CallConnection implements DataWay {
     return this.#writtenBytes - this.waitingBytes;
   }
 
-  /** The DATA of a call goes to `onPayload` from here on, with what came before. */
-  claim(id: number, onPayload: OnPayload): void {
+  /** The DATA of a call goes to `onPayload` from here on, with what came before; bulk is offered to `taker` before it is read. */
+  claim(id: number, onPayload: OnPayload, taker: BulkTaker | null = null): void {
     const call = this.#callOf(id);
     if (call === null) return;
     call.onPayload = onPayload;
+    call.taker = taker;
+    if (taker !== null) this.#offered = call;
     for (const payload of call.held.splice(0)) onPayload(payload);
     this.#granted(call, 0);
     if (call.hasEnd) this.#passEnd(id);
@@ -176,6 +162,7 @@ export class CallConnection implements DataWay {
     if (this.#isClosed) return;
     this.#raw = rawSocket(this.#socket, {
       room: () => this.#received.room(),
+      deliver: (delivery) => this.#deliver(delivery),
       onBytes: (count) => this.#onBytes(count),
       onReadEnd: () => this.duplex.push(null),
       onTaken: () => this.#flushAll(),
@@ -214,11 +201,7 @@ export class CallConnection implements DataWay {
     const known = this.#calls.get(id);
     if (known !== undefined) return known;
     if (this.#isClosed || this.#calls.size >= MAX_CALLS) return null;
-    const call: CallState = {
-      ...{ id, onPayload: null, held: [], hasEnd: false, isOpen: false },
-      ...{ sendBytes: this.#initialSendBytes, ungrantedBytes: 0, claimedBytes: 0 },
-      ...{ windowBytes: this.#windowBytes, writer: null },
-    };
+    const call = newCall(id, this.#initialSendBytes, this.#windowBytes);
     this.#calls.set(id, call);
     return call;
   }
@@ -232,7 +215,7 @@ export class CallConnection implements DataWay {
     else this.#write([chunk]);
     if (this.waitingBytes > MAX_WAITING_BYTES) this.#failed(new Error('the peer asks and does not read'));
     if (!this.#walk.isBetween) return;
-    for (const call of this.#calls.values()) this.#granted(call, this.#stepOf(call));
+    for (const call of this.#calls.values()) this.#granted(call, stepOf(call, this.#windowBytes));
     this.#flushAll();
   }
 
@@ -249,6 +232,28 @@ export class CallConnection implements DataWay {
   #onBytes(count: number): void {
     this.#received.added(count);
     this.#parse();
+  }
+
+  /** Bulk for one connection goes there without a look at it; whatever else came is parsed. */
+  #deliver(delivery: BulkDelivery): boolean {
+    const call = this.#offered;
+    const received = this.#received;
+    if (call === null || call.taker === null || call.hasEnd || this.#calls.get(call.id) !== call) return false;
+    if (this.#isParsing || this.#isStalled || this.#isPassedOn || this.#isClosed || !received.isFree) return false;
+    if (!delivery.limit(call.windowBytes + DEFAULT_WINDOW_BYTES - call.ungrantedBytes)) return false;
+    if (!call.taker.offer(delivery)) return false;
+    delivery.call = call.id;
+    if (!received.deliver(delivery)) return false;
+    if (delivery.frames > 0) {
+      const bytes = delivery.messageBytes;
+      call.ungrantedBytes += bytes;
+      this.#ungrantedBytes += bytes;
+      this.#grow(call, bytes);
+      call.taker.delivered(delivery);
+      this.#granted(call, stepOf(call, this.#windowBytes));
+    }
+    this.#parse();
+    return true;
   }
 
   #parse(): void {
@@ -355,7 +360,7 @@ export class CallConnection implements DataWay {
     // What somebody keeps without a hold of his own is the collector's, and so is the block.
     if (call.onPayload === null || call.onPayload(payload, block)) block.release();
     this.#received.used(FRAME_HEAD_BYTES + length);
-    this.#granted(call, this.#stepOf(call));
+    this.#granted(call, stepOf(call, this.#windowBytes));
     if ((flags & END_STREAM) !== 0) {
       call.hasEnd = true;
       if (call.onPayload !== null) this.#passEnd(id);
@@ -371,11 +376,6 @@ export class CallConnection implements DataWay {
     const more = this.#grownBytes - call.windowBytes;
     call.windowBytes = this.#grownBytes;
     this.#write([windowUpdate(0, more), windowUpdate(call.id, more)]);
-  }
-
-  /** What is granted again in one. */
-  #stepOf({ windowBytes }: CallState): number {
-    return windowBytes > this.#windowBytes ? GROWN_STEP_BYTES : windowBytes / 4;
   }
 
   /** Grants again what has been taken, where it is more than `most`. */

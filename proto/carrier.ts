@@ -5,6 +5,7 @@ import type { AppError } from './errors.ts';
 import type { BatchBytes, Frame } from './frame.ts';
 import type { Message } from './grpc-message.ts';
 import type { Lease } from './receive-blocks.ts';
+import type { BulkTaker } from './sockets/bulk-delivery.ts';
 import type { BulkOrder } from './sockets/bulk-order.ts';
 
 /** Carries batches. Its owner calls `receive`, `transportDrained`, `peerEnded` and `transportEnded` of the stream. */
@@ -22,7 +23,7 @@ export interface FrameTransport {
 }
 
 /** Who is told what a carrier brings: a session stream, or the transport between. */
-export interface CarrierOwner {
+export interface CarrierOwner extends BulkTaker {
   /** As `OnMessage` has it. */
   receive(batch: BatchBytes, lease?: Lease): boolean;
   transportDrained(): void;

@@ -120,6 +120,11 @@ export class ReceiveCredit {
     return this.#windowBytes;
   }
 
+  /** What the peer may send. */
+  get grantedBytes(): number {
+    return this.#grantedBytes;
+  }
+
   /** At arrival. Throws PROTOCOL_VIOLATION when the peer sends more than it was granted. */
   received(bytes: number): void {
     if (bytes > this.#grantedBytes) {

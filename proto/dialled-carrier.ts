@@ -2,6 +2,7 @@
 
 import type { IncomingHttpHeaders, OutgoingHttpHeaders } from 'node:http2';
 import type { Duplex } from 'node:stream';
+import type { OnPayload } from './call-state.ts';
 import type { Carrier, CarrierOwner } from './carrier.ts';
 import { CALL_ID, Call, type CallOptions, type Peer, type Verdict } from './dial-call.ts';
 import { AppError } from './errors.ts';
@@ -112,13 +113,17 @@ export class DialledCarrier implements Carrier {
   #startReading(): void {
     const reader = new MessageReader((batch, lease) => this.#owner?.receive(batch, lease) ?? false);
     setImmediate(() => {
-      this.#down.connection.claim(CALL_ID, (payload, block) => {
+      const push: OnPayload = (payload, block) => {
         try {
           return reader.push(payload, block);
         } catch (error) {
           this.#owner?.failed(AppError.from(error, 'BUG'));
           return false;
         }
+      };
+      this.#down.connection.claim(CALL_ID, push, {
+        offer: (delivery) => reader.isBetween && this.#owner?.offer(delivery) === true,
+        delivered: (delivery) => this.#owner?.delivered(delivery),
       });
       this.#down.stream.resume();
       this.#tellEnd();

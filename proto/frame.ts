@@ -4,6 +4,7 @@
 import { type BatchBytes, BatchCursor, bytesOf, violation } from './batch-cursor.ts';
 import type { FrameKind } from './gen/v1/frame.ts';
 import type { Lease } from './receive-blocks.ts';
+import type { BulkTaker } from './sockets/bulk-delivery.ts';
 
 export interface Frame {
   id: number;
@@ -18,6 +19,8 @@ export interface Frame {
   release?: () => void;
   /** Set by who was given it: nothing of head or data is held on to, or only by a hold of `lease`. */
   isUsedUp?: boolean;
+  /** Set by who was given it: more of this kind for the same connection may go there as bulk. */
+  taker?: BulkTaker;
   /** Of the memory that head and data lie in, where it can be given back. */
   lease?: Lease;
 }

@@ -88,6 +88,11 @@ export class MessageReader {
     this.#onMessage = onMessage;
   }
 
+  /** Nothing of a message has come whose end has not. */
+  get isBetween(): boolean {
+    return this.#prefixFilled === 0 && this.#missing === 0;
+  }
+
   /**
    * Throws PROTOCOL_VIOLATION, after which the stream is of no use. Messages are views: chunks are left alone, unless it says
    * true: nobody holds on to this one but by a hold of the block that it is a part of.

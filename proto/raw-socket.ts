@@ -5,6 +5,7 @@ import net from 'node:net';
 import type { Duplex } from 'node:stream';
 import { errnoName } from './errno.ts';
 import type { AppError } from './errors.ts';
+import type { BulkDelivery } from './sockets/bulk-delivery.ts';
 import type { BulkOrder } from './sockets/bulk-order.ts';
 import { socketPool } from './sockets/socket-pool.ts';
 import { ownDescriptor, StreamSocket } from './sockets/stream-socket.ts';
@@ -12,6 +13,8 @@ import { ownDescriptor, StreamSocket } from './sockets/stream-socket.ts';
 export interface RawHandlers {
   /** Memory to read into. */
   room(): Uint8Array;
+  /** By descriptor: as `StreamHandlers` has it. */
+  deliver?(delivery: BulkDelivery): boolean;
   /** So many bytes lie at the start of it. */
   onBytes(count: number): void;
   onReadEnd(): void;
@@ -79,6 +82,7 @@ function byDescriptor(socket: Duplex, fd: number, handlers: RawHandlers): RawSoc
     },
     {
       room: () => handlers.room(),
+      deliver: (delivery) => handlers.deliver?.(delivery) === true,
       onBytes: (count) => handlers.onBytes(count),
       onReadEnd: () => handlers.onReadEnd(),
       onTaken: () => handlers.onTaken(),

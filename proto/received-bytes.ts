@@ -3,6 +3,7 @@
 // soon as nobody holds on to what lay there, so that bulk that is only passed on stays in the cache.
 
 import { BLOCK_BYTES, ReceiveBlock } from './receive-blocks.ts';
+import type { BulkDelivery } from './sockets/bulk-delivery.ts';
 
 /** For a connection that brings little. */
 const FIRST_BYTES = 16 * 1024;
@@ -38,6 +39,20 @@ export class ReceivedBytes {
     if (this.bytes.length - this.#end < leastBytes) this.#move();
     const most = missingBytes > ALONE_BYTES ? missingBytes + NEXT_HEAD_BYTES : READ_BYTES;
     return this.bytes.subarray(this.#end, Math.min(this.bytes.length, this.#end + most));
+  }
+
+  /** All of the memory is there to be read into, but what has not been used. */
+  get isFree(): boolean {
+    return this.bytes.length === BLOCK_BYTES && !this.block.isHeld;
+  }
+
+  /** Only while it is free. False: something else lies here, and nothing was done. */
+  deliver(delivery: BulkDelivery): boolean {
+    if (!delivery.run(this.block, this.start, this.#end)) return false;
+    this.start = delivery.start;
+    this.#end = delivery.end;
+    this.#neededBytes = 0;
+    return true;
   }
 
   added(count: number): void {

@@ -13,6 +13,7 @@ import { FrameKind } from './gen/v1/frame.ts';
 import { encodeMessage, type Message } from './grpc-message.ts';
 import type { Lease } from './receive-blocks.ts';
 import type { SessionStream } from './session-stream.ts';
+import type { BulkDelivery } from './sockets/bulk-delivery.ts';
 import { type BulkOrder, MOST_FRAME_BYTES } from './sockets/bulk-order.ts';
 
 /** Data that is not acknowledged is within what fits the distance, at most the session's credit; the rest is for heads. */
@@ -191,6 +192,8 @@ export class RenewableTransport implements FrameTransport {
     };
     return {
       receive: (batch, lease) => this.#carrier === carrier && this.#receive(batch, lease),
+      offer: (delivery) => this.#carrier === carrier && this.#offer(delivery),
+      delivered: (delivery) => this.#delivered(delivery),
       transportDrained: () => whileOurs(() => this.#carrierDrained()),
       peerEnded: () => whileOurs(() => this.#peerEnded(carrier)),
       transportEnded: (error) => whileOurs(() => this.#ended(error)),
@@ -236,6 +239,24 @@ export class RenewableTransport implements FrameTransport {
     } catch (thrown) {
       this.#stream?.fail(AppError.from(thrown, 'BUG'));
       return false;
+    }
+  }
+
+  #offer(delivery: BulkDelivery): boolean {
+    if (!this.#isNumbered) return false;
+    delivery.sequence = this.#received + 1;
+    return this.#stream?.offer(delivery) === true;
+  }
+
+  #delivered(delivery: BulkDelivery): void {
+    try {
+      this.#acknowledged(delivery.acknowledged);
+      this.#received += delivery.frames;
+      this.#unacknowledgedBytes += delivery.messageBytes + BATCH_OVERHEAD_BYTES * delivery.frames;
+      this.#stream?.delivered(delivery);
+      if (this.#unacknowledgedBytes >= ACKNOWLEDGE_BYTES) this.#acknowledge();
+    } catch (thrown) {
+      this.#stream?.fail(AppError.from(thrown, 'BUG'));
     }
   }
 

@@ -4,14 +4,15 @@
 // Buffers: `send` queues up to MAX_BUFFERED_BYTES, beyond which the session fails with LIMIT_REACHED; who produces on its
 // own accord awaits `drained()`. What has been received and not yet handed on is bounded by the session credit.
 
+import { Batches, FLUSH_BYTES } from './batches.ts';
 import { BulkWay } from './bulk-way.ts';
-import { creditFrame, creditOf, ReceiveCredit, SESSION_CREDIT_BYTES, SESSION_GROWTH } from './credits.ts';
+import { creditOf, ReceiveCredit, SESSION_CREDIT_BYTES, SESSION_GROWTH } from './credits.ts';
 import { decodeHead } from './decode-head.ts';
 import { DrainWaiters } from './drain-waiters.ts';
 import { AppError, fromErrorDetail, toErrorDetail } from './errors.ts';
 import { FairQueue } from './fair-queue.ts';
 import type { BatchBytes, Frame } from './frame.ts';
-import { assertFrameLimits, dataBytes, decodeBatch, encodedBytes, encodedFrameBytes, makeFrame } from './frame.ts';
+import { assertFrameLimits, dataBytes, decodeBatch, makeFrame } from './frame.ts';
 import { ErrorDetail } from './gen/v1/error.ts';
 import { FrameKind } from './gen/v1/frame.ts';
 import { GrantPause } from './grant-pause.ts';
@@ -20,13 +21,9 @@ import type { Lease } from './receive-blocks.ts';
 import { pongTo, RoundTrips } from './round-trips.ts';
 import { SendWindow } from './send-window.ts';
 import { goneError, type SessionHandlers, type SessionStreamOptions, silenceError } from './session-options.ts';
+import type { BulkDelivery } from './sockets/bulk-delivery.ts';
 import type { BulkOrder } from './sockets/bulk-order.ts';
 
-/**
- * A batch is sent when this much waits, or when the event loop turns: above it nothing is gained. The first frame of a turn
- * does not wait for the others, which may never come: a question alone on the stream would wait twice on its way.
- */
-const FLUSH_BYTES = 64 * 1024;
 /** 256 answers with full heads and the session credit's worth of data; more is a sender that never waits. */
 const MAX_BUFFERED_BYTES = 40 * 1024 * 1024;
 /** Frames about the stream itself that wait: a peer that asks and does not read makes more of them, ours never do. */
@@ -46,6 +43,7 @@ export class SessionStream {
   #urgent: Frame[] = [];
   readonly #queue = new FairQueue();
   readonly #bulk: BulkWay;
+  readonly #batches: Batches;
   readonly #pause = new GrantPause(() => this.#flush());
   #flushHandle: NodeJS.Immediate | null = null;
   #isTransportFull = false;
@@ -67,6 +65,7 @@ export class SessionStream {
     const growth = options.creditBytes === undefined ? SESSION_GROWTH : undefined;
     this.#receiveCredit = new ReceiveCredit(creditBytes, growth);
     this.#bulk = new BulkWay(options.transport, this.#queue, this.#sendWindow, this.#receiveCredit);
+    this.#batches = new Batches(this.#queue, this.#sendWindow, this.#receiveCredit, this.#roundTrips, this.#now);
     const times = options.liveness ?? LIVENESS_TIMES;
     this.#liveness = new Liveness(this.#now(), times);
     this.#timer = setInterval(() => this.#checkLiveness(), times.checkEveryMs);
@@ -188,24 +187,30 @@ export class SessionStream {
   /** None at all is a sign of life too. True as `OnMessage` has it. */
   receiveFrames(decode: () => readonly Frame[], lease?: Lease): boolean {
     if (this.#state === 'closed') return false;
-    this.#liveness.received(this.#now());
     let isUsedUp = true;
-    this.#isReceiving = true;
-    try {
+    this.#receiving(() => {
       for (const frame of decode()) {
         if (this.isClosed) break;
         if (lease !== undefined) frame.lease = lease;
         this.#receiveFrame(frame);
         isUsedUp &&= frame.isUsedUp === true;
       }
-    } catch (thrown) {
-      this.fail(AppError.from(thrown, 'BUG'));
-    }
-    this.#isReceiving = false;
-    // Answers and credits of one batch leave together, and at once; credits alone, where there are some, with the next.
-    if (!this.#pause.mayWait(this.#queue.bytes)) this.#flush();
-    this.#bulk.wake(this.#isTransportFull);
+    });
     return isUsedUp && !this.isClosed;
+  }
+
+  /** Bulk that comes may go straight to whoever had the last of it. */
+  offer(delivery: BulkDelivery): boolean {
+    return this.#state === 'open' && !this.#isReceiving && this.#bulk.offer(delivery);
+  }
+
+  /** As `receiveFrames`, of frames that are where they belong already. */
+  delivered(delivery: BulkDelivery): void {
+    if (this.#state === 'closed') return;
+    this.#receiving(() => {
+      this.#bulk.delivered(delivery);
+      this.#consumed(delivery.bytes);
+    });
   }
 
   transportDrained(): void {
@@ -248,11 +253,26 @@ export class SessionStream {
     this.#close(error ?? goneError(this.#options));
   }
 
+  #receiving(act: () => void): void {
+    this.#liveness.received(this.#now());
+    this.#isReceiving = true;
+    try {
+      act();
+    } catch (thrown) {
+      this.fail(AppError.from(thrown, 'BUG'));
+    }
+    this.#isReceiving = false;
+    // Answers and credits of one batch leave together, and at once; credits alone, where there are some, with the next.
+    if (!this.#pause.mayWait(this.#queue.bytes)) this.#flush();
+    this.#bulk.wake(this.#isTransportFull);
+  }
+
   #receiveFrame(frame: Frame): void {
     const bytes = dataBytes(frame);
     this.#receiveCredit.received(bytes);
     if (frame.id === 0 && this.#isOwn(frame)) return;
     const handed = this.#options.onFrame(frame);
+    this.#bulk.noted(frame);
     if (handed === undefined) this.#consumed(bytes);
     handed?.then(
       () => this.#consumed(bytes),
@@ -324,7 +344,7 @@ export class SessionStream {
     this.#pause.sent();
     if (this.#state === 'closed' || this.#state === 'ended') return;
     while (!this.#isTransportFull && this.#silence !== 'held') {
-      const frames = this.#takeBatch();
+      const frames = this.#batches.take(this.#takeUrgent());
       if (frames.length === 0) break;
       this.#liveness.sent(this.#now());
       if (!this.#options.transport.write(frames)) this.#isTransportFull = true;
@@ -345,32 +365,13 @@ export class SessionStream {
     if (this.#isReceiving || this.#isTransportFull || this.#silence !== 'none') return false;
     if (!this.#sendWindow.take(bytes, false, this.#now())) return false;
     this.#liveness.sent(this.#now());
-    if (!this.#options.transport.write(this.#alongWith([frame], 0))) this.#isTransportFull = true;
+    if (!this.#options.transport.write(this.#batches.with([frame], 0))) this.#isTransportFull = true;
     return true;
   }
 
-  #takeBatch(): Frame[] {
+  #takeUrgent(): Frame[] {
     const frames = this.#pause.takeBefore(this.#urgent);
-    const urgentFrames = frames.length;
     this.#urgent = [];
-    let batchBytes = encodedBytes(frames);
-    const mayGo = (frame: Frame, isNew: boolean) => {
-      if (frames.length > 0 && batchBytes + encodedFrameBytes(frame) > FLUSH_BYTES) return false;
-      return this.#sendWindow.take(dataBytes(frame), isNew, this.#now());
-    };
-    for (let frame = this.#queue.take(mayGo); frame !== null; frame = this.#queue.take(mayGo)) {
-      frames.push(frame);
-      batchBytes += encodedFrameBytes(frame);
-    }
-    return frames.length === 0 ? frames : this.#alongWith(frames, urgentFrames);
-  }
-
-  /** What goes with them: a PING ahead of bulk, behind what is asked already, and credit. */
-  #alongWith(frames: Frame[], pingAt: number): Frame[] {
-    const measured = (roundTripMs: number) => this.#sendWindow.measured(roundTripMs, this.#now());
-    if (this.#sendWindow.takePing(this.#now())) frames.splice(pingAt, 0, this.#roundTrips.ask(measured));
-    const dueBytes = this.#receiveCredit.due();
-    if (dueBytes > 0) frames.push(creditFrame(0, dueBytes));
     return frames;
   }
 

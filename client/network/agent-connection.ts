@@ -13,13 +13,14 @@ import { Connect, Connected, Datagram, Transport } from '#proto/gen/v1/network.t
 import type { Lease } from '#proto/receive-blocks.ts';
 import { decodeHead } from '#proto/session-stream.ts';
 import { type Address, fromSocketAddress, toSocketAddress } from '#proto/socket-address.ts';
+import type { BulkDelivery, BulkTaker } from '#proto/sockets/bulk-delivery.ts';
 import type { BulkOrder } from '#proto/sockets/bulk-order.ts';
 import { BULK_PART, BULK_READ_BYTES } from '#proto/sockets/read-buffers.ts';
 import { WireTransport } from '#proto/wire.ts';
 import type { ConnectionReceiver, NetworkSession } from '../session.ts';
 import type { Uplink } from './uplink.ts';
 
-export interface ConnectionHandlers {
+export interface ConnectionHandlers extends Partial<BulkTaker> {
   /** `onData` leaves nothing behind that looks at its data. */
   readonly keepsNothing?: boolean;
   onConnected(local: Address | null, peer: Address | null, creditBytes: number): void;
@@ -74,7 +75,7 @@ interface Piece {
   release: (() => void) | undefined;
 }
 
-export class AgentConnection implements ConnectionReceiver {
+export class AgentConnection implements ConnectionReceiver, BulkTaker {
   readonly #options: ConnectionOptions;
   readonly #handlers: ConnectionHandlers;
   readonly #id: number;
@@ -207,7 +208,18 @@ export class AgentConnection implements ConnectionReceiver {
     }
     const peer = frame.head.length === 0 ? null : fromSocketAddress(decodeHead(Datagram.decode, frame.head).peer);
     if (this.#handlers.keepsNothing === true) frame.isUsedUp = true;
+    if (this.#handlers.offer !== undefined && frame.data.length * BULK_PART >= BULK_READ_BYTES) frame.taker = this;
     return this.#handlers.onData(frame.data, peer, frame.lease);
+  }
+
+  offer(delivery: BulkDelivery): boolean {
+    if (this.#state !== 'open' || this.#hasPeerEnded) return false;
+    delivery.connection = this.#id;
+    return this.#handlers.offer?.(delivery) === true;
+  }
+
+  delivered(delivery: BulkDelivery): void {
+    this.#handlers.delivered?.(delivery);
   }
 
   #onHalfClose(): void {

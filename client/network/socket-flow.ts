@@ -10,6 +10,7 @@ import { ERRNO } from '#proto/errno.ts';
 import { AppError } from '#proto/errors.ts';
 import type { Lease } from '#proto/receive-blocks.ts';
 import type { Address } from '#proto/socket-address.ts';
+import type { BulkDelivery } from '#proto/sockets/bulk-delivery.ts';
 import type { BulkOrder } from '#proto/sockets/bulk-order.ts';
 import { BULK_READ_BYTES, ReadRoom } from '#proto/sockets/read-buffers.ts';
 import { type Descriptor, type StreamHandlers, StreamSocket } from '#proto/sockets/stream-socket.ts';
@@ -123,6 +124,16 @@ export class SocketFlow implements Flow, ConnectionHandlers, StreamHandlers {
     else this.#write(rest, rest === data ? lease : undefined);
     // Kept back, or left out: it waits for nobody here.
     if (rest.length < data.length) this.#connection.grant(this.#credit?.consumed(data.length - rest.length) ?? 0);
+  }
+
+  offer(delivery: BulkDelivery): boolean {
+    if (this.#state !== 'open' || this.#tap !== null || this.#failure !== null || this.#credit === null) return false;
+    return delivery.limit(this.#credit.grantedBytes) && this.#socket?.offer(delivery) === true;
+  }
+
+  delivered(delivery: BulkDelivery): void {
+    this.#credit?.received(delivery.bytes);
+    this.#written(this.#socket?.delivered(delivery) ?? 0);
   }
 
   onHalfClose(): void {

@@ -61,6 +61,11 @@ export interface NativeSockets {
     count: number,
     report: Uint32Array,
   ): number;
+  /**
+   * Reads frames of a session from a descriptor and writes the bytes of one connection to another (native/delivery.h); `BulkDelivery`
+   * knows the words. Returns what the last read returned.
+   */
+  deliver(fd: number, id: number, to: number, numbers: Float64Array, room: Uint8Array, report: Uint32Array): number;
   /** FIN. */
   end(fd: number): number;
   close(fd: number, isReset: boolean): void;

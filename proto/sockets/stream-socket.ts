@@ -5,8 +5,9 @@
 
 import { errnoName } from '../errno.ts';
 import { AppError } from '../errors.ts';
-import type { Lease } from '../receive-blocks.ts';
+import { Lease } from '../receive-blocks.ts';
 import { PIECES_PER_WRITE, SOCKET_ENDS, SOCKET_READABLE, SOCKET_WRITABLE } from './addon.ts';
+import { BulkDelivery } from './bulk-delivery.ts';
 import { BulkOrder } from './bulk-order.ts';
 import { BULK_READ_BYTES } from './read-buffers.ts';
 import { type PoolMember, type SocketPool, socketPool } from './socket-pool.ts';
@@ -28,6 +29,8 @@ export interface StreamHandlers {
   room(): Uint8Array;
   /** Before a read: true where the order has carried what is there, or waits for room, paused; else it is read into `room`. */
   carry?(order: BulkOrder): boolean;
+  /** Before a read: true where what was there to be read has been, in the handler's own memory. */
+  deliver?(delivery: BulkDelivery): boolean;
   /** So many bytes lie at the start of it. */
   onBytes(count: number, room: Uint8Array): void;
   /** The peer's direction has ended. */
@@ -48,6 +51,7 @@ const MAX_HOLDS = 8;
 
 let holds = 0;
 const bulkOrder = new BulkOrder();
+const bulkDelivery = new BulkDelivery();
 
 function holdOf(lease: Lease | undefined): (() => void) | null {
   if (lease === undefined || holds >= MAX_HOLDS) return null;
@@ -156,6 +160,28 @@ export class StreamSocket implements PoolMember {
     }
   }
 
+  /** Bulk may be delivered to it: only while nothing waits. */
+  offer(delivery: BulkDelivery): boolean {
+    if (!this.isIdle) return false;
+    delivery.to = this.#fd;
+    return true;
+  }
+
+  /** Of what was, the bytes that the kernel has; `onTaken` tells of the others. */
+  delivered(delivery: BulkDelivery): number {
+    const { bytes, rest, block } = delivery;
+    if (delivery.errno !== 0) {
+      this.#failSoon('write', -delivery.errno);
+      return 0;
+    }
+    if (rest === null || block === null) return bytes;
+    const lease = new Lease();
+    lease.add(block);
+    this.#wait(rest, true, lease);
+    lease.end();
+    return bytes - rest.length;
+  }
+
   #wait(rest: Uint8Array, isBorrowed: boolean, lease: Lease | undefined): void {
     this.#waitingBytes += rest.length;
     const endHold = isBorrowed && rest.length >= HELD_BYTES ? holdOf(lease) : null;
@@ -207,7 +233,7 @@ export class StreamSocket implements PoolMember {
     if (this.#isInRead) return;
     this.#isInRead = true;
     for (let reads = 0; reads < READS_PER_TURN && this.#isReading && this.#isReadable && !this.#isClosed; reads++) {
-      if (this.#isCarried()) continue;
+      if (this.#isCarried() || this.#isDelivered()) continue;
       const room = this.#handlers.room();
       const count = this.#pool.native.read(this.#fd, room, 0, room.length);
       this.#noteRead(count, room.length);
@@ -228,6 +254,22 @@ export class StreamSocket implements PoolMember {
     this.#noteRead(lastRead, BULK_READ_BYTES);
     if ((readyMask & SOCKET_WRITABLE) !== 0 && this.#waitingBytes > 0) this.#writeWaiting();
     if (lastRead <= 0 && !this.#isClosed) this.#endRead(lastRead);
+    return true;
+  }
+
+  #isDelivered(): boolean {
+    const { deliver } = this.#handlers;
+    if (deliver === undefined) return false;
+    const delivery = bulkDelivery;
+    delivery.begin(this.#pool.native, this.#fd, this.#id);
+    if (!this.#handlers.deliver?.(delivery)) return false;
+    const { readyMask, lastRead, askedBytes, hasSeenOthers } = delivery;
+    if (hasSeenOthers) this.#pool.lookSoon();
+    if (this.#isClosed) return true;
+    if ((readyMask & SOCKET_ENDS) !== 0) this.#hasEnd = true;
+    if (askedBytes > 0) this.#noteRead(lastRead, askedBytes);
+    if ((readyMask & SOCKET_WRITABLE) !== 0 && this.#waitingBytes > 0) this.#writeWaiting();
+    if (askedBytes > 0 && lastRead <= 0 && !this.#isClosed) this.#endRead(lastRead);
     return true;
   }
 

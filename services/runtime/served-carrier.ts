@@ -1,13 +1,15 @@
 // The serving end of one attempt: its two calls, accepted or refused, and what they carry.
 
 import type { OutgoingHttpHeaders, ServerHttp2Stream } from 'node:http2';
-import type { CallConnection, OnPayload } from '#proto/call-connection.ts';
+import type { CallConnection } from '#proto/call-connection.ts';
+import type { OnPayload } from '#proto/call-state.ts';
 import type { Carrier, CarrierOwner } from '#proto/carrier.ts';
 import { AppError } from '#proto/errors.ts';
 import type { Frame } from '#proto/frame.ts';
 import { type Message, MessageReader, MessageWriter } from '#proto/grpc-message.ts';
 import { CONTENT_TYPE, statusHeaders } from '#proto/grpc-status.ts';
 import { PROOF_KEY } from '#proto/grpc-tuning.ts';
+import type { BulkTaker } from '#proto/sockets/bulk-delivery.ts';
 import type { BulkOrder } from '#proto/sockets/bulk-order.ts';
 import type { Connections } from './connections.ts';
 
@@ -39,8 +41,8 @@ export class Call {
     this.stream.respond(headers, { waitForTrailers: true });
   }
 
-  claim(onPayload: OnPayload): void {
-    this.connection.claim(this.stream.id ?? 0, onPayload);
+  claim(onPayload: OnPayload, taker: BulkTaker | null = null): void {
+    this.connection.claim(this.stream.id ?? 0, onPayload, taker);
   }
 
   end(): void {
@@ -94,13 +96,17 @@ export class ServedCarrier implements Carrier {
     }
     const reader = new MessageReader((batch, lease) => owner.receive(batch, lease));
     this.#up.stream.once('end', () => owner.peerEnded());
-    this.#up.claim((payload, block) => {
+    const push: OnPayload = (payload, block) => {
       try {
         return reader.push(payload, block);
       } catch (error) {
         owner.failed(AppError.from(error, 'BUG'));
         return false;
       }
+    };
+    this.#up.claim(push, {
+      offer: (delivery) => reader.isBetween && owner.offer(delivery),
+      delivered: (delivery) => owner.delivered(delivery),
     });
     this.#down.claim(() => true);
     this.#up.stream.resume();

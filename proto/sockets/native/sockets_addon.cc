@@ -1,6 +1,7 @@
 /* The class Sockets: one epoll descriptor, and the calls on what is in it. */
 #include "addon.h"
 #include "bulk.h"
+#include "delivery.h"
 #include "sockets.h"
 
 #include <algorithm>
@@ -22,6 +23,7 @@ public:
 	Napi::Value read(const Napi::CallbackInfo &info);
 	Napi::Value write(const Napi::CallbackInfo &info);
 	Napi::Value carry(const Napi::CallbackInfo &info);
+	Napi::Value deliver(const Napi::CallbackInfo &info);
 	Napi::Value end(const Napi::CallbackInfo &info);
 	Napi::Value close(const Napi::CallbackInfo &info);
 
@@ -194,6 +196,43 @@ Napi::Value Sockets::carry(const Napi::CallbackInfo &info)
 	return to_value(info, got);
 }
 
+/*
+ * (from, its id, to, [stream, connection, sequence, most bytes, start, end; acknowledged], room: Uint8Array, report): as delivery.h
+ * has it. The last number is written, and so is the report, of the words of struct delivery_report and the two of `carry`.
+ */
+Napi::Value Sockets::deliver(const Napi::CallbackInfo &info)
+{
+	Napi::Float64Array numbers = info[3].As<Napi::Float64Array>();
+	Napi::Uint8Array room = info[4].As<Napi::Uint8Array>();
+	Napi::Uint32Array words = info[5].As<Napi::Uint32Array>();
+	struct delivery_report report = {};
+	struct delivery_order order;
+	uint64_t acknowledged;
+	int64_t got;
+
+	if (numbers.ElementLength() < 7 || words.ElementLength() < sizeof report / sizeof(uint32_t) + 2)
+		return to_value(info, -EINVAL);
+	order = {to_int(info[0]),
+	         to_int(info[2]),
+	         static_cast<uint32_t>(numbers[0]),
+	         static_cast<uint32_t>(numbers[1]),
+	         static_cast<uint64_t>(numbers[2]),
+	         static_cast<uint64_t>(numbers[3])};
+	report.start = static_cast<uint32_t>(numbers[4]);
+	report.end = static_cast<uint32_t>(numbers[5]);
+	if (room.ByteLength() < DELIVERY_ROOM_BYTES || report.start > report.end || report.end > room.ByteLength() ||
+	    report.end - report.start >= DELIVERY_FRAME_BYTES)
+		return to_value(info, -EINVAL);
+	carried_id_ = info[1].As<Napi::Number>().Uint32Value();
+	carried_mask_ = 0;
+	got = bulk_deliver(order, room.Data(), room.ByteLength(), report, acknowledged, is_another_ready, this);
+	numbers[6] = static_cast<double>(acknowledged);
+	memcpy(words.Data(), &report, sizeof report);
+	words[sizeof report / sizeof(uint32_t)] = carried_mask_;
+	words[sizeof report / sizeof(uint32_t) + 1] = seen_.empty() ? 0 : 1;
+	return to_value(info, got);
+}
+
 /* (fd) */
 Napi::Value Sockets::end(const Napi::CallbackInfo &info)
 {
@@ -221,6 +260,7 @@ Napi::Function define_sockets(Napi::Env env)
 	                                    Sockets::InstanceMethod<&Sockets::read>("read"),
 	                                    Sockets::InstanceMethod<&Sockets::write>("write"),
 	                                    Sockets::InstanceMethod<&Sockets::carry>("carry"),
+	                                    Sockets::InstanceMethod<&Sockets::deliver>("deliver"),
 	                                    Sockets::InstanceMethod<&Sockets::end>("end"),
 	                                    Sockets::InstanceMethod<&Sockets::close>("close"),
 	                            });

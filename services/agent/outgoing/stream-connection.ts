@@ -11,8 +11,9 @@ import { type Frame, makeFrame, NO_BYTES } from '#proto/frame.ts';
 import { FrameKind } from '#proto/gen/v1/frame.ts';
 import type { SocketAddress } from '#proto/gen/v1/network.ts';
 import type { Lease } from '#proto/receive-blocks.ts';
+import type { BulkDelivery, BulkTaker } from '#proto/sockets/bulk-delivery.ts';
 import type { BulkOrder } from '#proto/sockets/bulk-order.ts';
-import { BULK_READ_BYTES, ReadRoom } from '#proto/sockets/read-buffers.ts';
+import { BULK_PART, BULK_READ_BYTES, ReadRoom } from '#proto/sockets/read-buffers.ts';
 import { ownDescriptor, type StreamHandlers, StreamSocket } from '#proto/sockets/stream-socket.ts';
 import {
   type Connection,
@@ -47,7 +48,7 @@ const BEHIND_BYTES = 256 * 1024;
 /** For the peer's own end, when the session closes. */
 const LINGER_MS = 200;
 
-export class StreamConnection implements Connection, StreamHandlers {
+export class StreamConnection implements Connection, StreamHandlers, BulkTaker {
   readonly #options: StreamOptions;
   readonly #sendCredit: SendCredit;
   readonly #receiveCredit: ReceiveCredit;
@@ -93,6 +94,7 @@ export class StreamConnection implements Connection, StreamHandlers {
       case FrameKind.FRAME_KIND_DATA:
         frame.isUsedUp = true;
         this.#onClientData(frame.data, frame.lease);
+        if (frame.data.length * BULK_PART >= BULK_READ_BYTES) frame.taker = this;
         return;
       case FrameKind.FRAME_KIND_HALF_CLOSE:
         this.#onClientEnd();
@@ -199,6 +201,17 @@ export class StreamConnection implements Connection, StreamHandlers {
       return;
     }
     if (data.length > 0 && this.#socket !== null) this.#giveCredit(this.#socket.write([data], true, lease));
+  }
+
+  offer(delivery: BulkDelivery): boolean {
+    if (this.#hasClientEnded || this.#isReleased || this.#state !== 'open' || this.#firstBytes > 0) return false;
+    delivery.connection = this.#options.id;
+    return delivery.limit(this.#receiveCredit.grantedBytes) && this.#socket?.offer(delivery) === true;
+  }
+
+  delivered(delivery: BulkDelivery): void {
+    this.#receiveCredit.received(delivery.bytes);
+    this.#giveCredit(this.#socket?.delivered(delivery) ?? 0);
   }
 
   #giveCredit(bytes: number): void {
