@@ -235,10 +235,9 @@ export class Http1Relay implements JoinEvents {
 
   /** The client's FIN, when every request before it has been sent on. */
   #passEndOn(): void {
-    if (this.#tunnel !== undefined) this.#tunnel.endpoint.end(this.#client.isTorn);
-    else if (this.#sending !== undefined) this.#sending.side.endpoint.end(this.#client.isTorn);
-    else if (this.#asked.length === 0) this.#finish();
-    else if (this.#asked[0]?.side.isOrigin) this.#sides.origin.endpoint.end(this.#client.isTorn);
+    const side = this.#tunnel ?? (this.#sending ?? this.#asked[0])?.side;
+    if (side === undefined) this.#finish();
+    else side.end(this.#client.isTorn, (this.#tunnel ?? this.#sending) === undefined);
   }
 
   #onSideDrain(side: Side): void {
@@ -351,7 +350,8 @@ export class Http1Relay implements JoinEvents {
 
   #sendAgain(asked: Asked): boolean {
     const { side, kept } = asked;
-    const pieces = side.taker?.isOver === false && side.reader.isAtResponse ? kept?.takeAgain() : [];
+    const isLost = side.taker?.isOver === false && side.reader.isAtResponse && !side.mayHaveGivenUp;
+    const pieces = isLost ? kept?.takeAgain() : [];
     if (side.taker === undefined || !pieces?.length) return false;
     asked.side = this.#sides.of(side.taker);
     for (const bytes of pieces) this.#send(asked.side, bytes);

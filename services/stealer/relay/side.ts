@@ -5,6 +5,7 @@ import { Deadline } from './deadline.ts';
 import type { Decide, Taker } from './decision.ts';
 import type { Endpoint } from './endpoint.ts';
 import { KeptRequest } from './kept-request.ts';
+import { ANSWER_MS } from './times.ts';
 
 /** Requests of one client that the target has not answered; the next ones wait in front of it. */
 export const MAX_ASKED = 1_024;
@@ -43,6 +44,8 @@ export class Side {
   isOver = false;
   readonly idle = new Deadline();
   readonly #idleMs: number;
+  #isEnding = false;
+  #hasEnd = false;
 
   /** @param asked the requests in flight of the whole connection, the eldest first */
   constructor(endpoint: Endpoint, taker: Taker | undefined, asked: readonly Asked[]) {
@@ -62,6 +65,26 @@ export class Side {
    */
   rest(onIdle: () => void): void {
     if (this.#idleMs > 0) this.idle.start(this.#idleMs, onIdle);
+  }
+
+  /** It has heard the client's end, so that it may have given the request up for it. */
+  get mayHaveGivenUp(): boolean {
+    return this.#hasEnd && this.endpoint.localEnd !== 'not reached';
+  }
+
+  /**
+   * The client's FIN. One that is behind a whole request of a session's may be of who waits for the answer, and many servers give it
+   * up at once: an answer that comes soon is on its way by then.
+   */
+  end(isTorn: boolean | undefined, isBehindRequest: boolean): void {
+    if (this.#isEnding) return;
+    this.#isEnding = true;
+    const end = () => {
+      this.#hasEnd = true;
+      this.endpoint.end(isTorn);
+    };
+    if (this.isOrigin || !isBehindRequest) end();
+    else this.idle.start(ANSWER_MS, end);
   }
 
   close(isFailure: boolean, isTorn?: boolean): void {
