@@ -84,6 +84,23 @@ describe('what is no HTTP/2', { timeout: 60_000 }, () => {
     socket.destroy();
   });
 
+  test('a request on a stream that should have come before one of a session is nobody’s', async () => {
+    const heard: Buffer[] = [];
+    const origin = await world.serveRaw((socket) => {
+      socket.write(settings([]));
+      socket.on('data', (bytes: Buffer) => heard.push(bytes));
+    });
+    await world.open(origin, await world.serveStreams(echo('local')));
+    const socket = world.connect();
+    const wanted = Buffer.concat([HEAD, Buffer.from([0, 6]), Buffer.from('x-take'), Buffer.from([1, 0x61])]);
+    const asked = [11, 3, 11].map((id) => frame(FrameType.headers, 5, id, wanted));
+    socket.write(Buffer.concat([PREFACE, settings([]), ...asked, frame(FrameType.data, 0, 13, Buffer.alloc(1))]));
+    const types = () => framesOf(Buffer.concat(heard).subarray(PREFACE.length)).map(({ type }) => type);
+    await expect.poll(types, SOON).toContain(FrameType.data);
+    expect(types()).not.toContain(FrameType.headers);
+    socket.destroy();
+  });
+
   test.each([
     ['a frame of the wrong length', frame(FrameType.ping, 0, 0, Buffer.alloc(7)), ErrorCode.frameSizeError],
     ['a frame that has no stream', frame(FrameType.data, 0, 0, Buffer.alloc(1)), ErrorCode.protocolError],

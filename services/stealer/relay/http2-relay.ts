@@ -152,7 +152,6 @@ export class Http2Relay implements JoinEvents {
 
   #readOn(): void {
     while (!this.#isTunnel && !this.#isFinishing && !this.#isClosed) {
-      // Its client's end comes but once: then there is no other turn.
       if (this.#blocks.isTurnOver && !this.#hasClientEnded) break;
       const piece = this.#reader.next();
       if (piece === undefined) break;
@@ -271,8 +270,9 @@ export class Http2Relay implements JoinEvents {
   }
 
   #onTrailers({ whole, decoded }: Headers): void {
-    const { streamId, isEnd } = whole;
-    if (this.#taken.has(streamId)) this.#taken.onTrailers(streamId, decoded.fields, isEnd);
+    // What the target has not heard of would be a request to it.
+    const isHidden = whole.streamId > this.#origin.highestStreamId || this.#taken.has(whole.streamId);
+    if (isHidden) this.#taken.onTrailers(whole.streamId, decoded.fields, whole.isEnd);
     else this.#forward(whole, decoded);
   }
 
