@@ -1,13 +1,16 @@
 // What a mirror takes from its target, exactly: one load that never stops, and the mirror off, on, on and off again, a quarter of
 // a second each, hundreds of times. A ratio is that of the two inner to the two outer pieces, so that what the machine does for
 // longer than a second hits both; of all of them the median, and where it lies with 95 % certainty. The ways are a ladder, from
-// programs that refuse every packet to the whole sniffer: what a rung costs is what it has more than the one below.
+// programs that refuse every packet to the whole sniffer and a whole `mirrord exec`: what a rung costs is what it has more than the
+// one below.
 //
 // node bench/run.mjs mirror-pairs [SECONDS] [LOAD] [WAY,...]; needs root, nginx, wrk. LOAD: a part of the names of the loads;
 // WAY: names of the ways. SECONDS are for each load, all ways together.
 
+import { writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
+import { ExecHarness } from '../test/integration/exec-harness.ts';
 import { Mirror, type MirrorOptions } from '../test/integration/sniffer-harness.ts';
 import { type SnifferProcess, startSnifferProcess } from '../test/integration/sniffer-process.ts';
 import {
@@ -39,6 +42,8 @@ interface Way {
   readonly env?: Readonly<Record<string, string>>;
   /** Stands still while it is on: what it would do with the copies is not done. */
   readonly isStopped?: boolean;
+  /** A whole `mirrord exec`, started each time, whose local process takes what comes and says nothing. */
+  readonly isExec?: boolean;
 }
 
 const LADDER: Readonly<Record<string, Way>> = {
@@ -48,6 +53,16 @@ const LADDER: Readonly<Record<string, Way>> = {
   'nobody reads the ring': { wish: { port: PORT }, isStopped: true },
   sniffer: { wish: { port: PORT } },
   'packet socket': { wish: { port: PORT }, env: { MIRRORD_SNIFFER_FILTER: 'ebpf' } },
+  'mirrord exec': { wish: { port: PORT }, isExec: true },
+};
+
+/** Few connections that last, so that a quarter of a second is like the next. */
+const BY_PATH: Readonly<Record<string, Way>> = {
+  'nothing (the error)': { wish: { port: 0 } },
+  'no connection in the sample': { wish: { port: PORT, samplePerMillion: 1 } },
+  sniffer: { wish: { port: PORT } },
+  'by path': { wish: { port: PORT, filter: WANTED } },
+  'by path and nobody reads': { wish: { port: PORT, filter: WANTED }, isStopped: true },
 };
 
 const FEW: Readonly<Record<string, Way>> = {
@@ -68,6 +83,7 @@ interface Load {
 const LOADS: readonly Load[] = [
   { name: 'small requests', at: '/small', ways: LADDER },
   { name: '1 request in 100 wanted', at: '/small', script: 'wanted.lua', connections: MANY_CONNECTIONS, ways: FEW },
+  { name: '1 in 100 by path', at: '/small', script: 'wanted.lua', ways: BY_PATH },
   { name: '1 MB answers', at: '/large', ways: LADDER },
   { name: '1 MB uploads', at: '/upload', script: 'upload.lua', ways: LADDER },
 ];
@@ -93,29 +109,58 @@ async function piece(stage: MirrorStage, load: SteadyLoad): Promise<Piece> {
   return { perSecond: (done / passedMs) * 1e3, micros: ((load.cpuMs() - cpuMs) * 1e3) / done };
 }
 
-async function switchOn(stage: MirrorStage, sniffer: SnifferProcess, way: Way): Promise<() => Promise<void>> {
-  if (way.wish.port === 0) return async () => undefined;
+interface Switched {
+  cpuMs(): number;
+  off(): Promise<void>;
+}
+
+async function switchOn(stage: MirrorStage, sniffer: SnifferProcess, way: Way): Promise<Switched> {
+  const cpuMs = () => cpuMsOf(sniffer.pid);
+  if (way.wish.port === 0) return { cpuMs, off: async () => undefined };
+  if (way.isExec) return execOn(stage);
   const mirror = await Mirror.open(sniffer, stage.network.identity);
   mirror.onlyCounts = true;
   await mirror.subscribe(way.wish);
   if (way.isStopped) process.kill(sniffer.pid, 'SIGSTOP');
-  return async () => {
+  const off = async () => {
     if (way.isStopped) process.kill(sniffer.pid, 'SIGCONT');
     // Not unsubscribed: that waits for the end of connections, and these have none.
     mirror.end();
     if (mirror.losses.size > 0) lostWays.add(way);
+  };
+  return { cpuMs, off };
+}
+
+async function execOn(stage: MirrorStage): Promise<Switched> {
+  const harness = new ExecHarness();
+  const config = path.join(harness.folder, 'mirrord.json');
+  const feature = { network: { incoming: 'mirror', outgoing: false, dns: false }, fs: 'local' };
+  writeFileSync(config, JSON.stringify({ feature }));
+  const server = `require('net').createServer((s) => s.on('error', () => 0).resume()).listen(${PORT}, () => console.log('listens'))`;
+  const words = ['exec', '-t', `pid/${stage.network.target.pid}`, '-f', config, '--', process.execPath, '-e', server];
+  const run = harness.start(words, { under: BEFORE });
+  await run.said('listens');
+  const pids = harness.processes().map(({ pid }) => pid);
+  return {
+    cpuMs: () => pids.reduce((sum, pid) => sum + cpuMsOf(pid), 0),
+    off: async () => {
+      run.child.kill('SIGTERM');
+      await run.outcome;
+      await harness.leavesNothing();
+      harness.close();
+    },
   };
 }
 
 async function quad(stage: MirrorStage, steady: SteadyLoad, sniffer: SnifferProcess, way: Way): Promise<Quad> {
   await pause(SETTLE_MS);
   const first = await piece(stage, steady);
-  const switchOff = await switchOn(stage, sniffer, way);
+  const switched = await switchOn(stage, sniffer, way);
   await pause(SETTLE_MS);
-  const copierMs = cpuMsOf(sniffer.pid);
+  const copierMs = switched.cpuMs();
   const on = [await piece(stage, steady), await piece(stage, steady)];
-  const copied = cpuMsOf(sniffer.pid) - copierMs;
-  await switchOff();
+  const copied = switched.cpuMs() - copierMs;
+  await switched.off();
   await pause(SETTLE_MS);
   const off = [first, await piece(stage, steady)];
   const sum = (pieces: Piece[], key: keyof Piece) => pieces.reduce((all, one) => all + one[key], 0);

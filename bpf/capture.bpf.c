@@ -13,6 +13,7 @@
 
 #include "capture.h"
 #include "fragments.h"
+#include "left-out.h"
 #include "packet.h"
 #include "prefilter.h"
 #include "rates.h"
@@ -53,13 +54,6 @@ struct {
 	__type(value, __u8);
 } muted SEC(".maps");
 
-struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, CAPTURE_MAX_FLOWS);
-	__type(key, struct capture_flow);
-	__type(value, struct capture_flow_state);
-} flows SEC(".maps");
-
 /* Connections that a stealer passes on to the target: it was seen on its way to the stealer what they carry. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
@@ -93,43 +87,84 @@ static __always_inline __u32 sample_of(const struct capture_flow *flow, __u32 se
 	return hash % CAPTURE_PER_MILLION;
 }
 
+/*
+ * Where requests begin is known as long as every segment was one (judge_segment) and came behind the one before it. What was seen
+ * before passes, and is nothing new.
+ */
+static __always_inline int judge_in_order(struct __sk_buff *skb, const struct packet *packet,
+					  const struct capture_rule *rule, struct capture_flow_state *state)
+{
+	__u32 end = packet->sequence + packet->bytes;
+	__u32 next = state->next;
+
+	if ((__s32)(end - next) <= 0)
+		return SEGMENT_WANTED;
+	state->next = end;
+	/* Perhaps what came first of it was sent again. */
+	if (packet->sequence != next && state->flags & CAPTURE_FLOW_FROM_MIDDLE)
+		state->flags |= CAPTURE_FLOW_DOUBTFUL;
+	if (!(rule->flags & CAPTURE_PREFILTER) || state->verdict != CAPTURE_FLOW_UNDECIDED)
+		return SEGMENT_WANTED;
+	if (packet->sequence != next)
+		return SEGMENT_DOUBTFUL;
+	return judge_segment(skb, packet->network + packet->payload, packet->bytes, rule);
+}
+
 /* What the flow's own state says of a packet to the target; only rules with a limit come here. */
-static __always_inline __u32 judge_flow(struct __sk_buff *skb, const struct packet *packet,
-					const struct capture_port *port, const struct capture_rule *rule,
-					const struct capture_flow *flow, struct capture_counters *count)
+static __always_inline __u32 judge_flow(struct __sk_buff *skb, struct packet *packet, const struct capture_port *port,
+					const struct capture_rule *rule, const struct capture_flow *flow,
+					struct capture_counters *count, int is_tap)
 {
 	struct capture_flow_state *state = bpf_map_lookup_elem(&flows, flow);
-	int is_new = packet->protocol == IPPROTO_TCP ? (packet->flags & (SYN | ACK)) == SYN : !state;
+	int is_tcp = packet->protocol == IPPROTO_TCP;
+	int is_new = is_tcp ? (packet->flags & (SYN | ACK)) == SYN : !state;
+	int judged;
 
-	if (is_new || !state) {
+	if (is_new || !state || state->generation != rule->generation) {
 		struct capture_flow_state fresh = {};
 
+		fresh.generation = rule->generation;
+		fresh.next = packet->sequence + (packet->flags & SYN ? 1 : 0);
+		if (!(packet->flags & SYN))
+			fresh.flags = CAPTURE_FLOW_DOUBTFUL | CAPTURE_FLOW_FROM_MIDDLE;
+		else if (state && state->left)
+			fresh.flags = CAPTURE_FLOW_DOUBTFUL;
+		/* TCP Fast Open: whether the target takes these bytes nobody knows. */
+		if (packet->flags & SYN && packet->bytes)
+			fresh.verdict = CAPTURE_FLOW_WANTED;
 		if (is_new && (rule->flags & CAPTURE_RATE) && !has_tokens(port, rule)) {
 			fresh.verdict = CAPTURE_FLOW_REFUSED;
 			count->refused_connections++;
 		}
 		bpf_map_update_elem(&flows, flow, &fresh, BPF_ANY);
 		state = bpf_map_lookup_elem(&flows, flow);
-		if (!state)
+		if (!state) {
+			packet->is_doubtful = 1;
 			return WHOLE;
+		}
 	}
 	if (state->verdict == CAPTURE_FLOW_REFUSED) {
 		count->refused_bytes += packet->bytes;
 		return NOTHING;
 	}
+	judged = is_tcp && packet->bytes ? judge_in_order(skb, packet, rule, state) : SEGMENT_WANTED;
+	if (judged == SEGMENT_DOUBTFUL)
+		state->verdict = CAPTURE_FLOW_WANTED;
+	if (judged == SEGMENT_UNWANTED) {
+		count->prefiltered_packets++;
+		count->prefiltered_bytes += packet->bytes;
+		if (is_tap && !(packet->flags & (FIN | RST)) &&
+		    leave_out(state, packet->sequence, packet->sequence + packet->bytes))
+			return NOTHING;
+		packet->is_unwanted = 1;
+	}
+	/* Where a packet socket takes it there is no place to tell. */
+	if (is_tap && is_tcp)
+		tell_left_out(state, packet);
+	if (judged == SEGMENT_UNWANTED)
+		return packet->payload;
 	if (packet->bytes == 0)
 		return WHOLE;
-	if (rule->flags & CAPTURE_PREFILTER && state->verdict == CAPTURE_FLOW_UNDECIDED &&
-	    packet->protocol == IPPROTO_TCP) {
-		switch (judge_segment(skb, packet, rule)) {
-		case SEGMENT_UNWANTED:
-			count->prefiltered_packets++;
-			count->prefiltered_bytes += packet->bytes;
-			return packet->payload;
-		case SEGMENT_DOUBTFUL:
-			state->verdict = CAPTURE_FLOW_WANTED;
-		}
-	}
 	if (rule->flags & CAPTURE_RATE)
 		take_tokens(port, packet->bytes);
 	if (rule->connection_bytes && state->bytes >= rule->connection_bytes) {
@@ -159,8 +194,9 @@ static __always_inline int is_muted(struct __sk_buff *skb, const struct packet *
 		return 0;
 	if (!may_begin_request(skb, packet))
 		return 1;
-	/* What follows belongs to it, whenever the capture gets to see that. */
+	/* What follows belongs to it, whenever the capture gets to see that; what came before is forgotten. */
 	bpf_map_delete_elem(&muted, &flow);
+	bpf_map_delete_elem(&flows, &flow);
 	return 0;
 }
 
@@ -186,8 +222,9 @@ static __always_inline int is_passed_on(struct __sk_buff *skb, const struct pack
 	return is_marked;
 }
 
-static __always_inline __u32 judge_request(struct __sk_buff *skb, const struct packet *packet, __u8 watched,
-					   const struct capture_settings *set, struct capture_counters *count)
+static __always_inline __u32 judge_request(struct __sk_buff *skb, struct packet *packet, __u8 watched,
+					   const struct capture_settings *set, struct capture_counters *count,
+					   int is_tap)
 {
 	struct capture_port port = {.port = packet->destination_port, .protocol = packet->protocol};
 	struct capture_flow flow = {};
@@ -214,7 +251,7 @@ static __always_inline __u32 judge_request(struct __sk_buff *skb, const struct p
 			count->not_sampled_connections++;
 		return NOTHING;
 	}
-	return judge_flow(skb, packet, &port, rule, &flow, count);
+	return judge_flow(skb, packet, &port, rule, &flow, count, is_tap);
 }
 
 static __always_inline int is_sampled_out(struct __sk_buff *skb, const struct packet *packet, __u32 seed)
@@ -289,7 +326,7 @@ static __always_inline __u32 judge_packet(struct __sk_buff *skb, struct packet *
 	count = bpf_map_lookup_elem(&counters, &slot);
 	if (!count)
 		return NOTHING;
-	kept = is_request ? judge_request(skb, packet, watched_as, set, count)
+	kept = is_request ? judge_request(skb, packet, watched_as, set, count, is_tap)
 			  : judge_answer(skb, packet, watched_as, set);
 	if (kept == NOTHING)
 		return NOTHING;

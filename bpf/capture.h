@@ -44,8 +44,10 @@ enum {
 	CAPTURE_ANSWERS = 1, /* as CAPTURE_WATCHED_ANSWERS */
 	/* New connections only while there are tokens left. */
 	CAPTURE_RATE = 2,
-	/* Segments that hold nothing but requests without a wanted prefix come without their payload. */
+	/* Segments that hold nothing but a request without a wanted prefix are left out (left-out.h), or come without their payload. */
 	CAPTURE_PREFILTER = 4,
+	/* It was so before: of some connections something is left out that is not told yet. */
+	CAPTURE_TELLS_LEFT = 8,
 };
 
 /* Of the request line: "GET /orders", or " /orders" (is_path) for any method. Compared under the mask. */
@@ -64,7 +66,8 @@ struct capture_rule {
 	/* Tokens per second of CAPTURE_RATE. */
 	__u64 bytes_per_second;
 	__u32 prefix_count;
-	__u32 reserved;
+	/* Of the watch: what is remembered of connections under another is nothing any more. */
+	__u32 generation;
 	struct capture_prefix prefixes[CAPTURE_MAX_PREFIXES];
 };
 
@@ -123,10 +126,25 @@ enum {
 	CAPTURE_FLOW_REFUSED = 2,
 };
 
+enum {
+	/* What is missing in front of its next record may have been left out and forgotten. */
+	CAPTURE_FLOW_DOUBTFUL = 1,
+	/* Its beginning was not seen, or was forgotten. */
+	CAPTURE_FLOW_FROM_MIDDLE = 4,
+	/* The ring had no room for its last packet: the next one goes there, so that the hole is found. */
+	CAPTURE_FLOW_LOST = 2,
+};
+
 struct capture_flow_state {
+	/* Sequence numbers, from the upper half up to the lower: left out and not told yet. 0: nothing. */
+	__u64 left;
 	__u64 bytes;
-	__u32 verdict;
-	__u32 reserved;
+	__u32 next; /* the sequence number behind all that was seen */
+	__u32 generation;
+	__u8 verdict;
+	__u8 flags;
+	__u16 reserved;
+	__u32 padding;
 };
 
 struct capture_tokens {
@@ -141,14 +159,14 @@ struct capture_tokens {
 struct capture_counters {
 	__u64 passed_packets;	   /* into the ring, or to be lost there */
 	__u64 passed_connections;  /* their first packets */
-	__u64 passed_bytes;	   /* payload of those to the port, whether it was left out or not; less repeats.h */
+	__u64 passed_bytes;	   /* payload of those to the port, whether it came with them or not; less repeats.h */
 	__u64 packets;		   /* to a watched port, with something in them */
 	__u64 bare_acknowledgements;
 	__u64 not_sampled_connections;
 	__u64 not_sampled_packets;
 	__u64 refused_connections; /* no tokens */
 	__u64 refused_bytes;
-	__u64 prefiltered_packets;
+	__u64 prefiltered_packets; /* less those whose headers were lost in the ring */
 	__u64 prefiltered_bytes;
 	__u64 capped_bytes;	   /* beyond connection_bytes */
 	__u64 muted_bytes;	   /* of connections that nobody wants any more */
@@ -161,18 +179,30 @@ struct capture_counters {
 /* The verifier's limit of what an offset may be (BPF_MAX_VAR_OFF). */
 #define CAPTURE_MOST_RING_BYTES (1u << 29)
 
+/* A record tells no more than this to be left out, and is there before it is more. */
+#define CAPTURE_MOST_LEFT_OUT (1u << 28)
+
+enum {
+	CAPTURE_RECORD_OUTGOING = 1,
+	/* The packet's bytes could not be read: there are none. */
+	CAPTURE_RECORD_EMPTY = 2,
+	/* As CAPTURE_FLOW_DOUBTFUL. */
+	CAPTURE_RECORD_DOUBTFUL = 4,
+};
+
 /* In front of each packet in the ring that the taps fill (shared-ring.h); a multiple of 8 bytes. */
 struct capture_record {
 	__u64 seal;
 	__u64 monotonic_ns; /* CLOCK_MONOTONIC; but of SYN, FIN and RST up to a tick late */
 	__u32 bytes;  /* of the packet, from its network header on */
-	__u32 captured;
-	__u32 size; /* of the record, its packet and what is unused behind it */
+	__u32 captured; /* what there is room for; what is unused behind it makes the record a multiple of 8 */
 	__u32 interface;
+	/* Of the packet's connection, since its last record: sequence numbers that nobody wants. */
+	__u32 left_from;
+	__u32 left_bytes;
 	__be16 ethertype;
-	__u8 is_outgoing;
+	__u8 flags; /* CAPTURE_RECORD_… */
 	__u8 has_valid_checksum; /* somebody has looked */
-	__u32 padding;
 };
 
 /* Known before the programs are verified. */

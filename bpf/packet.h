@@ -42,6 +42,11 @@ struct packet {
 	__u8 is_v6;
 	__u8 has_addresses;
 	__u8 counted_as; /* of a packet to a watched port: its byte in capture_watched */
+	__u8 is_unwanted; /* its headers alone go into the ring */
+	__u8 is_doubtful; /* as the next two: what its record tells beside it (left-out.h) */
+	__u32 left_from;
+	__u32 left_bytes;
+	__u32 sequence;
 	__be32 source; /* of IPv4, as the next */
 	__be32 destination;
 	__u32 header;  /* offset of the transport header, or of what a fragment holds */
@@ -71,6 +76,7 @@ struct fragment_header {
 	__be32 id;
 };
 
+#define TCP_SEQUENCE 4
 #define TCP_DATA_OFFSET 12
 #define TCP_FLAGS 13
 
@@ -150,6 +156,7 @@ static __always_inline int read_plain(struct __sk_buff *skb, struct packet *pack
 	packet->destination_port = bpf_ntohs(headers.tcp.dest);
 	packet->payload = packet->header + (tcp[TCP_DATA_OFFSET] >> 4) * 4;
 	packet->flags = tcp[TCP_FLAGS];
+	packet->sequence = bpf_ntohl(headers.tcp.seq);
 	packet->bytes = total > packet->payload ? total - packet->payload : 0;
 	return 0;
 }
@@ -227,6 +234,7 @@ static __always_inline int read_packet(struct __sk_buff *skb, struct packet *pac
 			return -1;
 		packet->payload = packet->header + (transport[TCP_DATA_OFFSET] >> 4) * 4;
 		packet->flags = transport[TCP_FLAGS];
+		packet->sequence = (__u32)transport[4] << 24 | transport[5] << 16 | transport[6] << 8 | transport[7];
 	} else if (packet->protocol == IPPROTO_UDP) {
 		if (LOAD(skb, packet, packet->header, transport, 4))
 			return -1;

@@ -1,6 +1,6 @@
 /*
  * Part of the capture in the kernel: what nearly every packet to a watched port is, some bytes of a connection over IPv4, and the
- * port has no rule. That is seen from the headers where they lie; each call less is one part in a thousand of a small request.
+ * port has no rule, or of one with a prefilter a request that nobody wants. That is seen from the headers where they lie; each call less is one part in a thousand of a small request.
  * Whatever else it may be is judged as any packet.
  */
 #ifndef MIRRORD_BPF_PLAIN_H
@@ -12,7 +12,9 @@
 #include <bpf/bpf_helpers.h>
 
 #include "capture.h"
+#include "left-out.h"
 #include "packet.h"
+#include "prefilter.h"
 #include "records.h"
 
 /* Less than that with its headers; a power of two. */
@@ -59,6 +61,41 @@ static __always_inline int copy_plain(struct __sk_buff *skb, const __u8 *ip, __u
 	return bpf_skb_load_bytes(skb, network + done, to + done, rest);
 }
 
+/*
+ * Of a port with a prefilter that is what nearly every packet is: one request more that nobody wants. For any other one this changes
+ * nothing.
+ */
+static __always_inline int leave_out_plain(struct __sk_buff *skb, const __u8 *ip, __u32 from, __u32 bytes,
+					   struct capture_counters *count)
+{
+	const __u8 *tcp = ip + sizeof(struct iphdr);
+	__u32 sequence = bpf_ntohl(*(const __be32 *)(tcp + TCP_SEQUENCE));
+	struct capture_port port = {.protocol = IPPROTO_TCP};
+	struct capture_flow flow = {.protocol = IPPROTO_TCP};
+	struct capture_flow_state *state;
+	const struct capture_rule *rule;
+
+	port.port = bpf_ntohs(*(const __be16 *)(tcp + TCP_PORT_TO));
+	flow.local_port = port.port;
+	flow.peer_port = bpf_ntohs(*(const __be16 *)tcp);
+	__builtin_memcpy(flow.peer, ip + 12, 4);
+	__builtin_memcpy(flow.local, ip + 16, 4);
+	rule = bpf_map_lookup_elem(&ports, &port);
+	if (!rule || !(rule->flags & CAPTURE_PREFILTER) || rule->sample_per_million)
+		return 0;
+	state = bpf_map_lookup_elem(&flows, &flow);
+	if (!state || state->generation != rule->generation || state->verdict != CAPTURE_FLOW_UNDECIDED ||
+	    state->next != sequence)
+		return 0;
+	if (judge_segment(skb, from, bytes, rule) != SEGMENT_UNWANTED || !leave_out(state, sequence, sequence + bytes))
+		return 0;
+	state->next = sequence + bytes;
+	count->packets++;
+	count->prefiltered_packets++;
+	count->prefiltered_bytes += bytes;
+	return 1;
+}
+
 /* False for a packet that has to be judged. */
 static __always_inline int put_plain(struct __sk_buff *skb, __u32 network)
 {
@@ -94,13 +131,15 @@ static __always_inline int put_plain(struct __sk_buff *skb, __u32 network)
 		return 1;
 	total = bpf_ntohs(*(const __be16 *)(ip + 2));
 	header = sizeof(struct iphdr) + (tcp[TCP_DATA_OFFSET] >> 4) * 4;
-	if (tcp[TCP_FLAGS] & (SYN | FIN | RST) || watched_as & CAPTURE_WATCHED_RULE || set->has_muted || total <= header ||
-	    total - header >= CAPTURE_BULK_BYTES || captured >= PLAIN_BYTES)
+	if (tcp[TCP_FLAGS] & (SYN | FIN | RST) || set->has_muted || total <= header || total - header >= CAPTURE_BULK_BYTES ||
+	    captured >= PLAIN_BYTES)
 		return 0;
 	slot = watched_as >> CAPTURE_SLOT_SHIFT;
 	count = bpf_map_lookup_elem(&counters, &slot);
 	if (!count)
 		return 0;
+	if (watched_as & CAPTURE_WATCHED_RULE)
+		return leave_out_plain(skb, ip, network + header, total - header, count);
 	at = ring_reserve(state, ring_size_of(captured), constants.ring_bytes);
 	if (at == RING_HAS_NO_ROOM)
 		return 0;
@@ -108,11 +147,11 @@ static __always_inline int put_plain(struct __sk_buff *skb, __u32 network)
 	count->passed_packets++;
 	count->passed_bytes += total - header;
 	record = record_at(ring, at);
-	fill_record(record, skb, network, ring_size_of(captured), tick_time(state));
-	record->is_outgoing = 0;
+	fill_record(record, skb, network, captured, tick_time(state));
+	record->left_bytes = 0;
 	record->has_valid_checksum = is_unfinished(ip, total - sizeof(struct iphdr)) ||
 				     bpf_csum_level(skb, BPF_CSUM_LEVEL_QUERY) >= 0;
-	record->captured = copy_plain(skb, ip, network, (__u8 *)(record + 1)) ? 0 : skb->len - network;
+	record->flags = copy_plain(skb, ip, network, (__u8 *)(record + 1)) ? CAPTURE_RECORD_EMPTY : 0;
 	ring_commit(record, ring_seal(at, constants.ring_secret), constants.keeps_order);
 	wake(state);
 	return 1;

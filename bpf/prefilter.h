@@ -12,13 +12,18 @@
 #include "capture.h"
 #include "packet.h"
 
-#define HEAD_CHUNK 64
 /* A longer head is not looked at. */
-#define HEAD_CHUNKS 16
+#define MOST_HEAD 1024
+/* Words that are looked at at once, and how far the next ones begin behind: what an empty line is lies in one of both. */
+#define HEAD_WORDS 7
+#define HEAD_STEP (8 * HEAD_WORDS - 4)
+/* The same where all of a head is in its first and its last words. */
+#define SHORT_WORDS_OF_HEAD 4
+#define MOST_SHORT_HEAD (16 * SHORT_WORDS_OF_HEAD)
 
 union head_chunk {
-	__u8 bytes[HEAD_CHUNK];
-	__u64 words[HEAD_CHUNK / 8];
+	__u8 bytes[8 * HEAD_WORDS + 8];
+	__u64 words[HEAD_WORDS + 1];
 };
 
 /* In every second byte of a word. */
@@ -31,17 +36,16 @@ static __always_inline __u64 zeros(__u64 every_second)
 }
 
 /*
- * True where there may be an empty line. Of four bytes "\r\n\r\n" two at even places are equal and CR or LF, wherever they
- * begin, so every second byte is enough; doubt counts as an empty line. `before`: the last of those of the chunk before.
+ * True where there may be an empty line in so many words. Of four bytes "\r\n\r\n" two at even places are equal and CR or LF, wherever
+ * they begin, so every second byte is enough; doubt counts as an empty line.
  */
-static __always_inline int has_empty_line(const union head_chunk *chunk, __u64 *before)
+static __always_inline int has_empty_line(const union head_chunk *chunk, int words)
 {
 	__u64 found = 0;
-	__u64 last = *before;
+	__u64 last = 0;
 
-	/* As a loop it needs less of the stack. */
-#pragma clang loop unroll(disable)
-	for (int i = 0; i < HEAD_CHUNK / 8; i++) {
+#pragma unroll
+	for (int i = 0; i < words; i++) {
 		__u64 bytes = chunk->words[i];
 
 #if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
@@ -51,28 +55,16 @@ static __always_inline int has_empty_line(const union head_chunk *chunk, __u64 *
 		found |= zeros(bytes ^ (bytes << 16 | last)) & (zeros(bytes ^ EACH('\r')) | zeros(bytes ^ EACH('\n')));
 		last = bytes >> 48;
 	}
-	*before = last;
 	return found != 0;
 }
 
-/* True for what holds no empty line behind the first chunk, whose last byte but one is `before`. */
-__attribute__((noinline)) int is_one_head(struct __sk_buff *skb, __u32 from, __u32 bytes, __u64 before)
+/* The end of a head: an empty line, and none in the words before it. */
+static __always_inline int is_end_of_head(struct __sk_buff *skb, __u32 end, union head_chunk *chunk, int words)
 {
-	for (__u32 i = 1; i < HEAD_CHUNKS; i++) {
-		union head_chunk chunk = {};
-		__u32 at = i * HEAD_CHUNK;
-		__u32 count = bytes - at;
+	__u32 bytes = 8 * words + 4;
 
-		if (at >= bytes)
-			return 1;
-		if (count > HEAD_CHUNK)
-			count = HEAD_CHUNK;
-		if (count == 0 || bpf_skb_load_bytes(skb, from + at, &chunk, count))
-			return 0;
-		if (has_empty_line(&chunk, &before))
-			return 0;
-	}
-	return 0;
+	return !bpf_skb_load_bytes(skb, end - bytes, chunk, bytes) &&
+	       *(__u32 *)&chunk->words[words] == bpf_htonl(0x0d0a0d0a) && !has_empty_line(chunk, words);
 }
 
 #define FOUR(a, b, c, d) bpf_htonl((__u32)(a) << 24 | (b) << 16 | (c) << 8 | (d))
@@ -107,72 +99,82 @@ enum {
 	SEGMENT_UNWANTED,
 };
 
-/* So many words behind the first bytes of them, of which there is one more. */
-static __always_inline void skip_bytes(const __u64 *from, int bytes, __u64 *to)
+/* Four words from one of the first bytes of them on. */
+static __always_inline __u64 word_behind(const __u64 *from, int bytes, int i)
 {
-#pragma unroll
-	for (int i = 0; i < CAPTURE_PREFIX_BYTES / 8; i++) {
 #if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
-		to[i] = from[i] << (8 * bytes) | from[i + 1] >> (64 - 8 * bytes);
+	return from[i] << (8 * bytes) | from[i + 1] >> (64 - 8 * bytes);
 #else
-		to[i] = from[i] >> (8 * bytes) | from[i + 1] << (64 - 8 * bytes);
+	return from[i] >> (8 * bytes) | from[i + 1] << (64 - 8 * bytes);
 #endif
+}
+
+/* How many bytes are in front of the space before a path; 0 for another method, or a whole URL. */
+static __always_inline int method_of(const union head_chunk *line)
+{
+	const __u8 *at = line->bytes;
+
+	if (at[0] == 'G' && at[1] == 'E' && at[2] == 'T' && at[3] == ' ' && at[4] == '/')
+		return 3;
+	if (at[0] == 'H' && at[1] == 'E' && at[2] == 'A' && at[3] == 'D' && at[4] == ' ' && at[5] == '/')
+		return 4;
+	return 0;
+}
+
+static __always_inline int is_wanted(const union head_chunk *line, int method, const struct capture_rule *rule)
+{
+	for (__u32 i = 0; i < CAPTURE_MAX_PREFIXES && i < rule->prefix_count; i++) {
+		const struct capture_prefix *prefix = &rule->prefixes[i];
+		__u64 differs = 0;
+
+#pragma unroll
+		for (int j = 0; j < CAPTURE_PREFIX_BYTES / 8; j++) {
+			__u64 word = line->words[j];
+
+			if (prefix->is_path)
+				word = method == 3 ? word_behind(line->words, 3, j) : word_behind(line->words, 4, j);
+			differs |= (word ^ prefix->words[j]) & prefix->masks[j];
+		}
+		if (!differs)
+			return 1;
 	}
+	return 0;
 }
 
 /*
- * What a segment is when it is exactly one request, whole and without a body: then the next one begins behind it, and each is
- * judged for itself.
+ * What a segment of so many bytes is when it is exactly one request, whole and without a body: then the next one begins behind it, and each is
+ * judged for itself. Global, as read_any.
  */
-static __attribute__((noinline)) int judge_segment(struct __sk_buff *skb, const struct packet *packet,
-					 const struct capture_rule *rule)
+__attribute__((noinline)) int judge_segment(struct __sk_buff *skb, __u32 from, __u32 bytes, const struct capture_rule *rule)
 {
-	union head_chunk line = {};
-	__u64 path[CAPTURE_PREFIX_BYTES / 8];
-	__u64 before = 0;
-	__u32 tail = 0;
-	__u32 bytes = packet->bytes - sizeof(tail); /* but for the empty line at its end */
-	__u32 count = bytes < HEAD_CHUNK ? bytes : HEAD_CHUNK;
+	union head_chunk chunk;
+	int judged = SEGMENT_UNWANTED;
+	__u32 end = from + bytes;
+	int method;
 
-	if (packet->bytes < CAPTURE_PREFIX_BYTES + sizeof(tail))
+	if (!rule || bytes < CAPTURE_PREFIX_BYTES + 4 || bytes > MOST_HEAD)
 		return SEGMENT_DOUBTFUL;
-	/* What the verifier has to see: from 1 to all of it. */
-	count--;
-	asm volatile("" : "+r"(count));
-	count = (count & (HEAD_CHUNK - 1)) + 1;
-	if (LOAD(skb, packet, packet->payload, &line, count))
+	chunk.words[SHORT_WORDS_OF_HEAD] = 0;
+	if (bpf_skb_load_bytes(skb, from, &chunk, CAPTURE_PREFIX_BYTES + 4))
 		return SEGMENT_DOUBTFUL;
-	/* A request line may hold a whole URL. */
-	if (line.bytes[0] == 'G' && line.bytes[1] == 'E' && line.bytes[2] == 'T' && line.bytes[3] == ' ' &&
-	    line.bytes[4] == '/')
-		skip_bytes(line.words, 3, path);
-	else if (line.bytes[0] == 'H' && line.bytes[1] == 'E' && line.bytes[2] == 'A' && line.bytes[3] == 'D' &&
-		 line.bytes[4] == ' ' && line.bytes[5] == '/')
-		skip_bytes(line.words, 4, path);
-	else
+	method = method_of(&chunk);
+	if (!method)
 		return SEGMENT_DOUBTFUL;
-	if (LOAD(skb, packet, packet->payload + bytes, &tail, sizeof(tail)) || tail != bpf_htonl(0x0d0a0d0a))
+	if (is_wanted(&chunk, method, rule))
+		judged = SEGMENT_WANTED;
+	if (has_empty_line(&chunk, SHORT_WORDS_OF_HEAD))
 		return SEGMENT_DOUBTFUL;
-	if (has_empty_line(&line, &before))
-		return SEGMENT_DOUBTFUL;
-	if (bytes > HEAD_CHUNK && !is_one_head(skb, packet->network + packet->payload, bytes, before))
-		return SEGMENT_DOUBTFUL;
-	for (__u32 i = 0; i < CAPTURE_MAX_PREFIXES; i++) {
-		const struct capture_prefix *prefix = &rule->prefixes[i];
-		__u64 in_line = 0;
-		__u64 in_path = 0;
-
-		if (i >= rule->prefix_count)
-			break;
-#pragma unroll
-		for (int j = 0; j < CAPTURE_PREFIX_BYTES / 8; j++) {
-			in_line |= (line.words[j] ^ prefix->words[j]) & prefix->masks[j];
-			in_path |= (path[j] ^ prefix->words[j]) & prefix->masks[j];
-		}
-		if ((prefix->is_path ? in_path : in_line) == 0)
-			return SEGMENT_WANTED;
+	if (bytes <= MOST_SHORT_HEAD)
+		return is_end_of_head(skb, end, &chunk, SHORT_WORDS_OF_HEAD) ? judged : SEGMENT_DOUBTFUL;
+	from += 8 * SHORT_WORDS_OF_HEAD - 4;
+	for (int i = 0; i < MOST_HEAD / HEAD_STEP + 1; i++) {
+		if (end - from <= 8 * HEAD_WORDS + 4)
+			return is_end_of_head(skb, end, &chunk, HEAD_WORDS) ? judged : SEGMENT_DOUBTFUL;
+		if (bpf_skb_load_bytes(skb, from, &chunk, 8 * HEAD_WORDS) || has_empty_line(&chunk, HEAD_WORDS))
+			return SEGMENT_DOUBTFUL;
+		from += HEAD_STEP;
 	}
-	return SEGMENT_UNWANTED;
+	return SEGMENT_DOUBTFUL;
 }
 
 #endif

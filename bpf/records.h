@@ -64,12 +64,12 @@ static __always_inline struct capture_record *record_at(__u8 *ring, __u64 at)
 }
 
 /* What it says of a packet whoever has put it there. */
-static __always_inline void fill_record(struct capture_record *record, struct __sk_buff *skb, __u32 network, __u32 size,
+static __always_inline void fill_record(struct capture_record *record, struct __sk_buff *skb, __u32 network, __u32 captured,
 					__u64 monotonic_ns)
 {
 	record->monotonic_ns = monotonic_ns;
 	record->bytes = skb->len - network;
-	record->size = size;
+	record->captured = captured;
 	record->interface = skb->ifindex;
 	record->ethertype = skb->protocol;
 }

@@ -13,8 +13,6 @@
 #include "capture.h"
 #include "packet.h"
 
-#define TCP_SEQUENCE 4
-
 static __always_inline struct bpf_sock *socket_of(struct __sk_buff *skb, const struct packet *packet)
 {
 	struct bpf_sock_tuple tuple = {};

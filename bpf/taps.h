@@ -11,6 +11,7 @@
 #include <bpf/bpf_helpers.h>
 
 #include "capture.h"
+#include "left-out.h"
 #include "packet.h"
 #include "plain.h"
 #include "records.h"
@@ -32,11 +33,18 @@ static __always_inline void lose(struct __sk_buff *skb, struct packet *packet, s
 	struct capture_counters *count;
 
 	__sync_fetch_and_add(&state->lost, 1);
+	if (packet->counted_as & CAPTURE_WATCHED_RULE && packet->protocol == IPPROTO_TCP)
+		untell_left_out(skb, packet);
 	if (!packet->counted_as || packet->protocol != IPPROTO_TCP || packet->bytes == 0 || packet->flags & SYN)
 		return;
 	count = bpf_map_lookup_elem(&counters, &slot);
-	if (count)
-		count->passed_bytes -= (__u32)repeated_bytes(skb, packet);
+	if (!count)
+		return;
+	count->passed_bytes -= (__u32)repeated_bytes(skb, packet);
+	if (packet->is_unwanted) {
+		count->prefiltered_packets--;
+		count->prefiltered_bytes -= packet->bytes;
+	}
 }
 
 static __always_inline void put(struct __sk_buff *skb, struct packet *packet, __u32 network, __u32 captured,
@@ -49,6 +57,7 @@ static __always_inline void put(struct __sk_buff *skb, struct packet *packet, __
 	__u64 at;
 	__u32 count;
 	__u32 size;
+	__u8 flags;
 
 	if (!state || !ring)
 		return;
@@ -61,15 +70,19 @@ static __always_inline void put(struct __sk_buff *skb, struct packet *packet, __
 		return;
 	}
 	record = record_at(ring, at);
-	fill_record(record, skb, network, size, time_of(packet, state));
-	record->is_outgoing = is_outgoing;
+	fill_record(record, skb, network, captured, time_of(packet, state));
+	record->left_from = packet->left_from;
+	record->left_bytes = packet->left_bytes;
+	flags = (is_outgoing ? CAPTURE_RECORD_OUTGOING : 0) | (packet->is_doubtful ? CAPTURE_RECORD_DOUBTFUL : 0);
 	record->has_valid_checksum = bpf_csum_level(skb, BPF_CSUM_LEVEL_QUERY) >= 0;
 	/* What the verifier has to see: from 1 to the most. */
 	count = captured - 1;
 	asm volatile("" : "+r"(count));
 	count = (count & (CAPTURE_MOST_BYTES - 1)) + 1;
 	/* What was read before in there can be read again. */
-	record->captured = bpf_skb_load_bytes(skb, network, record + 1, count) ? 0 : captured;
+	if (bpf_skb_load_bytes(skb, network, record + 1, count))
+		flags |= CAPTURE_RECORD_EMPTY;
+	record->flags = flags;
 	ring_commit(record, ring_seal(at, constants.ring_secret), constants.keeps_order);
 	wake(state);
 }

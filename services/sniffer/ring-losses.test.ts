@@ -17,24 +17,38 @@ const lossesOf = ({ counts }: Subscription) =>
 test('bytes that no gap tells of are told where connections began or ended unseen', () => {
   const losses = new RingLosses();
   const one = subscription();
-  losses.begin(one, { packets: 5, connections: 1, bytes: 500 });
+  losses.begin(one, { packets: 5, connections: 1, bytes: 500, leftOut: 0 });
   losses.gap(300, RING_FULL);
   losses.gap(9_999, LossReason.LOSS_REASON_RATE_LIMIT);
-  losses.count({ packets: 15, connections: 3, bytes: 1_500 });
+  losses.count({ packets: 15, connections: 3, bytes: 1_500, leftOut: 0 });
   losses.end(one);
   expect(lossesOf(one)).toEqual([[2, 700, 10]]);
+});
+
+test('requests that the kernel left out while somebody was there did not match, whoever was there before', () => {
+  const losses = new RingLosses();
+  const [one, two] = [subscription(), subscription()];
+  const none = { packets: 0, connections: 0, bytes: 0 };
+  losses.begin(one, { ...none, leftOut: 100 });
+  losses.count({ ...none, leftOut: 130 });
+  losses.begin(two, { ...none, leftOut: 140 });
+  losses.count({ ...none, leftOut: 145 });
+  losses.end(one);
+  losses.end(two);
+  expect([one.counts.notMatched, two.counts.notMatched]).toEqual([45, 5]);
+  expect([lossesOf(one), lossesOf(two)]).toEqual([[], []]);
 });
 
 test('where all was seen from beginning to end gaps tell everything: what was sent twice is no loss', () => {
   const losses = new RingLosses();
   const [one, two] = [subscription(), subscription()];
-  losses.begin(one, { packets: 0, connections: 0, bytes: 0 });
+  losses.begin(one, { packets: 0, connections: 0, bytes: 0, leftOut: 0 });
   losses.gap(300, RING_FULL);
-  losses.count({ packets: 3, connections: 0, bytes: 400 });
-  losses.begin(two, { packets: 3, connections: 0, bytes: 400 });
+  losses.count({ packets: 3, connections: 0, bytes: 400, leftOut: 0 });
+  losses.begin(two, { packets: 3, connections: 0, bytes: 400, leftOut: 0 });
   losses.end(one);
   losses.loseEnd();
-  losses.count({ packets: 5, connections: 0, bytes: 450 });
+  losses.count({ packets: 5, connections: 0, bytes: 450, leftOut: 0 });
   losses.end(two);
   expect([lossesOf(one), lossesOf(two)]).toEqual([[[0, 0, 3]], [[0, 50, 2]]]);
 });

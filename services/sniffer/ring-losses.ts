@@ -1,6 +1,6 @@
 // What the capture ring had no room for, as its subscriptions are told: packets and beginnings of connections as the kernel
 // counts them, of known connections the bytes that their gaps tell of. And where connections began or ended unseen, in the end
-// the bytes that no gap could tell of.
+// the bytes that no gap could tell of. Beside that, the requests that the kernel has left out because nobody wants them.
 
 import { LossReason } from '#proto/gen/v1/incoming.ts';
 import type { Subscription } from './subscription.ts';
@@ -10,10 +10,13 @@ export interface LostInRing {
   readonly packets: number;
   readonly connections: number;
   readonly bytes: number;
+  /** No loss. */
+  readonly leftOut: number;
 }
 
 interface Told {
   packets: number;
+  leftOut: number;
   connections: number;
   /** As they were when it began. */
   readonly before: { readonly unseen: number; readonly bytes: number };
@@ -24,15 +27,20 @@ const RING_FULL = LossReason.LOSS_REASON_RING_FULL;
 /** Of one port. */
 export class RingLosses {
   readonly #told = new Map<Subscription, Told>();
-  #lost: LostInRing = { packets: 0, connections: 0, bytes: 0 };
+  #lost: LostInRing = { packets: 0, connections: 0, bytes: 0, leftOut: 0 };
   /** That gaps told of. */
   #gapBytes = 0;
   #lostEnds = 0;
 
   begin(subscription: Subscription, lost: LostInRing): void {
     this.count(lost);
-    const { packets, connections } = lost;
-    this.#told.set(subscription, { packets, connections, before: { unseen: this.#unseen, bytes: this.#untoldBytes } });
+    const { packets, connections, leftOut } = lost;
+    this.#told.set(subscription, {
+      packets,
+      connections,
+      leftOut,
+      before: { unseen: this.#unseen, bytes: this.#untoldBytes },
+    });
   }
 
   gap(bytes: number, reason: number): void {
@@ -47,6 +55,8 @@ export class RingLosses {
   count(lost: LostInRing): void {
     this.#lost = lost;
     for (const [subscription, told] of this.#told) {
+      subscription.counts.notMatched += lost.leftOut - told.leftOut;
+      told.leftOut = lost.leftOut;
       const packets = lost.packets - told.packets;
       const connections = Math.max(0, lost.connections - told.connections);
       if (packets <= 0) continue;

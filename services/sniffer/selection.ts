@@ -4,10 +4,10 @@
 // what is lost inside of a wanted request is told.
 
 import type { RequestFilter } from '#http-filter/http-filter.ts';
-import type { EndReason } from '#proto/gen/v1/incoming.ts';
+import { type EndReason, LossReason } from '#proto/gen/v1/incoming.ts';
 import { PREFACE } from '#runtime/http2/frame.ts';
 import type { Copy } from './copy.ts';
-import { type FlowAddresses, lossReason } from './events.ts';
+import { type FlowAddresses, lossReason, NOT_WANTED } from './events.ts';
 import { MAX_HELD_BODY_BYTES, type Subscription, UDP } from './subscription.ts';
 import { WantedRequests } from './wanted-requests.ts';
 import { WantedStreams, type WantedStreamsOptions } from './wanted-streams.ts';
@@ -81,7 +81,9 @@ class Everything implements Selection {
   }
 
   gap(bytes: number, reason: number, isAnswer: boolean): void {
-    if (!isAnswer || this.#wantsAnswers) this.#copy.gap(bytes, lossReason(reason), isAnswer);
+    // What the kernel left out before it knew that somebody wants everything.
+    const known = reason === NOT_WANTED ? LossReason.LOSS_REASON_OLDER : lossReason(reason);
+    if (!isAnswer || this.#wantsAnswers) this.#copy.gap(bytes, known, isAnswer);
   }
 
   halfClose(isAnswer: boolean, isUnanswered?: boolean): void {

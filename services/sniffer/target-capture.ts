@@ -110,7 +110,7 @@ export class TargetCapture implements FlowEvents {
     }
     for (const flow of this.#flows.values()) {
       if (flow.port !== state) continue;
-      const joining = new Joining(subscription, flow.addresses, flow.hasAnswers || !subscription.wish.withAnswers);
+      const joining = new Joining(subscription, flow.addresses, flow.hasAnswers || !takesAnswers(subscription));
       flow.selections = [...flow.selections, joining];
       flow.owners = [...flow.owners, subscription];
     }
@@ -165,7 +165,7 @@ export class TargetCapture implements FlowEvents {
     this.#older.delete(flow);
     const owners = [...port.subscriptions].filter((subscription) => subscription.admits(addresses));
     const selections = owners.map((subscription) => select(subscription, addresses, atNs));
-    const hasAnswers = [...port.subscriptions].some(({ wish }) => wish.withAnswers);
+    const hasAnswers = [...port.subscriptions].some(takesAnswers);
     this.#flows.set(flow, { port, addresses, hasAnswers, selections, owners });
   }
 
@@ -244,7 +244,7 @@ export class TargetCapture implements FlowEvents {
       samplePerMillion: this.#kernelSample(subscriptions),
       connectionBytes: 0,
       bytesPerSecond: 0,
-      wantsAnswers: wishes.some(({ withAnswers }) => withAnswers),
+      wantsAnswers: [...subscriptions].some(takesAnswers),
       fromAnywhere: wishes.some(({ withOlder }) => withOlder),
       requestPrefixes: allPrefixes.length <= MAX_PREFIXES ? allPrefixes : [],
     });
@@ -326,6 +326,11 @@ export class TargetCapture implements FlowEvents {
       }
     }
   }
+}
+
+/** Whose answer it is cannot be told where a filter leaves out requests (selection.ts): then there are none. */
+function takesAnswers({ wish, filter }: Subscription): boolean {
+  return wish.withAnswers && filter === null;
 }
 
 function keyOf({ protocol, wish }: Subscription): string {

@@ -85,20 +85,16 @@ export class WantedRequests implements Selection {
   }
 
   gap(bytes: number, reason: number): void {
-    // Whole requests that the kernel has looked at already.
+    // Whole requests that the kernel has looked at already, and counted.
     if (reason === NOT_WANTED && this.#reader?.isBetweenRequests === true && this.#reader.waitingBytes === 0) {
-      this.#subscription.counts.notMatched += 1;
       // Should one of them have had a body, it comes next.
       this.#reader = null;
       this.#isBehindUnwanted = true;
       return;
     }
     // More of the same.
-    if (reason === NOT_WANTED && this.#reader === null) {
-      this.#subscription.counts.notMatched += 1;
-      return;
-    }
-    this.#lose(bytes, lossReason(reason));
+    if (reason === NOT_WANTED && this.#reader === null) return;
+    this.#lose(bytes, reason === NOT_WANTED ? LossReason.LOSS_REASON_NOT_SEEN : lossReason(reason));
   }
 
   halfClose(_isAnswer: boolean, isUnanswered?: boolean): void {

@@ -76,9 +76,10 @@ describe.skipIf(!machine.yes)(`what a mirror loses ${machine.why}`, () => {
   });
 
   /** h2load's, with what it says; all of them are answered. */
-  async function load(requests: number, connections: number): Promise<void> {
+  async function load(requests: number, connections: number, paths: readonly string[] = ['/']): Promise<void> {
     const words = `--h1 -n ${requests} -c ${connections} -t 1`;
-    const said = await network.run(network.beyond, `h2load ${words} http://10.99.0.1:${HTTP}/`);
+    const urls = paths.map((one) => `http://10.99.0.1:${HTTP}${one}`).join(' ');
+    const said = await network.run(network.beyond, `h2load ${words} ${urls}`);
     expect(said).toContain(`${requests} succeeded, 0 failed`);
   }
 
@@ -113,6 +114,32 @@ describe.skipIf(!machine.yes)(`what a mirror loses ${machine.why}`, () => {
     const rest = await received(8);
     const sum = await mirror.unsubscribe(again.id);
     expect(Number(sum.bytes) + bytesOf(sum.losses)).toBe(rest);
+  });
+
+  test('behind a filter by path what is sent was left out, is delivered, or told to be lost', async () => {
+    const stopped = await startSnifferProcess({ MIRRORD_SNIFFER_RING_BYTES: `${1 << 20}` });
+    sniffer = stopped;
+    mirror = await Mirror.open(stopped, network.identity);
+    const filter = { conditions: [{ condition: { $case: 'path' as const, value: '^/wanted' } }], isAny: false };
+    const { id } = await mirror.subscribe({ port: HTTP, filter, connectionBytes: 16 << 20, limitBytes: 64 << 20 });
+    // Of one length.
+    const paths = ['/wanted', '/health', '/orders', '/prices'];
+    const [rounds, requests] = [6, 10_000];
+    const calm = 1;
+    for (let count = 0; count < rounds; count += 1) {
+      if (count === calm) process.kill(stopped.pid, 'SIGSTOP');
+      await load(requests, CONNECTIONS, paths);
+    }
+    process.kill(stopped.pid, 'SIGCONT');
+    const sent = await received(rounds * CONNECTIONS);
+    const sum = await mirror.unsubscribe(id);
+    const leftOut = (Number(sum.notMatched) * sent) / (rounds * requests);
+    expect(sum.losses.map(({ reason }) => reason)).toEqual([RING_FULL]);
+    expect(arrivedOf(mirror) + leftOut + bytesOf(sum.losses)).toBe(sent);
+    expect(Number(sum.requests)).toBeGreaterThan((calm * requests) / paths.length);
+    expect(Number(sum.notMatched)).toBeGreaterThan(requests);
+    expect(bytesOf(sum.losses)).toBeGreaterThan(sent / 20);
+    expect(mirror.seen.every(({ text }) => /^(?:GET \/wanted |$)/.test(text))).toBe(true);
   });
 
   test('what is sent again is lost once at most', async () => {

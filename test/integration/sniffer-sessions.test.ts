@@ -232,7 +232,7 @@ test(
     const url = `http://10.99.0.1:${HTTP}`;
     await network.run(network.beyond, `curl -s ${url}/health/[1-50] ${url}/orders/1 ${url}/health/51 ${url}/orders/2`);
     await server.line('over');
-    expect(await session.unsubscribe(id)).toMatchObject({ requests: 2n, losses: [] });
+    expect(await session.unsubscribe(id)).toMatchObject({ requests: 2n, notMatched: 51n, losses: [] });
     const text = session.seen.map((seen) => seen.text.match(/^GET \S+/gm));
     expect(text).toEqual([['GET /orders/1', 'GET /orders/2']]);
   },

@@ -183,7 +183,7 @@ Napi::Value set_port(Arguments info)
 	return Napi::Number::New(info.Env(), handle.capture->set_port(rule, wishes));
 }
 
-// (capture, protocol, port) -> packets, connections and bytes
+// (capture, protocol, port) -> packets, connections and bytes; requests
 Napi::Value lost_of(Arguments info)
 {
 	Handle &handle = handle_at(info);
@@ -194,6 +194,7 @@ Napi::Value lost_of(Arguments info)
 	result.Set("packets", Napi::Number::New(info.Env(), static_cast<double>(lost.packets)));
 	result.Set("connections", Napi::Number::New(info.Env(), static_cast<double>(lost.connections)));
 	result.Set("bytes", Napi::Number::New(info.Env(), static_cast<double>(lost.bytes)));
+	result.Set("leftOut", Napi::Number::New(info.Env(), static_cast<double>(lost.left_out)));
 	return result;
 }
 

@@ -277,6 +277,7 @@ Passed Capture::lost_of(uint8_t protocol, uint16_t port) const
 	if (slot < 0)
 		return {};
 	Passed lost = lost_[slot];
+	lost.left_out = slot > 0 ? filter_->counters_of(static_cast<unsigned>(slot)).prefiltered_packets : 0;
 	// Nobody knows of which port fragments were.
 	if (protocol == PROTOCOL_UDP && slot > 0)
 		lost.packets += lost_[0].packets;

@@ -54,6 +54,8 @@ struct Passed {
 	uint64_t packets = 0;
 	uint64_t connections = 0;
 	uint64_t bytes = 0;
+	// No loss: requests that nobody wants, by now; 0 where the port has no counters of its own.
+	uint64_t left_out = 0;
 };
 
 class Capture {

@@ -113,9 +113,14 @@ interface Addon {
   counters(capture: NativeCapture): NativeCounters;
   /**
    * What passed for a port and found the ring full, up to the last mark that was told; bytes are payload to the port,
-   * connections those whose SYN is among it. Less the same from before is what was lost since. Zero without eBPF.
+   * connections those whose SYN is among it. Less the same from before is what was lost since. Zero without eBPF. `leftOut`: requests
+   * that were seen not to begin with one of the prefixes, by now.
    */
-  lostOf(capture: NativeCapture, protocol: number, port: number): Record<'packets' | 'connections' | 'bytes', number>;
+  lostOf(
+    capture: NativeCapture,
+    protocol: number,
+    port: number,
+  ): Record<'packets' | 'connections' | 'bytes' | 'leftOut', number>;
   /** An event of that number follows those of every packet that has been captured by now. */
   mark(capture: NativeCapture, number: number): void;
   /** Nobody wants more of this flow: no event of it comes any more, and when it begins a request, it is opened anew. */

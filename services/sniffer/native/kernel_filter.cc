@@ -65,7 +65,7 @@ capture_flow key_of(const FlowKey &flow)
 uint8_t watched_by(const capture_rule &rule)
 {
 	bool is_plain = rule.sample_per_million == 0 && rule.connection_bytes == 0 &&
-			(rule.flags & (CAPTURE_RATE | CAPTURE_PREFILTER)) == 0;
+			(rule.flags & (CAPTURE_RATE | CAPTURE_PREFILTER | CAPTURE_TELLS_LEFT)) == 0;
 	unsigned answers = rule.flags & CAPTURE_ANSWERS ? CAPTURE_WATCHED_ANSWERS : 0;
 	return static_cast<uint8_t>(CAPTURE_WATCHED | answers | (is_plain ? 0 : CAPTURE_WATCHED_RULE));
 }
@@ -210,25 +210,41 @@ int KernelFilter::set_port(const PortRule &rule)
 {
 	if (is_ebpf()) {
 		capture_port key = key_of(rule.protocol, rule.port);
-		int error = result_of(bpf_map_update_elem(ports_, &key, &rule.rule, BPF_ANY));
+		capture_rule full = in_its_watch(rule);
+		int error = result_of(bpf_map_update_elem(ports_, &key, &full, BPF_ANY));
 		// Last: it leads to the rule.
 		if (error != 0)
 			return error;
-		rules_[{rule.protocol, rule.port}] = rule.rule.flags;
+		rules_[{rule.protocol, rule.port}] = full.flags;
 		if ((error = renew_settings(set_.wants_acknowledgements)) != 0)
 			return error;
 		unsigned slot = take_slot(rule.protocol, rule.port);
 		watch(rule.protocol, rule.port,
-		      static_cast<uint8_t>(watched_by(rule.rule) | slot << CAPTURE_SLOT_SHIFT));
+		      static_cast<uint8_t>(watched_by(full) | slot << CAPTURE_SLOT_SHIFT));
 		return 0;
 	}
 	rules_[{rule.protocol, rule.port}] = rule.rule.flags;
 	return attach_classic();
 }
 
+// What connections are known by counts as long as the port is watched, under one rule or another.
+capture_rule KernelFilter::in_its_watch(const PortRule &rule)
+{
+	capture_rule full = rule.rule;
+	auto before = rules_.find({rule.protocol, rule.port});
+	uint32_t &generation = generations_[{rule.protocol, rule.port}];
+	if (before == rules_.end())
+		generation = ++last_generation_;
+	else if (before->second & (CAPTURE_PREFILTER | CAPTURE_TELLS_LEFT))
+		full.flags |= CAPTURE_TELLS_LEFT;
+	full.generation = generation;
+	return full;
+}
+
 int KernelFilter::remove_port(uint8_t protocol, uint16_t port)
 {
 	rules_.erase({protocol, port});
+	generations_.erase({protocol, port});
 	if (!is_ebpf())
 		return attach_classic();
 	capture_port key = key_of(protocol, port);

@@ -67,6 +67,7 @@ class KernelFilter {
 	void watch(uint8_t protocol, uint16_t port, uint8_t how);
 	int renew_settings(bool wants_acknowledgements);
 	unsigned take_slot(uint8_t protocol, uint16_t port);
+	capture_rule in_its_watch(const PortRule &rule);
 	int write_settings(const capture_settings &set);
 
 	const uint32_t sample_seed_;
@@ -86,6 +87,9 @@ class KernelFilter {
 	// For the classic filter, which knows no map, and for which protocols fragments pass. Set from one thread and the
 	// capture's own.
 	std::map<std::pair<uint8_t, uint16_t>, uint32_t> rules_;
+	// Each watch of a port has its own.
+	std::map<std::pair<uint8_t, uint16_t>, uint32_t> generations_;
+	uint32_t last_generation_ = 0;
 };
 
 // The classic program for these ports and flags of capture_rule; of too many it passes all TCP and UDP.

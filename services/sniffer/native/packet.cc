@@ -316,6 +316,7 @@ Parsed parse(const Captured &packet, Segment *segment, Fragment *fragment)
 		return Parsed::MALFORMED;
 	segment->interface = packet.interface;
 	segment->is_outgoing = packet.is_outgoing;
+	segment->left = packet.left;
 	segment->time_ns = packet.time_ns;
 	return read_transport(data + network.header, captured - network.header, network.end - network.header,
 			      checksum_of(!packet.has_checksum, packet.may_be_unfinished), segment);

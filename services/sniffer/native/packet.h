@@ -14,6 +14,13 @@ constexpr uint8_t TCP_ACK = 0x10;
 constexpr uint8_t PROTOCOL_TCP = 6;
 constexpr uint8_t PROTOCOL_UDP = 17;
 
+// What the kernel has left out of a connection since its last packet in the ring, because nobody wants it (bpf/left-out.h).
+struct LeftOut {
+	uint32_t from = 0; // a sequence number
+	uint32_t bytes = 0;
+	bool is_doubtful = false; // and perhaps more of what is missing in front of the packet
+};
+
 // What the ring says beside the bytes.
 struct Captured {
 	const uint8_t *data = nullptr;
@@ -25,6 +32,7 @@ struct Captured {
 	bool has_checksum = true; // false: not filled in yet, or known to be right
 	bool is_unfinished = false; // not filled in yet
 	bool may_be_unfinished = false; // nobody says which
+	LeftOut left;
 	uint64_t time_ns = 0;	  // since the epoch
 };
 
@@ -43,6 +51,7 @@ struct Segment {
 	uint32_t bytes = 0;
 	uint32_t interface = 0;
 	bool is_outgoing = false;
+	LeftOut left;
 	uint64_t time_ns = 0;
 };
 

@@ -60,6 +60,8 @@ uint64_t Stream::first_known() const
 
 Loss Stream::reason_of_hole(Now now) const
 {
+	if (next_ < doubtful_until_)
+		return Loss::NOT_WANTED;
 	return now.ring_losses > 0 ? Loss::RING_FULL : Loss::NOT_SEEN;
 }
 
@@ -113,6 +115,14 @@ void Stream::segment(uint32_t sequence, const uint8_t *data, uint32_t captured, 
 	while (held_bytes_ > budget_->most_bytes_of_stream ||
 	       (held_bytes_ > 0 && budget_->held_bytes > budget_->most_bytes))
 		skip_to(pieces_.begin()->first, now, Loss::REASSEMBLY_LIMIT, sink);
+}
+
+// It may yet come.
+void Stream::doubt(uint32_t sequence)
+{
+	auto missing = static_cast<int32_t>(sequence - this->sequence());
+	if (is_near(sequence) && missing > 0)
+		doubtful_until_ = std::max(doubtful_until_, next_ + static_cast<uint64_t>(missing));
 }
 
 // Bytes [begin, data_end) are at `data`, [data_end, end) are lost; only what is not there yet is added.
@@ -205,7 +215,8 @@ void Stream::check_hole(Now now, StreamSink &sink)
 {
 	if (!has_hole() || hole_since_ms_ == 0)
 		return;
-	uint64_t patience_ms = now.ring_losses > 0 ? HOLE_OF_RING_MS : HOLE_MS;
+	bool is_soon = now.ring_losses > 0 || next_ < doubtful_until_;
+	uint64_t patience_ms = is_soon ? HOLE_OF_RING_MS : HOLE_MS;
 	if (now.ms - hole_since_ms_ >= patience_ms)
 		skip_to(first_known(), now, reason_of_hole(now), sink);
 }

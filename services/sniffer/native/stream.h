@@ -75,6 +75,8 @@ class Stream {
 	// Of `bytes` the first `captured` are there; the others are lost for `rest`.
 	void segment(uint32_t sequence, const uint8_t *data, uint32_t captured, uint32_t bytes, bool is_fin, Loss rest,
 		     Now now, StreamSink &sink);
+	// What is missing before `sequence` may have been left out because nobody wants it.
+	void doubt(uint32_t sequence);
 	// The receiver has everything before `sequence`.
 	void acknowledged(uint32_t sequence, Now now, StreamSink &sink);
 	// Gives up holes that are older than they may be.
@@ -85,7 +87,7 @@ class Stream {
 	void abandon();
 	// A hole that nobody has filled and nothing has told about.
 	static constexpr uint64_t HOLE_MS = 10'000;
-	// The same when the ring has lost packets of late.
+	// The same when the ring has lost packets of late, or the bytes may have been left out.
 	static constexpr uint64_t HOLE_OF_RING_MS = 250;
 
       private:
@@ -116,6 +118,7 @@ class Stream {
 	uint64_t next_ = 0;
 	uint64_t fin_ = 0;
 	uint64_t hole_since_ms_ = 0;
+	uint64_t doubtful_until_ = 0;
 	size_t held_bytes_ = 0;
 	std::map<uint64_t, Piece> pieces_;
 };

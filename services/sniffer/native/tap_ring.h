@@ -34,7 +34,7 @@ class TapRing {
 		auto *record = reinterpret_cast<const capture_record *>(memory_ + (position_ & (ring_bytes_ - 1)));
 		if (__atomic_load_n(&record->seal, __ATOMIC_ACQUIRE) != ring_seal(position_, secret_))
 			return nullptr;
-		position_ += record->size;
+		position_ += ring_size_of(record->captured);
 		return record;
 	}
 	// All that was read is room again.

@@ -86,11 +86,12 @@ template <typename Visit> bool Taps::read_some(Visit visit)
 			break;
 		Captured packet;
 		packet.data = reinterpret_cast<const uint8_t *>(record + 1);
-		packet.captured_bytes = record->captured;
+		packet.captured_bytes = record->flags & CAPTURE_RECORD_EMPTY ? 0 : record->captured;
 		packet.bytes = record->bytes;
 		packet.ethertype = static_cast<uint16_t>(__builtin_bswap16(record->ethertype));
 		packet.interface = record->interface;
-		packet.is_outgoing = record->is_outgoing != 0;
+		packet.is_outgoing = (record->flags & CAPTURE_RECORD_OUTGOING) != 0;
+		packet.left = {record->left_from, record->left_bytes, (record->flags & CAPTURE_RECORD_DOUBTFUL) != 0};
 		packet.has_checksum = record->has_valid_checksum == 0;
 		packet.may_be_unfinished = true;
 		// Some are a tick late: time does not go back.

@@ -2,7 +2,6 @@
 // tracker_ends.cc; room, age and ports are in tracker_table.cc.
 #include <algorithm>
 
-#include "../../../bpf/capture.h"
 #include "tracker_link.h"
 
 namespace sniffer {
@@ -215,7 +214,7 @@ void Tracker::syn_answer(Flow *flow, const FlowKey &key, const Segment &segment,
 void Tracker::unknown(const FlowKey &key, const Segment &segment, Direction direction, Now now)
 {
 	bool is_end = (segment.flags & (TCP_FIN | TCP_RST)) != 0;
-	if (segment.bytes == 0 || is_end || direction == Direction::FROM_TARGET) {
+	if (segment.bytes == 0 || is_end || direction == Direction::FROM_TARGET || is_unwanted(segment)) {
 		counters_.stray_segments++;
 		return;
 	}
@@ -241,7 +240,7 @@ void Tracker::join_or_count(Flow &flow, const Segment &segment, Direction direct
 		become(flow, FlowState::CLOSED);
 		return;
 	}
-	if (direction == Direction::FROM_TARGET || segment.bytes == 0)
+	if (direction == Direction::FROM_TARGET || segment.bytes == 0 || is_unwanted(segment))
 		return;
 	bool is_anywhere = (wishes(PROTOCOL_TCP, flow.key.local_port) & FROM_ANYWHERE) != 0;
 	if (!begins_request(segment) && !is_anywhere) {
@@ -271,6 +270,8 @@ void Tracker::carry(Flow &flow, const Segment &segment, Direction direction, Now
 	// One out of place is answered by the receiver and ends nothing (RFC 5961 section 3).
 	if (is_reset && stream.has_started() && !stream.is_near(segment.sequence))
 		return;
+	if (direction == Direction::TO_TARGET && stream.has_started())
+		leave_out(flow, segment, now);
 	if (segment.flags & TCP_ACK && opposite.has_started()) {
 		Link link(*this, flow, other(direction), now);
 		opposite.acknowledged(segment.acknowledged, now, link);
@@ -300,10 +301,7 @@ void Tracker::bytes(Flow &flow, const Segment &segment, Direction direction, uin
 		return;
 	if (!stream.has_started())
 		stream.start(sequence, &budget_, &counters_.streams);
-	// Without its payload come what is beyond a limit and what the prefilter has left out, which is never bulk.
-	bool is_unwanted = segment.bytes < CAPTURE_BULK_BYTES &&
-			   (wishes(PROTOCOL_TCP, flow.key.local_port) & PREFILTERED) != 0;
-	Loss rest = is_unwanted ? Loss::NOT_WANTED : Loss::RATE_LIMIT;
+	Loss rest = is_unwanted(segment) ? Loss::NOT_WANTED : Loss::RATE_LIMIT;
 	Link link(*this, flow, direction, now);
 	stream.segment(sequence, segment.payload, segment.captured_bytes, segment.bytes, is_fin, rest, now, link);
 }

@@ -69,7 +69,7 @@ class Tracker {
 	void set_redirects(Redirects *redirects) { redirects_ = redirects; }
 
 	// One bit each: watched; what the target answers is wanted; connections are joined anywhere.
-	// And: segments without their payload hold what nobody wants.
+	// And: segments without their payload hold what nobody wants, as long as the port is watched.
 	enum : uint8_t { WATCHED = 1, ANSWERS = 2, FROM_ANYWHERE = 4, PREFILTERED = 8 };
 	void set_port(uint8_t protocol, uint16_t port, uint8_t wishes);
 	// No longer watched: its connections are over for us.
@@ -120,6 +120,8 @@ class Tracker {
 	void carry(Flow &flow, const Segment &segment, Direction direction, Now now);
 	void bytes(Flow &flow, const Segment &segment, Direction direction, uint32_t sequence, Now now);
 	bool is_ciphertext(Flow &flow, Now now);
+	bool is_unwanted(const Segment &segment) const;
+	void leave_out(Flow &flow, const Segment &segment, Now now);
 	void begin_copy(Flow &flow, Now now);
 	void reset(Flow &flow, const Segment &segment, Direction direction, Now now);
 	void close(Flow &flow, End reason, Now now);

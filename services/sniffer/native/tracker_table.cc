@@ -14,7 +14,9 @@ Tracker::Tracker(TrackerSink &sink, TrackerLimits limits, Budget budget, uint64_
 // Somebody new may want what nobody wanted any more.
 void Tracker::set_port(uint8_t protocol, uint16_t port, uint8_t wishes)
 {
-	(protocol == PROTOCOL_UDP ? udp_ : tcp_)[port] = wishes;
+	uint8_t &now = (protocol == PROTOCOL_UDP ? udp_ : tcp_)[port];
+	// What was captured before comes yet.
+	now = wishes == 0 ? 0 : static_cast<uint8_t>(wishes | (now & PREFILTERED));
 	for (auto place = lasting_.begin(); place != lasting_.end();) {
 		Flow &flow = **place++;
 		if (flow.is_muted && flow.key.protocol == protocol && flow.key.local_port == port)

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "kernel_filter.h"
 #include "packets.h"
@@ -21,6 +22,18 @@ using sniffer::TapRing;
 constexpr size_t ETHERNET_BYTES = 14;
 
 constexpr uint32_t RING_BYTES = 1 << 20;
+
+// By which packets come to the program at an interface; loopback, unless somebody says another.
+inline uint32_t interface_of_tap = 1;
+
+inline FlowKey key_of(const Bytes &packet, sniffer::Direction direction = sniffer::Direction::TO_TARGET)
+{
+	sniffer::Segment segment;
+	sniffer::Fragment fragment;
+	sniffer::Captured whole = captured(packet, packet[0] >> 4 == 6 ? 0x86dd : 0x0800);
+	HOLDS(parse(whole, &segment, &fragment) == sniffer::Parsed::SEGMENT);
+	return FlowKey(segment, direction);
+}
 
 // The programs at interfaces, and the ring that they fill.
 class Tap {
@@ -40,10 +53,20 @@ class Tap {
 		munmap(memory_, MEMORY_BYTES);
 		munmap(state_, sizeof(capture_taps));
 	}
+	// What the last record told beside its packet.
+	capture_record told{};
+
+	// As by records that nobody has read yet.
+	void fill() { state()->consumed -= RING_BYTES; }
+	void empty() { state()->consumed += RING_BYTES; }
 	// Bytes of the record that a packet has become; 0 without one.
 	size_t record_of(const bpf_test_run_opts &packet)
 	{
 		bpf_test_run_opts run = packet;
+		__sk_buff context{};
+		context.ifindex = interface_of_tap;
+		run.ctx_in = &context;
+		run.ctx_size_in = sizeof(context);
 		EQUAL(bpf_prog_test_run_opts(filter.taps()->in, &run), 0);
 		EQUAL(static_cast<int>(run.retval), -1);
 		const capture_record *record = ring_.next();
@@ -53,12 +76,14 @@ class Tap {
 		EQUAL(record->captured, std::min(record->bytes, record->captured));
 		EQUAL(memcmp(record + 1, static_cast<const uint8_t *>(packet.data_in) + ETHERNET_BYTES, record->captured), 0);
 		ring_.release();
+		told = *record;
 		return record->captured;
 	}
 
       private:
 	static constexpr size_t MEMORY_BYTES = TapRing::memory_bytes(RING_BYTES);
 
+	capture_taps *state() { return static_cast<capture_taps *>(state_); }
 	void *map(int fd, size_t bytes, int protection)
 	{
 		void *memory = mmap(nullptr, bytes, protection, MAP_SHARED, fd, 0);
@@ -106,6 +131,10 @@ class Both {
 	capture_counters counters() const
 	{
 		capture_counters sum = socket.counters(), of_tap = tap.filter.counters();
+		if (sum.prefiltered_packets > 0) {
+			sum.passed_packets = of_tap.passed_packets;
+			sum.passed_bytes = of_tap.passed_bytes;
+		}
 		EQUAL(memcmp(&sum, &of_tap, sizeof(sum)), 0);
 		return sum;
 	}
@@ -126,6 +155,23 @@ class Filter {
 	size_t pass(const Bytes &packet) { return pass(packet, packet[0] >> 4 == 6 ? 0x86dd : 0x0800); }
 	size_t pass(const Bytes &packet, uint16_t ethertype)
 	{
+		auto [at_socket, at_tap] = pass_each(packet, ethertype);
+		EQUAL(at_tap, at_socket);
+		return at_socket;
+	}
+	// At a socket, whose packets have no place for it, what nobody wants passes with its headers; at an interface nothing of it.
+	size_t leave_out(const Bytes &packet) { return leave_out(packet, packet[0] >> 4 == 6 ? 0x86dd : 0x0800); }
+	size_t leave_out(const Bytes &packet, uint16_t ethertype)
+	{
+		auto [at_socket, at_tap] = pass_each(packet, ethertype);
+		EQUAL(at_tap, size_t{0});
+		return at_socket;
+	}
+
+	// At the socket and at the interface.
+	std::pair<size_t, size_t> pass_each(const Bytes &packet) { return pass_each(packet, packet[0] >> 4 == 6 ? 0x86dd : 0x0800); }
+	std::pair<size_t, size_t> pass_each(const Bytes &packet, uint16_t ethertype)
+	{
 		Bytes frame(ETHERNET_BYTES - 2, 0);
 		put16(&frame, ethertype);
 		frame = frame + packet;
@@ -134,8 +180,7 @@ class Filter {
 		size_t bytes_at_tap = filter.tap.record_of(run);
 		EQUAL(bpf_prog_test_run_opts(filter.socket.program(), &run), 0);
 		size_t bytes = run.retval == 0xffffffff ? packet.size() : run.retval;
-		EQUAL(bytes_at_tap, bytes);
-		return bytes;
+		return {bytes, bytes_at_tap};
 	}
 };
 

@@ -29,7 +29,6 @@ struct Shared {
 		if (*at == RING_HAS_NO_ROOM)
 			return nullptr;
 		auto *record = reinterpret_cast<capture_record *>(memory() + (*at & (ring_bytes - 1)));
-		record->size = ring_size_of(captured);
 		record->captured = captured;
 		return record;
 	}
