@@ -19,6 +19,8 @@ const wanted = (process.argv[5] ?? '').split(',');
 const PORT = 8080;
 /** The same server, of which nobody steals. */
 const ORIGIN = 8084;
+/** haproxy's own port by another number. */
+const BEHIND = 8085;
 const CONNECTIONS = 32;
 const PAIRS_PER_SECOND = 100;
 type Condition = NonNullable<Parameters<StealClient['steal']>[0]['conditions']>;
@@ -57,7 +59,7 @@ async function withFilters<T>(all: readonly Condition[], redirect: Redirection, 
 /** Rounds in which all take turns, the wanted and the first, after one that does not count. */
 async function inTurns(all: Record<string, () => Promise<Sample>>): Promise<Record<string, Sample[]>> {
   const isIn = ([name]: readonly [string, unknown], nth: number) =>
-    nth === 0 || wanted.some((one) => name.includes(one));
+    nth === 0 || name === 'haproxy' || wanted.some((one) => name.includes(one));
   const each = Object.fromEntries(Object.entries(all).filter(isIn));
   const samples: Record<string, Sample[]> = Object.fromEntries(Object.keys(each).map((name) => [name, []]));
   for (let round = 0; round <= rounds; round++) {
@@ -139,6 +141,34 @@ try {
     printTable('the same, each with a head of its own', COLUMNS, rowsOf(ofUnalike));
   }
 
+  // Whoever comes by a translation pays for it in the kernel: haproxy by the same one.
+  const nat = (table: string) => [
+    'nft',
+    `add table ip ${table}; add chain ip ${table} arriving { type nat hook prerouting priority -100; }`,
+  ];
+  const behind = (begin: string[][], end: string[]) => async () => {
+    for (const words of begin) await stage.inTarget(...words);
+    return await load({ ...proxies.haproxy, port: BEHIND }, ...anew).finally(() => stage.inTarget(...end));
+  };
+  const rule = [
+    'PREROUTING',
+    '-p',
+    'tcp',
+    '--dport',
+    `${BEHIND}`,
+    '-j',
+    'REDIRECT',
+    '--to-ports',
+    `${proxies.haproxy.port}`,
+  ];
+  const nftRule = `add rule ip bench arriving tcp dport ${BEHIND} redirect to :${proxies.haproxy.port}`;
+  const translated = {
+    'haproxy, nftables': behind([nat('bench'), ['nft', nftRule]], ['nft', 'delete table ip bench']),
+    'haproxy, iptables-legacy': behind(
+      [['iptables-legacy', '-t', 'nat', '-A', ...rule]],
+      ['iptables-legacy', '-t', 'nat', '-D', ...rule],
+    ),
+  };
   const anew = [kept, '-H', 'Connection: close'];
   const REDIRECTIONS = ['sk_lookup', 'nftables', 'iptables-legacy'] as const;
   const stolen = REDIRECTIONS.map((redirect): [string, () => Promise<Sample>] => [
@@ -150,6 +180,7 @@ try {
       'nobody steals': () => load({ port: ORIGIN, pid: null }, ...anew),
       haproxy: () => load(proxies.haproxy, ...anew),
       nginx: () => load(proxies.nginx, ...anew),
+      ...translated,
       ...Object.fromEntries(stolen),
     });
     printTable(`a new connection for each request, ${CONNECTIONS} at once`, COLUMNS, rowsOf(samples));

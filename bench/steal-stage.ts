@@ -137,6 +137,11 @@ backend stolen
     return { haproxy: { port: 8081, pid: one }, nginx: { port: 8082, pid: other } };
   }
 
+  /** Runs a program in the target's network to its end. */
+  async inTarget(...words: string[]): Promise<void> {
+    await promisify(execFile)('nsenter', ['-t', String(this.network.target.pid), '-n', ...words]);
+  }
+
   /** Runs a program in the target's network until something listens on the port. @returns the process that does the work */
   async start(core: number, words: readonly string[], port: number): Promise<number> {
     const pinned = ['taskset', '-c', String(core), ...words];
