@@ -1,5 +1,5 @@
 // Connections through the whole of mirrord against the same straight, through `ssh -L`, through two socats, and against the
-// tuned session stream that carries nothing else ("session") or what plain sockets bring and take ("sockets"), and by the door
+// tuned session stream that carries nothing else ("session"; "renewable" as mirrord's own is, which can go on over another connection) or what plain sockets bring and take ("sockets"), and by the door
 // in TLS ("tls"): bulk down and up, one question at a time, a question beside bulk, connects and lookups. A distance is two network namespaces and packets
 // that take their time (test/fixtures/distance.c), the client's end of every way in one of them, the other end in the other;
 // its own most, with the kernel's TCP and no delay, is printed first. The ways take turns.
@@ -22,7 +22,7 @@ const WHAT = new Set((process.argv[4] ?? 'down,up,ask,beside,trips').split(','))
 const CONGESTION = process.argv[5] ?? 'default';
 const MBIT = Number(process.argv[6] ?? 0);
 const LOST = Number(process.argv[7] ?? 0);
-const NAMES = ['session', 'sockets', 'mirrord', 'tls', 'ssh', 'socat', 'direct'] as const;
+const NAMES = ['session', 'renewable', 'sockets', 'mirrord', 'tls', 'ssh', 'socat', 'direct'] as const;
 type Name = (typeof NAMES)[number];
 
 /** The first warms up; each is asked for the first time once. */
@@ -112,7 +112,8 @@ async function compare(ends: Ends, roundTripMs: number): Promise<void> {
     const throughTls: Ask = (what = '', ...words) =>
       inMirrordAt(`tls:${whole.directAddress}`, [what, '127.0.0.1', String(targetPort), ...words]);
     const asks: Asks = {
-      session: async (what = '', mib = '') => [await session.carry(what as 'down' | 'up', Number(mib))],
+      session: async (what = '', mib = '') => [await session.carry(what as 'down' | 'up', Number(mib), false)],
+      renewable: async (what = '', mib = '') => [await session.carry(what as 'down' | 'up', Number(mib), true)],
       sockets: near(ports.sockets),
       mirrord: throughMirrord,
       tls: throughTls,
@@ -137,7 +138,7 @@ async function compareAll(asks: Asks, roundTripMs: number): Promise<void> {
     const results = await takeTurns(NAMES, (name) => asks[name](what, String(mib)));
     print(`bulk ${what}, ${mib} MiB, ${roundTripMs} ms`, 'MiB/s', results, (ms) => (mib / ms) * 1000);
   }
-  const others = NAMES.filter((name) => name !== 'session');
+  const others = NAMES.filter((name) => name !== 'session' && name !== 'renewable');
   if (WHAT.has('ask')) {
     const asked = roundTripMs === 0 ? 3_000 : Math.ceil(2_000 / roundTripMs);
     const questions = await takeTurns(others, (name) => asks[name]('ask', String(asked)));
@@ -172,7 +173,16 @@ async function printRoundTrips(roundTripMs: number, throughMirrord: Ask, inMirro
 }
 
 async function takeTurns(names: readonly Name[], run: (name: Name) => Promise<number[]>): Promise<Results> {
-  const results: Results = { session: [], sockets: [], mirrord: [], tls: [], ssh: [], socat: [], direct: [] };
+  const results: Results = {
+    session: [],
+    renewable: [],
+    sockets: [],
+    mirrord: [],
+    tls: [],
+    ssh: [],
+    socat: [],
+    direct: [],
+  };
   for (let round = 0; round < ROUNDS; round++) {
     for (const name of names) results[name].push((await run(name))[0] ?? Number.NaN);
   }
@@ -189,7 +199,7 @@ function print(title: string, unit: string, results: Results, show: (ms: number)
 }
 
 interface SessionBench {
-  carry(role: 'down' | 'up', mib: number): Promise<number>;
+  carry(role: 'down' | 'up', mib: number, isRenewable: boolean): Promise<number>;
   close(): void;
 }
 
@@ -199,8 +209,8 @@ async function startSession({ near, far, host }: Ends): Promise<SessionBench> {
   const server = start(far, { role: 'server', host });
   const [address] = (await once(server, 'message')) as [string];
   return {
-    carry: async (role, mib) => {
-      const client = start(near, { role, address, mib });
+    carry: async (role, mib, isRenewable) => {
+      const client = start(near, { role, address, mib, isRenewable });
       const [ms] = (await once(client, 'message')) as [number];
       client.kill('SIGKILL');
       return ms;

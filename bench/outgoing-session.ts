@@ -1,25 +1,27 @@
 // The baseline of bench/outgoing-bulk.ts: the tuned session stream with nothing around it, in two processes as young as
-// mirrord's own. A producer of frames, and a client that receives or sends so many.
+// mirrord's own: as it is, and as mirrord has it, with batches that are numbered and kept until the peer has them, so that the session can
+// go on over another connection. A producer of frames, and a client that receives or sends so many.
 
 import { pino } from 'pino';
 import { dial } from '../proto/dial.ts';
 import { makeFrame, NO_BYTES } from '../proto/frame.ts';
 import { FrameKind } from '../proto/gen/v1/frame.ts';
 import type { SessionStream } from '../proto/session-stream.ts';
-import { mintToken, newSessionId } from '../proto/token.ts';
+import { mintToken, newSessionId, proofOfReturn } from '../proto/token.ts';
 import { serveSessions } from '../services/runtime/rpc.ts';
 
 const KEY = Buffer.alloc(32, 2);
 const FRAME_BYTES = 64 * 1024;
+const GRACE_MS = 20_000;
 const payload = Buffer.alloc(FRAME_BYTES, 'x');
 
 export type SessionOrder =
   | { readonly role: 'server'; readonly host: string }
-  | { readonly role: 'down' | 'up'; readonly address: string; readonly mib: number };
+  | { readonly role: 'down' | 'up'; readonly address: string; readonly mib: number; readonly isRenewable: boolean };
 
 /** In a process of its own; tells its parent the address it serves, or the milliseconds it took. */
 export async function runSession(order: SessionOrder): Promise<void> {
-  process.send?.(order.role === 'server' ? await serve(order.host) : await carry(order.role, order.address, order.mib));
+  process.send?.(order.role === 'server' ? await serve(order.host) : await carry(order));
 }
 
 async function serve(host: string): Promise<string> {
@@ -28,6 +30,7 @@ async function serve(host: string): Promise<string> {
     service: 'FsEnv',
     key: KEY,
     maxSessions: 64,
+    graceMs: GRACE_MS,
     logger: pino({ level: 'silent' }),
     onSession: ({ stream }) => {
       let left = 0;
@@ -54,17 +57,24 @@ async function send(stream: SessionStream, id: number, frames: number): Promise<
   }
 }
 
-async function carry(role: 'down' | 'up', address: string, mib: number): Promise<number> {
+async function carry({ role, address, mib, isRenewable }: Exclude<SessionOrder, { role: 'server' }>): Promise<number> {
   const frames = (mib * 2 ** 20) / FRAME_BYTES;
   let left = role === 'down' ? frames : 1;
   let onDone: () => void = () => undefined;
   const done = new Promise<void>((resolve) => {
     onDone = resolve;
   });
+  const token = mintToken(KEY, newSessionId(), 60);
+  const renewal = {
+    graceMs: GRACE_MS,
+    prove: (attempt: number, received: number) => proofOfReturn(KEY, token, attempt, received),
+    onRenewed: () => undefined,
+  };
   const stream = await dial({
     address,
     service: 'FsEnv',
-    token: mintToken(KEY, newSessionId(), 60),
+    token,
+    ...(isRenewable ? { renewal } : {}),
     deadlineMs: 10_000,
     opening: makeFrame(0, FrameKind.FRAME_KIND_SESSION_OPEN),
     onFrame: () => {
