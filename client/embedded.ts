@@ -9,6 +9,7 @@ import { createInterface } from 'node:readline';
 import { AppError, type AppErrorCode, ERRORS } from '#proto/errors.ts';
 import { agentLogLevel } from './agent-pod/log-level.ts';
 import { settingsTaken } from './agent-variables.ts';
+import { shortage, withoutRoom } from './local-shortage.ts';
 import type { Log } from './log.ts';
 import { makeRuntimeFolder, removeRuntimeFolder } from './runtime-folder.ts';
 
@@ -63,7 +64,9 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<EmbeddedA
   };
   try {
     const keyFile = join(folder, 'key');
-    await writeFile(keyFile, `${Buffer.from(options.key).toString('hex')}\n`, { mode: 0o600 });
+    await writeFile(keyFile, `${Buffer.from(options.key).toString('hex')}\n`, { mode: 0o600 }).catch((cause) => {
+      throw shortage(`the agent's key cannot be written in ${folder}`, cause, { inFolder: true });
+    });
     child = await spawnAgent(options, folder, keyFile, logFile);
     const address = await becomeReady(child, options.signal);
     child.unref();
@@ -71,8 +74,10 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<EmbeddedA
     return { address, folder, close, readLog };
   } catch (error) {
     options.log.attach('agent', await readLog());
+    const isUnsaid = error instanceof AppError && error.code === 'SERVICE_UNAVAILABLE';
+    const full = isUnsaid ? withoutRoom(folder, error) : null;
     await close();
-    throw error;
+    throw full ?? error;
   }
 }
 
@@ -86,7 +91,7 @@ async function spawnAgent(
   const log = await open(logFile, 'a', 0o600);
   try {
     const keeper = ['-c', KEEPER, 'mirrord-agent', folder, String(process.pid)];
-    return spawn('/bin/sh', [...keeper, process.execPath, agentFile], {
+    const child = spawn('/bin/sh', [...keeper, process.execPath, agentFile], {
       detached: true,
       cwd: folder,
       stdio: ['pipe', 'pipe', log.fd],
@@ -104,6 +109,11 @@ async function spawnAgent(
         ...settingsTaken(env),
       },
     });
+    // Node says why in the next turn, and has made none of its pipes.
+    if (child.pid === undefined) {
+      throw shortage('the agent could not be started', (await once(child, 'error'))[0], { inFolder: false });
+    }
+    return child;
   } finally {
     await log.close();
   }

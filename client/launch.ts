@@ -1,7 +1,8 @@
 // Runs the local process under the supervisor, answers what the layer asks while it runs, and says how it ended. The
 // terminal, the process group and the environment are the local process's own; descriptors 3 and 4 of the supervisor are ours.
 
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, type SpawnOptions, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import type { Duplex } from 'node:stream';
 import { ERRNO, errnoName } from '#proto/errno.ts';
 import { AppError } from '#proto/errors.ts';
@@ -11,6 +12,7 @@ import { compileLater } from './compile-later.ts';
 import type { Incoming } from './incoming/incoming.ts';
 import type { KernelAnswers } from './layer/kernel-answers.ts';
 import { LayerLink, type LinkHandlers } from './layer/link.ts';
+import { shortage } from './local-shortage.ts';
 import type { Log } from './log.ts';
 import type { Network } from './network/network.ts';
 import { type Signals, signalName } from './signals.ts';
@@ -55,14 +57,27 @@ const LAST_WORDS_MS = 2_000;
 export async function launch(options: LaunchOptions): Promise<Outcome> {
   const { supervisorFile, command, env, cwd } = options;
   const { kernel } = options.files;
-  const child = spawn(supervisorFile, ['--', ...command], {
+  const child = startSupervisor(supervisorFile, ['--', ...command], {
     cwd,
     env,
     stdio: ['inherit', 'inherit', 'inherit', 'pipe', 'ipc', ...(kernel === null ? [] : [kernel.descriptor])],
   });
+  // Node says why in the next turn, and has made none of its pipes.
+  if (child.pid === undefined) throw cannotStart((await once(child, 'error'))[0]);
   compileLater();
   return new Launch(child, options).ended;
 }
+
+/** Some shortages are thrown, and others told by an event. */
+function startSupervisor(file: string, args: readonly string[], options: SpawnOptions): ChildProcess {
+  try {
+    return spawn(file, args, options);
+  } catch (cause) {
+    throw cannotStart(cause);
+  }
+}
+
+const cannotStart = (cause: unknown) => shortage('the supervisor could not be started', cause, { inFolder: false });
 
 class Launch {
   readonly ended: Promise<Outcome>;
@@ -123,7 +138,7 @@ class Launch {
         done(() => resolve(outcome));
       };
       this.#child.once('error', (cause) => {
-        done(() => reject(new AppError('BUG', `the supervisor could not be started: ${cause.message}`, { cause })));
+        done(() => reject(cannotStart(cause)));
       });
       this.#child.once('exit', (code, signal) => {
         this.#lastWords(() =>

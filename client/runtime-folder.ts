@@ -6,6 +6,7 @@
 import { lstatSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { shortage } from './local-shortage.ts';
 
 const NAME = /^mirrord-run-([0-9]+)-([0-9]+)-[A-Za-z0-9]{6}$/;
 
@@ -15,9 +16,9 @@ export function makeRuntimeFolder(env: NodeJS.ProcessEnv): string {
   try {
     return makeIn(parent);
   } catch (error) {
-    if (parent === tmpdir()) throw error;
+    if (parent === tmpdir()) throw shortage(`no folder can be made in ${parent}`, error, { inFolder: true });
     // XDG_RUNTIME_DIR may be that of another user, under sudo.
-    return makeIn(tmpdir());
+    return makeRuntimeFolder({});
   }
 }
 

@@ -186,4 +186,11 @@ describe.skipIf(!can.root.yes)(`messages of a run (${can.root.why})`, () => {
     expect(run.stderr).toMatch(said);
     expect([run.code, run.stdout]).toEqual([code, '']);
   });
+
+  test('too few open files are told as that', async () => {
+    const words = ['exec', ...ON.map((word) => word.replace('TARGET', String(target.pid))), '--', 'true'];
+    const run = await harness.run(words, { under: ['prlimit', '--nofile=21'] });
+    expect(run.stderr).toMatch(/the agent could not be started: [\s\S]*whose move: yours[\s\S]*ulimit -n 1024/);
+    expect([run.code, run.stdout]).toEqual([4, '']);
+  });
 });
