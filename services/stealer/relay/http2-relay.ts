@@ -35,7 +35,7 @@ import { ClientSettings, type Http2RelayOptions, isWhole, PrefaceReader, TableSi
 import { Origin } from './http2-origin.ts';
 import { Batch } from './http2-sender.ts';
 import { TakenStreams } from './http2-streams.ts';
-import { CLIENT_END_MS, LINGER_MS } from './times.ts';
+import { clientEndMs, LINGER_MS } from './times.ts';
 
 export class Http2Relay implements JoinEvents {
   readonly #options: Http2RelayOptions;
@@ -320,7 +320,7 @@ export class Http2Relay implements JoinEvents {
     this.#afterTurn();
     this.#origin.end();
     if (this.#origin.isOver && this.#taken.isIdle) this.#finish(LINGER_MS);
-    else if (!this.#isTunnel) this.#deadline.start(CLIENT_END_MS, () => this.destroy());
+    else if (!this.#isTunnel) this.#deadline.start(clientEndMs(this.#origin.openStreams.size), () => this.destroy());
   }
 
   #doubt(code: number, ...unread: Buffer[]): void {

@@ -10,5 +10,6 @@ export const ANSWER_MS = 1_000;
 export const REFUSED_MS = 200;
 /** How long a target may stop within a frame of HTTP/2 while something of ours waits behind it, in ms. */
 export const CUT_FRAME_MS = 30_000;
-/** How long streams of HTTP/2 may go on after the client's own end, in ms. */
-export const CLIENT_END_MS = 10_000;
+
+/** How long streams of HTTP/2 may go on after the client's own end, in ms: where the target has some of them longer. */
+export const clientEndMs = (streamsOfTarget: number): number => (streamsOfTarget > 0 ? 60_000 : 10_000);
