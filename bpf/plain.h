@@ -26,6 +26,22 @@
 #define TCP_PORT_TO 2
 #define TCP_CHECKSUM 16
 
+/* The same as in the map of ports, for those that have a slot of their own: found without a call. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 2 * CAPTURE_SLOTS);
+	__type(key, __u32);
+	__type(value, struct capture_rule);
+} rules SEC(".maps");
+
+/* By slot, which of its two is in force: the other one can be written while packets come. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, CAPTURE_SLOTS);
+	__type(key, __u32);
+	__type(value, __u32);
+} rule_places SEC(".maps");
+
 /* What it holds where sender or card have still to make it: the sum of the pseudo header (RFC 9293 section 3.1). */
 static __always_inline int is_unfinished(const __u8 *ip, __u32 bytes)
 {
@@ -61,27 +77,39 @@ static __always_inline int copy_plain(struct __sk_buff *skb, const __u8 *ip, __u
 	return bpf_skb_load_bytes(skb, network + done, to + done, rest);
 }
 
+/* Null for the one that ports share. */
+static __always_inline const struct capture_rule *rule_of_slot(__u32 slot)
+{
+	__u32 *place = slot ? bpf_map_lookup_elem(&rule_places, &slot) : 0;
+
+	return place ? bpf_map_lookup_elem(&rules, place) : 0;
+}
+
 /*
- * Of a port with a prefilter that is what nearly every packet is: one request more that nobody wants. For any other one this changes
- * nothing.
+ * Of a port with a prefilter or a sample that is what nearly every packet is: one request more that nobody wants. For any other one this
+ * changes nothing.
  */
-static __always_inline int leave_out_plain(struct __sk_buff *skb, const __u8 *ip, __u32 from, __u32 bytes,
-					   struct capture_counters *count)
+static __always_inline int leave_out_plain(struct __sk_buff *skb, const __u8 *ip, __u32 from, __u32 bytes, __u32 slot,
+					   __u32 seed, struct capture_counters *count)
 {
 	const __u8 *tcp = ip + sizeof(struct iphdr);
 	__u32 sequence = bpf_ntohl(*(const __be32 *)(tcp + TCP_SEQUENCE));
-	struct capture_port port = {.protocol = IPPROTO_TCP};
 	struct capture_flow flow = {.protocol = IPPROTO_TCP};
+	const struct capture_rule *rule = rule_of_slot(slot);
 	struct capture_flow_state *state;
-	const struct capture_rule *rule;
 
-	port.port = bpf_ntohs(*(const __be16 *)(tcp + TCP_PORT_TO));
-	flow.local_port = port.port;
+	if (!rule)
+		return 0;
+	flow.local_port = bpf_ntohs(*(const __be16 *)(tcp + TCP_PORT_TO));
 	flow.peer_port = bpf_ntohs(*(const __be16 *)tcp);
 	__builtin_memcpy(flow.peer, ip + 12, 4);
 	__builtin_memcpy(flow.local, ip + 16, 4);
-	rule = bpf_map_lookup_elem(&ports, &port);
-	if (!rule || !(rule->flags & CAPTURE_PREFILTER) || rule->sample_per_million)
+	if (rule->sample_per_million && sample_of(&flow, seed) >= rule->sample_per_million) {
+		count->packets++;
+		count->not_sampled_packets++;
+		return 1;
+	}
+	if (!(rule->flags & CAPTURE_PREFILTER))
 		return 0;
 	state = bpf_map_lookup_elem(&flows, &flow);
 	if (!state || state->generation != rule->generation || state->verdict != CAPTURE_FLOW_UNDECIDED ||
@@ -139,7 +167,7 @@ static __always_inline int put_plain(struct __sk_buff *skb, __u32 network)
 	if (!count)
 		return 0;
 	if (watched_as & CAPTURE_WATCHED_RULE)
-		return leave_out_plain(skb, ip, network + header, total - header, count);
+		return leave_out_plain(skb, ip, network + header, total - header, slot, set->hash_seed, count);
 	at = ring_reserve(state, ring_size_of(captured), constants.ring_bytes);
 	if (at == RING_HAS_NO_ROOM)
 		return 0;

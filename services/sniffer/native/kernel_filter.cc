@@ -219,6 +219,8 @@ int KernelFilter::set_port(const PortRule &rule)
 		if ((error = renew_settings(set_.wants_acknowledgements)) != 0)
 			return error;
 		unsigned slot = take_slot(rule.protocol, rule.port);
+		if ((error = place_rule(slot, full)) != 0)
+			return error;
 		watch(rule.protocol, rule.port,
 		      static_cast<uint8_t>(watched_by(full) | slot << CAPTURE_SLOT_SHIFT));
 		return 0;
@@ -239,6 +241,14 @@ capture_rule KernelFilter::in_its_watch(const PortRule &rule)
 		full.flags |= CAPTURE_TELLS_LEFT;
 	full.generation = generation;
 	return full;
+}
+
+// As bpf/plain.h reads it.
+int KernelFilter::place_rule(unsigned slot, const capture_rule &rule)
+{
+	uint32_t place = places_[slot] = 2 * slot + (places_[slot] + 1) % 2;
+	int error = result_of(bpf_map_update_elem(map_of("rules"), &place, &rule, BPF_ANY));
+	return error != 0 ? error : result_of(bpf_map_update_elem(map_of("rule_places"), &slot, &place, BPF_ANY));
 }
 
 int KernelFilter::remove_port(uint8_t protocol, uint16_t port)

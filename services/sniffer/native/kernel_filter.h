@@ -68,6 +68,7 @@ class KernelFilter {
 	int renew_settings(bool wants_acknowledgements);
 	unsigned take_slot(uint8_t protocol, uint16_t port);
 	capture_rule in_its_watch(const PortRule &rule);
+	int place_rule(unsigned slot, const capture_rule &rule);
 	int write_settings(const capture_settings &set);
 
 	const uint32_t sample_seed_;
@@ -84,6 +85,7 @@ class KernelFilter {
 	capture_watched *watched_ = nullptr; // shared with the kernel
 	capture_settings set_{};
 	capture_port slots_[CAPTURE_SLOTS] = {}; // port 0: free
+	uint32_t places_[CAPTURE_SLOTS] = {};	 // of their rules
 	// For the classic filter, which knows no map, and for which protocols fragments pass. Set from one thread and the
 	// capture's own.
 	std::map<std::pair<uint8_t, uint16_t>, uint32_t> rules_;

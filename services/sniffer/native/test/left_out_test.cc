@@ -88,6 +88,22 @@ void judged(const std::string &way)
 			EQUAL(f.filter.counters().prefiltered_bytes, uint64_t{2 * UNWANTED.size()});
 		}
 	});
+	tap::test(way + "a sample takes whom the capture takes, and of those the filter what it wants", [] {
+		capture_rule rule = wants(" /orders");
+		rule.sample_per_million = 300'000;
+		Filter f(rule);
+		uint64_t taken = 0;
+		for (uint16_t port = 1000; port < 1200; port++) {
+			Peer peer{f, port};
+			bool is_taken = sample_of(key_of(peer.at(0, WANTED)), 7) < rule.sample_per_million;
+			EQUAL(f.pass_each(peer.says(UNWANTED)).second, size_t{0});
+			EQUAL(f.pass(peer.says(WANTED)), is_taken ? 40 + WANTED.size() : 0);
+			taken += is_taken;
+		}
+		HOLDS(taken > 20 && taken < 120);
+		EQUAL(f.filter.counters().not_sampled_packets, 2 * (200 - taken));
+		EQUAL(f.filter.counters().prefiltered_packets, taken);
+	});
 	tap::test(way + "what does not come in order is in doubt, what was seen before passes again and changes nothing", [] {
 		Filter f(wants(" /orders"));
 		Peer peer{f, 40000};
