@@ -39,10 +39,10 @@ export function shortage(what: string, cause: unknown, { inFolder }: Readonly<{ 
 }
 
 /** Why what was started in a folder has ended before it could say so: null where there was room. */
-export function withoutRoom(folder: string, cause: AppError): AppError | null {
+export function withoutRoom(folder: string, cause: AppError, leastBytes = LEAST_ROOM_BYTES): AppError | null {
   const { bavail, bsize } = statfsSync(folder);
   const left = bavail * bsize;
-  if (left >= LEAST_ROOM_BYTES) return null;
+  if (left >= leastBytes) return null;
   return new AppError('LIMIT_REACHED', `${cause.message}: only ${left} bytes are left in ${folder}`, {
     cause,
     data: { advice: ROOM },
