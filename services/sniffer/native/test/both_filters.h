@@ -172,12 +172,22 @@ class Filter {
 	std::pair<size_t, size_t> pass_each(const Bytes &packet) { return pass_each(packet, packet[0] >> 4 == 6 ? 0x86dd : 0x0800); }
 	std::pair<size_t, size_t> pass_each(const Bytes &packet, uint16_t ethertype)
 	{
+		return pass_each(packet, ethertype, true);
+	}
+	// At the interface alone: half of the time.
+	size_t pass_tap(const Bytes &packet) { return pass_each(packet, 0x0800, false).second; }
+
+      private:
+	std::pair<size_t, size_t> pass_each(const Bytes &packet, uint16_t ethertype, bool wants_socket)
+	{
 		Bytes frame(ETHERNET_BYTES - 2, 0);
 		put16(&frame, ethertype);
 		frame = frame + packet;
 		LIBBPF_OPTS(bpf_test_run_opts, run, .data_in = frame.data(),
 			    .data_size_in = static_cast<uint32_t>(frame.size()), .repeat = 1);
 		size_t bytes_at_tap = filter.tap.record_of(run);
+		if (!wants_socket)
+			return {0, bytes_at_tap};
 		EQUAL(bpf_prog_test_run_opts(filter.socket.program(), &run), 0);
 		size_t bytes = run.retval == 0xffffffff ? packet.size() : run.retval;
 		return {bytes, bytes_at_tap};
