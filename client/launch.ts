@@ -52,6 +52,10 @@ const EXIT_NOT_FOUND = 127;
 const HELLO_DEADLINE_MS = 10_000;
 /** For what a supervisor that has ended said before; it is in the socket already. */
 const LAST_WORDS_MS = 2_000;
+/** Between the end of the link and that of the supervisor, where both end as they should. */
+const GONE_AFTER_MS = 500;
+const SUPERVISOR_GONE =
+  "the part of mirrord that serves the local process was killed: it goes on with what is of this machine, the files and connections of the target fail (EIO), and the ports are the target's again";
 
 /** Resolves when the supervisor has ended; rejects when the local process could not be started for a reason of ours. */
 export async function launch(options: LaunchOptions): Promise<Outcome> {
@@ -86,6 +90,8 @@ class Launch {
   readonly #link: LayerLink;
   readonly #helloTimer: NodeJS.Timeout;
   readonly #tellTrouble: (text: string) => void;
+  #goneTimer: NodeJS.Timeout | undefined;
+  #isOver = false;
   #hasStarted = false;
   #isLinkClosed = false;
   #onLinkClosed: () => void = () => undefined;
@@ -128,6 +134,8 @@ class Launch {
     return new Promise((resolve, reject) => {
       const done = (act: () => void) => {
         clearTimeout(this.#helloTimer);
+        clearTimeout(this.#goneTimer);
+        this.#isOver = true;
         this.#options.signals.localProcessEnded();
         this.#link.close();
         if (this.#child.connected) this.#child.disconnect();
@@ -219,8 +227,10 @@ class Launch {
     this.#isLinkClosed = true;
     this.#onLinkClosed();
     this.#options.network?.close();
-    this.#options.incoming?.close();
+    void this.#options.incoming?.finish();
     this.#options.files.close();
+    if (this.#hasStarted && !this.#isOver)
+      this.#goneTimer = setTimeout(() => this.#tellTrouble(SUPERVISOR_GONE), GONE_AFTER_MS);
     if (error === null) return;
     this.#options.log.error('link to the supervisor broken', { code: error.code, message: error.message });
   }

@@ -79,6 +79,7 @@ export class Incoming {
   #heldBytes = 0;
   #link: IncomingLink | null = null;
   #isClosed = false;
+  #finished: Promise<void> | null = null;
 
   constructor(options: IncomingOptions) {
     this.#options = options;
@@ -166,14 +167,19 @@ export class Incoming {
     for (const listener of this.#listeners.values()) this.#subscribed(nameOf(listener));
   }
 
-  /** Nobody is left who listens: what is open is cut, and what it was is asked for, for a moment. */
-  async finish(): Promise<void> {
+  /** Nobody is left who listens, or whom they could be asked by: what is open is cut, and what it was is asked for, for a moment. */
+  finish(): Promise<void> {
+    this.#finished ??= this.#finish();
+    return this.#finished;
+  }
+
+  async #finish(): Promise<void> {
     this.close();
     await Promise.all([...this.#ports.values()].map((subscription) => subscription.end()));
     this.#ports.clear();
   }
 
-  /** The supervisor is gone, or the session. */
+  /** What is open is cut, and nothing more is taken. */
   close(): void {
     this.#isClosed = true;
     this.#options.tls?.forget();

@@ -75,6 +75,10 @@ async function start(config: object, words: readonly string[]): Promise<Run> {
   return run;
 }
 
+const statOf = (pid: number) => /^\d+ \((.*)\) \S (\d+)/s.exec(readFileSync(`/proc/${pid}/stat`, 'latin1')) ?? [];
+const parentOf = (pid: number) => Number(statOf(pid)[2]);
+const isSupervisor = (pid: number) => 'mirrord-supervisor'.startsWith(statOf(pid)[1] ?? '?');
+
 async function stop(run: Run): Promise<void> {
   run.child.kill('SIGTERM');
   await run.outcome;
@@ -92,6 +96,19 @@ test.each([
     await stop(run);
   },
 );
+
+test('the supervisor that served it is killed: the target answers, while the server lives on', {
+  timeout: 60_000,
+}, async () => {
+  const run = await start({}, [process.execPath, '-e', NODE_SERVER]);
+  expect(await curl('/a')).toContain('local GET /a');
+  const worker = descendantsOf(run.pid).find((pid) => isSupervisor(pid) && isSupervisor(parentOf(pid)));
+  process.kill(worker ?? 0, 'SIGKILL');
+  await expect.poll(() => curl('/b'), { timeout: 5_000 }).toContain('hello');
+  expect(run.child.exitCode).toBeNull();
+  await run.complained('was killed: it goes on with what is of this machine');
+  await stop(run);
+});
 
 test('with a filter only what matches comes here, on one connection with what does not', {
   timeout: 60_000,
