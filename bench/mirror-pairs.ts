@@ -1,8 +1,8 @@
 // What a mirror takes from its target, exactly: one load that never stops, and the mirror off, on, on and off again, a quarter of
-// a second each, hundreds of times. A ratio is that of the two inner to the two outer pieces, so that what the machine does for
-// longer than a second hits both; of all of them the median, and where it lies with 95 % certainty. The ways are a ladder, from
-// programs that refuse every packet to the whole sniffer and a whole `mirrord exec`: what a rung costs is what it has more than the
-// one below.
+// a second each, hundreds of times; of uploads two and a half seconds, because a mirror copies all of them in its first half second.
+// A ratio is that of the two inner to the two outer pieces, so that what the machine does for longer than a second hits both; of all
+// of them the median, and where it lies with 95 % certainty. The ways are a ladder, from programs that refuse every packet to the
+// whole sniffer and a whole `mirrord exec`: what a rung costs is what it has more than the one below.
 //
 // node bench/run.mjs mirror-pairs [SECONDS] [LOAD] [WAY,...]; needs root, nginx, wrk. LOAD: a part of the names of the loads;
 // WAY: names of the ways. SECONDS are for each load, all ways together.
@@ -32,6 +32,7 @@ const wantedWays = process.argv[4]?.split(',');
 /** On the other core than load and target, and not longer than we. */
 const BEFORE = ['setpriv', '--pdeathsig', 'KILL', 'taskset', '-c', '1'];
 const PIECE_MS = 250;
+const LONG_PIECE_MS = 2_500;
 /** After the mirror was switched; not measured. */
 const SETTLE_MS = 60;
 const WARM_UP_MS = 3_000;
@@ -77,6 +78,7 @@ interface Load {
   readonly at: string;
   readonly script?: string;
   readonly connections?: number;
+  readonly pieceMs?: number;
   readonly ways: Readonly<Record<string, Way>>;
 }
 
@@ -85,7 +87,7 @@ const LOADS: readonly Load[] = [
   { name: '1 request in 100 wanted', at: '/small', script: 'wanted.lua', connections: MANY_CONNECTIONS, ways: FEW },
   { name: '1 in 100 by path', at: '/small', script: 'wanted.lua', ways: BY_PATH },
   { name: '1 MB answers', at: '/large', ways: LADDER },
-  { name: '1 MB uploads', at: '/upload', script: 'upload.lua', ways: LADDER },
+  { name: '1 MB uploads', at: '/upload', script: 'upload.lua', pieceMs: LONG_PIECE_MS, ways: LADDER },
 ];
 
 interface Piece {
@@ -100,10 +102,10 @@ interface Quad {
   readonly copierMicros: number;
 }
 
-async function piece(stage: MirrorStage, load: SteadyLoad): Promise<Piece> {
+async function piece(stage: MirrorStage, load: SteadyLoad, pieceMs: number): Promise<Piece> {
   const count = await stage.answered();
   const [cpuMs, startedAt] = [load.cpuMs(), performance.now()];
-  await pause(PIECE_MS);
+  await pause(pieceMs);
   const done = (await stage.answered()) - count;
   const passedMs = performance.now() - startedAt;
   return { perSecond: (done / passedMs) * 1e3, micros: ((load.cpuMs() - cpuMs) * 1e3) / done };
@@ -152,19 +154,25 @@ async function execOn(stage: MirrorStage): Promise<Switched> {
   };
 }
 
-async function quad(stage: MirrorStage, steady: SteadyLoad, sniffer: SnifferProcess, way: Way): Promise<Quad> {
+async function quad(
+  stage: MirrorStage,
+  steady: SteadyLoad,
+  sniffer: SnifferProcess,
+  way: Way,
+  pieceMs: number,
+): Promise<Quad> {
   await pause(SETTLE_MS);
-  const first = await piece(stage, steady);
+  const first = await piece(stage, steady, pieceMs);
   const switched = await switchOn(stage, sniffer, way);
   await pause(SETTLE_MS);
   const copierMs = switched.cpuMs();
-  const on = [await piece(stage, steady), await piece(stage, steady)];
+  const on = [await piece(stage, steady, pieceMs), await piece(stage, steady, pieceMs)];
   const copied = switched.cpuMs() - copierMs;
   await switched.off();
   await pause(SETTLE_MS);
-  const off = [first, await piece(stage, steady)];
+  const off = [first, await piece(stage, steady, pieceMs)];
   const sum = (pieces: Piece[], key: keyof Piece) => pieces.reduce((all, one) => all + one[key], 0);
-  const requests = (sum(on, 'perSecond') * PIECE_MS) / 1e3;
+  const requests = (sum(on, 'perSecond') * pieceMs) / 1e3;
   return {
     rate: sum(on, 'perSecond') / sum(off, 'perSecond'),
     cpu: sum(on, 'micros') / sum(off, 'micros'),
@@ -196,7 +204,7 @@ for (const load of LOADS) {
   for (let round = 0; performance.now() < endsAt; round++) {
     for (const [name, way] of ways) {
       const sniffer = sniffers.get(JSON.stringify(way.env ?? {})) as SnifferProcess;
-      const one = await quad(stage, steady, sniffer, way);
+      const one = await quad(stage, steady, sniffer, way, load.pieceMs ?? PIECE_MS);
       if (round > 0) quads.get(name)?.push(one);
     }
   }
