@@ -267,7 +267,8 @@ export class StreamSocket implements PoolMember {
     if (hasSeenOthers) this.#pool.lookSoon();
     if (this.#isClosed) return true;
     if ((readyMask & SOCKET_ENDS) !== 0) this.#hasEnd = true;
-    if (askedBytes > 0) this.#noteRead(lastRead, askedBytes);
+    // Nothing less says so: that more had come may have been told meanwhile, to whoever looked for others.
+    if (askedBytes > 0 && lastRead <= 0) this.#isReadable = false;
     if ((readyMask & SOCKET_WRITABLE) !== 0 && this.#waitingBytes > 0) this.#writeWaiting();
     if (askedBytes > 0 && lastRead <= 0 && !this.#isClosed) this.#endRead(lastRead);
     return true;

@@ -6,6 +6,7 @@ import { afterEach, expect, test, vi } from 'vitest';
 import { dial } from '#proto/dial.ts';
 import { type Frame, makeFrame, NO_BYTES } from '#proto/frame.ts';
 import { FrameKind } from '#proto/gen/v1/frame.ts';
+import { livenessTimes } from '#proto/liveness.ts';
 import type { SessionStream } from '#proto/session-stream.ts';
 import type { BulkDelivery, BulkTaker } from '#proto/sockets/bulk-delivery.ts';
 import { socketPool } from '#proto/sockets/socket-pool.ts';
@@ -18,6 +19,8 @@ import { type SessionServer, serveSessions } from './rpc.ts';
 vi.setConfig({ testTimeout: 60_000 });
 
 const key = Buffer.alloc(32, 7);
+/** No PING comes while a test runs: it would end a standstill that nothing else ends. */
+const liveness = livenessTimes(600_000);
 const DATA = FrameKind.FRAME_KIND_DATA;
 const KIB = 1024;
 const MIB = 1024 * KIB;
@@ -120,6 +123,7 @@ async function openSession(sinks: readonly Sink[], onOther: (frame: Frame) => vo
     service: 'Gateway',
     key,
     maxSessions: 4,
+    liveness,
     logger: pino({ level: 'silent' }),
     onSession: () => ({
       onFrame: (frame) => (sinks.find(({ id }) => id === frame.id) ?? { onFrame: onOther }).onFrame(frame),
@@ -142,6 +146,7 @@ async function openSession(sinks: readonly Sink[], onOther: (frame: Frame) => vo
     token,
     proof: proofOfKey(key, token),
     deadlineMs: 10_000,
+    liveness,
     renewal: {
       graceMs: 20_000,
       prove: (attempt, received) => proofOfReturn(key, token, attempt, received),

@@ -7,6 +7,7 @@ import { MOST_CREDIT_BYTES } from '#proto/credits.ts';
 import { dial } from '#proto/dial.ts';
 import { type Frame, makeFrame, NO_BYTES } from '#proto/frame.ts';
 import { FrameKind } from '#proto/gen/v1/frame.ts';
+import { livenessTimes } from '#proto/liveness.ts';
 import type { SessionStream } from '#proto/session-stream.ts';
 import type { BulkOrder } from '#proto/sockets/bulk-order.ts';
 import { BULK_READ_BYTES, ReadRoom } from '#proto/sockets/read-buffers.ts';
@@ -20,6 +21,8 @@ import { type SessionServer, serveSessions } from './rpc.ts';
 vi.setConfig({ testTimeout: 60_000 });
 
 const key = Buffer.alloc(32, 7);
+/** No PING comes while a test runs: it would end a standstill that nothing else ends. */
+const liveness = livenessTimes(600_000);
 const DATA = FrameKind.FRAME_KIND_DATA;
 const MIB = 2 ** 20;
 const BULK_ID = 5;
@@ -57,6 +60,7 @@ async function openSession(receiver: Receiver) {
     service: 'Gateway',
     key,
     maxSessions: 4,
+    liveness,
     logger: pino({ level: 'silent' }),
     onSession: () => ({ onFrame: (frame) => receiver.onFrame(frame), onClosed: () => undefined }),
     graceMs: 20_000,
@@ -75,6 +79,7 @@ async function openSession(receiver: Receiver) {
     token,
     proof: proofOfKey(key, token),
     deadlineMs: 10_000,
+    liveness,
     renewal: {
       graceMs: 20_000,
       prove: (attempt, received) => proofOfReturn(key, token, attempt, received),

@@ -143,7 +143,6 @@ int64_t bulk_deliver(const struct delivery_order &order, uint8_t *room, size_t r
                      uint64_t &acknowledged, bool (*is_wanted)(void *argument), void *argument)
 {
 	uint64_t left_bytes = order.most_bytes;
-	bool is_short = false;
 	int64_t got = 0;
 
 	report.frames = report.rest_start = report.rest_end = report.error = report.asked = 0;
@@ -152,11 +151,11 @@ int64_t bulk_deliver(const struct delivery_order &order, uint8_t *room, size_t r
 		struct found found;
 		enum look seen = look(order, order.sequence + report.frames, room + report.start, report.end - report.start, found);
 
-		if (seen == LOOK_MORE && !is_short) {
+		/* Until there is no more: who is wanted meanwhile may be this socket, which the kernel tells of but once. */
+		if (seen == LOOK_MORE) {
 			got = read_more(order.from, room, room_bytes, report, found.frame_bytes);
 			if (got <= 0)
 				break;
-			is_short = got < report.asked;
 			continue;
 		}
 		if (seen != LOOK_WHOLE)

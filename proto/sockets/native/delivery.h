@@ -50,10 +50,10 @@ struct delivery_report {
 };
 
 /*
- * `start` and `end` of the report say what lies in the room of `room_bytes`, at least DELIVERY_ROOM_BYTES, already. Ends where a read brought less than
- * it asked for and no whole frame, at what is not to be delivered here, when a write was not taken whole, after DELIVERY_FRAMES, and
+ * `start` and `end` of the report say what lies in the room of `room_bytes`, at least DELIVERY_ROOM_BYTES, already. Ends when there is
+ * nothing to read, at what is not to be delivered here, when a write was not taken whole, after DELIVERY_FRAMES, and
  * when `is_wanted` says that somebody else has a turn. `acknowledged` becomes what the last frame acknowledges, 0 for nothing.
- * Returns what the last read returned: bytes, 0 at the peer's end, or -errno.
+ * Returns what the last read returned: bytes, and then there may be more, 0 at the peer's end, or -errno.
  */
 int64_t bulk_deliver(const struct delivery_order &order, uint8_t *room, size_t room_bytes, struct delivery_report &report,
                      uint64_t &acknowledged, bool (*is_wanted)(void *argument), void *argument);

@@ -137,7 +137,7 @@ static void frames_of_the_connection_reach_it()
 	bytes_t one = data_of(1000), two = data_of(70000, 9), three = data_of(1);
 
 	bring(way, joined({frame_of(one, 300, 5), frame_of(two, 301), frame_of(three, 302, 8)}));
-	CHECK(deliver(way, 300) > 0);
+	CHECK(deliver(way, 300) == -EAGAIN);
 	CHECK(way.report.frames == 3 && way.report.error == 0 && way.acknowledged == 8 && way.start == way.end);
 	CHECK(way.report.each[1].bytes == 70000 && way.report.each[1].message_bytes > 70000);
 	CHECK(way.report.rest_start == way.report.rest_end);
@@ -269,6 +269,30 @@ static void it_ends_for_others_and_after_some()
 	close_way(way);
 }
 
+static const struct way *later;
+static bytes_t later_bytes;
+
+static bool brings_more(void *)
+{
+	if (!later_bytes.empty())
+		bring(*later, later_bytes);
+	later_bytes.clear();
+	return false;
+}
+
+/* The kernel tells of it while others are looked for, and not again. */
+static void what_comes_meanwhile_is_read()
+{
+	struct way way = make_way();
+
+	bring(way, frame_of(data_of(50), 1));
+	later = &way;
+	later_bytes = frame_of(data_of(60), 2);
+	CHECK(deliver(way, 1, UINT64_MAX, brings_more) == -EAGAIN);
+	CHECK(way.report.frames == 2 && received(way).size() == 110);
+	close_way(way);
+}
+
 /* Bytes that nobody would write: whatever is delivered was in them, and nothing is read or written beyond. */
 static void damaged_frames_harm_nobody()
 {
@@ -302,6 +326,7 @@ int main()
 	test("a reader that is full is told of", a_reader_that_is_full_is_told_of);
 	test("an end and a failure are told", an_end_and_a_failure_are_told);
 	test("it ends for others, and after some", it_ends_for_others_and_after_some);
+	test("what comes meanwhile is read", what_comes_meanwhile_is_read);
 	test("damaged frames harm nobody", damaged_frames_harm_nobody);
 	return report();
 }
