@@ -23,6 +23,7 @@ import {
   PORT,
   type SteadyLoad,
   WANTED,
+  WANTED_ANYWHERE,
 } from './mirror-stage.ts';
 import { interval, median, printTable } from './table.ts';
 
@@ -63,6 +64,7 @@ const BY_PATH: Readonly<Record<string, Way>> = {
   'no connection in the sample': { wish: { port: PORT, samplePerMillion: 1 } },
   sniffer: { wish: { port: PORT } },
   'by path': { wish: { port: PORT, filter: WANTED } },
+  'by path without the kernel': { wish: { port: PORT, filter: WANTED_ANYWHERE } },
   'by path and nobody reads': { wish: { port: PORT, filter: WANTED }, isStopped: true },
 };
 

@@ -28,7 +28,10 @@ export const CONNECTIONS = 32;
 /** So many that one in a hundred is some. */
 export const MANY_CONNECTIONS = 400;
 export const PER_MILLION = 10_000;
-export const WANTED: HttpFilter = { conditions: [{ condition: { $case: 'path', value: '^/wanted' } }], isAny: false };
+const byPath = (value: string): HttpFilter => ({ conditions: [{ condition: { $case: 'path', value } }], isAny: false });
+export const WANTED = byPath('^/wanted');
+/** The same requests here; but it may be anywhere in a path, so that the kernel cannot tell. */
+export const WANTED_ANYWHERE = byPath('/wanted');
 export const PORT = 8080;
 const STATUS_PORT = 8090;
 /** USER_HZ on every Linux of today (getconf CLK_TCK). */
