@@ -12,19 +12,22 @@
 #include "capture.h"
 #include "packet.h"
 
-/* A longer head is not looked at. */
+/* A longer head is not looked at; a power of two. */
 #define MOST_HEAD 1024
-/* Words that are looked at at once, and how far the next ones begin behind: what an empty line is lies in one of both. */
-#define HEAD_WORDS 7
-#define HEAD_STEP (8 * HEAD_WORDS - 4)
-/* The same where all of a head is in its first and its last words. */
-#define SHORT_WORDS_OF_HEAD 4
-#define MOST_SHORT_HEAD (16 * SHORT_WORDS_OF_HEAD)
 
-union head_chunk {
-	__u8 bytes[8 * HEAD_WORDS + 8];
-	__u64 words[HEAD_WORDS + 1];
+/* As it lies in the packet, and nothing but zeros behind it up to the end of a word. */
+union head {
+	__u8 bytes[MOST_HEAD + 16];
+	__u64 words[MOST_HEAD / 8 + 2];
 };
+
+/* What is read by one call may not lie on the stack. Who runs is not interrupted by another who does. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, union head);
+} heads SEC(".maps");
 
 /* In every second byte of a word. */
 #define EACH(byte) ((byte) * 0x0001000100010001ull)
@@ -36,35 +39,28 @@ static __always_inline __u64 zeros(__u64 every_second)
 }
 
 /*
- * True where there may be an empty line in so many words. Of four bytes "\r\n\r\n" two at even places are equal and CR or LF, wherever
+ * True where there may be an empty line in so many bytes. Of four bytes "\r\n\r\n" two at even places are equal and CR or LF, wherever
  * they begin, so every second byte is enough; doubt counts as an empty line.
  */
-static __always_inline int has_empty_line(const union head_chunk *chunk, int words)
+static __always_inline int has_empty_line(const union head *head, __u32 bytes)
 {
 	__u64 found = 0;
 	__u64 last = 0;
 
-#pragma unroll
-	for (int i = 0; i < words; i++) {
-		__u64 bytes = chunk->words[i];
+	for (__u32 i = 0; i < MOST_HEAD / 8; i++) {
+		__u64 word;
 
+		if (8 * i >= bytes)
+			break;
+		word = head->words[i];
 #if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
-		bytes = __builtin_bswap64(bytes);
+		word = __builtin_bswap64(word);
 #endif
-		bytes &= EACH(0xff);
-		found |= zeros(bytes ^ (bytes << 16 | last)) & (zeros(bytes ^ EACH('\r')) | zeros(bytes ^ EACH('\n')));
-		last = bytes >> 48;
+		word &= EACH(0xff);
+		found |= zeros(word ^ (word << 16 | last)) & (zeros(word ^ EACH('\r')) | zeros(word ^ EACH('\n')));
+		last = word >> 48;
 	}
 	return found != 0;
-}
-
-/* The end of a head: an empty line, and none in the words before it. */
-static __always_inline int is_end_of_head(struct __sk_buff *skb, __u32 end, union head_chunk *chunk, int words)
-{
-	__u32 bytes = 8 * words + 4;
-
-	return !bpf_skb_load_bytes(skb, end - bytes, chunk, bytes) &&
-	       *(__u32 *)&chunk->words[words] == bpf_htonl(0x0d0a0d0a) && !has_empty_line(chunk, words);
 }
 
 #define FOUR(a, b, c, d) bpf_htonl((__u32)(a) << 24 | (b) << 16 | (c) << 8 | (d))
@@ -110,9 +106,9 @@ static __always_inline __u64 word_behind(const __u64 *from, int bytes, int i)
 }
 
 /* How many bytes are in front of the space before a path; 0 for another method, or a whole URL. */
-static __always_inline int method_of(const union head_chunk *line)
+static __always_inline int method_of(const union head *head)
 {
-	const __u8 *at = line->bytes;
+	const __u8 *at = head->bytes;
 
 	if (at[0] == 'G' && at[1] == 'E' && at[2] == 'T' && at[3] == ' ' && at[4] == '/')
 		return 3;
@@ -121,7 +117,7 @@ static __always_inline int method_of(const union head_chunk *line)
 	return 0;
 }
 
-static __always_inline int is_wanted(const union head_chunk *line, int method, const struct capture_rule *rule)
+static __always_inline int is_wanted(const union head *head, int method, const struct capture_rule *rule)
 {
 	for (__u32 i = 0; i < CAPTURE_MAX_PREFIXES && i < rule->prefix_count; i++) {
 		const struct capture_prefix *prefix = &rule->prefixes[i];
@@ -129,10 +125,10 @@ static __always_inline int is_wanted(const union head_chunk *line, int method, c
 
 #pragma unroll
 		for (int j = 0; j < CAPTURE_PREFIX_BYTES / 8; j++) {
-			__u64 word = line->words[j];
+			__u64 word = head->words[j];
 
 			if (prefix->is_path)
-				word = method == 3 ? word_behind(line->words, 3, j) : word_behind(line->words, 4, j);
+				word = method == 3 ? word_behind(head->words, 3, j) : word_behind(head->words, 4, j);
 			differs |= (word ^ prefix->words[j]) & prefix->masks[j];
 		}
 		if (!differs)
@@ -147,34 +143,32 @@ static __always_inline int is_wanted(const union head_chunk *line, int method, c
  */
 __attribute__((noinline)) int judge_segment(struct __sk_buff *skb, __u32 from, __u32 bytes, const struct capture_rule *rule)
 {
-	union head_chunk chunk;
-	int judged = SEGMENT_UNWANTED;
-	__u32 end = from + bytes;
+	union head *head;
+	__u32 zero = 0;
+	__u32 count = bytes - 1;
+	__u32 end = bytes - 4;
 	int method;
 
 	if (!rule || bytes < CAPTURE_PREFIX_BYTES + 4 || bytes > MOST_HEAD)
 		return SEGMENT_DOUBTFUL;
-	chunk.words[SHORT_WORDS_OF_HEAD] = 0;
-	if (bpf_skb_load_bytes(skb, from, &chunk, CAPTURE_PREFIX_BYTES + 4))
+	head = bpf_map_lookup_elem(&heads, &zero);
+	if (!head)
 		return SEGMENT_DOUBTFUL;
-	method = method_of(&chunk);
-	if (!method)
+	/* What the verifier has to see: from 1 to all of it, and within. */
+	asm volatile("" : "+r"(count), "+r"(end));
+	count = (count & (MOST_HEAD - 1)) + 1;
+	end &= MOST_HEAD - 1;
+	if (bpf_skb_load_bytes(skb, from, head->bytes, count))
 		return SEGMENT_DOUBTFUL;
-	if (is_wanted(&chunk, method, rule))
-		judged = SEGMENT_WANTED;
-	if (has_empty_line(&chunk, SHORT_WORDS_OF_HEAD))
+	method = method_of(head);
+	if (!method || *(const __u32 *)(head->bytes + end) != bpf_htonl(0x0d0a0d0a))
 		return SEGMENT_DOUBTFUL;
-	if (bytes <= MOST_SHORT_HEAD)
-		return is_end_of_head(skb, end, &chunk, SHORT_WORDS_OF_HEAD) ? judged : SEGMENT_DOUBTFUL;
-	from += 8 * SHORT_WORDS_OF_HEAD - 4;
-	for (int i = 0; i < MOST_HEAD / HEAD_STEP + 1; i++) {
-		if (end - from <= 8 * HEAD_WORDS + 4)
-			return is_end_of_head(skb, end, &chunk, HEAD_WORDS) ? judged : SEGMENT_DOUBTFUL;
-		if (bpf_skb_load_bytes(skb, from, &chunk, 8 * HEAD_WORDS) || has_empty_line(&chunk, HEAD_WORDS))
-			return SEGMENT_DOUBTFUL;
-		from += HEAD_STEP;
-	}
-	return SEGMENT_DOUBTFUL;
+	/* Of the empty line at its end nothing is to be found. */
+	*(__u64 *)(head->bytes + end) = 0;
+	*(__u64 *)(head->bytes + end + 8) = 0;
+	if (has_empty_line(head, end))
+		return SEGMENT_DOUBTFUL;
+	return is_wanted(head, method, rule) ? SEGMENT_WANTED : SEGMENT_UNWANTED;
 }
 
 #endif
