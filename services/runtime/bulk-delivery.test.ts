@@ -1,26 +1,18 @@
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import net from 'node:net';
-import { pino } from 'pino';
 import { afterEach, expect, test, vi } from 'vitest';
-import { dial } from '#proto/dial.ts';
 import { type Frame, makeFrame, NO_BYTES } from '#proto/frame.ts';
 import { FrameKind } from '#proto/gen/v1/frame.ts';
-import { livenessTimes } from '#proto/liveness.ts';
 import type { SessionStream } from '#proto/session-stream.ts';
 import type { BulkDelivery, BulkTaker } from '#proto/sockets/bulk-delivery.ts';
 import { socketPool } from '#proto/sockets/socket-pool.ts';
 import { ownDescriptor, StreamSocket } from '#proto/sockets/stream-socket.ts';
-import { mintToken, proofOfKey, proofOfReturn } from '#proto/token.ts';
-import { listen } from './listen.ts';
-import { type SessionServer, serveSessions } from './rpc.ts';
+import { openRenewable, type RenewableSession } from './testing/renewable-session.ts';
 
 // What takes a moment may take many on a busy machine; each test waits for an event and not for time.
 vi.setConfig({ testTimeout: 60_000 });
 
-const key = Buffer.alloc(32, 7);
-/** No PING comes while a test runs: it would end a standstill that nothing else ends. */
-const liveness = livenessTimes(600_000);
 const DATA = FrameKind.FRAME_KIND_DATA;
 const KIB = 1024;
 const MIB = 1024 * KIB;
@@ -116,60 +108,9 @@ class Sink implements BulkTaker {
   }
 }
 
-async function openSession(sinks: readonly Sink[], onOther: (frame: Frame) => void) {
-  let sockets: net.Socket[] = [];
-  const server: SessionServer = await serveSessions({
-    address: '127.0.0.1:0',
-    service: 'Gateway',
-    key,
-    maxSessions: 4,
-    liveness,
-    logger: pino({ level: 'silent' }),
-    onSession: () => ({
-      onFrame: (frame) => (sinks.find(({ id }) => id === frame.id) ?? { onFrame: onOther }).onFrame(frame),
-      onClosed: () => undefined,
-    }),
-    graceMs: 20_000,
-    open: (onSocket) =>
-      listen('127.0.0.1:0', (socket) => {
-        sockets = [...sockets.slice(-1), socket];
-        onSocket(socket);
-      }),
-  });
-  closing.push(() => server.close());
-  const token = mintToken(key, 'session-one', 60);
-  let renewed = 0;
-  const ended: { error?: unknown } = {};
-  const stream = await dial({
-    address: server.address,
-    service: 'Gateway',
-    token,
-    proof: proofOfKey(key, token),
-    deadlineMs: 10_000,
-    liveness,
-    renewal: {
-      graceMs: 20_000,
-      prove: (attempt, received) => proofOfReturn(key, token, attempt, received),
-      onRenewed: () => {
-        renewed += 1;
-      },
-    },
-    onFrame: () => undefined,
-    onClosed: (error) => {
-      ended.error = error;
-    },
-  });
-  closing.push(() => stream.destroy());
-  return {
-    stream,
-    ended,
-    cut: () => {
-      for (const socket of sockets) socket.destroy();
-    },
-    get renewed() {
-      return renewed;
-    },
-  };
+function openSession(sinks: readonly Sink[], onOther: (frame: Frame) => void): Promise<RenewableSession> {
+  const receiverOf = (frame: Frame) => sinks.find(({ id }) => id === frame.id) ?? { onFrame: onOther };
+  return openRenewable((frame) => receiverOf(frame).onFrame(frame), closing);
 }
 
 /** Frames of the sizes, whose bytes tell where they are, of which so much is on its way at a time. Returns the digest of all. */

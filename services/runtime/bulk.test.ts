@@ -1,28 +1,20 @@
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import net from 'node:net';
-import { pino } from 'pino';
 import { afterEach, expect, test, vi } from 'vitest';
 import { MOST_CREDIT_BYTES } from '#proto/credits.ts';
-import { dial } from '#proto/dial.ts';
 import { type Frame, makeFrame, NO_BYTES } from '#proto/frame.ts';
 import { FrameKind } from '#proto/gen/v1/frame.ts';
-import { livenessTimes } from '#proto/liveness.ts';
 import type { SessionStream } from '#proto/session-stream.ts';
 import type { BulkOrder } from '#proto/sockets/bulk-order.ts';
 import { BULK_READ_BYTES, ReadRoom } from '#proto/sockets/read-buffers.ts';
 import { socketPool } from '#proto/sockets/socket-pool.ts';
 import { ownDescriptor, StreamSocket } from '#proto/sockets/stream-socket.ts';
-import { mintToken, proofOfKey, proofOfReturn } from '#proto/token.ts';
-import { listen } from './listen.ts';
-import { type SessionServer, serveSessions } from './rpc.ts';
+import { openRenewable, type RenewableSession } from './testing/renewable-session.ts';
 
 // What takes a moment may take many on a busy machine; each test waits for an event and not for time.
 vi.setConfig({ testTimeout: 60_000 });
 
-const key = Buffer.alloc(32, 7);
-/** No PING comes while a test runs: it would end a standstill that nothing else ends. */
-const liveness = livenessTimes(600_000);
 const DATA = FrameKind.FRAME_KIND_DATA;
 const MIB = 2 ** 20;
 const BULK_ID = 5;
@@ -52,55 +44,10 @@ class Receiver {
   }
 }
 
-async function openSession(receiver: Receiver) {
-  /** The two that were accepted last. */
-  let sockets: net.Socket[] = [];
-  const server: SessionServer = await serveSessions({
-    address: '127.0.0.1:0',
-    service: 'Gateway',
-    key,
-    maxSessions: 4,
-    liveness,
-    logger: pino({ level: 'silent' }),
-    onSession: () => ({ onFrame: (frame) => receiver.onFrame(frame), onClosed: () => undefined }),
-    graceMs: 20_000,
-    open: (onSocket) =>
-      listen('127.0.0.1:0', (socket) => {
-        sockets = [...sockets.slice(-1), socket];
-        onSocket(socket);
-      }),
-  });
-  closing.push(() => server.close());
-  const token = mintToken(key, 'session-one', 60);
-  let renewed = 0;
-  const stream = await dial({
-    address: server.address,
-    service: 'Gateway',
-    token,
-    proof: proofOfKey(key, token),
-    deadlineMs: 10_000,
-    liveness,
-    renewal: {
-      graceMs: 20_000,
-      prove: (attempt, received) => proofOfReturn(key, token, attempt, received),
-      onRenewed: () => {
-        renewed += 1;
-      },
-    },
-    onFrame: () => undefined,
-    onClosed: () => undefined,
-  });
-  closing.push(() => stream.destroy());
-  stream.send(makeFrame(1, DATA, NO_BYTES, Buffer.alloc(4)));
-  return {
-    stream,
-    cut: () => {
-      for (const socket of sockets) socket.destroy();
-    },
-    get renewed() {
-      return renewed;
-    },
-  };
+async function openSession(receiver: Receiver): Promise<RenewableSession> {
+  const session = await openRenewable((frame) => receiver.onFrame(frame), closing);
+  session.stream.send(makeFrame(1, DATA, NO_BYTES, Buffer.alloc(4)));
+  return session;
 }
 
 /** A connection whose bytes go into the session as a flow of the client's has it; `writer` is its other end. */
